@@ -1,0 +1,1 @@
+"""Point clouds to latents, latents to field parameters."""

@@ -1,0 +1,1 @@
+"""What steers the shape: class, text, image."""

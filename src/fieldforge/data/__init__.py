@@ -1,0 +1,1 @@
+"""Shards: schema, writing, exact streaming, batches."""

@@ -1,0 +1,1 @@
+"""Parameterizations, losses, samplers, guidance, backbones."""

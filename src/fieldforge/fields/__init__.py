@@ -1,0 +1,1 @@
+"""What a latent means: signed distance, density and colour at points."""

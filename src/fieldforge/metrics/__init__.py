@@ -1,0 +1,1 @@
+"""Reconstruction, distribution and prompt agreement."""

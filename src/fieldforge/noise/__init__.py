@@ -1,0 +1,1 @@
+"""Noise processes: alpha(t), sigma(t), and the densities of t."""

@@ -1,0 +1,1 @@
+"""Rays, volume integral, rasteriser, picture sheets."""

@@ -1,0 +1,1 @@
+"""Bodies of the entry points; the only room that knows Hydra."""

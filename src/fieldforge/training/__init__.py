@@ -1,0 +1,1 @@
+"""Lightning modules, optimisation, checkpoints, callbacks."""
