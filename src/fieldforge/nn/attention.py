@@ -1,0 +1,67 @@
+"""Multi-head attention: of tokens to themselves, or to the tokens of a context."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class HeadNorm(nn.Module):
+    """Root-mean-square norm over each head's channels, in the dtype of what it gets: (..., C) → (..., C)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.gain.shape, self.gain.to(x.dtype))
+
+
+class Attention(nn.Module):
+    """Multi-head scaled dot-product attention (Vaswani et al. 2017, eq. 1), fused by torch.
+
+    `context_width` None: self-attention. Otherwise queries come from x (B, N, width) and keys and values from a
+    context (B, M, context_width). `qk_norm` normalises queries and keys per head (Dehghani et al. 2023, "ViT-22B"),
+    which keeps the logits bounded in long or low-precision training.
+    """
+
+    def __init__(self, width: int, heads: int, context_width: int | None = None, qk_norm: bool = False):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        self.heads = heads
+        self.is_cross = context_width is not None
+        if context_width is None:
+            self.to_qkv = nn.Linear(width, 3 * width)
+        else:
+            self.to_q = nn.Linear(width, width)
+            self.to_kv = nn.Linear(context_width, 2 * width)
+        self.norm_q = HeadNorm(width // heads) if qk_norm else nn.Identity()
+        self.norm_k = HeadNorm(width // heads) if qk_norm else nn.Identity()
+        self.to_out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """x (B, N, width), context (B, M, context_width) → (B, N, width).
+
+        `mask` (B, M) is True at the keys that may be seen; a sample whose keys are all hidden gets zeros as its
+        attended values.
+        """
+        assert (context is not None) == self.is_cross, "context is for cross-attention, and cross-attention needs it"
+        if context is None:
+            q, k, v = self.to_qkv(x).chunk(3, dim=-1)  # (B, N, width) each
+        else:
+            q = self.to_q(x)  # (B, N, width)
+            k, v = self.to_kv(context).chunk(2, dim=-1)  # (B, M, width) each
+        q, k, v = (self._split(tokens) for tokens in (q, k, v))  # (B, heads, N | M, width / heads)
+        q, k = self.norm_q(q), self.norm_k(k)
+        bias = None
+        if mask is not None:
+            any_seen = mask.any(dim=-1)[:, None, None, None]  # (B, 1, 1, 1)
+            # A row without any visible key has no softmax: let it see all and blank the result.
+            bias = mask[:, None, None, :] | ~any_seen  # (B, 1, 1, M)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)  # (B, heads, N, width / heads)
+        if mask is not None:
+            attended = torch.where(any_seen, attended, 0.0)
+        return self.to_out(attended.transpose(1, 2).flatten(2))  # (B, N, width)
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
