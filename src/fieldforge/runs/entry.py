@@ -1,0 +1,136 @@
+"""What all entry points share: Hydra's main, and errors that a user can read.
+
+A user's mistake (`UserError`, an unknown key, a missing choice, a wrong type) is one sentence on stderr and exit code 2;
+Ctrl-C leaves with 130; a run that a signal stopped after saving leaves with 85 (130 for Ctrl-C). Anything else is a bug
+and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig
+from omegaconf.errors import (
+    InterpolationKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+from fieldforge.errors import UserError
+from fieldforge.training import interruption
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+EXIT_USER_ERROR = 2
+
+
+def run(body: Callable[[DictConfig], None], config_name: str, *, keeps_state: bool = False) -> None:
+    """Compose `configs/<config_name>.yaml` with the command line and call `body(config)`; then leave the process.
+
+    Args:
+        body: what the entry point does; imports its heavy modules inside, so that mistakes show at once.
+        config_name: primary config below `configs/`.
+        keeps_state: the body saves and resumes (training): USR1, USR2 and TERM are noted from the start, not died of.
+    """
+    if keeps_state:
+        interruption.install()
+    sys.exit(_exit_code(body, config_name))
+
+
+def _exit_code(body: Callable[[DictConfig], None], config_name: str) -> int:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
+    main = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(body)
+    try:
+        main()
+    except interruption.Interrupted as stop:
+        print(f"{stop}: state is saved, the same command goes on from here", file=sys.stderr)
+        return stop.exit_code
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C; the same command goes on from the last state saved", file=sys.stderr)
+        return interruption.EXIT_CTRL_C
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    return 0
+
+
+def explain(error: BaseException) -> str | None:
+    """One sentence for a mistake in the configuration or the input; None for what is a bug in the program."""
+    for cause in _chain(error):
+        if isinstance(cause, UserError):
+            return _one_line(str(cause))
+    text = str(error)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the override {error.override!r}: write key=value, with quotes around special characters"
+    if isinstance(error, MissingConfigException):
+        return _missing_choice(text)
+    if isinstance(error, ConfigCompositionException):
+        return _unknown_key(text, error)
+    if isinstance(error, MissingMandatoryValue):
+        key = getattr(error, "full_key", None) or text.split(":")[-1].strip()
+        return f"the config key {key} has no value: give it on the command line, {key}=…"
+    if isinstance(error, InterpolationKeyError):
+        return f"a config value refers to a key that does not exist: {_one_line(text)}"
+    if isinstance(error, ValidationError):
+        return f"config key {getattr(error, 'full_key', '')}: {_one_line(text)}"
+    if isinstance(error, InstantiationException):
+        return None
+    if isinstance(error, OmegaConfBaseException) and getattr(error, "full_key", None):
+        return f"config key {error.full_key}: {_one_line(text)}"
+    return None
+
+
+def _missing_choice(text: str) -> str:
+    """`Could not find 'group/choice'` with the list of what there is."""
+    wanted = re.search(r"(?:Could not find|Could not load|Unable to find)[^']*'([^']+)'", text)
+    options = [line.strip() for line in text.split("Available options in")[-1].splitlines()[1:] if line.strip()]
+    listed = ", ".join(option for option in options if not option.startswith(("Config search", "provider=")))
+    name = wanted.group(1) if wanted else _one_line(text)
+    group, _, choice = name.rpartition("/")
+    if group and listed and "Available options in" in text:
+        return f"there is no {group}={choice}: choose one of {listed}"
+    return f"there is no config {name}: look into configs/ for what there is"
+
+
+def _unknown_key(text: str, error: BaseException) -> str:
+    cause = getattr(error, "__cause__", None)
+    override = re.search(r"Could not override '([^']+)'", text)
+    group = re.search(r"Could not override '([^']+)'\.\s*No match in the defaults list", text)
+    if group:
+        key = group.group(1)
+        return f"unknown config group {key}: `--help` lists the groups and their choices"
+    if override:
+        if isinstance(cause, ValidationError):
+            return f"config key {override.group(1)}: {_one_line(str(cause))}"
+        return f"unknown config key {override.group(1)}: `--help` and `--cfg job` list the keys there are"
+    merging = re.search(r"Error merging override (\S+)", text)
+    if merging:
+        return f"cannot apply {merging.group(1)}: {_one_line(str(cause) if cause else text)}"
+    return _one_line(text)
+
+
+def _chain(error: BaseException | None):
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _one_line(text: str) -> str:
+    kept = [line.strip() for line in text.splitlines() if line.strip()]
+    kept = [line for line in kept if not line.startswith(("full_key:", "object_type=", "reference_type="))]
+    return " ".join(kept).rstrip(".")
