@@ -1,0 +1,83 @@
+"""Bytes of one member: `.npy` arrays (never pickled), `.json` objects, `.png` pictures. Equal values, equal bytes."""
+
+import ast
+import io
+import json
+import struct
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fieldforge.errors import UserError
+
+
+def encode_npy(array: np.ndarray) -> bytes:
+    """C-ordered, little-endian, format version 1.0, whatever the memory layout of `array`."""
+    little_endian = array.dtype.newbyteorder("<")
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array, little_endian), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=4096)
+def _parse_npy_header(header: bytes) -> tuple[np.dtype, tuple[int, ...], bool]:
+    # Headers repeat from sample to sample, and parsing one costs more than reading the array behind it.
+    fields = ast.literal_eval(header.decode("latin1"))
+    return np.dtype(fields["descr"]), tuple(fields["shape"]), bool(fields["fortran_order"])
+
+
+def decode_npy(payload: bytes) -> np.ndarray:
+    """Array over the bytes of `payload`, without a copy (read-only). ValueError for anything but a plain array."""
+    if payload[:8] != b"\x93NUMPY\x01\x00" or len(payload) < 10:
+        return np.load(io.BytesIO(payload), allow_pickle=False)
+    (length,) = struct.unpack_from("<H", payload, 8)
+    dtype, shape, fortran_order = _parse_npy_header(bytes(payload[10 : 10 + length]))
+    if dtype.hasobject:
+        raise ValueError("object arrays are not read")
+    count = int(np.prod(shape, dtype=np.int64))
+    flat = np.frombuffer(payload, dtype, count, offset=10 + length)
+    return flat.reshape(shape, order="F" if fortran_order else "C")
+
+
+def encode_json(value: Any) -> bytes:
+    """UTF-8, sorted keys, no NaN."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def decode_json(payload: bytes) -> Any:
+    return json.loads(payload)
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """uint8 (H, W, 4) as RGBA, uint16 (H, W) as 16-bit grey."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def decode_png(payload: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(payload), formats=["PNG"]) as picture:
+        pixels = np.asarray(picture)
+        return pixels.astype(np.uint16) if picture.mode.startswith("I") else pixels
+
+
+ENCODERS: dict[str, Callable[[Any], bytes]] = {"npy": encode_npy, "json": encode_json, "png": encode_png}
+DECODERS: dict[str, Callable[[bytes], Any]] = {"npy": decode_npy, "json": decode_json, "png": decode_png}
+
+
+def encode_member(suffix: str, value: Any) -> bytes:
+    return ENCODERS[suffix.rpartition(".")[2]](value)
+
+
+def decode_member(suffix: str, payload: bytes) -> Any:
+    """Value of a member by the ending of its name. UserError if the bytes are not of that kind."""
+    decoder = DECODERS.get(suffix.rpartition(".")[2])
+    if decoder is None:
+        raise UserError(f"member {suffix}: only .npy, .json and .png members can be read; write it as one of these.")
+    try:
+        return decoder(payload)
+    except (ValueError, KeyError, OSError, SyntaxError, TypeError, struct.error) as error:
+        raise UserError(f"member {suffix}: its bytes cannot be read ({error}); prepare the shard again.") from error

@@ -1,0 +1,174 @@
+"""What a shard holds: names, dtypes, shapes and units of every field. The only code copy, for writers and readers.
+
+A sample in memory is a dict from *member suffix* (`"surface_points.npy"`, `"view_003.png"`, `"meta.json"`) to value:
+numpy array for `.npy` and `.png`, plain JSON object for `.json`. Axis letters are bound once per sample: N surface
+points, M points near the surface, K points in the volume, V views, H x W pixels, T latent tokens, C latent channels.
+`docs/data_format.md` says the same in prose.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fieldforge.data.codec import decode_member, encode_member
+from fieldforge.errors import UserError
+
+Sample = dict[str, Any]
+
+KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,80}")
+"""Keys of samples: no dot (WebDataset splits a member's name there), no slash (members stay in their folder)."""
+
+DEPTH_UNIT = 4.0 / 65535
+"""Box units per step of a depth picture."""
+
+NORMAL_UNIT = 1.0 / 127
+"""Length per step of a stored normal."""
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One field: member suffix, dtype, shape (letters or numbers). `per_view`: `{}` in the suffix is the view's number."""
+
+    suffix: str
+    dtype: str = "object"
+    shape: tuple[str | int, ...] = ()
+    per_view: bool = False
+
+    def check(self, suffix: str, value: Any, axes: dict[str, int], where: str) -> None:
+        """Compares dtype, shape and finiteness, binding axis letters in `axes`; UserError names the member."""
+        if not isinstance(value, np.ndarray) or value.dtype != np.dtype(self.dtype):
+            found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+            raise UserError(
+                f"{where}: member {suffix} is {found}, but the schema asks for {self.dtype}; write it as such."
+            )
+        wanted = tuple(axis if isinstance(axis, int) else axes.get(axis, axis) for axis in self.shape)
+        fits = len(value.shape) == len(wanted) and all(
+            size > 0 and (isinstance(axis, str) or axis == size) for axis, size in zip(wanted, value.shape, strict=True)
+        )
+        if not fits:
+            raise UserError(
+                f"{where}: member {suffix} has shape {value.shape}, but the schema asks for {wanted}; fix its writer."
+            )
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise UserError(
+                f"{where}: member {suffix} holds NaN or infinite values; reject the asset when preparing it."
+            )
+        axes.update({axis: size for axis, size in zip(self.shape, value.shape, strict=True) if isinstance(axis, str)})
+
+
+META_TYPES: dict[str, type | tuple[type, ...]] = {
+    "id": str,
+    "name": str,
+    "class": str,
+    "captions": list,
+    "captions_by_language": dict,
+    "tags": list,
+    "source": str,
+    "licence": str,
+    "creator": str,
+    "split": str,
+    "center": list,
+    "scale": float,
+    "epsilon": float,
+    "fov_y": float,
+    "size_cm": (list, type(None)),
+}
+"""Required keys of `meta.json`. `fov_y` in radians; `center` and `scale` map the asset's own units into the box by
+(p - center) * scale; `epsilon` (box units) is already taken off the distances; `size_cm` is width, height, depth."""
+
+
+def check_meta(meta: Any, where: str) -> None:
+    """Required keys, their types, and at least one caption; further keys are free. Raises UserError."""
+    if not isinstance(meta, dict):
+        raise UserError(f"{where}: meta.json is {type(meta).__name__}, but must be an object; fix its writer.")
+    for key, kind in META_TYPES.items():
+        if key not in meta:
+            raise UserError(f"{where}: meta.json lacks the key '{key}'; add it when writing the sample.")
+        if not isinstance(meta[key], kind) or isinstance(meta[key], bool):
+            raise UserError(f"{where}: meta.json has {key}={meta[key]!r}, which is of the wrong type; fix its writer.")
+    if not meta["captions"] or not all(isinstance(caption, str) and caption.strip() for caption in meta["captions"]):
+        raise UserError(f"{where}: meta.json needs at least one non-empty caption; give the asset a name or a caption.")
+    if len(meta["center"]) != 3 or not meta["scale"] > 0:
+        raise UserError(f"{where}: meta.json needs a center of 3 numbers and a positive scale; fix its writer.")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Name, version and fields of a kind of shard. `version` rises when a reader of the old would misread the new."""
+
+    name: str
+    version: int
+    fields: tuple[FieldSpec, ...]
+    by_suffix: dict[str, FieldSpec] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_suffix", {spec.suffix: spec for spec in self.fields if not spec.per_view})
+
+    def check(self, key: str, sample: Mapping[str, Any]) -> None:
+        """UserError if a member is missing, unknown, or of another dtype or shape than the schema's."""
+        where = f"sample '{key}' ({self.name} schema)"
+        if not KEY_PATTERN.fullmatch(key):
+            raise UserError(
+                f"{where}: a key may hold only letters, digits, '_' and '-', at most 80; rename the sample."
+            )
+        axes: dict[str, int] = {}
+        for suffix, spec in self.by_suffix.items():
+            if suffix not in sample:
+                raise UserError(f"{where}: the member {suffix} is missing; write every field of the schema.")
+            if suffix == "meta.json":
+                check_meta(sample[suffix], where)
+            else:
+                spec.check(suffix, sample[suffix], axes, where)
+        expected = set(self.by_suffix)
+        for spec in (spec for spec in self.fields if spec.per_view):
+            for view in range(axes["V"]):
+                suffix = spec.suffix.format(view)
+                if suffix not in sample:
+                    raise UserError(
+                        f"{where}: there are {axes['V']} cameras, but {suffix} is missing; write one per camera."
+                    )
+                spec.check(suffix, sample[suffix], axes, where)
+                expected.add(suffix)
+        unknown = sorted(set(sample) - expected)
+        if unknown:
+            raise UserError(f"{where}: the schema knows no member {unknown[0]}; drop it or put it into meta.json.")
+
+    def encode(self, key: str, sample: Mapping[str, Any]) -> dict[str, bytes]:
+        """Checks the sample, then gives the bytes of each member, in the one order in which shards hold them."""
+        self.check(key, sample)
+        return {suffix: encode_member(suffix, sample[suffix]) for suffix in sorted(sample)}
+
+    def decode(self, members: Mapping[str, bytes]) -> Sample:
+        """Decodes every member; the reverse of `encode`. (The stream decodes lazily instead.)"""
+        return {suffix: decode_member(suffix, payload) for suffix, payload in members.items()}
+
+
+SAMPLE = Schema(
+    name="sample",
+    version=1,
+    fields=(
+        FieldSpec("meta.json"),
+        FieldSpec("surface_points.npy", "float16", ("N", 3)),
+        FieldSpec("surface_normals.npy", "int8", ("N", 3)),
+        FieldSpec("surface_colors.npy", "uint8", ("N", 3)),
+        FieldSpec("surface_exposed.npy", "uint8", ("N",)),
+        FieldSpec("near_points.npy", "float16", ("M", 3)),
+        FieldSpec("near_sdf.npy", "float16", ("M",)),
+        FieldSpec("volume_points.npy", "float16", ("K", 3)),
+        FieldSpec("volume_sdf.npy", "float16", ("K",)),
+        FieldSpec("cameras.npy", "float32", ("V", 4, 4)),
+        FieldSpec("view_{:03d}.png", "uint8", ("H", "W", 4), per_view=True),
+        FieldSpec("depth_{:03d}.png", "uint16", ("H", "W"), per_view=True),
+    ),
+)
+
+LATENT = Schema(
+    name="latent",
+    version=1,
+    fields=(FieldSpec("meta.json"), FieldSpec("latent.npy", "float32", ("T", "C"))),
+)
+
+SCHEMAS = {schema.name: schema for schema in (SAMPLE, LATENT)}
