@@ -109,7 +109,7 @@ def interval_lengths(distances: Tensor, near: Tensor, far: Tensor) -> Tensor:
 
 
 def stratified_distances(near: Tensor, far: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
-    """One sample (B, R, S) in each of S equal stretches of near…far, sorted (NeRF eq. 2); without generator their middles."""
+    """One sample (B, R, S) in each of S equal stretches of near…far (NeRF eq. 2); without generator their middles."""
     places = _stratified_quantiles((*near.shape, samples), near, generator)
     return near.unsqueeze(-1) + (far - near).unsqueeze(-1) * places
 
