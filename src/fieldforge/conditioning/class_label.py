@@ -1,0 +1,58 @@
+"""Class labels as a condition."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from fieldforge.conditioning.condition import Features
+from fieldforge.conditioning.source import Source
+from fieldforge.errors import UserError
+
+
+class ClassSource(Source):
+    """A learned vector per class. Its features are one-hot rows (B, K), so that mixtures of classes are meant too."""
+
+    def __init__(
+        self,
+        classes: Sequence[str] | None,
+        width: int,
+        key: str = "class",
+        dropout: float = 0.1,
+        learned_null: bool = True,
+    ) -> None:
+        if not classes:
+            raise UserError(
+                "conditioner.classes is empty, so the class source has nothing to tell apart: list the class names "
+                "there, or use data whose manifest lists its classes."
+            )
+        twice = sorted({name for name in classes if list(classes).count(name) > 1})
+        if twice:
+            raise UserError(f"conditioner.classes names {', '.join(twice)} more than once: list each class once.")
+        super().__init__(key, width, len(classes), None, dropout, learned_null, normalize=False)
+        self.classes = tuple(classes)
+        self._index = {name: i for i, name in enumerate(self.classes)}
+
+    def embed(self, values: Sequence[str], device: torch.device) -> Features:
+        """One-hot rows (B, K). Raises UserError for an unknown name, with the nearest known ones."""
+        index = torch.tensor([self._lookup(name) for name in values], device=device)
+        return Features(vector=F.one_hot(index, len(self.classes)).float())  # (B, K)
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"kind": "class", "classes": list(self.classes)}
+
+    def _lookup(self, name: str) -> int:
+        if name in self._index:
+            return self._index[name]
+        folded = {known.casefold(): known for known in self.classes}
+        near = difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.5)
+        offer = (
+            "did you mean " + " or ".join(folded[n] for n in near)
+            if near
+            else f"known are {', '.join(self.classes[:20])}"
+        )
+        raise UserError(f"class={name!r} is not one of the {len(self.classes)} classes of this model: {offer}?")

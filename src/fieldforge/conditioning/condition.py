@@ -1,0 +1,128 @@
+"""What a source says about a sample (`Features`) and what the backbone is steered by (`Condition`).
+
+Axis letters: B batch, L condition tokens, F width of an encoder's features, D condition width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Features:
+    """Raw features of one source: a pooled vector, a sequence of tokens with its mask, or both.
+
+    `vector` (B, F) goes to adaptive normalisation; `tokens` (B, L, F') to attention, where `mask` (B, L) bool says
+    which of them are real. Tokens without a mask are all real. The two widths may differ.
+    """
+
+    vector: Tensor | None = None
+    tokens: Tensor | None = None
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens is not None and self.mask is None:
+            object.__setattr__(
+                self, "mask", torch.ones(self.tokens.shape[:2], dtype=torch.bool, device=self.tokens.device)
+            )
+        assert self.vector is None or self.vector.ndim == 2, f"vector is (B, F), not {tuple(self.vector.shape)}"
+        assert self.tokens is None or self.tokens.ndim == 3, f"tokens are (B, L, F), not {tuple(self.tokens.shape)}"
+        assert (self.tokens is None) == (self.mask is None), "a mask belongs to tokens"
+        if self.tokens is not None and self.mask is not None:
+            assert self.mask.dtype == torch.bool, f"the mask is bool, not {self.mask.dtype}"
+            assert self.mask.shape == self.tokens.shape[:2], (
+                f"mask {tuple(self.mask.shape)} for {tuple(self.tokens.shape)}"
+            )
+            assert self.vector is None or len(self.vector) == len(self.tokens), "vector and tokens differ in batch size"
+
+    @property
+    def batch_size(self) -> int | None:
+        """B, or None where there is neither vector nor tokens (nothing steers)."""
+        held = self.vector if self.vector is not None else self.tokens
+        return None if held is None else len(held)
+
+    def to(self, *args, **kwargs) -> Self:
+        """Moves like `Tensor.to`; a dtype reaches vector and tokens, never the mask."""
+        moved = {name: None if t is None else t.to(*args, **kwargs) for name, t in self._items()}
+        if moved["mask"] is not None:
+            moved["mask"] = moved["mask"].bool()
+        return type(self)(**moved)
+
+    def rows(self, index: Tensor | slice) -> Self:
+        """The chosen rows of the batch, in the order of `index`."""
+        return type(self)(**{name: None if t is None else t[index] for name, t in self._items()})
+
+    def repeat(self, times: int) -> Self:
+        """Each row `times` times in a row: B → B · times."""
+        return type(self)(**{name: None if t is None else t.repeat_interleave(times, 0) for name, t in self._items()})
+
+    def padded(self, length: int) -> Self:
+        """Tokens padded with masked zeros to L = `length`; unchanged without tokens."""
+        if self.tokens is None or self.mask is None or self.tokens.shape[1] == length:
+            return self
+        more = length - self.tokens.shape[1]
+        assert more > 0, f"{self.tokens.shape[1]} tokens do not fit into {length}"
+        return type(self)(self.vector, F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more)))
+
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Stacks batches: (B₁ + B₂ + …) rows; shorter token sequences are padded with masked zeros."""
+        assert parts, "cat of nothing"
+        length = max((part.tokens.shape[1] for part in parts if part.tokens is not None), default=0)
+        joined: dict[str, Tensor | None] = {}
+        for name in ("vector", "tokens", "mask"):
+            held = [getattr(part.padded(length), name) for part in parts]
+            present = [t for t in held if t is not None]
+            assert len(present) in (0, len(held)), f"some parts have {name}, others none"
+            joined[name] = torch.cat(present) if present else None
+        return cls(**joined)
+
+    def only(self, vector: bool, tokens: bool) -> Self:
+        """Without what is not wanted."""
+        return type(self)(self.vector if vector else None, *((self.tokens, self.mask) if tokens else ()))
+
+    def _items(self) -> list[tuple[str, Tensor | None]]:
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+    def _values(self) -> list[Tensor | None]:
+        return [held for _, held in self._items()]
+
+
+@dataclass(frozen=True)
+class Condition(Features):
+    """What steers the denoiser: `vector` (B, D), `tokens` (B, L, D), `mask` (B, L) bool; each may be absent.
+
+    At least one token of every row is real, so that attention over the tokens always has something to look at.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.vector is not None and self.tokens is not None:
+            assert self.vector.shape[1] == self.tokens.shape[2], (
+                f"one width for both: vector {tuple(self.vector.shape)}, tokens {tuple(self.tokens.shape)}"
+            )
+
+    @property
+    def width(self) -> int | None:
+        """D, or None where nothing steers."""
+        held = self.vector if self.vector is not None else self.tokens
+        return None if held is None else held.shape[-1]
+
+    def where(self, drop: Tensor, null: Condition) -> Condition:
+        """The null's row where `drop` (B,) bool is set, else this row; L is the longer of the two."""
+        length = max((c.tokens.shape[1] for c in (self, null) if c.tokens is not None), default=0)
+        kept, other = self.padded(length), null.padded(length)
+        chosen: dict[str, Tensor | None] = {}
+        for (name, mine), theirs in zip(kept._items(), other._values(), strict=True):
+            assert (mine is None) == (theirs is None), f"only one of condition and null has {name}"
+            if mine is None or theirs is None:
+                chosen[name] = None
+            else:
+                chosen[name] = torch.where(drop.view(-1, *[1] * (mine.ndim - 1)), theirs, mine)
+        return Condition(**chosen)

@@ -1,0 +1,143 @@
+"""All sources of a model together: embed, drop, null, condition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from fieldforge.conditioning.condition import Condition, Features
+from fieldforge.conditioning.source import Source
+from fieldforge.errors import UserError
+
+
+class Conditioner(nn.Module):
+    """Composes any set of sources: their vectors add up, their tokens follow each other.
+
+    Without sources it is the condition of an unconditional model: `Condition()`.
+
+    Args:
+        sources: name → source, all of one width D.
+        drop_all: probability that a sample loses every source at once, on top of each source's own dropout.
+    """
+
+    def __init__(self, sources: Mapping[str, Source], drop_all: float = 0.0) -> None:
+        super().__init__()
+        assert 0.0 <= drop_all <= 1.0, f"drop_all is a probability, not {drop_all}"
+        assert len({source.width for source in sources.values()}) <= 1, "all sources have one width"
+        self.sources: Mapping[str, Source] = nn.ModuleDict(sources)  # type: ignore[assignment]
+        self.drop_all = drop_all
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.sources)
+
+    def embed(self, batch: Mapping[str, Any], sources: Iterable[str] | None = None) -> dict[str, Features]:
+        """Raw features of the batch from the frozen encoders, no gradient.
+
+        Args:
+            batch: holds what each source reads (`caption`, `class`: list of B str; `image`: B pictures).
+            sources: embed only these (sampling with a prompt alone); None = all.
+
+        Raises:
+            UserError: an unknown source, or a batch without what a source reads.
+        """
+        features = {}
+        for name in self.names if sources is None else sources:
+            source = self._source(name)
+            if source.key not in batch:
+                raise UserError(
+                    f"the source {name!r} reads {source.key!r}, but the data has only {', '.join(sorted(batch))}: "
+                    f"prepare data with it or take {name!r} out of conditioner.sources."
+                )
+            features[name] = source.embed(batch[source.key], self._device)
+        return features
+
+    def forward(
+        self, features: Mapping[str, Features], drop: Mapping[str, Tensor] | None = None, batch_size: int | None = None
+    ) -> Condition:
+        """The condition of each row; a source that is not in `features` is null for all rows.
+
+        Args:
+            features: from `embed`.
+            drop: source → (B,) bool, True = this row loses this source.
+            batch_size: needed only where `features` is empty.
+        """
+        sizes = {held.batch_size for held in features.values()}
+        assert len(sizes) <= 1, f"features of different batch sizes: {sizes}"
+        size = next(iter(sizes), batch_size)
+        assert size is not None or not self.sources, "without features the batch size has to be given"
+        for name in (*features, *(drop or {})):
+            self._source(name)
+        parts = []
+        for name, source in self.sources.items():
+            null = source.null(size or 0)
+            if name not in features:
+                parts.append(null)
+            elif drop is None or name not in drop:
+                parts.append(source(features[name]))
+            else:
+                parts.append(source(features[name]).where(drop[name], null))
+        return _join(parts)
+
+    def null(self, batch_size: int) -> Condition:
+        """The condition of `batch_size` rows that lost every source: what classifier-free guidance moves away from."""
+        return self({}, batch_size=batch_size)
+
+    def draw_drop(
+        self, batch_size: int, generator: Generator, device: torch.device | str | None = None
+    ) -> dict[str, Tensor]:
+        """Which samples lose which source in this step: source → (B,) bool, each sample and source by itself.
+
+        A source's rate is 1 - (1 - dropout)(1 - drop_all). Classifier-free guidance, arXiv 2207.12598, algorithm 1; per
+        source as in InstructPix2Pix, arXiv 2211.09800, section 3.2.1.
+        """
+        chances = [self.drop_all, *(source.dropout for source in self.sources.values())]
+        draws = torch.rand(len(chances), batch_size, generator=generator, device=generator.device)
+        lost = draws < torch.tensor(chances, device=generator.device)[:, None]  # (1 + sources, B)
+        lost = (lost[1:] | lost[:1]).to(device if device is not None else self._device)
+        return dict(zip(self.sources, lost, strict=True))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What determines the features of each source: goes into a run's fingerprint and beside stored embeddings."""
+        return {name: dict(source.fingerprint()) for name, source in self.sources.items()}
+
+    @property
+    def _device(self) -> torch.device:
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    def _source(self, name: str) -> Source:
+        if name not in self.sources:
+            known = ", ".join(self.sources) or "none"
+            raise UserError(f"this model has no source {name!r}: its sources are {known}.")
+        return self.sources[name]
+
+
+def compose(
+    sources: Sequence[str],
+    parts: Mapping[str, Callable[..., Source]],
+    width: int,
+    drop_all: float = 0.0,
+    classes: Sequence[str] | None = None,
+) -> Conditioner:
+    """A conditioner of the named parts, in that order; the others are not built (nor their encoders looked for).
+
+    `classes` is read by the parts through interpolation in the configuration and only listed here.
+    """
+    unknown = [name for name in sources if name not in parts]
+    if unknown:
+        raise UserError(f"conditioner.sources names {', '.join(unknown)}, but there are only {', '.join(parts)}.")
+    return Conditioner({name: parts[name](width=width) for name in sources}, drop_all)
+
+
+def _join(parts: Sequence[Condition]) -> Condition:
+    vectors = [part.vector for part in parts if part.vector is not None]
+    tokens = [part.tokens for part in parts if part.tokens is not None]
+    masks = [part.mask for part in parts if part.mask is not None]
+    return Condition(
+        torch.stack(vectors).sum(0) if vectors else None,  # (B, D)
+        torch.cat(tokens, 1) if tokens else None,  # (B, L₁ + L₂ + …, D)
+        torch.cat(masks, 1) if masks else None,
+    )

@@ -1,0 +1,89 @@
+"""One source of condition: frozen features → projected condition, with a null of its own and a dropout of its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldforge.conditioning.condition import Condition, Features
+
+
+class Source(nn.Module, ABC):
+    """Projects the features of one source to the condition width D and knows what stands in for them when dropped.
+
+    A subclass says where features come from (`embed`, frozen, no gradient). Which of vector and tokens it offers is given
+    by the widths: None = not offered.
+
+    Args:
+        key: the entry of the batch that the source reads (`class`, `caption`, `image`).
+        width: D.
+        vector_width, token_width: F of the pooled vector and of the tokens; None where the source has none.
+        dropout: probability that a sample loses this source in training, independent of the other sources.
+        learned_null: a trained stand-in for dropped samples; False = zeros after the projection.
+        normalize: brings features to mean 0 and variance 1 over F before the projection, whatever the encoder's scale.
+    """
+
+    null_vector: Tensor
+    null_token: Tensor
+
+    def __init__(
+        self,
+        key: str,
+        width: int,
+        vector_width: int | None,
+        token_width: int | None,
+        dropout: float = 0.1,
+        learned_null: bool = True,
+        normalize: bool = True,
+    ) -> None:
+        super().__init__()
+        assert 0.0 <= dropout <= 1.0, f"dropout is a probability, not {dropout}"
+        assert vector_width or token_width, f"the source that reads {key!r} offers neither a vector nor tokens"
+        self.key, self.width, self.dropout = key, width, dropout
+        self.vector_projection = _projection(vector_width, width, normalize)
+        self.token_projection = _projection(token_width, width, normalize)
+        for name, offered in (("null_vector", vector_width), ("null_token", token_width)):
+            if offered and learned_null:
+                self.register_parameter(name, nn.Parameter(torch.randn(width) * 0.02))
+            elif offered:
+                self.register_buffer(name, torch.zeros(width), persistent=False)
+
+    @abstractmethod
+    def embed(self, values: Any, device: torch.device) -> Features:
+        """Features of the batch's values: from frozen encoders, without gradient, on `device`."""
+
+    @abstractmethod
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What determines the features; two sources with equal fingerprints give equal features."""
+
+    def forward(self, features: Features) -> Condition:
+        vector = tokens = mask = None
+        if self.vector_projection is not None:
+            assert features.vector is not None, f"the features of {self.key!r} have no vector"
+            vector = self.vector_projection(features.vector.to(self.null_vector.dtype))  # (B, D)
+        if self.token_projection is not None:
+            assert features.tokens is not None, f"the features of {self.key!r} have no tokens"
+            tokens = self.token_projection(features.tokens.to(self.null_token.dtype))  # (B, L, D)
+            mask = features.mask  # (B, L)
+        return Condition(vector, tokens, mask)
+
+    def null(self, batch_size: int) -> Condition:
+        """What a sample without this source gets: one vector (B, D) and one real token (B, 1, D)."""
+        vector = tokens = None
+        if self.vector_projection is not None:
+            vector = self.null_vector.expand(batch_size, -1)  # (B, D)
+        if self.token_projection is not None:
+            tokens = self.null_token.expand(batch_size, 1, -1)  # (B, 1, D)
+        return Condition(vector, tokens)
+
+
+def _projection(features: int | None, width: int, normalize: bool) -> nn.Module | None:
+    if features is None:
+        return None
+    if not normalize:
+        return nn.Linear(features, width, bias=False)
+    return nn.Sequential(nn.LayerNorm(features, elementwise_affine=False), nn.Linear(features, width))
