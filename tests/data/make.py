@@ -12,8 +12,8 @@ from fieldforge.data.writer import ShardWriter
 def meta(key: str, split: str = "train") -> dict:
     return {
         "id": key, "name": f"shape {key}", "class": "seating", "captions": [f"shape {key}", f"a shape {key}"],
-        "captions_by_language": {"de": f"Form {key}"}, "tags": [], "source": "test", "licence": "CC0-1.0", "creator": "me",
-        "split": split, "center": [0.0, 0.0, 0.0], "scale": 1.0, "epsilon": 0.006, "fov_y": 0.7, "size_cm": None,
+        "captions_by_language": {"de": f"Form {key}"}, "tags": [], "source": "test", "licence": "CC0-1.0",
+        "creator": "me", "split": split, "center": [0.0, 0.0, 0.0], "scale": 1.0, "epsilon": 0.006, "fov_y": 0.7, "size_cm": None,
     }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def sphere_sample(key: str, radius: float = 0.5, points: int = 64, pixels: int =
         "volume_points.npy": volume,
         "volume_sdf.npy": (np.linalg.norm(volume.astype(np.float32), axis=1) - radius).astype(np.float16),
     }
-    eyes = rng.normal(size=(views, 3)) + [0, 0.1, 0]
+    eyes = rng.normal(size=(views, 3)) + np.array([0, 0.1, 0])
     sample["cameras.npy"] = np.stack([look_at_origin(2.5 * eye / np.linalg.norm(eye)) for eye in eyes])
     for view in range(views):
         rgba, depth = render_sphere(sample["cameras.npy"][view], radius, pixels, sample["meta.json"]["fov_y"])

@@ -39,7 +39,10 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Sidecar of a shard: `offsets` has one entry per sample and one more, the end of the last sample's members."""
+    """Sidecar of a shard, one entry per sample: key, first byte, and CRC-32 over the bytes of all its members.
+
+    `offsets` has one entry more, the end of the last sample.
+    """
 
     schema: str
     version: int
@@ -51,6 +54,7 @@ class ShardIndex:
     sha256: str
     keys: tuple[str, ...]
     offsets: tuple[int, ...]
+    crc32: tuple[int, ...]
 
 
 def index_name(shard_name: str) -> str:
@@ -67,11 +71,11 @@ def parse_index(payload: bytes, where: str) -> ShardIndex:
     """ShardIndex from the bytes of a sidecar; UserError naming `where` if it is not a sound one."""
     try:
         values = json.loads(payload)
-        index = ShardIndex(**{**values, "keys": tuple(values["keys"]), "offsets": tuple(values["offsets"])})
+        index = ShardIndex(**{**values, **{key: tuple(values[key]) for key in ("keys", "offsets", "crc32")}})
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{where}: not a readable shard index ({error}); write the shard again.") from error
     rising = all(low < high for low, high in zip(index.offsets, index.offsets[1:], strict=False))
-    if len(index.keys) != index.samples or len(index.offsets) != index.samples + 1 or not rising:
+    if not len(index.keys) == len(index.crc32) == len(index.offsets) - 1 == index.samples or not rising:
         raise UserError(f"{where}: the index contradicts itself; write the shard again.")
     return index
 

@@ -30,7 +30,7 @@ NORMAL_UNIT = 1.0 / 127
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field: member suffix, dtype, shape (letters or numbers). `per_view`: `{}` in the suffix is the view's number."""
+    """One field: member suffix, dtype, shape (letters or numbers). `per_view`: `{}` in the suffix is the view's index."""
 
     suffix: str
     dtype: str = "object"

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +47,7 @@ def write_shard(
     """
     keys: list[str] = []
     offsets = [0]
+    checksums: list[int] = []
     members = 0
     digest = hashlib.sha256()
     with atomic_file(path) as file:
@@ -55,6 +57,7 @@ def write_shard(
             digest.update(block)
             keys.append(key)
             offsets.append(offsets[-1] + len(block))
+            checksums.append(zlib.crc32(block))
             members += len(encoded)
         file.write(END_OF_ARCHIVE)
         digest.update(END_OF_ARCHIVE)
@@ -62,7 +65,7 @@ def write_shard(
         fingerprint = settings_sha256(schema, settings)
         index = ShardIndex(
             schema.name, schema.version, fingerprint, split, len(keys), members, size,
-            digest.hexdigest(), tuple(keys), tuple(offsets),
+            digest.hexdigest(), tuple(keys), tuple(offsets), tuple(checksums),
         )  # fmt: skip
         payload = json.dumps(asdict(index), sort_keys=True).encode()
         with atomic_file(path.with_name(index_name(path.name))) as index_file:
