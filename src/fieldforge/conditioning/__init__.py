@@ -3,8 +3,27 @@
 from fieldforge.conditioning.class_label import ClassSource
 from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.conditioning.conditioner import Conditioner, compose
+from fieldforge.conditioning.efficientnet import efficientnet_lite0
+from fieldforge.conditioning.image import ImageSource
+from fieldforge.conditioning.image_encoder import ClipImageEncoder, GridEncoder, ImageEncoder
 from fieldforge.conditioning.source import Source
 from fieldforge.conditioning.text import TextSource
-from fieldforge.conditioning.text_encoder import SentenceEncoder
+from fieldforge.conditioning.text_encoder import ClipTextEncoder, SentenceEncoder, TextEncoder
 
-__all__ = ["ClassSource", "Condition", "Conditioner", "Features", "SentenceEncoder", "Source", "TextSource", "compose"]
+__all__ = [
+    "ClassSource",
+    "ClipImageEncoder",
+    "ClipTextEncoder",
+    "Condition",
+    "Conditioner",
+    "Features",
+    "GridEncoder",
+    "ImageEncoder",
+    "ImageSource",
+    "SentenceEncoder",
+    "Source",
+    "TextEncoder",
+    "TextSource",
+    "compose",
+    "efficientnet_lite0",
+]

@@ -38,15 +38,19 @@ class Conditioner(nn.Module):
         """Raw features of the batch from the frozen encoders, no gradient.
 
         Args:
-            batch: holds what each source reads (`caption`, `class`: list of B str; `image`: B pictures).
+            batch: holds what each source reads (`caption`, `class`: list of B str; `image`: B pictures, uint8 RGB or
+                RGBA), or, under `features`, what was encoded ahead of time (source → Features): that goes first.
             sources: embed only these (sampling with a prompt alone); None = all.
 
         Raises:
             UserError: an unknown source, or a batch without what a source reads.
         """
-        features = {}
+        features, stored = {}, batch.get("features", {})
         for name in self.names if sources is None else sources:
             source = self._source(name)
+            if name in stored:
+                features[name] = stored[name].to(self._device)
+                continue
             if source.key not in batch:
                 raise UserError(
                     f"the source {name!r} reads {source.key!r}, but the data has only {', '.join(sorted(batch))}: "
@@ -121,10 +125,11 @@ def compose(
     width: int,
     drop_all: float = 0.0,
     classes: Sequence[str] | None = None,
+    clip: str | None = None,
 ) -> Conditioner:
     """A conditioner of the named parts, in that order; the others are not built (nor their encoders looked for).
 
-    `classes` is read by the parts through interpolation in the configuration and only listed here.
+    `classes` and `clip` are the parts' own: the configuration hands them on, here they are only listed.
     """
     unknown = [name for name in sources if name not in parts]
     if unknown:

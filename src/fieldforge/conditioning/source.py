@@ -15,8 +15,8 @@ from fieldforge.conditioning.condition import Condition, Features
 class Source(nn.Module, ABC):
     """Projects the features of one source to the condition width D and knows what stands in for them when dropped.
 
-    A subclass says where features come from (`embed`, frozen, no gradient). Which of vector and tokens it offers is given
-    by the widths: None = not offered.
+    A subclass says where features come from (`embed`, frozen, no gradient). Which of vector and tokens it offers is
+    given by the widths: None = not offered.
 
     Args:
         key: the entry of the batch that the source reads (`class`, `caption`, `image`).
@@ -24,6 +24,7 @@ class Source(nn.Module, ABC):
         vector_width, token_width: F of the pooled vector and of the tokens; None where the source has none.
         dropout: probability that a sample loses this source in training, independent of the other sources.
         learned_null: a trained stand-in for dropped samples; False = zeros after the projection.
+        positions: number of tokens where it is fixed (grids): each place then has a learned vector of its own.
         normalize: brings features to mean 0 and variance 1 over F before the projection, whatever the encoder's scale.
     """
 
@@ -38,6 +39,7 @@ class Source(nn.Module, ABC):
         token_width: int | None,
         dropout: float = 0.1,
         learned_null: bool = True,
+        positions: int | None = None,
         normalize: bool = True,
     ) -> None:
         super().__init__()
@@ -46,6 +48,7 @@ class Source(nn.Module, ABC):
         self.key, self.width, self.dropout = key, width, dropout
         self.vector_projection = _projection(vector_width, width, normalize)
         self.token_projection = _projection(token_width, width, normalize)
+        self.positions = nn.Parameter(torch.randn(positions, width) * 0.02) if positions else None
         for name, offered in (("null_vector", vector_width), ("null_token", token_width)):
             if offered and learned_null:
                 self.register_parameter(name, nn.Parameter(torch.randn(width) * 0.02))
@@ -68,8 +71,13 @@ class Source(nn.Module, ABC):
         if self.token_projection is not None:
             assert features.tokens is not None, f"the features of {self.key!r} have no tokens"
             tokens = self.token_projection(features.tokens.to(self.null_token.dtype))  # (B, L, D)
+            tokens = tokens if self.positions is None else tokens + self.positions  # (B, L, D)
             mask = features.mask  # (B, L)
         return Condition(vector, tokens, mask)
+
+    def offered(self, encoded: Features) -> Features:
+        """What this source uses of an encoder's output, in float16: stored features equal live ones."""
+        return encoded.only(self.vector_projection is not None, self.token_projection is not None).to(torch.float16)
 
     def null(self, batch_size: int) -> Condition:
         """What a sample without this source gets: one vector (B, D) and one real token (B, 1, D)."""

@@ -53,9 +53,7 @@ class TextSource(Source):
         # One string a call: in a batch, padding and neighbours change the last bits, and then the features of a caption
         # would depend on the batch that met it first: a resumed run would differ from the uninterrupted one.
         if text not in self._cache:
-            found = self.encoder.encode([text], device).to("cpu", torch.float16)
-            offered = found.only(self.vector_projection is not None, self.token_projection is not None)
-            self._cache[text] = offered
+            self._cache[text] = self.offered(self.encoder.encode([text], device)).to("cpu")
             if len(self._cache) > self.cache_size:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(text)

@@ -1,18 +1,18 @@
-"""Frozen text encoders of the transformers library (MiniLM, BERT, T5 …)."""
+"""Frozen text encoders: sentence models (MiniLM, BERT, T5 …) and the text towers of CLIP and SigLIP."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 from torch.nn import functional as F
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.pretrained import locate_model, missing_model, weights_fingerprint
+from fieldforge.conditioning.pretrained import Pretrained
+from fieldforge.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -20,108 +20,178 @@ Layer = Literal["last", "penultimate"]
 
 
 class TextEncoder(Protocol):
-    """Strings → a sentence vector (B, F) and token features (B, L, F') with their mask."""
+    """Strings → a vector for the whole text (B, F) and token features (B, L, F') with their mask."""
 
-    vector_width: int
-    token_width: int
+    @property
+    def vector_width(self) -> int: ...
+
+    @property
+    def token_width(self) -> int: ...
 
     def encode(self, texts: Sequence[str], device: torch.device) -> Features: ...
 
     def fingerprint(self) -> Mapping[str, Any]: ...
 
 
-class SentenceEncoder:
-    """Any transformers text encoder; the sentence vector is the mean over the real tokens, of unit length.
+class SentenceEncoder(Pretrained):
+    """Any transformers text encoder; the text's vector is the mean over its real tokens, of unit length.
 
-    That is the pooling of Sentence-BERT (arXiv 1908.10084, section 3). Nothing is loaded before the first use, and the
-    object is no `nn.Module`: frozen weights never reach a checkpoint.
+    That is the pooling of Sentence-BERT (arXiv 1908.10084, section 3).
 
     Args:
         model: a local folder, an installed package that carries one, or a hub name.
         layer: hidden layer that tokens and vector are taken from.
-        max_tokens: longer texts are cut (with a warning that shows the cut); at most what the model takes.
+        max_tokens: longer texts are cut, with a warning that shows the cut.
     """
 
     def __init__(self, model: str, layer: Layer = "last", max_tokens: int = 128) -> None:
-        self.model, self.layer, self.max_tokens = model, layer, max_tokens
+        super().__init__(model)
+        self.layer, self.max_tokens = layer, max_tokens
 
     @property
     def vector_width(self) -> int:
-        return self._config.hidden_size
+        return self.config.hidden_size
 
     @property
     def token_width(self) -> int:
-        return self._config.hidden_size
+        return self.config.hidden_size
 
     def fingerprint(self) -> Mapping[str, Any]:
-        path = locate_model(self.model)
-        weights = weights_fingerprint(path) if Path(path).is_dir() else path
-        return {"kind": "sentence", "weights": weights, "layer": self.layer, "max_tokens": self.max_tokens}
+        return {"kind": "sentence", "weights": self.weights(), "layer": self.layer, "max_tokens": self.max_tokens}
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str], device: torch.device) -> Features:
         """Vector (B, F) of unit length, tokens (B, L, F), mask (B, L); L is the longest text of the call."""
-        model = self._network.to(device)
-        ids = self.tokenize(texts).to(device)
-        hidden = model(**ids, output_hidden_states=self.layer == "penultimate")
-        tokens = hidden.last_hidden_state if self.layer == "last" else hidden.hidden_states[-2]  # (B, L, F)
+        ids = tokenize(self.tokenizer, texts, self.max_tokens).to(device)
+        output = self.network.to(device)(**ids, output_hidden_states=True)
+        tokens = hidden_layer(output, self.layer)  # (B, L, F)
         mask = ids["attention_mask"].bool()  # (B, L)
-        weight = mask[..., None].to(tokens.dtype)
-        mean = (tokens * weight).sum(1) / weight.sum(1)  # (B, F)
+        mean = (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)  # (B, F)
         return Features(F.normalize(mean, dim=-1), tokens, mask)
 
-    def tokenize(self, texts: Sequence[str]) -> Any:
-        """Token ids and attention mask, padded on the right to the longest text; too long texts are cut and logged."""
-        limit = min(self.max_tokens, self._tokenizer.model_max_length)
-        for text in texts:
-            warn_if_cut(self._tokenizer, text, limit)
-        return self._tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
-
     @cached_property
-    def _config(self) -> Any:
-        from transformers import AutoConfig
-
-        return load_pretrained(AutoConfig, self.model)
-
-    @cached_property
-    def _tokenizer(self) -> Any:
+    def tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        return load_pretrained(AutoTokenizer, self.model)
+        return self.load(AutoTokenizer)
 
     @cached_property
-    def _network(self) -> torch.nn.Module:
+    def network(self) -> torch.nn.Module:
         from transformers import AutoModel, AutoModelForTextEncoding
 
-        kind = AutoModelForTextEncoding if self._config.is_encoder_decoder else AutoModel
-        return load_pretrained(kind, self.model).eval().requires_grad_(False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Worker processes and run configs get the settings; each loads its own weights when it needs them.
-        return {"model": self.model, "layer": self.layer, "max_tokens": self.max_tokens}
+        return self.load_network(AutoModelForTextEncoding if self.config.is_encoder_decoder else AutoModel)
 
 
-def load_pretrained(kind: Any, name: str) -> Any:
-    """`kind.from_pretrained` of a located model; a missing one is a UserError that says what to get."""
-    try:
-        return kind.from_pretrained(locate_model(name))
-    except (OSError, ImportError) as error:
-        raise missing_model(name, error) from error
+class ClipTextEncoder(Pretrained):
+    """Text tower of a CLIP or SigLIP checkpoint: its pooled, projected vector and its hidden tokens.
+
+    Args:
+        model: a local folder or a hub name.
+        layer: hidden layer of the tokens (the vector is always the checkpoint's own pooled output).
+    """
+
+    def __init__(self, model: str, layer: Layer = "last") -> None:
+        super().__init__(model)
+        self.layer = layer
+
+    @property
+    def vector_width(self) -> int:
+        text = self._text_config
+        return text.projection_size if self._is_siglip else self.config.projection_dim
+
+    @property
+    def token_width(self) -> int:
+        return self._text_config.hidden_size
+
+    @property
+    def max_tokens(self) -> int:
+        return self._text_config.max_position_embeddings
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"kind": "clip_text", "weights": self.weights(), "layer": self.layer}
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], device: torch.device) -> Features:
+        """Vector (B, F), tokens (B, L, F'), mask (B, L): true up to the end-of-text token, whatever pads behind it."""
+        # SigLIP was trained on texts padded to full length without a mask, and pools the last position: so it is fed.
+        ids = tokenize(self.tokenizer, texts, self.max_tokens, "max_length" if self._is_siglip else "longest").to(
+            device
+        )
+        mask = _until_end_of_text(ids["input_ids"], self.tokenizer.eos_token_id)  # (B, L)
+        attended = {} if self._is_siglip else {"attention_mask": mask.long()}
+        output = self.network.to(device)(input_ids=ids["input_ids"], **attended, output_hidden_states=True)
+        vector = output.pooler_output if self._is_siglip else output.text_embeds  # (B, F)
+        return Features(vector, hidden_layer(output, self.layer), mask)
+
+    @property
+    def _is_siglip(self) -> bool:
+        return clip_family(self.model, self.config) == "siglip"
+
+    @property
+    def _text_config(self) -> Any:
+        return self.config.text_config
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        return self.load(AutoTokenizer)
+
+    @cached_property
+    def network(self) -> torch.nn.Module:
+        from transformers import CLIPTextModelWithProjection, SiglipTextModel
+
+        return self.load_network(SiglipTextModel if self._is_siglip else CLIPTextModelWithProjection)
 
 
-def warn_if_cut(tokenizer: Any, text: str, limit: int) -> None:
-    """Logs where a text over `limit` tokens (special ones included) will be cut, with both sides of the cut."""
-    # A character is at least a token only in the worst case: short texts are not tokenised twice.
-    if len(text) + 2 <= limit:
-        return
-    whole = tokenizer(text, truncation=False, add_special_tokens=True, verbose=False)["input_ids"]
-    if len(whole) <= limit:
-        return
-    kept = tokenizer.decode(tokenizer(text, truncation=True, max_length=limit)["input_ids"], skip_special_tokens=True)
-    log.warning(
-        "A text of %d tokens is cut to the %d that the encoder takes: it ends at “…%s” and loses “%s”.",
-        len(whole),
-        limit,
-        kept[-40:],
-        tokenizer.decode(whole[limit - 1 :], skip_special_tokens=True)[:80],
+def clip_family(model: str, config: Any) -> str:
+    """`clip` or `siglip`; UserError for a checkpoint of another kind."""
+    if config.model_type not in ("clip", "siglip"):
+        raise UserError(
+            f"the encoder {model} is of type {config.model_type!r}, not CLIP or SigLIP: give a checkpoint of those, "
+            f"or use the sources `text` and `image_features`."
+        )
+    return config.model_type
+
+
+def hidden_layer(output: Any, layer: Layer) -> torch.Tensor:
+    """Tokens (B, L, F) of a transformers output computed with all hidden states."""
+    return output.last_hidden_state if layer == "last" else output.hidden_states[-2]
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int, padding: str = "longest") -> Any:
+    """Token ids and mask, padded on the right; too long texts are cut, and the cut is logged.
+
+    Raises UserError for a text without anything in it.
+    """
+    limit = min(max_tokens, tokenizer.model_max_length)
+    for text in texts:
+        if not text.strip():
+            raise UserError("a prompt is empty: write what the shape should be, or leave the prompt out altogether.")
+        _warn_if_cut(tokenizer, text, limit)
+    return tokenizer(
+        list(texts), padding=padding, padding_side="right", truncation=True, max_length=limit, return_tensors="pt"
     )
+
+
+def _warn_if_cut(tokenizer: Any, text: str, limit: int) -> None:
+    # A token is at least one byte: short texts are not tokenised twice.
+    if len(text.encode()) + 2 <= limit:
+        return
+    whole = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    kept = limit - tokenizer.num_special_tokens_to_add()
+    if len(whole) <= kept:
+        return
+    log.warning(
+        "A prompt of %d tokens is cut to the %d that the encoder takes: it now ends “…%s” and loses “%s”.",
+        len(whole),
+        kept,
+        tokenizer.decode(whole[:kept])[-60:].strip(),
+        tokenizer.decode(whole[kept:]).strip(),
+    )
+
+
+def _until_end_of_text(ids: torch.Tensor, end: int) -> torch.Tensor:
+    """(B, L) bool: everything up to and with the first end-of-text token. Padding with the same token stays out."""
+    is_end = ids == end
+    return (is_end.cumsum(1) - is_end.long()) == 0

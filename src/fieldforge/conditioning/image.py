@@ -1,0 +1,55 @@
+"""Pictures as a condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fieldforge.conditioning.condition import Features
+from fieldforge.conditioning.image_encoder import ImageEncoder
+from fieldforge.conditioning.picture import frame
+from fieldforge.conditioning.source import Source
+
+
+class ImageSource(Source):
+    """Pictures through a frozen image encoder, framed alike in training and sampling.
+
+    Args:
+        encoder: gives the features.
+        width: D.
+        vector, tokens: which of the pooled vector and the grid of tokens to offer.
+        margin, background: of the frame (see `picture.frame`).
+    """
+
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        width: int,
+        key: str = "image",
+        vector: bool = True,
+        tokens: bool = True,
+        dropout: float = 0.1,
+        learned_null: bool = True,
+        margin: float = 0.1,
+        background: float = 1.0,
+    ) -> None:
+        vector_width = encoder.vector_width if vector else None
+        token_width = encoder.token_width if tokens else None
+        positions = encoder.token_count if tokens else None
+        super().__init__(key, width, vector_width, token_width, dropout, learned_null, positions=positions)
+        self.encoder = encoder
+        self.margin, self.background = margin, background
+
+    @torch.no_grad()
+    def embed(self, values: Sequence[np.ndarray] | Tensor, device: torch.device) -> Features:
+        """Features of B pictures, uint8 (H, W, 3 or 4) each; (B, H, W, 4) in one tensor is fine too."""
+        frames = [frame(np.asarray(pixels), self.encoder.size, self.margin, self.background) for pixels in values]
+        stacked = torch.from_numpy(np.stack(frames)).to(device)  # (B, size, size, 3)
+        return self.offered(self.encoder.encode(stacked.permute(0, 3, 1, 2).float() / 255))
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {**self.encoder.fingerprint(), "margin": self.margin, "background": self.background}

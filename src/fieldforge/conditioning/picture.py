@@ -1,0 +1,115 @@
+"""Condition pictures: any size, with alpha or a plain background, brought into one frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+from fieldforge.errors import UserError
+
+MAX_PIXELS = 100_000_000
+PLAIN_TOLERANCE = 18  # levels of 255 that a "plain" background may vary by (JPEG noise, soft gradients)
+PLAIN_SHARE = 0.95  # of the border's pixels
+
+
+def load_picture(path: str | Path) -> np.ndarray:
+    """A picture file as uint8 RGBA (H, W, 4), turned as its camera says.
+
+    Raises UserError: missing, unreadable or cut off, of more than 100 megapixels, or blank.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"image={path}: there is no such file, give the path of a PNG, JPEG or WebP picture.")
+    try:
+        with Image.open(path) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise UserError(f"image={path}: {opened.width} x {opened.height} pixels are too many, scale it down.")
+            pixels = np.asarray(ImageOps.exif_transpose(opened).convert("RGBA"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"image={path}: not a readable picture ({error}), save it again as PNG or JPEG.") from error
+    check_not_blank(pixels, f"image={path}")
+    return pixels
+
+
+def check_not_blank(pixels: np.ndarray, where: str) -> None:
+    """UserError where nothing can be seen: fully transparent, or one colour all over."""
+    seen = pixels[..., :3][pixels[..., 3] > 8] if pixels.shape[-1] == 4 else pixels.reshape(-1, 3)
+    if len(seen) == 0:
+        raise UserError(f"{where}: the picture is fully transparent, give one that shows the object.")
+    uniform = int(np.ptp(seen.astype(np.int16), axis=0).max()) <= 2
+    if uniform and len(seen) == pixels.shape[0] * pixels.shape[1]:
+        raise UserError(f"{where}: the picture is blank (one colour all over), give one that shows the object.")
+
+
+def frame(pixels: np.ndarray, size: int, margin: float = 0.1, background: float = 1.0) -> np.ndarray:
+    """One picture for an encoder: the object alone, centred, filling the square but for `margin`, over one grey.
+
+    The object is where alpha says, or what is left when a plain background is taken away; a picture with neither is
+    cropped to its central square. Views in training and photographs in sampling go the same way.
+
+    Args:
+        pixels: uint8 (H, W, 3) or straight RGBA (H, W, 4).
+        size: pixels of the result's side.
+        margin: share of the square's side that stays free on each side.
+        background: grey in [0, 1] behind the object.
+
+    Returns:
+        uint8 (size, size, 3).
+    """
+    alpha = object_mask(pixels)
+    if alpha is None:
+        return _resized(_central_square(pixels[..., :3]), size)
+    rgb = pixels[..., :3].astype(np.float32)
+    opaque = alpha[..., None].astype(np.float32) / 255
+    over = np.rint(rgb * opaque + 255 * background * (1 - opaque)).astype(np.uint8)  # (H, W, 3)
+    rows, columns = np.flatnonzero((alpha > 8).any(1)), np.flatnonzero((alpha > 8).any(0))
+    if len(rows) == 0:
+        return np.full((size, size, 3), round(255 * background), np.uint8)
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    side = int(np.ceil(max(bottom - top, right - left) / (1 - 2 * margin)))
+    square = np.full((side, side, 3), round(255 * background), np.uint8)
+    y, x = (side - (bottom - top)) // 2, (side - (right - left)) // 2
+    square[y : y + bottom - top, x : x + right - left] = over[top:bottom, left:right]
+    return _resized(square, size)
+
+
+def object_mask(pixels: np.ndarray) -> np.ndarray | None:
+    """Opacity of the object, uint8 (H, W): the alpha channel, else all but a plain background; None without either."""
+    if pixels.shape[-1] == 4 and pixels[..., 3].min() < 250:
+        return pixels[..., 3]
+    rgb = pixels[..., :3].astype(np.int16)
+    border = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
+    near = np.abs(rgb - np.median(border, axis=0)).max(-1) <= PLAIN_TOLERANCE  # (H, W)
+    ring = np.concatenate([near[0], near[-1], near[:, 0], near[:, -1]])
+    if ring.mean() < PLAIN_SHARE:
+        return None
+    # Only what hangs together with the border is background: a white cushion on a white ground stays.
+    areas, _ = ndimage.label(near)
+    outer = np.unique(np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]]))
+    background = np.isin(areas, outer[outer > 0])
+    return None if background.all() else np.where(background, 0, 255).astype(np.uint8)
+
+
+def remove_background(pixels: np.ndarray) -> np.ndarray:
+    """RGBA (H, W, 4) with the background cut away by the segmentation network of the optional package `rembg`."""
+    try:
+        from rembg import remove
+    except ImportError as error:
+        raise UserError("remove_background=true needs the package rembg: run `pip install rembg[cpu]`.") from error
+    return np.asarray(remove(Image.fromarray(pixels[..., :3]))).astype(np.uint8)
+
+
+def _central_square(rgb: np.ndarray) -> np.ndarray:
+    height, width = rgb.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return rgb[top : top + side, left : left + side]
+
+
+def _resized(square: np.ndarray, size: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(np.ascontiguousarray(square)).resize((size, size), Image.Resampling.BICUBIC))
