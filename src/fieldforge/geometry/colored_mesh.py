@@ -1,0 +1,50 @@
+"""The mesh that a field is decoded to: triangles with a colour and a normal at every vertex."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ColoredMesh:
+    """Triangles in box units, counter-clockwise seen from outside; y up, front +z.
+
+    vertices (P, 3) float32; faces (F, 3) int64; colors (P, 3) float32, sRGB 0…1; normals (P, 3) float32, unit length.
+    No faces is a valid mesh: that of an empty field.
+    """
+
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int64]
+    colors: NDArray[np.float32]
+    normals: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        points = (len(self.vertices), 3)
+        for name in ("vertices", "colors", "normals"):
+            assert getattr(self, name).shape == points, f"{name} {getattr(self, name).shape} for {points[0]} vertices"
+        assert self.faces.shape[1:] == (3,), f"faces {self.faces.shape}"
+        if len(self.faces):
+            assert self.faces.min() >= 0, "a face counts vertices from 0"
+            assert self.faces.max() < points[0], "a face names a vertex that is not there"
+
+    @property
+    def is_empty(self) -> bool:
+        return len(self.faces) == 0
+
+    @staticmethod
+    def empty() -> "ColoredMesh":
+        """No vertices, no faces."""
+        points = np.zeros((0, 3), np.float32)
+        return ColoredMesh(points, np.zeros((0, 3), np.int64), points, points)
+
+
+def vertex_normals(vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Unit normals (P, 3): the mean of the normals of the faces (F, 3) round each vertex (P, 3), weighted by angle.
+
+    On the slivers of marching cubes angles err half as much as areas do. A vertex without proper faces gets +y.
+    """
+    normals = trimesh.Trimesh(vertices, faces, process=False, validate=False).vertex_normals
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(lengths > 0.5, normals, [0.0, 1.0, 0.0]).astype(np.float32)

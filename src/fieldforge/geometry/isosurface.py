@@ -1,0 +1,133 @@
+"""From a signed distance that can be asked anywhere in the box to the mesh of its zero set.
+
+Axis letters: N points; G = resolution + 1 grid points along each axis.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from skimage.measure import marching_cubes
+from torch import Tensor
+
+from fieldforge.errors import UserError
+from fieldforge.geometry.camera import BOX
+from fieldforge.geometry.colored_mesh import ColoredMesh, vertex_normals
+
+DistanceQuery = Callable[[Tensor], Tensor]  # points (N, 3) → signed distance (N,), negative inside
+ColorQuery = Callable[[Tensor], Tensor]  # points (N, 3) → sRGB 0…1 (N, 3)
+
+COARSEST = 32  # cells along an axis at which refinement starts
+
+
+@torch.no_grad()
+def extract_mesh(
+    query_sdf: DistanceQuery,
+    query_rgb: ColorQuery,
+    resolution: int,
+    chunk: int = 2**16,
+    lipschitz: float = 1.5,
+    device: torch.device | str = "cpu",
+) -> ColoredMesh:
+    """Mesh of the zero set inside the box, from a grid of resolution³ cells; no zero set gives the empty mesh.
+
+    Queries get at most `chunk` points on `device`. See `distance_grid` for `lipschitz`. Where matter reaches the walls
+    of the box it is closed there, so that the mesh is watertight. Raises UserError if the field is not finite.
+    """
+    grid = distance_grid(query_sdf, resolution, chunk, lipschitz, device)  # (G, G, G)
+    _close_at_box(grid)
+    if not (grid.min() < 0 < grid.max()):
+        return ColoredMesh.empty()
+    spacing = 2 * BOX / resolution
+    vertices, faces, _, _ = marching_cubes(grid.numpy(), 0.0, allow_degenerate=False)
+    vertices = (vertices * spacing - BOX).astype(np.float32)
+    points = torch.from_numpy(vertices).to(device)
+    colors = torch.cat([query_rgb(part).float().cpu() for part in points.split(chunk)]).clamp(0, 1).numpy()
+    faces = faces.astype(np.int64)
+    return ColoredMesh(vertices, faces, colors, vertex_normals(vertices, faces))
+
+
+@torch.no_grad()
+def distance_grid(
+    query_sdf: DistanceQuery,
+    resolution: int,
+    chunk: int = 2**16,
+    lipschitz: float = 1.5,
+    device: torch.device | str = "cpu",
+    coarsest: int = COARSEST,
+) -> Tensor:
+    """Signed distance (G, G, G), indexed x, y, z, at the corners of resolution³ cells; on the CPU, float32.
+
+    Coarse to fine: from about `coarsest` cells on, each level halves the cells that the zero set may cross and fills
+    the others in by interpolation, whose sign is right. A cell may be crossed if its corners' distances are small
+    enough for that, given that the field changes by at most `lipschitz` per box unit (1 for a true distance; a learned
+    one is steeper in places). For such a field the zero set is exactly the dense grid's.
+    """
+    assert resolution > 0, f"resolution of {resolution} cells"
+    cells = resolution
+    while cells % 2 == 0 and cells // 2 >= coarsest:
+        cells //= 2
+    corners = torch.ones((cells + 1,) * 3, dtype=torch.bool)
+    grid = _ask(query_sdf, torch.zeros(corners.shape), corners, chunk, device)
+    crossed = _may_cross(grid, lipschitz)  # (cells, cells, cells)
+    while cells < resolution:
+        cells *= 2
+        fine = torch.nn.functional.interpolate(grid[None, None], (cells + 1,) * 3, mode="trilinear", align_corners=True)
+        crossed = _halved(crossed)
+        corners = _corners_of(crossed)
+        corners[::2, ::2, ::2] = False  # the coarser grid has them already
+        even = fine[0, 0].clone()
+        even[::2, ::2, ::2] = grid
+        grid = _ask(query_sdf, even, corners, chunk, device)
+        crossed &= _may_cross(grid, lipschitz)
+    return grid
+
+
+def _ask(query_sdf: DistanceQuery, grid: Tensor, where: Tensor, chunk: int, device: torch.device | str) -> Tensor:
+    """The grid with fresh distances at the grid points where (G, G, G) is true."""
+    indices = where.nonzero()  # (N, 3)
+    points = 2 * BOX * (indices.float() / (len(grid) - 1)) - BOX
+    distances = [query_sdf(part.to(device)).float().cpu() for part in points.split(chunk)]
+    if distances:
+        values = torch.cat(distances)
+        if not values.isfinite().all():
+            raise UserError(
+                f"The signed distance of the field is not finite at {int((~values.isfinite()).sum())} of "
+                f"{len(values)} points, so it has no surface: the latent or the weights behind it have diverged, "
+                f"take an earlier checkpoint."
+            )
+        grid = grid.masked_scatter(where, values)
+    return grid
+
+
+def _may_cross(grid: Tensor, lipschitz: float) -> Tensor:
+    """Cells (G - 1)³ in which a field of that steepness can be zero, judged by the distances at the corners.
+
+    Every point of a cell is within half a diagonal of its nearest corner, and within a whole one of all corners.
+    """
+    diagonal = 3**0.5 * 2 * BOX / (len(grid) - 1)
+    size = grid.abs()[None, None]
+    nearest = -torch.nn.functional.max_pool3d(-size, 2, stride=1)[0, 0]
+    farthest = torch.nn.functional.max_pool3d(size, 2, stride=1)[0, 0]
+    return (nearest <= lipschitz * diagonal / 2) & (farthest <= lipschitz * diagonal)
+
+
+def _halved(cells: Tensor) -> Tensor:
+    """The same region with twice as many cells along each axis."""
+    for axis in range(3):
+        cells = cells.repeat_interleave(2, dim=axis)
+    return cells
+
+
+def _corners_of(cells: Tensor) -> Tensor:
+    """Grid points that are a corner of at least one of the cells."""
+    padded = torch.nn.functional.pad(cells[None, None].float(), (1,) * 6)
+    return torch.nn.functional.max_pool3d(padded, 2, stride=1)[0, 0] > 0
+
+
+def _close_at_box(grid: Tensor) -> None:
+    """Make the outermost layer (of a grid that is ours to change) just outside of the shape."""
+    outside = 1e-3 * 2 * BOX / (len(grid) - 1)
+    for axis in range(3):
+        for end in (0, -1):
+            grid.select(axis, end).clamp_(min=outside)
