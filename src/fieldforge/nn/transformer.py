@@ -69,14 +69,18 @@ class TransformerBlock(nn.Module):
         vector: Tensor | None = None,
         context: Tensor | None = None,
         context_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """x (B, N, width), vector (B, D), context (B, M, context_width), context_mask (B, M) → (B, N, width)."""
+        """x (B, N, width), vector (B, D), context (B, M, context_width) → (B, N, width).
+
+        `context_mask` (B, M) and `mask` (B, N) are True at the tokens that may be seen.
+        """
         if self.modulation is None:
             assert vector is None, "a block without vector_width has no use for a vector"
-            x = x + self.attention(self.norm_attention(x))
+            x = x + self.attention(self.norm_attention(x), mask=mask)
         else:
             shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = self.modulation(vector)  # (B, 1, width) each
-            x = x + gate_a * self.attention(self.norm_attention(x) * (1 + scale_a) + shift_a)
+            x = x + gate_a * self.attention(self.norm_attention(x) * (1 + scale_a) + shift_a, mask=mask)
         if self.cross is not None and context is not None:
             x = x + self.cross(self.norm_cross(x), context, context_mask)
         if self.modulation is None:
@@ -110,11 +114,12 @@ class Transformer(nn.Module):
         vector: Tensor | None = None,
         context: Tensor | None = None,
         context_mask: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """x (B, N, width) → (B, N, width); the other arguments go to every block. No final norm."""
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, vector, context, context_mask, use_reentrant=False)  # type: ignore[assignment]
+                x = checkpoint(block, x, vector, context, context_mask, mask, use_reentrant=False)  # type: ignore[assignment]
             else:
-                x = block(x, vector, context, context_mask)
+                x = block(x, vector, context, context_mask, mask)
         return x

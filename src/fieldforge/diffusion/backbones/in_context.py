@@ -1,0 +1,60 @@
+"""The transformer that reads noise level and condition as tokens."""
+
+import torch
+from torch import Tensor, nn
+
+from fieldforge.conditioning.condition import Condition
+from fieldforge.nn.embeddings import NoiseLevelEmbedding
+from fieldforge.nn.transformer import Transformer
+
+
+class InContext(nn.Module):
+    """[noise level · condition vector · condition tokens · latent tokens] through plain blocks (Shap-E, section 4.2).
+
+    A part that the condition lacks is left out of the sequence; condition tokens that its mask hides are not attended
+    to. The output starts at zero. `output_channels` differs from `channels` for a learned variance.
+    """
+
+    def __init__(
+        self,
+        tokens: int,
+        channels: int,
+        width: int,
+        layers: int,
+        heads: int,
+        condition_width: int,
+        qk_norm: bool = False,
+        checkpointing: bool = False,
+        output_channels: int | None = None,
+    ):
+        super().__init__()
+        self.tokens = tokens
+        self.embed = nn.Linear(channels, width)
+        self.positions = nn.Parameter(torch.randn(tokens, width) * 0.05)
+        self.embed_noise_level = NoiseLevelEmbedding(width)
+        self.embed_vector = nn.Linear(condition_width, width)
+        self.embed_tokens = nn.Sequential(nn.LayerNorm(condition_width), nn.Linear(condition_width, width))
+        self.first_norm = nn.LayerNorm(width)
+        self.transformer = Transformer(width, heads, layers, qk_norm=qk_norm, checkpointing=checkpointing)
+        self.final_norm = nn.LayerNorm(width)
+        self.project = nn.Linear(width, output_channels or channels)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, x: Tensor, noise_level: Tensor, condition: Condition) -> Tensor:
+        """x (B, T, C), noise_level (B,) → (B, T, output_channels)."""
+        parts = [self.embed_noise_level(noise_level)[:, None]]  # (B, 1, width)
+        if condition.vector is not None:
+            parts.append(self.embed_vector(condition.vector)[:, None])  # (B, 1, width)
+        first = len(parts)
+        if condition.tokens is not None:
+            parts.append(self.embed_tokens(condition.tokens))  # (B, L, width)
+        parts.append(self.embed(x) + self.positions)  # (B, T, width)
+        sequence = torch.cat([part.to(parts[-1].dtype) for part in parts], dim=1)  # (B, 1 + … + T, width)
+        sequence = self.first_norm(sequence)
+        mask = None
+        if condition.tokens is not None and condition.mask is not None:
+            before = condition.mask.new_ones(len(x), first)
+            mask = torch.cat([before, condition.mask, condition.mask.new_ones(len(x), self.tokens)], dim=1)
+        sequence = self.transformer(sequence, mask=mask)[:, -self.tokens :]  # (B, T, width)
+        return self.project(self.final_norm(sequence))  # (B, T, output_channels)

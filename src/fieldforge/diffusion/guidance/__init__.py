@@ -1,0 +1,1 @@
+"""Guidance: (conditional denoiser, condition, null condition) → denoiser."""

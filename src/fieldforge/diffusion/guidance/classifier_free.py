@@ -1,0 +1,32 @@
+"""Classifier-free guidance."""
+
+import torch
+from torch import Tensor
+
+from fieldforge.conditioning.condition import Condition
+from fieldforge.diffusion.guidance.guidance import extrapolate
+from fieldforge.diffusion.model import ConditionalDenoiser, Denoiser
+
+
+class ClassifierFree:
+    """x̂₀(null) + scale · (x̂₀(condition) - x̂₀(null)) (Ho & Salimans 2022, eq. 6, with w = scale - 1).
+
+    Scale 1 is the conditional model, exactly and at the cost of one evaluation; 0 the unconditional one. A negative
+    condition is handed over in the place of the null condition: guidance then leads away from it.
+    """
+
+    def __init__(self, scale: float = 1.0):
+        self.scale = scale
+
+    def __call__(self, model: ConditionalDenoiser, condition: Condition, null: Condition) -> Denoiser:
+        if self.scale in (0, 1):
+            only = condition if self.scale == 1 else null
+            return lambda x_t, t: model(x_t, t, only)
+        both = Condition.cat([condition, null])  # 2B rows
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            x0 = model(torch.cat([x_t, x_t]), torch.cat([t, t]), both)  # (2B, T, C)
+            conditional, unconditional = x0.chunk(2)  # (B, T, C) each
+            return extrapolate(unconditional, conditional, self.scale)
+
+        return denoise

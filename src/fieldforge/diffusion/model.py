@@ -1,0 +1,45 @@
+"""A backbone that knows its process and what its output means: the denoiser that is trained and sampled."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from fieldforge.conditioning.condition import Condition
+from fieldforge.diffusion.parameterization import Parameterization, input_scale, noise_level
+from fieldforge.noise.process import Process, like
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+"""denoise(x_t (B, T, C), t (B,)) → x0 (B, T, C): all that samplers see. They hand over t in float64 on the CPU."""
+
+
+class ConditionalDenoiser(Protocol):
+    """A denoiser that still wants its condition: what guidance wraps."""
+
+    @property
+    def process(self) -> Process: ...
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
+        """x_t (B, T, C), t (B,) → x0 (B, T, C)."""
+        ...
+
+
+class DiffusionModel(nn.Module):
+    """`backbone(x (B, T, C), noise_level (B,), condition) → (B, T, C)`, read by `parameterization` under `process`."""
+
+    def __init__(self, backbone: nn.Module, process: Process, parameterization: Parameterization):
+        super().__init__()
+        self.backbone = backbone
+        self.process = process
+        self.parameterization = parameterization
+
+    def output(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """The backbone's raw output, in the dtype of x_t: (B, T, C)."""
+        scaled = like(input_scale(self.process.alpha(t), self.process.sigma(t)), x_t) * x_t  # (B, T, C)
+        level = noise_level(self.process.log_snr(t)).to(device=x_t.device, dtype=x_t.dtype)  # (B,)
+        return self.backbone(scaled, level, condition).to(x_t.dtype)
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """The denoised estimate: x_t (B, T, C), t (B,) → x0 (B, T, C)."""
+        output = self.output(x_t, t, condition)
+        return self.parameterization.denoised(output, x_t, self.process.alpha(t), self.process.sigma(t))

@@ -1,0 +1,93 @@
+"""At which times a sampler stops: from the noisiest to 0."""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fieldforge.errors import UserError
+from fieldforge.noise.process import Process
+
+
+class Spacing(Protocol):
+    """A choice of times."""
+
+    def times(self, steps: int, process: Process) -> Tensor:
+        """(steps + 1,) float64 on the CPU, falling, the last one 0."""
+        ...
+
+
+def _check(steps: int) -> None:
+    if steps < 1:
+        raise UserError(f"sampling needs at least 1 step, got {steps}")
+
+
+class Uniform:
+    """Even steps of t from `start` to 0. A start below 1 is for predictions of ε where α(1) = 0."""
+
+    def __init__(self, start: float = 1.0):
+        if not 0 < start <= 1:
+            raise UserError(f"Uniform needs a start in (0, 1], got {start}")
+        self.start = start
+
+    def times(self, steps: int, process: Process) -> Tensor:
+        _check(steps)
+        return torch.linspace(self.start, 0, steps + 1, dtype=torch.float64)
+
+
+class Trailing:
+    """Even steps among `discretization` training times, the last of them first (Lin et al. 2023, section 3.3).
+
+    For models that were trained on the times 1/D … D/D of a discrete process.
+    """
+
+    def __init__(self, discretization: int = 1024):
+        self.discretization = discretization
+
+    def times(self, steps: int, process: Process) -> Tensor:
+        _check(steps)
+        if steps > self.discretization:
+            raise UserError(f"Trailing has {self.discretization} times, {steps} steps do not fit")
+        return torch.linspace(self.discretization, 0, steps + 1, dtype=torch.float64).round() / self.discretization
+
+
+class Karras:
+    """σ/α from `sigma_max` to `sigma_min` along a ρ-curve, then 0 (Karras et al. 2022, eq. 5).
+
+    Levels above what the process reaches are clamped to its t = 1; Shap-E samples with 1e-3, 160 and 7.
+    """
+
+    def __init__(self, sigma_min: float = 1e-3, sigma_max: float = 160.0, rho: float = 7.0):
+        if not 0 < sigma_min < sigma_max:
+            raise UserError(f"Karras needs 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
+        self.sigma_min = sigma_min
+        self.sigma_max = sigma_max
+        self.rho = rho
+
+    def times(self, steps: int, process: Process) -> Tensor:
+        _check(steps)
+        # Starting where the process ends keeps the clamp from spending several steps on the same time.
+        ceiling = math.exp(-float(process.log_snr(torch.ones((), dtype=torch.float64))) / 2)
+        highest = min(self.sigma_max, ceiling)
+        ramp = torch.linspace(highest ** (1 / self.rho), self.sigma_min ** (1 / self.rho), steps, dtype=torch.float64)
+        times = process.time_of_log_snr(-2 * self.rho * ramp.log())  # (steps,)
+        return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+
+
+class UniformLogSNR:
+    """Even steps of λ = log(α²/σ²) from -`limit`, or where the process ends, to `limit`, then 0.
+
+    Lu et al. 2022, "DPM-Solver", section 3.3.
+    """
+
+    def __init__(self, limit: float = 10.0):
+        if limit <= 0:
+            raise UserError(f"UniformLogSNR needs a positive limit, got {limit}")
+        self.limit = limit
+
+    def times(self, steps: int, process: Process) -> Tensor:
+        _check(steps)
+        lowest = max(-self.limit, float(process.log_snr(torch.ones((), dtype=torch.float64))))
+        times = process.time_of_log_snr(torch.linspace(lowest, self.limit, steps, dtype=torch.float64))
+        return torch.cat([times, torch.zeros(1, dtype=torch.float64)])

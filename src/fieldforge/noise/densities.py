@@ -1,0 +1,82 @@
+"""From which density training draws its times: quantile functions, fed by stratified uniform numbers."""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fieldforge.errors import UserError
+from fieldforge.noise.process import Process
+
+
+def stratified_uniform(
+    count: int, generator: torch.Generator, rank: int = 0, world_size: int = 1, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """One number in (0, 1) from each of this rank's `count` of the count · world_size equal strata, shuffled: (count,).
+
+    Every rank owns every world_size-th stratum, so that the global batch covers (0, 1) evenly though the ranks'
+    generators know nothing of each other.
+    """
+    if not 0 <= rank < world_size:
+        raise UserError(f"rank {rank} is outside of 0 … {world_size - 1}")
+    jitter = torch.rand(count, generator=generator, device=generator.device, dtype=dtype)
+    strata = torch.randperm(count, generator=generator, device=generator.device) * world_size + rank
+    uniform = (strata + jitter) / (count * world_size)
+    return uniform.clamp(1e-9, 1 - 1e-9)  # the ends have no quantile in most densities
+
+
+class Density(Protocol):
+    """A density of training times, as its quantile function."""
+
+    def times(self, uniform: Tensor, process: Process) -> Tensor:
+        """uniform (B,) in (0, 1) → t (B,) in [0, 1]; rising."""
+        ...
+
+
+class UniformTime:
+    """t itself is uniform (DDPM, Shap-E, rectified flow)."""
+
+    def times(self, uniform: Tensor, process: Process) -> Tensor:
+        return uniform
+
+
+class LogNormalSigma:
+    """ln(σ/α) is normal (EDM, Karras et al. 2022, table 1; there mean -1.2, std 1.2 with data of deviation 0.5)."""
+
+    def __init__(self, mean: float = -1.2, std: float = 1.2):
+        self.mean = mean
+        self.std = std
+
+    def times(self, uniform: Tensor, process: Process) -> Tensor:
+        log_sigma = self.mean + self.std * torch.special.ndtri(uniform)
+        return process.time_of_log_snr(-2 * log_sigma)
+
+
+class LogitNormal:
+    """logit(t) is normal (Stable Diffusion 3, Esser et al. 2024, eq. 19)."""
+
+    def __init__(self, mean: float = 0.0, std: float = 1.0):
+        self.mean = mean
+        self.std = std
+
+    def times(self, uniform: Tensor, process: Process) -> Tensor:
+        return torch.sigmoid(self.mean + self.std * torch.special.ndtri(uniform))
+
+
+class Shifted:
+    """Another density with σ/α raised by √(tokens / base_tokens): many tokens betray each other through more noise.
+
+    Stable Diffusion 3 (Esser et al. 2024), eq. 23, is this for the linear interpolation; in log-SNR it holds for every
+    process (Hoogeboom et al. 2023, "Simple diffusion", eq. 4).
+    """
+
+    def __init__(self, density: Density, tokens: int, base_tokens: int):
+        if tokens < 1 or base_tokens < 1:
+            raise UserError(f"Shifted needs positive token counts, got {tokens} and {base_tokens}")
+        self.density = density
+        self.log_factor = 0.5 * math.log(tokens / base_tokens)
+
+    def times(self, uniform: Tensor, process: Process) -> Tensor:
+        log_snr = process.log_snr(self.density.times(uniform, process))
+        return process.time_of_log_snr(log_snr - 2 * self.log_factor)
