@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldforge.data.manifest import Manifest, write_manifest
-from fieldforge.data.schema import LATENT, SAMPLE, Sample
+from fieldforge.data.schema import DEPTH_UNIT, LATENT, SAMPLE, Sample
 from fieldforge.data.writer import ShardWriter
 
 
@@ -13,7 +13,8 @@ def meta(key: str, split: str = "train") -> dict:
     return {
         "id": key, "name": f"shape {key}", "class": "seating", "captions": [f"shape {key}", f"a shape {key}"],
         "captions_by_language": {"de": f"Form {key}"}, "tags": [], "source": "test", "licence": "CC0-1.0",
-        "creator": "me", "split": split, "center": [0.0, 0.0, 0.0], "scale": 1.0, "epsilon": 0.006, "fov_y": 0.7, "size_cm": None,
+        "creator": "me", "split": split, "center": [0.0, 0.0, 0.0], "scale": 1.0, "epsilon": 0.006, "fov_y": 0.7,
+        "size_cm": None,
     }  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def render_sphere(camera: np.ndarray, radius: float, pixels: int, fov_y: float) 
                 distance = -half - np.sqrt(discriminant)
                 normal = (origin + distance * direction) / radius
                 rgba[row, column] = [*np.rint((normal + 1) * 127.5), 255]
-                depth[row, column] = round(distance / 4.0 * 65535)
+                depth[row, column] = round(distance / DEPTH_UNIT)
     return rgba, depth
 
 

@@ -13,6 +13,8 @@ from PIL import Image
 
 from fieldforge.errors import UserError
 
+Payload = bytes | memoryview
+
 
 def encode_npy(array: np.ndarray) -> bytes:
     """C-ordered, little-endian, format version 1.0, whatever the memory layout of `array`."""
@@ -29,7 +31,7 @@ def _parse_npy_header(header: bytes) -> tuple[np.dtype, tuple[int, ...], bool]:
     return np.dtype(fields["descr"]), tuple(fields["shape"]), bool(fields["fortran_order"])
 
 
-def decode_npy(payload: bytes) -> np.ndarray:
+def decode_npy(payload: Payload) -> np.ndarray:
     """Array over the bytes of `payload`, without a copy (read-only). ValueError for anything but a plain array."""
     if payload[:8] != b"\x93NUMPY\x01\x00" or len(payload) < 10:
         return np.load(io.BytesIO(payload), allow_pickle=False)
@@ -47,8 +49,8 @@ def encode_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def decode_json(payload: bytes) -> Any:
-    return json.loads(payload)
+def decode_json(payload: Payload) -> Any:
+    return json.loads(bytes(payload))
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -58,21 +60,21 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def decode_png(payload: bytes) -> np.ndarray:
+def decode_png(payload: Payload) -> np.ndarray:
     with Image.open(io.BytesIO(payload), formats=["PNG"]) as picture:
         pixels = np.asarray(picture)
         return pixels.astype(np.uint16) if picture.mode.startswith("I") else pixels
 
 
 ENCODERS: dict[str, Callable[[Any], bytes]] = {"npy": encode_npy, "json": encode_json, "png": encode_png}
-DECODERS: dict[str, Callable[[bytes], Any]] = {"npy": decode_npy, "json": decode_json, "png": decode_png}
+DECODERS: dict[str, Callable[[Payload], Any]] = {"npy": decode_npy, "json": decode_json, "png": decode_png}
 
 
 def encode_member(suffix: str, value: Any) -> bytes:
     return ENCODERS[suffix.rpartition(".")[2]](value)
 
 
-def decode_member(suffix: str, payload: bytes) -> Any:
+def decode_member(suffix: str, payload: Payload) -> Any:
     """Value of a member by the ending of its name. UserError if the bytes are not of that kind."""
     decoder = DECODERS.get(suffix.rpartition(".")[2])
     if decoder is None:

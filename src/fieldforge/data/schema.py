@@ -21,7 +21,7 @@ Sample = dict[str, Any]
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,80}")
 """Keys of samples: no dot (WebDataset splits a member's name there), no slash (members stay in their folder)."""
 
-DEPTH_UNIT = 4.0 / 65535
+DEPTH_UNIT = 8.0 / 65535
 """Box units per step of a depth picture."""
 
 NORMAL_UNIT = 1.0 / 127
@@ -30,7 +30,7 @@ NORMAL_UNIT = 1.0 / 127
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field: member suffix, dtype, shape (letters or numbers). `per_view`: `{}` in the suffix is the view's index."""
+    """One field: member suffix, dtype, shape (letters or numbers). `per_view`: `{}` in it is the view's index."""
 
     suffix: str
     dtype: str = "object"

@@ -1,0 +1,53 @@
+"""A finite pass over a split: every sample once, in the written order, the same points and rays each time."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
+
+from fieldforge.data.reader import ShardReader
+from fieldforge.data.shards import ShardSet
+from fieldforge.data.stages import Stage, apply_stages
+from fieldforge.data.stream import VALIDATION, Batch, collate
+
+
+class HeldOut(IterableDataset):
+    """Batches of at most `batch_size` (per rank) over all samples of `shards`; sample i belongs to rank i mod R.
+
+    All ranks give the same number of batches, whose sizes differ by at most one, so that no rank waits for another;
+    only with fewer samples than ranks do some ranks have none. `limit` takes the first samples only.
+    """
+
+    def __init__(
+        self,
+        shards: ShardSet,
+        stages: Sequence[Stage],
+        *,
+        seed: int,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        limit: int | None = None,
+    ) -> None:
+        self.shards, self.stages, self.seed = shards, list(stages), seed
+        self.reader = ShardReader(shards)
+        self.samples = shards.samples if limit is None else min(limit, shards.samples)
+        self.numbers = np.arange(rank, self.samples, world_size)
+        self.batches = -(-self.samples // (world_size * batch_size))
+        self.ends = np.cumsum(shards.samples_per_shard, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        for numbers in np.array_split(self.numbers, self.batches)[first::step]:
+            if len(numbers):
+                yield collate([self._sample(int(number)) for number in numbers])
+
+    def _sample(self, number: int) -> dict:
+        shard = int(np.searchsorted(self.ends, number, side="right"))
+        inside = number - (int(self.ends[shard - 1]) if shard else 0)
+        generator = np.random.default_rng([self.seed, VALIDATION, number])
+        return apply_stages(self.reader.read(shard, inside), self.stages, generator)

@@ -1,0 +1,203 @@
+"""From a stored sample to what a step trains on: pure functions of (sample, generator), applied one after the other.
+
+A stage is called with a mapping of everything known so far (the stored members, decoded when asked for, and what
+earlier stages made) and returns what it adds or replaces. What the stages made becomes the batch. Letters: N surface
+points, M near and K volume points, R rays, all per sample. Arrays are float32 in box units; colours 0…1.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from fieldforge.data.schema import DEPTH_UNIT, NORMAL_UNIT
+from fieldforge.errors import UserError
+from fieldforge.geometry.camera import Camera
+
+Stage = Callable[[Mapping[str, Any], np.random.Generator], dict[str, Any]]
+
+
+def apply_stages(sample: Mapping[str, Any], stages: Sequence[Stage], generator: np.random.Generator) -> dict[str, Any]:
+    """Runs the stages in order; returns the fields for the batch."""
+    known = Known(sample)
+    for stage in stages:
+        known.made.update(stage(known, generator))
+    return known.made
+
+
+class Known(Mapping[str, Any]):
+    """The stored members, still undecoded where nobody asked, beneath what the stages made."""
+
+    def __init__(self, stored: Mapping[str, Any]) -> None:
+        self.stored = stored
+        self.made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        return self.made[name] if name in self.made else self.stored[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**dict.fromkeys(self.stored), **self.made})
+
+    def __len__(self) -> int:
+        return len(set(self.stored) | set(self.made))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.made or name in self.stored
+
+
+def draw(count: int, available: int, generator: np.random.Generator) -> np.ndarray:
+    """`count` different indices below `available`; some twice only if there are too few."""
+    if count <= available:
+        return generator.choice(available, count, replace=False, shuffle=False)  # (count,)
+    return generator.integers(available, size=count)  # (count,)
+
+
+class Surface:
+    """`surface (N, 9)`: position, unit normal, sRGB of points that see the outside."""
+
+    def __init__(self, points: int) -> None:
+        self.points = points
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        exposed = np.flatnonzero(sample["surface_exposed.npy"])
+        if len(exposed) == 0:
+            exposed = np.arange(len(sample["surface_points.npy"]))
+        chosen = exposed[draw(self.points, len(exposed), generator)]  # (N,)
+        surface = np.empty((self.points, 9), np.float32)
+        surface[:, :3] = sample["surface_points.npy"][chosen]
+        surface[:, 3:6] = sample["surface_normals.npy"][chosen]
+        surface[:, 6:] = sample["surface_colors.npy"][chosen]
+        surface[:, 3:6] *= NORMAL_UNIT
+        surface[:, 3:6] /= np.linalg.norm(surface[:, 3:6], axis=1, keepdims=True) + 1e-9
+        surface[:, 6:] /= 255
+        return {"surface": surface}
+
+
+class Distances:
+    """`near_points (M, 3), near_sdf (M,)` around the surface, `volume_points (K, 3), volume_sdf (K,)` in the box."""
+
+    def __init__(self, near: int, volume: int) -> None:
+        self.counts = {"near": near, "volume": volume}
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        made = {}
+        for kind, count in self.counts.items():
+            points, distances = sample[f"{kind}_points.npy"], sample[f"{kind}_sdf.npy"]
+            chosen = draw(count, len(points), generator)
+            made[f"{kind}_points"] = points[chosen].astype(np.float32)
+            made[f"{kind}_sdf"] = distances[chosen].astype(np.float32)
+        return made
+
+
+class ViewRays:
+    """Rays through pixels of a few views, chosen anew each time; only these views are decoded.
+
+    `ray_origins (R, 3)`, `ray_directions (R, 3)` unit, `ray_rgba (R, 4)` sRGB premultiplied by alpha, `ray_depth (R,)`
+    in box units along the ray (0: nothing hit). A share of the pixels lies within `spread` pixels of the object, so
+    that small shapes do not drown in background; the rest is uniform over the picture.
+    """
+
+    def __init__(self, rays: int, views: int = 1, object_share: float = 0.5, spread: int = 2) -> None:
+        if not 0 <= object_share <= 1 or not 1 <= views <= rays:
+            raise UserError(
+                f"rays={rays}, views={views}, object_share={object_share}: the share lies in 0…1, "
+                "and every view needs a ray; correct the data stages."
+            )
+        self.rays, self.views, self.object_share, self.spread = rays, views, object_share, spread
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        cameras, fov_y = sample["cameras.npy"], sample["meta.json"]["fov_y"]
+        chosen = draw(self.views, len(cameras), generator)
+        counts = np.diff(np.arange(self.views + 1) * self.rays // self.views)  # (views,), sums to R
+        parts = [
+            self._rays_of_view(sample, cameras[view], fov_y, int(view), int(count), generator)
+            for view, count in zip(chosen, counts, strict=True)
+        ]
+        names = ("ray_origins", "ray_directions", "ray_rgba", "ray_depth")
+        return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
+
+    def _rays_of_view(
+        self,
+        sample: Mapping[str, Any],
+        camera_to_world: np.ndarray,
+        fov_y: float,
+        view: int,
+        count: int,
+        generator: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        picture = sample[f"view_{view:03d}.png"]  # (H, W, 4)
+        depth = sample[f"depth_{view:03d}.png"]  # (H, W)
+        height, width = depth.shape
+        rows, columns = self._pixels(picture[..., 3], count, generator)  # (count,)
+        camera = Camera(torch.from_numpy(camera_to_world.copy()), fov_y, height, width)
+        rays = camera.rays_through(torch.from_numpy(rows), torch.from_numpy(columns))
+        rgba = picture[rows, columns].astype(np.float32) / 255
+        rgba[:, :3] *= rgba[:, 3:]
+        distance = depth[rows, columns].astype(np.float32) * DEPTH_UNIT
+        return rays.origins.numpy().copy(), rays.directions.numpy(), rgba, distance
+
+    def _pixels(self, alpha: np.ndarray, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        height, width = alpha.shape
+        flat = generator.integers(height * width, size=count)
+        covered = np.flatnonzero(alpha)
+        near = int(count * self.object_share) if len(covered) else 0
+        flat[:near] = covered[generator.integers(len(covered), size=near)] if near else flat[:near]
+        rows, columns = np.divmod(flat, width)
+        offsets = generator.integers(-self.spread, self.spread + 1, size=(2, near))
+        rows[:near] = np.clip(rows[:near] + offsets[0], 0, height - 1)
+        columns[:near] = np.clip(columns[:near] + offsets[1], 0, width - 1)
+        return rows, columns
+
+
+class Augment:
+    """Turns a whole sample about y by a random one of `turns` equal steps, and mirrors x with probability 1/2 if asked.
+
+    Steps other than quarters are shrunk to stay in the box, distances and depths with them.
+    """
+
+    POINTS = ("near_points", "volume_points", "ray_origins")
+    VECTORS = ("ray_directions",)
+    LENGTHS = ("near_sdf", "volume_sdf", "ray_depth")
+
+    def __init__(self, turns: int = 1, mirror: bool = False) -> None:
+        self.turns, self.mirror = turns, mirror
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        angle = 2 * math.pi * int(generator.integers(self.turns)) / self.turns
+        sign = -1.0 if self.mirror and generator.random() < 0.5 else 1.0
+        cosine, sine = math.cos(angle), math.sin(angle)
+        scale = 1.0 if 4 * angle % (2 * math.pi) == 0 else 1 / (abs(cosine) + abs(sine))
+        rotation = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]]) @ np.diag([sign, 1, 1])
+        turn = rotation.round(9).astype(np.float32).T  # for row vectors, v @ turn; quarter turns are exact
+        made = {name: sample[name] @ (turn * np.float32(scale)) for name in self.POINTS if name in sample}
+        made |= {name: sample[name] @ turn for name in self.VECTORS if name in sample}
+        made |= {name: sample[name] * np.float32(scale) for name in self.LENGTHS if name in sample}
+        if "surface" in sample:
+            surface = sample["surface"]
+            points, normals = surface[:, :3] @ (turn * np.float32(scale)), surface[:, 3:6] @ turn
+            made["surface"] = np.concatenate([points, normals, surface[:, 6:]], axis=1)
+        return made
+
+
+class Meta:
+    """`meta`: the sample's metadata as stored."""
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        return {"meta": sample["meta.json"]}
+
+
+class Labels:
+    """`caption`: one of the sample's captions at random; `class`: its class."""
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        captions = sample["meta.json"]["captions"]
+        return {"caption": captions[int(generator.integers(len(captions)))], "class": sample["meta.json"]["class"]}
+
+
+class Latent:
+    """`latent (T, C)`, normalised as stored."""
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        return {"latent": sample["latent.npy"].astype(np.float32)}

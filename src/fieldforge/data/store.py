@@ -1,0 +1,68 @@
+"""Where bytes of shards come from. A store reads ranges of named files in one folder; this one reads local disks."""
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Protocol
+
+OPEN_FILES = 64
+
+
+class Store(Protocol):
+    """A folder of files. `size` and `read` raise FileNotFoundError if there is no such file, OSError for the rest."""
+
+    url: str
+
+    def size(self, name: str) -> int: ...
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes [start, stop) of a file, all of it by default; fewer if the file ends before."""
+        ...
+
+    def read_ahead(self, name: str, start: int, stop: int) -> None:
+        """Says that these bytes will be read soon."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LocalStore:
+    """A local folder; keeps the most recently used files open."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.url = str(folder)
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def _descriptor(self, name: str) -> int:
+        if name in self._open:
+            self._open.move_to_end(name)
+            return self._open[name]
+        descriptor = os.open(self.folder / name, os.O_RDONLY)
+        self._open[name] = descriptor
+        if len(self._open) > OPEN_FILES:
+            os.close(self._open.popitem(last=False)[1])
+        return descriptor
+
+    def size(self, name: str) -> int:
+        return os.stat(self.folder / name).st_size
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        stop = self.size(name) if stop is None else stop
+        descriptor = self._descriptor(name)
+        pieces = [os.pread(descriptor, stop - start, start)]
+        while pieces[-1] and (done := sum(map(len, pieces))) < stop - start:
+            pieces.append(os.pread(descriptor, stop - start - done, start + done))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_ahead(self, name: str, start: int, stop: int) -> None:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor(name), start, stop - start, os.POSIX_FADV_WILLNEED)
+
+    def close(self) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def __getstate__(self) -> dict:
+        # A worker process opens its own descriptors.
+        return {**self.__dict__, "_open": OrderedDict()}
