@@ -1,7 +1,7 @@
 """The Lightning data module over exact streams, for sample shards and latent shards alike."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +36,29 @@ class TimedLoader(DataLoader):
 class ShardDataModule(pl.LightningDataModule):
     """Training batches from an infinite, exact stream; validation batches from one pass over the held-out split.
 
-    `root` is a folder of shards (or several), `batch_size` is global: all ranks together. The state that a checkpoint
-    holds is `position`, the samples trained so far; it moves on when the `TrackPosition` callback sees a batch trained.
-    `stages` make what a batch holds out of a stored sample (see `data/stages.py`); `heldout_stages` likewise for
-    validation, by default the same ones.
+    Args:
+        root: a folder of shards, or several.
+        stages: by name, what makes the batch out of a stored sample, in order (see `data/stages.py`); null: left out.
+        batch_size: of the whole training step, all ranks together.
+        augment: one stage more, in training only.
+        seed: of the order and of every random choice of the stages.
+        position: samples trained so far, all ranks and epochs together. It is the only state, saved with a checkpoint
+            as the number of samples *trained*: what was only prefetched does not count.
+        heldout_limit: look at no more than this many held-out samples.
+        on_bad_shard: "error", or "skip" to report and count a shard that is missing, cut or altered and to go on.
     """
 
     def __init__(
         self,
         root: str | Path | Sequence[str | Path],
-        stages: Sequence[Stage],
+        stages: Mapping[str, Stage | None],
         batch_size: int,
         *,
+        augment: Stage | None = None,
         seed: int = 0,
+        position: int = 0,
         mixing: Mixing | None = None,
         num_workers: int = 0,
-        heldout_stages: Sequence[Stage] | None = None,
         heldout_batch_size: int | None = None,
         heldout_limit: int | None = None,
         train_split: str = "train",
@@ -61,14 +68,15 @@ class ShardDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.root = root
-        self.stages = list(stages)
-        self.heldout_stages = self.stages if heldout_stages is None else list(heldout_stages)
+        self.stages = [stage for stage in stages.values() if stage is not None]
+        self.train_stages = [*self.stages, augment] if augment else self.stages
         self.batch_size, self.seed, self.mixing = batch_size, seed, mixing or Mixing()
         self.num_workers, self.prefetch_batches = num_workers, prefetch_batches
         self.heldout_batch_size, self.heldout_limit = heldout_batch_size or batch_size, heldout_limit
         self.train_split, self.heldout_split = train_split, heldout_split
         self.on_bad_shard = on_bad_shard
-        self.position = 0
+        self.start = position
+        self._processed_before = 0
         self.train_loader: TimedLoader | None = None
 
     def shards(self, split: str) -> ShardSet:
@@ -78,27 +86,28 @@ class ShardDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> TimedLoader:
         stream = SampleStream(
             self.shards(self.train_split),
-            self.stages,
+            self.train_stages,
             seed=self.seed,
             batch_size=self.batch_size,
             mixing=self.mixing,
-            position=self.position,
+            position=self.start,
             rank=self._rank,
             world_size=self._world_size,
             on_bad_shard=self.on_bad_shard,
         )
+        self._processed_before = self._processed
         self.train_loader = self._loader(stream)
         return self.train_loader
 
     def val_dataloader(self) -> TimedLoader:
-        return self.heldout_loader(self.heldout_split, self.heldout_stages, self.heldout_limit)
+        return self.heldout_loader(self.heldout_split, limit=self.heldout_limit)
 
-    def heldout_loader(self, split: str, stages: Sequence[Stage], limit: int | None = None) -> TimedLoader:
-        """One pass over any split: each sample once, the same random choices every time."""
+    def heldout_loader(self, split: str, limit: int | None = None) -> TimedLoader:
+        """One pass over any split: each sample once, not augmented, the same random choices every time."""
         return self._loader(
             HeldOut(
                 self.shards(split),
-                stages,
+                self.stages,
                 seed=self.seed,
                 batch_size=max(1, self.heldout_batch_size // self._world_size),
                 rank=self._rank,
@@ -130,17 +139,18 @@ class ShardDataModule(pl.LightningDataModule):
     def _world_size(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
+    @property
+    def _processed(self) -> int:
+        """Batches that Lightning has trained on, over all its restarts."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed if self.trainer else 0  # type: ignore
+
+    @property
+    def position(self) -> int:
+        """Samples trained so far, all ranks and epochs together."""
+        return self.start + (self._processed - self._processed_before) * self.batch_size
+
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.position = int(state_dict["position"])
-
-
-class TrackPosition(pl.Callback):
-    """Moves the data module's position on when a batch has been trained: what was only prefetched does not count."""
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        trainer.datamodule.position = batch["position"]  # type: ignore[attr-defined]
+        self.start = int(state_dict["position"])

@@ -96,7 +96,7 @@ class ViewRays:
 
     `ray_origins (R, 3)`, `ray_directions (R, 3)` unit, `ray_rgba (R, 4)` sRGB premultiplied by alpha, `ray_depth (R,)`
     in box units along the ray (0: nothing hit). A share of the pixels lies within `spread` pixels of the object, so
-    that small shapes do not drown in background; the rest is uniform over the picture.
+    that small shapes do not drown in background; the rest is uniform over the pixels that see the box [-1, 1]³.
     """
 
     def __init__(self, rays: int, views: int = 1, object_share: float = 0.5, spread: int = 2) -> None:
@@ -129,26 +129,35 @@ class ViewRays:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         picture = sample[f"view_{view:03d}.png"]  # (H, W, 4)
         depth = sample[f"depth_{view:03d}.png"]  # (H, W)
-        height, width = depth.shape
-        rows, columns = self._pixels(picture[..., 3], count, generator)  # (count,)
-        camera = Camera(torch.from_numpy(camera_to_world.copy()), fov_y, height, width)
+        camera = Camera(torch.from_numpy(camera_to_world.copy()), fov_y, *depth.shape)
+        pixels = self._pixels(picture[..., 3], camera, count, generator)
+        rows, columns = np.divmod(pixels, depth.shape[1])  # (count,)
         rays = camera.rays_through(torch.from_numpy(rows), torch.from_numpy(columns))
         rgba = picture[rows, columns].astype(np.float32) / 255
         rgba[:, :3] *= rgba[:, 3:]
-        distance = depth[rows, columns].astype(np.float32) * DEPTH_UNIT
-        return rays.origins.numpy().copy(), rays.directions.numpy(), rgba, distance
+        distance = depth[rows, columns].astype(np.float32) * np.float32(DEPTH_UNIT)
+        return rays.origins.numpy(), rays.directions.numpy(), rgba, distance
 
-    def _pixels(self, alpha: np.ndarray, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _pixels(self, alpha: np.ndarray, camera: Camera, count: int, generator: np.random.Generator) -> np.ndarray:
+        """Numbers row * W + column (count,) of the pixels to look through: near the object first, then uniform."""
         height, width = alpha.shape
-        flat = generator.integers(height * width, size=count)
         covered = np.flatnonzero(alpha)
         near = int(count * self.object_share) if len(covered) else 0
-        flat[:near] = covered[generator.integers(len(covered), size=near)] if near else flat[:near]
-        rows, columns = np.divmod(flat, width)
+        rows, columns = np.divmod(covered[generator.integers(len(covered), size=near)] if near else covered, width)
         offsets = generator.integers(-self.spread, self.spread + 1, size=(2, near))
-        rows[:near] = np.clip(rows[:near] + offsets[0], 0, height - 1)
-        columns[:near] = np.clip(columns[:near] + offsets[1], 0, width - 1)
-        return rows, columns
+        rows = np.clip(rows + offsets[0], 0, height - 1)
+        columns = np.clip(columns + offsets[1], 0, width - 1)
+        candidates = generator.integers(height * width, size=4 * count)
+        meeting = candidates[meets_box(camera, candidates)]
+        uniform = np.resize(meeting if len(meeting) else candidates, count - near)
+        return np.concatenate([rows * width + columns, uniform])
+
+
+def meets_box(camera: Camera, pixels: np.ndarray) -> np.ndarray:
+    """Whether the rays through pixels row * W + column (P,) meet the box: bool (P,)."""
+    rows, columns = np.divmod(pixels, camera.width)
+    near, far = camera.rays_through(torch.from_numpy(rows), torch.from_numpy(columns)).box_interval()
+    return (far > near).numpy()
 
 
 class Augment:

@@ -35,8 +35,7 @@ class SampleStream(IterableDataset):
 
     Batch k after `position` is the slice [position + k G, position + (k + 1) G) of the order, G = `batch_size`, the
     global batch. In a DataLoader (`batch_size=None`) worker w of n makes batches w, w + n, …, and the loader's round
-    robin restores their order. Each batch carries `position`, the position to resume at once it has been trained on.
-
+    robin restores their order.
     `on_bad_shard="skip"` puts other samples of the epoch in the place of those of a shard that is unusable, reports
     the shard once and counts it in `bad_shards`; "error" raises.
     """
@@ -81,7 +80,7 @@ class SampleStream(IterableDataset):
                     for position, shard, sample in zip(positions, shards, samples, strict=True)
                 ]
             )
-            yield {**batch, "position": start + self.batch_size}
+            yield batch
             start = following
 
     def _locate(self, start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
