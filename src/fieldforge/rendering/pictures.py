@@ -1,0 +1,60 @@
+"""Pictures between tensors, PIL images and files. H/W pixels, V pictures."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+PAPER = (246, 246, 244)  # sRGB, the background where a picture has to be opaque
+
+
+def image_of(view: Tensor) -> Image.Image:
+    """RGBA image (straight alpha) of a view (H, W, 4): premultiplied rgb and opacity, as the volume gives it."""
+    pixels = view.detach().float().cpu().numpy()
+    alpha = pixels[..., 3:]
+    straight = np.concatenate([pixels[..., :3] / np.maximum(alpha, 1e-6), alpha], axis=-1)
+    return Image.fromarray(np.round(straight.clip(0, 1) * 255).astype(np.uint8), "RGBA")
+
+
+def flatten(picture: Image.Image, background: tuple[int, int, int] = PAPER) -> Image.Image:
+    """The picture on an opaque background (sRGB 0…255), as RGB."""
+    ground = Image.new("RGBA", picture.size, (*background, 255))
+    return Image.alpha_composite(ground, picture.convert("RGBA")).convert("RGB")
+
+
+def png_bytes(picture: Image.Image) -> bytes:
+    """The picture as a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def write_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG; the file is complete or not there."""
+    write_whole(png_bytes(picture), path)
+
+
+def write_gif(frames: Sequence[Image.Image], path: Path, seconds: float) -> None:
+    """Write opaque frames of one size as an animation of that length, repeated for ever, all with one palette."""
+    width, height = frames[0].size
+    samples = frames[:: max(1, len(frames) // 6)]
+    strip = Image.new("RGB", (width, height * len(samples)))
+    for index, frame in enumerate(samples):
+        strip.paste(frame, (0, index * height))
+    palette = strip.quantize(256, Image.Quantize.MEDIANCUT)
+    coded = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    buffer = io.BytesIO()
+    duration = round(1000 * seconds / len(frames))
+    coded[0].save(buffer, "GIF", save_all=True, append_images=coded[1:], duration=duration, loop=0, optimize=False)
+    write_whole(buffer.getvalue(), path)
+
+
+def write_whole(data: bytes, path: Path) -> None:
+    """Write the file under another name first, so that it is complete or not there."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)

@@ -1,0 +1,93 @@
+"""A z-buffer for triangle meshes in plain torch: which face does each pixel see, and where on it.
+
+Axis letters: P vertices, F faces, H/W pixels, K values of an attribute; N candidate pairs of a face and a pixel.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fieldforge.geometry.camera import Camera
+
+PAIRS_AT_ONCE = 2**21
+NOTHING = torch.iinfo(torch.int64).max
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """What each pixel sees: hit (H, W) bool; corners (H, W, 3), the vertex indices of the face; weights (H, W, 3),
+    barycentric on the face itself (perspective-correct); where nothing is hit, zeros."""
+
+    hit: Tensor
+    corners: Tensor
+    weights: Tensor
+
+    def interpolate(self, attribute: Tensor) -> Tensor:
+        """A vertex attribute (P, K) at the pixels (H, W, K); 0 where nothing is hit."""
+        return (attribute[self.corners] * self.weights.unsqueeze(-1)).sum(dim=-2)
+
+
+def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> Fragments:
+    """Fragments of the nearest faces; vertices (P, 3), faces (F, 3), one pose (4, 4). Both sides of a face are seen.
+
+    Faces that reach behind the camera are left out, not clipped: stand outside of the mesh.
+    """
+    height, width = camera.height, camera.width
+    if len(faces) == 0:
+        nothing = torch.zeros(height, width, 3)
+        return Fragments(nothing[..., 0] > 0, nothing.long(), nothing)
+    pixels, distance = camera.project(vertices)  # (P, 2), (P,)
+    corners = pixels[faces]  # (F, 3, 2) as row, column
+    # Pixel (r, c) has its centre at r + 0.5; first is the first centre inside the bounding box, last the last.
+    limits = torch.tensor([height - 1, width - 1])
+    first = (corners.amin(dim=1) - 0.5).ceil().clamp_min(0)
+    last = torch.minimum((corners.amax(dim=1) - 0.5).floor(), limits)
+    extent = (last - first + 1).clamp_min(0).long()  # (F, 2)
+    seen = (distance[faces] > 0).all(dim=1) & (_doubled_area(corners).abs() > 1e-12)
+    counts = torch.where(seen, extent.prod(dim=1), 0)  # pixels to try per face
+
+    nearest = torch.full((height * width,), NOTHING)
+    order = counts.nonzero().squeeze(-1)
+    groups = (counts[order].cumsum(0) // PAIRS_AT_ONCE).unique_consecutive(return_counts=True)[1]
+    for group in order.split(groups.tolist()):
+        face, pixel = _candidates(first[group].long(), extent[group], counts[group], width)
+        face = group[face]
+        centers = torch.stack([pixel // width, pixel % width], dim=-1) + 0.5  # (N, 2)
+        flat = _screen_weights(corners[face], centers)  # (N, 3)
+        depth = 1 / (flat / distance[faces[face]]).sum(dim=-1)  # 1/z is linear in the picture
+        inside = (flat >= 0).all(dim=-1)
+        # The bits of positive floats sort as integers: depth first, then face, in one number to take the least of.
+        key = (depth.float().view(torch.int32).long() << 32) | face
+        nearest.scatter_reduce_(0, pixel[inside], key[inside], "amin")
+    return _resolve(nearest.reshape(height, width), faces, corners, distance)
+
+
+def _candidates(first: Tensor, extent: Tensor, counts: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """All pairs of a face (N,) and a pixel (N,) of its bounding box."""
+    face = torch.arange(len(counts)).repeat_interleave(counts)
+    place = torch.arange(len(face)) - (counts.cumsum(0) - counts)[face]
+    columns = extent[face, 1]
+    return face, (first[face, 0] + place // columns) * width + first[face, 1] + place % columns
+
+
+def _doubled_area(corners: Tensor) -> Tensor:
+    """Signed, (F,), of triangles (F, 3, 2)."""
+    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def _screen_weights(corners: Tensor, points: Tensor) -> Tensor:
+    """Barycentric weights (N, 3) of points (N, 2) in triangles (N, 3, 2) of the picture."""
+    opposite = [torch.stack([points, corners[:, (i + 1) % 3], corners[:, (i + 2) % 3]], dim=1) for i in range(3)]
+    return torch.stack([_doubled_area(part) for part in opposite], dim=-1) / _doubled_area(corners).unsqueeze(-1)
+
+
+def _resolve(nearest: Tensor, faces: Tensor, corners: Tensor, distance: Tensor) -> Fragments:
+    hit = nearest != NOTHING  # (H, W)
+    face = nearest[hit] & 0xFFFFFFFF
+    flat = _screen_weights(corners[face], hit.nonzero() + 0.5) / distance[faces[face]]
+    indices, weights = torch.zeros(*hit.shape, 3, dtype=torch.int64), torch.zeros(*hit.shape, 3)
+    indices[hit] = faces[face]
+    weights[hit] = (flat / flat.sum(dim=-1, keepdim=True)).float()
+    return Fragments(hit, indices, weights)

@@ -1,0 +1,110 @@
+"""Coloured meshes as pictures: soft light that stands with the camera, and a shadow on the ground under the shape.
+
+Light is added up in linear space. Axis letters: H/W pixels of the picture.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter, map_coordinates
+from torch import Tensor
+
+from fieldforge.geometry.camera import Camera, framing_distance, look_at, orbit_poses
+from fieldforge.geometry.color import linear_to_srgb, srgb_to_linear
+from fieldforge.geometry.colored_mesh import ColoredMesh
+from fieldforge.rendering.raster import rasterize
+
+KEY_LIGHT = (-0.45, 0.75, 0.55)  # in the camera's axes: from above left
+FILL_LIGHT = (0.8, 0.1, 0.5)
+FIELD_OF_VIEW = math.radians(30)
+MAP_SIZE = 96  # pixels across the shadow's map
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where the camera stands for a shape's portrait; angles in radians (azimuth 0 is the front, π/2 the +x side)."""
+
+    azimuth: float = math.radians(32)
+    elevation: float = math.radians(22)
+
+    def camera(self, mesh: ColoredMesh, size: int) -> Camera:
+        """A camera whose picture (size × size) just holds the mesh, whichever way it is turned about its middle."""
+        middle, radius = np.zeros(3), 1.0
+        if not mesh.is_empty:
+            low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+            middle = (low + high) / 2
+            radius = max(float(np.linalg.norm(mesh.vertices - middle, axis=1).max()), 1e-3)
+        distance = framing_distance(FIELD_OF_VIEW, 1.04 * radius)
+        pose = orbit_poses(torch.tensor(self.azimuth), torch.tensor(self.elevation), distance).double()
+        pose[:3, 3] += torch.from_numpy(middle)
+        return Camera(pose, FIELD_OF_VIEW, size, size)
+
+
+def portrait(mesh: ColoredMesh, size: int, stand: Stand | None = None) -> Image.Image:
+    """Picture of the mesh, RGBA (straight alpha) of size × size pixels; the ground shadow is black of little alpha.
+
+    Drawn at twice the size and averaged. An empty mesh gives an empty picture.
+    """
+    camera = (stand or Stand()).camera(mesh, 2 * size)
+    light = torch.from_numpy(_premultiplied(mesh, camera)).permute(2, 0, 1)  # (4, 2·size, 2·size)
+    small = torch.nn.functional.avg_pool2d(light, 2).permute(1, 2, 0).numpy()
+    alpha = small[..., 3:]
+    color = linear_to_srgb(small[..., :3] / np.maximum(alpha, 1e-6))
+    return Image.fromarray(np.round(np.concatenate([color, alpha], axis=-1) * 255).astype(np.uint8), "RGBA")
+
+
+def _premultiplied(mesh: ColoredMesh, camera: Camera) -> NDArray[np.float32]:
+    """Linear light premultiplied by alpha, and alpha: (H, W, 4)."""
+    picture = np.zeros((camera.height, camera.width, 4), np.float32)
+    if mesh.is_empty:
+        return picture
+    vertices, faces = torch.from_numpy(mesh.vertices).double(), torch.from_numpy(mesh.faces)
+    seen = rasterize(vertices, faces, camera)
+    hit = seen.hit.numpy()
+    picture[..., 3] = _ground_shadow(vertices, faces, camera)
+    albedo = srgb_to_linear(seen.interpolate(torch.from_numpy(mesh.colors)).numpy()[hit])
+    normals = torch.nn.functional.normalize(seen.interpolate(torch.from_numpy(mesh.normals))[seen.hit], dim=-1)
+    toward_camera = -camera.rays().directions[seen.hit].float()
+    normals = normals * torch.where((normals * toward_camera).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+    picture[hit, :3] = albedo * _light(normals, camera).numpy()[:, None]
+    picture[hit, 3] = 1.0
+    return picture
+
+
+def _light(normals: Tensor, camera: Camera) -> Tensor:
+    """Light (N,) that falls on surfaces of these normals (N, 3): sky and ground, a key light, a weak fill light."""
+    to_world = camera.camera_to_world[:3, :3].float()
+    key, fill = (
+        to_world @ torch.nn.functional.normalize(torch.tensor(light), dim=0) for light in (KEY_LIGHT, FILL_LIGHT)
+    )
+    sky = 0.5 + 0.5 * normals[:, 1]
+    return 0.26 + 0.32 * sky + 0.6 * (normals @ key).clamp_min(0) + 0.12 * (normals @ fill).clamp_min(0)
+
+
+def _ground_shadow(vertices: Tensor, faces: Tensor, camera: Camera) -> NDArray[np.float32]:
+    """Opacity (H, W) of the shadow on the plane that the mesh stands on: darkest where the mesh touches it."""
+    low, high = vertices.amin(dim=0), vertices.amax(dim=0)
+    foot = torch.stack([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
+    reach = 0.8 * float((high - low)[[0, 2]].max()) + 1e-6
+    # A map of the underside, from so far below that perspective is negligible.
+    below = 100.0 * reach
+    eye = foot - torch.tensor([0.0, below, 0.0], dtype=foot.dtype)
+    underside = Camera(look_at(eye, foot), 2 * math.atan(reach / below), MAP_SIZE, MAP_SIZE)
+    seen = rasterize(vertices, faces, underside)
+    clearance = seen.interpolate((vertices[:, 1:2] - low[1]).float())[..., 0].numpy() / reach
+    hit = seen.hit.numpy()
+    contact = gaussian_filter(hit * np.exp(-clearance / 0.03), 0.012 * MAP_SIZE)
+    around = gaussian_filter(hit * np.exp(-clearance / 0.5), 0.06 * MAP_SIZE)
+    shadow = 0.35 * contact + 0.5 * around
+
+    rays = camera.rays()  # (H, W, 3)
+    down = rays.directions[..., 1:2].clamp_max(-1e-6)
+    ground = rays.origins + rays.directions * ((foot[1] - rays.origins[..., 1:2]) / down)
+    places, _ = underside.project(ground.reshape(-1, 3))
+    opacity = map_coordinates(shadow, (places.T - 0.5).numpy(), order=1, mode="constant")
+    looks_down = (rays.directions[..., 1] < -1e-6) & (rays.origins[..., 1] > foot[1])
+    return (opacity.reshape(camera.height, camera.width) * looks_down.numpy()).astype(np.float32)

@@ -1,0 +1,90 @@
+"""Pictures side by side, with names for rows and columns."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from fieldforge.rendering.pictures import PAPER, flatten
+
+INK, FAINT = (38, 38, 42), (222, 222, 218)
+GAP = 6  # pixels between pictures
+
+
+def picture_sheet(
+    rows: Sequence[Sequence[Image.Image | None]],
+    row_labels: Sequence[str] | None = None,
+    column_labels: Sequence[str] | None = None,
+    title: str = "",
+    cell: int = 160,
+) -> Image.Image:
+    """One RGB picture of a grid of pictures, each fitted into cell × cell pixels; None leaves a place empty.
+
+    Labels are wrapped, row labels to the left of their row, column labels above their column.
+    """
+    columns = max((len(row) for row in rows), default=0)
+    assert row_labels is None or len(row_labels) == len(rows), f"{len(row_labels or [])} labels for {len(rows)} rows"
+    assert column_labels is None or len(column_labels) == columns, f"{len(column_labels or [])} labels for {columns}"
+    font, large = _font(max(11, cell // 11)), _font(max(14, cell // 8))
+    heads = [_wrapped(label, font, cell - 2 * GAP) for label in column_labels or []]
+    line = font.size * 1.25
+    left = round(0.9 * cell) if row_labels is not None else GAP
+    title_height = round(large.size * 1.9) if title else 0
+    top = title_height + (round(max(len(head) for head in heads) * line) + 2 * GAP if heads else GAP)
+
+    size = (left + columns * (cell + GAP), top + len(rows) * (cell + GAP))
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((GAP * 2, GAP * 1.5), title, fill=INK, font=large)
+    for index, head in enumerate(heads):
+        _write(draw, head, left + index * (cell + GAP) + cell / 2, top - GAP - len(head) * line, line, font, "ma")
+    for row_index, row in enumerate(rows):
+        y = top + row_index * (cell + GAP)
+        draw.line([(GAP, y - GAP // 2), (size[0] - GAP, y - GAP // 2)], fill=FAINT)
+        if row_labels is not None:
+            label = _wrapped(row_labels[row_index], font, left - 3 * GAP)
+            _write(draw, label, 2 * GAP, y + (cell - len(label) * line) / 2, line, font, "la")
+        for column_index, picture in enumerate(row):
+            if picture is not None:
+                fitted = flatten(picture)
+                fitted.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+                x = left + column_index * (cell + GAP)
+                sheet.paste(fitted, (x + (cell - fitted.width) // 2, y + (cell - fitted.height) // 2))
+    return sheet
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont), "pillow was built without FreeType"
+    return font
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """The text in lines no wider than that many pixels, as far as its words allow."""
+    # Pillow's own font has ASCII only: ü becomes u, what has no such relative a question mark.
+    text = unicodedata.normalize("NFKD", text)
+    text = "".join(c for c in text if not unicodedata.combining(c)).encode("ascii", "replace").decode()
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        lines.append("")
+        for word in paragraph.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and font.getlength(longer) > width:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+    return lines
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    lines: list[str],
+    x: float,
+    y: float,
+    line: float,
+    font: ImageFont.FreeTypeFont,
+    anchor: str,
+) -> None:
+    for index, text in enumerate(lines):
+        draw.text((x, y + index * line), text, fill=INK, font=font, anchor=anchor)

@@ -1,0 +1,15 @@
+"""A mesh that turns once."""
+
+import math
+from pathlib import Path
+
+from fieldforge.geometry.colored_mesh import ColoredMesh
+from fieldforge.rendering.pictures import flatten, write_gif
+from fieldforge.rendering.shading import Stand, portrait
+
+
+def write_turntable(mesh: ColoredMesh, path: Path, size: int = 192, frames: int = 24, seconds: float = 3.0) -> None:
+    """Write a GIF of size × size pixels in which the mesh turns once about the vertical, from its portrait on."""
+    start = Stand()
+    stands = [Stand(start.azimuth + 2 * math.pi * frame / frames, start.elevation) for frame in range(frames)]
+    write_gif([flatten(portrait(mesh, size, stand)) for stand in stands], path, seconds)
