@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.pretrained import Pretrained
-from fieldforge.conditioning.text_encoder import Layer, clip_family, hidden_layer
+from fieldforge.conditioning.pretrained import ClipCheckpoint
+from fieldforge.conditioning.text_encoder import Layer, hidden_layer
 
 
 class ImageEncoder(Protocol):
@@ -34,7 +34,7 @@ class ImageEncoder(Protocol):
     def fingerprint(self) -> Mapping[str, Any]: ...
 
 
-class ClipImageEncoder(Pretrained):
+class ClipImageEncoder(ClipCheckpoint):
     """Vision tower of a CLIP or SigLIP checkpoint: its pooled, projected vector and its hidden tokens.
 
     Args:
@@ -52,7 +52,7 @@ class ClipImageEncoder(Pretrained):
 
     @property
     def vector_width(self) -> int:
-        return self.config.vision_config.hidden_size if self._is_siglip else self.config.projection_dim
+        return self.config.vision_config.hidden_size if self.is_siglip else self.config.projection_dim
 
     @property
     def token_width(self) -> int:
@@ -61,7 +61,7 @@ class ClipImageEncoder(Pretrained):
     @property
     def token_count(self) -> int:
         patches = (self.size // self.config.vision_config.patch_size) ** 2
-        return patches if self._is_siglip else patches + 1  # CLIP's class token comes first
+        return patches if self.is_siglip else patches + 1  # CLIP's class token comes first
 
     def fingerprint(self) -> Mapping[str, Any]:
         return {"kind": "clip_image", "weights": self.weights(), "layer": self.layer}
@@ -72,12 +72,8 @@ class ClipImageEncoder(Pretrained):
         mean, std = (torch.tensor(values, device=pictures.device).view(3, 1, 1) for values in self.normalization)
         pixels = (pictures - mean) / std  # (B, 3, H, W)
         output = self.network.to(pictures.device)(pixel_values=pixels, output_hidden_states=True)
-        vector = output.pooler_output if self._is_siglip else output.image_embeds  # (B, F)
+        vector = output.pooler_output if self.is_siglip else output.image_embeds  # (B, F)
         return Features(vector, hidden_layer(output, self.layer))
-
-    @property
-    def _is_siglip(self) -> bool:
-        return clip_family(self.model, self.config) == "siglip"
 
     @cached_property
     def normalization(self) -> tuple[list[float], list[float]]:
@@ -91,7 +87,7 @@ class ClipImageEncoder(Pretrained):
     def network(self) -> nn.Module:
         from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
 
-        return self.load_network(SiglipVisionModel if self._is_siglip else CLIPVisionModelWithProjection)
+        return self.load_network(SiglipVisionModel if self.is_siglip else CLIPVisionModelWithProjection)
 
 
 class GridEncoder:

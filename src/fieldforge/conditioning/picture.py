@@ -64,18 +64,18 @@ def frame(pixels: np.ndarray, size: int, margin: float = 0.1, background: float 
     alpha = object_mask(pixels)
     if alpha is None:
         return _resized(_central_square(pixels[..., :3]), size)
-    rgb = pixels[..., :3].astype(np.float32)
+    ground = round(255 * background)
     opaque = alpha[..., None].astype(np.float32) / 255
-    over = np.rint(rgb * opaque + 255 * background * (1 - opaque)).astype(np.uint8)  # (H, W, 3)
+    over = np.rint(pixels[..., :3] * opaque + ground * (1 - opaque)).astype(np.uint8)  # (H, W, 3)
     rows, columns = np.flatnonzero((alpha > 8).any(1)), np.flatnonzero((alpha > 8).any(0))
     if len(rows) == 0:
-        return np.full((size, size, 3), round(255 * background), np.uint8)
+        return np.full((size, size, 3), ground, np.uint8)
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    side = int(np.ceil(max(bottom - top, right - left) / (1 - 2 * margin)))
-    square = np.full((side, side, 3), round(255 * background), np.uint8)
-    y, x = (side - (bottom - top)) // 2, (side - (right - left)) // 2
-    square[y : y + bottom - top, x : x + right - left] = over[top:bottom, left:right]
-    return _resized(square, size)
+    side = max(bottom - top, right - left) / (1 - 2 * margin)
+    room = int(np.ceil(side / 2))  # pixels of ground around the object, enough for any crop of `side` about its middle
+    padded = np.pad(over[top:bottom, left:right], ((room, room), (room, room), (0, 0)), constant_values=ground)
+    y, x = padded.shape[0] / 2, padded.shape[1] / 2
+    return _resized(padded, size, (x - side / 2, y - side / 2, x + side / 2, y + side / 2))
 
 
 def object_mask(pixels: np.ndarray) -> np.ndarray | None:
@@ -111,5 +111,6 @@ def _central_square(rgb: np.ndarray) -> np.ndarray:
     return rgb[top : top + side, left : left + side]
 
 
-def _resized(square: np.ndarray, size: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(np.ascontiguousarray(square)).resize((size, size), Image.Resampling.BICUBIC))
+def _resized(rgb: np.ndarray, size: int, box: tuple[float, float, float, float] | None = None) -> np.ndarray:
+    picture = Image.fromarray(np.ascontiguousarray(rgb))
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -34,17 +35,30 @@ class Pretrained:
     def config(self) -> Any:
         from transformers import AutoConfig
 
-        return self.load(AutoConfig)
+        return self.checked(self.load(AutoConfig))
+
+    def checked(self, config: Any) -> Any:
+        """The configuration, if it is of a kind that this encoder knows; else a UserError."""
+        return config
 
     def load(self, kind: Any, read: str = "from_pretrained", **options: Any) -> Any:
-        """`kind.from_pretrained` (or what `read` names) of the located model; a missing one is a UserError that says what to get."""
+        """`kind.from_pretrained` (or what `read` names) of the located model; UserError where it is missing."""
         try:
             return getattr(kind, read)(locate_model(self.model), **options)
         except (OSError, ImportError) as error:
             raise missing_model(self.model, error) from error
 
     def load_network(self, kind: Any) -> nn.Module:
-        return self.load(kind, dtype=torch.float32).eval().requires_grad_(False)
+        """The network without its other towers; UserError where the checkpoint lacks weights of it."""
+        with _quiet():
+            network, report = self.load(kind, dtype=torch.float32, output_loading_info=True)
+        missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]  # (unused heads)
+        if missing:
+            raise UserError(
+                f"the encoder {self.model} lacks {len(missing)} weights of a {kind.__name__} ({missing[0]} …): "
+                f"give a complete checkpoint of that kind."
+            )
+        return network.eval().requires_grad_(False)
 
     def weights(self) -> str:
         """What stands for the weights in a fingerprint: a checksum where they are on disk, else the name."""
@@ -54,6 +68,22 @@ class Pretrained:
     def __getstate__(self) -> dict[str, Any]:
         # What a cached_property keeps is found on the class under the same name; settings are not.
         return {name: value for name, value in vars(self).items() if not hasattr(type(self), name)}
+
+
+class ClipCheckpoint(Pretrained):
+    """A checkpoint of the CLIP or SigLIP family. Raises UserError for one of another kind."""
+
+    def checked(self, config: Any) -> Any:
+        if config.model_type not in ("clip", "siglip"):
+            raise UserError(
+                f"the encoder {self.model} is of type {config.model_type!r}, not CLIP or SigLIP: give a checkpoint of "
+                f"those, or use the sources `text` and `image_features`."
+            )
+        return config
+
+    @property
+    def is_siglip(self) -> bool:
+        return self.config.model_type == "siglip"
 
 
 def locate_model(name: str) -> str:
@@ -110,6 +140,22 @@ def files_fingerprint(paths: tuple[Path, ...]) -> str:
         with open(path, "rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the library's progress bars and its lists of unused weights (the other tower) from the screen."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.pretrained import Pretrained
+from fieldforge.conditioning.pretrained import ClipCheckpoint, Pretrained
 from fieldforge.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -78,11 +78,14 @@ class SentenceEncoder(Pretrained):
     @cached_property
     def network(self) -> torch.nn.Module:
         from transformers import AutoModel, AutoModelForTextEncoding
+        from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-        return self.load_network(AutoModelForTextEncoding if self.config.is_encoder_decoder else AutoModel)
+        # Of models that also decode (T5), the encoder alone.
+        has_encoder = type(self.config) in MODEL_FOR_TEXT_ENCODING_MAPPING
+        return self.load_network(AutoModelForTextEncoding if has_encoder else AutoModel)
 
 
-class ClipTextEncoder(Pretrained):
+class ClipTextEncoder(ClipCheckpoint):
     """Text tower of a CLIP or SigLIP checkpoint: its pooled, projected vector and its hidden tokens.
 
     Args:
@@ -97,7 +100,7 @@ class ClipTextEncoder(Pretrained):
     @property
     def vector_width(self) -> int:
         text = self._text_config
-        return text.projection_size if self._is_siglip else self.config.projection_dim
+        return text.projection_size if self.is_siglip else self.config.projection_dim
 
     @property
     def token_width(self) -> int:
@@ -114,18 +117,12 @@ class ClipTextEncoder(Pretrained):
     def encode(self, texts: Sequence[str], device: torch.device) -> Features:
         """Vector (B, F), tokens (B, L, F'), mask (B, L): true up to the end-of-text token, whatever pads behind it."""
         # SigLIP was trained on texts padded to full length without a mask, and pools the last position: so it is fed.
-        ids = tokenize(self.tokenizer, texts, self.max_tokens, "max_length" if self._is_siglip else "longest").to(
-            device
-        )
+        ids = tokenize(self.tokenizer, texts, self.max_tokens, "max_length" if self.is_siglip else "longest").to(device)
         mask = _until_end_of_text(ids["input_ids"], self.tokenizer.eos_token_id)  # (B, L)
-        attended = {} if self._is_siglip else {"attention_mask": mask.long()}
+        attended = {} if self.is_siglip else {"attention_mask": mask.long()}
         output = self.network.to(device)(input_ids=ids["input_ids"], **attended, output_hidden_states=True)
-        vector = output.pooler_output if self._is_siglip else output.text_embeds  # (B, F)
+        vector = output.pooler_output if self.is_siglip else output.text_embeds  # (B, F)
         return Features(vector, hidden_layer(output, self.layer), mask)
-
-    @property
-    def _is_siglip(self) -> bool:
-        return clip_family(self.model, self.config) == "siglip"
 
     @property
     def _text_config(self) -> Any:
@@ -141,17 +138,7 @@ class ClipTextEncoder(Pretrained):
     def network(self) -> torch.nn.Module:
         from transformers import CLIPTextModelWithProjection, SiglipTextModel
 
-        return self.load_network(SiglipTextModel if self._is_siglip else CLIPTextModelWithProjection)
-
-
-def clip_family(model: str, config: Any) -> str:
-    """`clip` or `siglip`; UserError for a checkpoint of another kind."""
-    if config.model_type not in ("clip", "siglip"):
-        raise UserError(
-            f"the encoder {model} is of type {config.model_type!r}, not CLIP or SigLIP: give a checkpoint of those, "
-            f"or use the sources `text` and `image_features`."
-        )
-    return config.model_type
+        return self.load_network(SiglipTextModel if self.is_siglip else CLIPTextModelWithProjection)
 
 
 def hidden_layer(output: Any, layer: Layer) -> torch.Tensor:

@@ -1,0 +1,49 @@
+"""Every choice of the conditioner group composes and conditions a batch."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from fieldforge.conditioning import Conditioner
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+CHOICES = sorted(path.stem for path in (CONFIGS / "conditioner").glob("*.yaml") if path.stem != "base")
+
+
+def built(clip_folder, *overrides: str) -> Conditioner:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose(
+            overrides=[f"conditioner.clip={clip_folder}", "conditioner.classes=[Bed,Sofa]", *overrides],
+        )
+    return instantiate(config.conditioner, width=8)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_each_choice_conditions_a_batch(choice, clip_folder, pictures):
+    if choice == "image_features":
+        pytest.importorskip("efficientnet_lite_pytorch")
+    if choice == "open_clip":
+        pytest.importorskip("open_clip")
+    conditioner = built(clip_folder, f"+conditioner={choice}")
+    batch = {"class": ["Bed", "Sofa"], "caption": ["a bed", "a sofa"], "image": pictures[:2]}
+    drop = conditioner.draw_drop(2, torch.Generator().manual_seed(0))
+    condition = conditioner(conditioner.embed(batch), drop)
+    assert set(drop) == set(conditioner.names)
+    assert condition.batch_size == (None if choice == "none" else 2)
+    assert condition.width == (None if choice == "none" else 8)
+
+
+def test_sources_compose_from_the_command_line(clip_folder):
+    conditioner = built(clip_folder, "+conditioner=text", "conditioner.sources=[class,clip_text]")
+    assert conditioner.names == ("class", "clip_text")
+    assert conditioner.sources["clip_text"].encoder.model == str(clip_folder)
+    assert conditioner.sources["class"].classes == ("Bed", "Sofa")
+
+
+def test_both_towers_lose_their_sources_apart_and_together(clip_folder):
+    conditioner = built(clip_folder, "+conditioner=clip_both", "conditioner.parts.clip_text.dropout=0.3")
+    assert conditioner.drop_all == 0.1
+    assert [source.dropout for source in conditioner.sources.values()] == [0.3, 0.1]
