@@ -129,7 +129,7 @@ class ShardDataModule(pl.LightningDataModule):
     @property
     def waited_seconds(self) -> float:
         """Seconds that training has waited for batches since its loader was made."""
-        return self.train_loader.waited_seconds if self.train_loader else 0.0
+        return 0.0 if self.train_loader is None else self.train_loader.waited_seconds
 
     @property
     def _rank(self) -> int:
