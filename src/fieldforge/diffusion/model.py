@@ -1,27 +1,11 @@
 """A backbone that knows its process and what its output means: the denoiser that is trained and sampled."""
 
-from collections.abc import Callable
-from typing import Protocol
-
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition
+from fieldforge.diffusion.denoiser import Denoiser, Guidance
 from fieldforge.diffusion.parameterization import Parameterization, input_scale, noise_level
 from fieldforge.noise.process import Process, like
-
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""denoise(x_t (B, T, C), t (B,)) → x0 (B, T, C): all that samplers see. They hand over t in float64 on the CPU."""
-
-
-class ConditionalDenoiser(Protocol):
-    """A denoiser that still wants its condition: what guidance wraps."""
-
-    @property
-    def process(self) -> Process: ...
-
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition, /) -> Tensor:
-        """x_t (B, T, C), t (B,) → x0 (B, T, C)."""
-        ...
 
 
 class DiffusionModel(nn.Module):
@@ -43,3 +27,7 @@ class DiffusionModel(nn.Module):
         """The denoised estimate: x_t (B, T, C), t (B,) → x0 (B, T, C)."""
         output = self.output(x_t, t, condition)
         return self.parameterization.denoised(output, x_t, self.process.alpha(t), self.process.sigma(t))
+
+    def guided(self, guidance: Guidance, condition: Condition, null: Condition) -> Denoiser:
+        """What samplers get: this model, steered towards `condition` (B rows)."""
+        return guidance(self, condition, null)

@@ -1,23 +1,30 @@
 """q(x_s | x_t, x₀), the Gaussian that the reverse walk follows, for any two times s < t."""
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from torch import Tensor
+
+Number = TypeVar("Number", float, Tensor)
 
 
 @dataclass(frozen=True)
-class PosteriorStep:
+class PosteriorStep(Generic[Number]):
     """Mean of_x0 · x₀ + of_x_t · x_t and `variance` of q(x_s | x_t, x₀); `forward_variance` of q(x_t | x_s).
 
     Kingma et al. 2021, "VDM", eq. 25-28; DDPM's β̃ and β (Ho et al. 2020, eq. 7) when s and t are neighbours.
     """
 
-    of_x0: float
-    of_x_t: float
-    variance: float
-    forward_variance: float
+    of_x0: Number
+    of_x_t: Number
+    variance: Number
+    forward_variance: Number
 
 
-def posterior_coefficients(alpha: float, sigma: float, next_alpha: float, next_sigma: float) -> PosteriorStep:
-    """From (α, σ) at t to the same at s < t, as plain float64 numbers."""
+def posterior_coefficients(
+    alpha: Number, sigma: Number, next_alpha: Number, next_sigma: Number
+) -> PosteriorStep[Number]:
+    """From (α, σ) at t to the same at s < t, as float64 numbers or tensors."""
     ratio = alpha / next_alpha  # α_t|s
     forward_variance = sigma**2 - (ratio * next_sigma) ** 2  # σ²_t|s
     return PosteriorStep(

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from fieldforge.conditioning.condition import Condition
-from fieldforge.diffusion.guidance.guidance import extrapolate
-from fieldforge.diffusion.model import ConditionalDenoiser, Denoiser
+from fieldforge.diffusion.denoiser import ConditionalDenoiser, Denoiser
+from fieldforge.diffusion.guidance.extrapolate import extrapolate
 
 
 class ClassifierFree:

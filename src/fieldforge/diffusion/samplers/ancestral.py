@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fieldforge.diffusion.model import Denoiser
+from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.posterior import posterior_coefficients
 from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
 from fieldforge.errors import UserError

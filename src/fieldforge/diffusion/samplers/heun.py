@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fieldforge.diffusion.model import Denoiser
+from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.samplers.coordinates import Coordinates, Exploding
 from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
 from fieldforge.errors import UserError

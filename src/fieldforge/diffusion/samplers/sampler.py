@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fieldforge.diffusion.model import Denoiser
+from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
 

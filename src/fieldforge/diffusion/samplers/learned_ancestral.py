@@ -1,0 +1,35 @@
+"""DDPM's walk with the variance that the model has learned."""
+
+import torch
+from torch import Tensor
+
+from fieldforge.diffusion.denoiser import Denoiser
+from fieldforge.diffusion.posterior import posterior_coefficients
+from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
+from fieldforge.errors import UserError
+from fieldforge.noise.process import Process
+
+
+class LearnedAncestral:
+    """Ancestral sampling with learned variance, over as few times as wanted (Nichol & Dhariwal 2021, section 4).
+
+    The fraction between β̃ and β is the model's; β̃ and β are those of the strided walk. Wants the denoiser of a
+    `LearnedVarianceModel`.
+    """
+
+    def sample(
+        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        if not hasattr(denoise, "fraction"):
+            raise UserError("this model has learned no variance: sample with sampler=ddpm instead of its learned form")
+        grid = Grid.of(process, times)
+        x = grid.start(noise)  # (B, T, C)
+        for i in grid.steps:
+            x0 = denoise(x, at(grid.t[i], x))  # (B, T, C)
+            step = posterior_coefficients(grid.alpha[i], grid.sigma[i], grid.alpha[i + 1], grid.sigma[i + 1])
+            x = step.of_x0 * x0 + step.of_x_t * x
+            if step.variance > 0:
+                growth = (step.forward_variance / step.variance) ** 0.5
+                deviation = step.variance**0.5 * growth**denoise.fraction  # (B, T, C)
+                x = x + deviation * fresh_noise(x, generator)
+        return x

@@ -1,0 +1,116 @@
+"""Learned variance of the reverse walk: Improved DDPM (Nichol & Dhariwal 2021), section 3.1.
+
+The backbone puts out twice the channels: F, and for each channel where between β̃ and β the log-variance lies.
+"""
+
+import torch
+from torch import Tensor
+
+from fieldforge.conditioning.condition import Condition
+from fieldforge.diffusion.denoiser import Denoiser, Guidance
+from fieldforge.diffusion.loss import output_weight
+from fieldforge.diffusion.model import DiffusionModel
+from fieldforge.diffusion.posterior import posterior_coefficients
+from fieldforge.diffusion.weighting import Weighting
+from fieldforge.noise.process import Process, like
+
+
+class LearnedVarianceModel(DiffusionModel):
+    """A `DiffusionModel` whose backbone has output_channels = 2 C. As a denoiser it is like any other."""
+
+    def split(self, x_t: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+        """(F, fraction), each (B, T, C); fraction 0 means β̃, 1 means β (ibid., eq. 15, with v = fraction)."""
+        output, variance = super().output(x_t, t, condition).chunk(2, dim=-1)
+        return output, (variance + 1) / 2
+
+    def output(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return self.split(x_t, t, condition)[0]
+
+    def guided(self, guidance: Guidance, condition: Condition, null: Condition) -> Denoiser:
+        return VarianceDenoiser(self, guidance, condition, null)
+
+
+class VarianceDenoiser:
+    """A guided denoiser that keeps the fraction (B, T, C) that came with its last estimate.
+
+    Guidance steers the mean alone. The fraction is that of the first B rows it asks for: the conditional ones.
+    """
+
+    def __init__(self, model: LearnedVarianceModel, guidance: Guidance, condition: Condition, null: Condition):
+        self.model = model
+        self.fraction: Tensor | None = None
+        self._guided = guidance(self._Recorder(self), condition, null)
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        self.fraction = None
+        x0 = self._guided(x_t, t)
+        assert self.fraction is not None
+        self.fraction = self.fraction[: len(x_t)]
+        return x0
+
+    class _Recorder:
+        def __init__(self, owner: "VarianceDenoiser"):
+            self.owner = owner
+
+        @property
+        def process(self) -> Process:
+            return self.owner.model.process
+
+        def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+            model = self.owner.model
+            output, fraction = model.split(x_t, t, condition)
+            if self.owner.fraction is None:
+                self.owner.fraction = fraction
+            return model.parameterization.denoised(output, x_t, model.process.alpha(t), model.process.sigma(t))
+
+
+class HybridLoss:
+    """The denoising loss plus `share` · the variational bound, which alone trains the variance (ibid., eq. 16).
+
+    Called like `denoising_loss`. Times are rounded up to the walk of `discretization` steps whose variance is learned;
+    its last step, which draws nothing, is left out. The bound is a sum over that walk and would drown the other
+    term: share 1e-3 is the paper's. Gradients of the bound do not reach the mean.
+    """
+
+    def __init__(self, discretization: int = 1000, share: float = 1e-3):
+        self.discretization = discretization
+        self.share = share
+
+    def __call__(
+        self,
+        model: LearnedVarianceModel,
+        x0: Tensor,
+        noise: Tensor,
+        t: Tensor,
+        condition: Condition,
+        weighting: Weighting,
+    ) -> Tensor:
+        """x0 (B, T, C), noise (B, T, C), t (B,) → (B,)."""
+        process, parameterization = model.process, model.parameterization
+        index = (t.double() * self.discretization).ceil().clamp(2, self.discretization)  # (B,)
+        t, s = index / self.discretization, (index - 1) / self.discretization  # (B,) each
+        alpha, sigma = process.alpha(t), process.sigma(t)
+        x_t = process.add_noise(x0, noise, t)  # (B, T, C)
+        output, fraction = model.split(x_t, t, condition)  # (B, T, C) each
+
+        target = parameterization.target(x0, noise, alpha, sigma)
+        squared_error = (output - target).square().flatten(1).mean(dim=1)  # (B,)
+        simple = like(output_weight(t, process, parameterization, weighting), squared_error) * squared_error
+
+        step = posterior_coefficients(alpha, sigma, process.alpha(s), process.sigma(s))
+        estimate = parameterization.denoised(output.detach(), x_t, alpha, sigma)  # (B, T, C)
+        shift = like(step.of_x0, x0) * (x0 - estimate)  # (B, T, C), between the two means
+        log_variance = interpolate(like(step.variance.log(), x0), like(step.forward_variance.log(), x0), fraction)
+        divergence = gaussian_divergence(shift, like(step.variance.log(), x0), log_variance)  # (B, T, C)
+        return simple + self.share * self.discretization * divergence.flatten(1).mean(dim=1)
+
+
+def interpolate(low: Tensor, high: Tensor, fraction: Tensor) -> Tensor:
+    """Log-variance at `fraction` of the way from β̃'s to β's (ibid., eq. 15)."""
+    return low + fraction * (high - low)
+
+
+def gaussian_divergence(shift: Tensor, log_variance: Tensor, model_log_variance: Tensor) -> Tensor:
+    """KL(N(m, v) ‖ N(m + shift, w)) in nats, elementwise, from ln v and ln w."""
+    ratio = torch.exp(log_variance - model_log_variance)
+    return 0.5 * (model_log_variance - log_variance + ratio + shift**2 * torch.exp(-model_log_variance) - 1)
