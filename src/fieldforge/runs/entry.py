@@ -1,8 +1,8 @@
 """What all entry points share: Hydra's main, and errors that a user can read.
 
-A user's mistake (`UserError`, an unknown key, a missing choice, a wrong type) is one sentence on stderr and exit code 2;
-Ctrl-C leaves with 130; a run that a signal stopped after saving leaves with 85 (130 for Ctrl-C). Anything else is a bug
-and keeps its traceback.
+A user's mistake (`UserError`, an unknown key, a missing choice, a wrong type) is one sentence on stderr and exit code
+2; Ctrl-C leaves with 130; a run that a signal stopped after saving leaves with 85 (130 for Ctrl-C). Anything else is a
+bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -51,9 +51,19 @@ def run(body: Callable[[DictConfig], None], config_name: str, *, keeps_state: bo
 
 def _exit_code(body: Callable[[DictConfig], None], config_name: str) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
-    main = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(body)
+    failures: list[BaseException] = []
+
+    def kept_from_hydra(config: DictConfig) -> None:
+        try:
+            body(config)
+        except BaseException as failure:  # raised again below, without the lines that Hydra would print above it
+            failures.append(failure)
+
+    main = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(kept_from_hydra)
     try:
         main()
+        if failures:
+            raise failures[0]
     except interruption.Interrupted as stop:
         print(f"{stop}: state is saved, the same command goes on from here", file=sys.stderr)
         return stop.exit_code

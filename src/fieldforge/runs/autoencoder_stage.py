@@ -1,0 +1,148 @@
+"""Stage 1: an autoencoder, trained unless a finished one of the same configuration lies there already."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.heldout import HeldOut
+from fieldforge.data.manifest import read_manifest
+from fieldforge.data.stages import Meta, Surface
+from fieldforge.errors import UserError
+from fieldforge.generation import reconstruct
+from fieldforge.rendering.pictures import write_picture
+from fieldforge.runs.build import build
+from fieldforge.runs.directory import MODEL, StageDirectory
+from fieldforge.runs.heldout import TrueViews, reconstruction_sheet
+from fieldforge.runs.training_run import plain, seeded, train, whole_number
+from fieldforge.training.autoencoder_module import AutoencoderModule
+from fieldforge.training.checkpointing import load_safely
+from fieldforge.training.pictures import Draw
+
+log = logging.getLogger(__name__)
+STAGE = "autoencoder"
+
+
+def train_autoencoder(config: DictConfig) -> StageDirectory:
+    """The directory of a finished autoencoder: reused, resumed or trained from the start.
+
+    Raises:
+        UserError: missing data, a wrong configuration, a directory that holds something else.
+        Interrupted: a signal stopped it; its state is saved.
+    """
+    if config.get("autoencoder_run"):
+        return given_autoencoder(config)
+    directory = StageDirectory.of(STAGE, Path(config.output_dir) / config.autoencoder_name, determining(config))
+    if directory.finished:
+        log.info("%s: finished already, reused from %s", STAGE, directory.path)
+        return directory
+    directory.open(plain(config))
+    log.info("%s: in %s", STAGE, directory.path)
+    autoencoder: Autoencoder = seeded(config, "autoencoder")
+    module = AutoencoderModule(
+        autoencoder,
+        loss=build(config, "autoencoder_loss"),
+        optimizer=build(config, f"training.{STAGE}.optimizer"),
+        seed=whole_number(config, "seed", least=0),
+    )
+    data = sample_data(config)
+    train(config, directory, module, data, pictures_of_heldout(data))
+    directory.save_model(autoencoder.state_dict(), plain(config))
+    log.info("%s: finished, %s", STAGE, directory.model)
+    return directory
+
+
+def determining(config: DictConfig) -> dict[str, Any]:
+    """What this stage's result depends on: data, model, loss, training, seed. Not hardware, not logging."""
+    return {
+        "stage": STAGE,
+        "seed": config.seed,
+        "data": data_fingerprint(config),
+        "autoencoder": plain(config.autoencoder),
+        "autoencoder_loss": plain(config.autoencoder_loss),
+        "training": plain(config.training[STAGE]),
+    }
+
+
+def data_fingerprint(config: DictConfig) -> dict[str, Any]:
+    """The data's settings without those that only say where it lies and how fast it is read, and its checksum."""
+    settings = plain(config.data)
+    roots = settings.pop("root")
+    for name in (
+        "batch_size",
+        "num_workers",
+        "prefetch_batches",
+        "heldout_stages",
+        "heldout_batch_size",
+        "heldout_limit",
+    ):
+        settings.pop(name, None)
+    roots = [roots] if isinstance(roots, str) else roots
+    return {**settings, "fingerprint": [read_manifest(root).fingerprint for root in roots]}
+
+
+def sample_data(config: DictConfig) -> ShardDataModule:
+    """Data module over the sample shards, as stage 1 reads them."""
+    return build(
+        config,
+        "data",
+        batch_size=whole_number(config, f"training.{STAGE}.batch_size"),
+        seed=whole_number(config, "seed", least=0),
+    )
+
+
+def given_autoencoder(config: DictConfig) -> StageDirectory:
+    """The autoencoder in `autoencoder_run`, whatever it was trained on."""
+    path = Path(config.autoencoder_run)
+    if not (path / MODEL).is_file():
+        raise UserError(f"autoencoder_run={path} has no finished {MODEL}: give the directory of a finished autoencoder")
+    label = load_safely(path / MODEL)["fieldforge"]
+    if label["stage"] != STAGE:
+        raise UserError(f"autoencoder_run={path} holds a {label['stage']}, not an autoencoder: give another directory")
+    return StageDirectory(STAGE, path, determining(OmegaConf.create(label["config"])))
+
+
+def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Autoencoder, dict[str, Any]]:
+    """A finished autoencoder from its `model.ckpt`, in evaluation mode, with its label (config, fingerprint, …).
+
+    Raises:
+        UserError: missing, damaged, of another stage, or its stored configuration names foreign code.
+    """
+    content = load_safely(path, device)
+    label = content["fieldforge"]
+    if label["stage"] != STAGE:
+        raise UserError(f"{path} is a {label['stage']}, not an autoencoder: give the checkpoint of an autoencoder run")
+    autoencoder: Autoencoder = build(OmegaConf.create(label["config"]), "autoencoder", trusted=False)
+    try:
+        autoencoder.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: its weights do not fit its configuration, train it again with this version"
+        ) from error
+    return autoencoder.to(device).eval(), label
+
+
+def pictures_of_heldout(data: ShardDataModule, shapes: int = 4, points: int = 4096, size: int = 96) -> Draw:
+    """Draws truth, mesh and volume view of the first held-out shapes side by side."""
+
+    def draw(module: pl.LightningModule, path: Path) -> None:
+        assert isinstance(module, AutoencoderModule)
+        heldout = HeldOut(
+            data.shards(data.heldout_split),
+            [Surface(points), TrueViews((0,)), Meta()],
+            seed=0,
+            batch_size=shapes,
+            limit=shapes,
+        )
+        batch = next(iter(heldout))
+        rebuilt = reconstruct(module.autoencoder, batch["surface"].to(module.device))
+        write_picture(reconstruction_sheet(rebuilt, batch, size), path)
+
+    return draw

@@ -1,0 +1,152 @@
+"""Configuration → objects: Hydra's `instantiate`, with mistakes found beforehand and told by their key."""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import inspect
+import types
+import typing
+from typing import Any
+
+import hydra.utils
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from fieldforge.errors import UserError
+
+SAFE_TARGETS = ("fieldforge.", "torch.optim.AdamW", "torch.optim.Adam", "torch.optim.SGD")
+_HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -> Any:
+    """Build what stands at `key` of `config`.
+
+    Args:
+        config: the whole configuration, so that interpolations resolve.
+        key: dotted path of a node with `_target_`.
+        trusted: False for a configuration that came with a checkpoint: its `_target_`s must be ours (`SAFE_TARGETS`).
+        given: arguments that only the program knows; they win over the configuration's.
+
+    Raises:
+        UserError: unknown key, missing or wrongly typed value, unknown or forbidden target; names the key.
+    """
+    node = OmegaConf.select(config, key)
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise UserError(f"config key {key} must be a block with a _target_: choose one of the files in configs/{key}")
+    _check(node, key, trusted, set(given))
+    try:
+        # `given` stays out of Hydra's hands: it would merge dicts into the configuration and build what they contain.
+        made = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
+        return functools.partial(made, **given) if node.get("_partial_", False) else made(**given)
+    except (ValueError, AssertionError) as error:  # the outermost call itself; those within come wrapped
+        if isinstance(error, UserError) or not str(error):
+            raise
+        raise UserError(f"config key {key}: {_line(error)}") from error
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from error
+        if isinstance(cause, MissingMandatoryValue | OmegaConfBaseException):
+            raise UserError(f"config key {key}: {_line(cause)}") from error
+        if isinstance(cause, ValueError | AssertionError) and str(cause):
+            raise UserError(f"config key {getattr(error, 'full_key', None) or key}: {_line(cause)}") from error
+        raise
+
+
+def _check(node: Any, path: str, trusted: bool, given: set[str]) -> None:
+    """Walk all blocks below `node` before anything is built or imported code runs."""
+    if isinstance(node, ListConfig):
+        for index in range(len(node)):
+            if not OmegaConf.is_missing(node, index):
+                _check(node[index], f"{path}[{index}]", trusted, set())
+        return
+    if not isinstance(node, DictConfig):
+        return
+    if "_target_" in node:
+        _check_call(node, path, trusted, given)
+    for name in node:
+        if str(name) not in given and not OmegaConf.is_missing(node, name):
+            _check(node[name], f"{path}.{name}", trusted, set())
+
+
+def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str]) -> None:
+    target = node["_target_"]
+    if not trusted and not (isinstance(target, str) and target.startswith(SAFE_TARGETS)):
+        raise UserError(f"{path}._target_ = {target} is not part of fieldforge: a stored configuration may not name it")
+    try:
+        called = hydra.utils.get_object(target)
+    except Exception as error:
+        raise UserError(f"{path}._target_ = {target}: there is no such class or function, correct the path") from error
+    try:
+        parameters = inspect.signature(called).parameters
+        hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
+    except (ValueError, TypeError, NameError):
+        return  # built-in, or annotations that cannot be resolved: the call itself will tell
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in node:
+        if str(name) in _HYDRA_KEYS or str(name) in given:
+            continue
+        if name not in parameters:
+            if open_ended:
+                continue
+            known = ", ".join(p for p in parameters if p != "self")
+            raise UserError(f"unknown config key {path}.{name}: {_name(called)} takes {known}")
+        if OmegaConf.is_missing(node, name):
+            raise UserError(f"the config key {path}.{name} has no value: give it on the command line, {path}.{name}=…")
+        value = node[name]
+        if name in hints and not _fits(value, hints[name]):
+            raise UserError(f"config key {path}.{name} = {value!r} is not {_wanted(hints[name])}: correct it")
+    if not node.get("_partial_", False):
+        for name, parameter in parameters.items():
+            required = parameter.default is parameter.empty and parameter.kind in (
+                parameter.POSITIONAL_OR_KEYWORD,
+                parameter.KEYWORD_ONLY,
+            )
+            if required and name not in node and name not in given and "_args_" not in node:
+                raise UserError(f"config key {path}.{name} is missing: {_name(called)} needs it")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """False only where a plain value certainly contradicts a plain annotation."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, DictConfig):
+        return "_target_" in value or hint not in (int, float, bool, str)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is typing.Literal:
+        return value in inner
+    if hint in (None, type(None)):
+        return value is None
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is str:
+        return isinstance(value, str)
+    if origin in (list, tuple, collections.abc.Sequence):
+        return isinstance(value, ListConfig)
+    return True
+
+
+def _wanted(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_wanted(one) for one in inner)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if origin in (list, tuple, collections.abc.Sequence):
+        return "a list"
+    return names.get(hint) or str(hint)
+
+
+def _name(called: Any) -> str:
+    return getattr(called.func if isinstance(called, functools.partial) else called, "__name__", str(called))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split("\n")[0].split()).rstrip(".")

@@ -1,0 +1,117 @@
+"""A stage's place on disk: `outputs/<name>/<fingerprint>/`.
+
+config.yaml        resolved configuration of the run that made it
+fingerprint.json   what determines the result
+checkpoints/       full training state, the last two
+pictures/          what the model made while it trained
+metrics.csv        the default logger's table
+model.ckpt         the finished model (averaged weights); its presence means: finished
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fieldforge.errors import UserError
+from fieldforge.runs.fingerprint import differences, fingerprint
+from fieldforge.training.checkpointing import FORMAT, load_safely, save_atomically
+
+MODEL = "model.ckpt"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageDirectory:
+    """One stage of one configuration.
+
+    Args:
+        stage: "autoencoder" or "diffusion".
+        path: its directory, which ends in the fingerprint.
+        determining: the plain values that the fingerprint covers.
+    """
+
+    stage: str
+    path: Path
+    determining: Mapping[str, Any]
+
+    @staticmethod
+    def of(stage: str, parent: Path, determining: Mapping[str, Any]) -> StageDirectory:
+        return StageDirectory(stage, parent / fingerprint(determining), determining)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.determining)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def pictures(self) -> Path:
+        return self.path / "pictures"
+
+    @property
+    def model(self) -> Path:
+        return self.path / MODEL
+
+    @property
+    def finished(self) -> bool:
+        """Whether a finished model of exactly this configuration lies here.
+
+        Raises:
+            UserError: there is one, but it is damaged or of another fingerprint.
+        """
+        if not self.model.is_file():
+            return False
+        label = load_safely(self.model)["fieldforge"]
+        if label.get("fingerprint") != self.fingerprint or label.get("stage") != self.stage:
+            raise UserError(
+                f"{self.model} is a {label.get('stage')} of run {label.get('fingerprint')}, not the {self.stage} of "
+                f"{self.fingerprint}: move it away and run the command again"
+            )
+        return True
+
+    def open(self, config: Mapping[str, Any]) -> None:
+        """Create the directory with its resolved configuration; says what the newest other run differs in."""
+        if not (self.path / "fingerprint.json").is_file():
+            self._compare_with_neighbours()
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write(self.path / "fingerprint.json", json.dumps(self.determining, indent=2, sort_keys=True))
+        from omegaconf import OmegaConf
+
+        _write(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+
+    def save_model(self, state_dict: Mapping[str, Any], config: Mapping[str, Any], **further: Any) -> None:
+        """Write the finished model with its configuration, so that it loads without anything else."""
+        label = {"format": FORMAT, "stage": self.stage, "fingerprint": self.fingerprint, "config": dict(config)}
+        save_atomically({"fieldforge": {**label, **further}, "state_dict": dict(state_dict)}, self.model)
+
+    def _compare_with_neighbours(self) -> None:
+        neighbours = [path for path in self.path.parent.glob("*/fingerprint.json") if path.parent != self.path]
+        if not neighbours:
+            return
+        newest = max(neighbours, key=lambda path: path.stat().st_mtime)
+        try:
+            changed = differences(self.determining, json.loads(newest.read_text()))
+        except (ValueError, OSError):
+            return
+        log.info(
+            "%s: no earlier run matches; %s differs in %s. A new one starts in %s (to go on with the earlier one, "
+            "set these keys back).",
+            self.stage,
+            newest.parent,
+            "; ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else ""),
+            self.path,
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -1,0 +1,33 @@
+"""What determines a stage's result, as one short name; and what differs where two names do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def fingerprint(determining: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits of the plain values (nested dicts, lists, numbers, texts) that determine a result."""
+    text = json.dumps(determining, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """One text for each key that differs, `key: theirs → ours`, in alphabetical order."""
+    mine, other = dict(_flat(ours)), dict(_flat(theirs))
+    absent = "(absent)"
+    return [
+        f"{key}: {other.get(key, absent)} → {mine.get(key, absent)}"
+        for key in sorted(mine.keys() | other.keys())
+        if mine.get(key, absent) != other.get(key, absent)
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

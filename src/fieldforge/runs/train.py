@@ -1,0 +1,45 @@
+"""Body of train.py: walks the stages, each of which reuses, resumes or starts."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fieldforge.errors import UserError
+from fieldforge.runs.autoencoder_stage import train_autoencoder
+from fieldforge.training import interruption
+
+log = logging.getLogger(__name__)
+STAGES = ("autoencoder", "latents", "diffusion")
+
+
+def run_training(config: DictConfig) -> dict[str, Any]:
+    """Walk `config.stages`; returns the directory of each stage by name.
+
+    Raises:
+        UserError: a mistake in the configuration or the data.
+        Interrupted: a signal stopped a stage; what is done is saved.
+    """
+    wanted = list(config.stages)
+    if not wanted or wanted != list(STAGES[: len(wanted)]):
+        raise UserError(f"stages={wanted}: each stage needs those before it, give the first of {list(STAGES)}")
+    done = {"autoencoder": train_autoencoder(config)}
+    _stop_if_asked()
+    if "latents" in wanted:
+        from fieldforge.runs.latent_stage import cache_latents
+
+        latents = cache_latents(config, done["autoencoder"])
+        _stop_if_asked()
+        if "diffusion" in wanted:
+            from fieldforge.runs.diffusion_stage import train_diffusion
+
+            done["diffusion"] = train_diffusion(config, done["autoencoder"], latents)
+    return done
+
+
+def _stop_if_asked() -> None:
+    stopped_by = interruption.noted()
+    if stopped_by is not None:
+        raise interruption.Interrupted(stopped_by)

@@ -1,0 +1,128 @@
+"""What both stages share: callbacks and loggers out of the configuration, resume, and the trained module back."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import Any
+
+import hydra.utils
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.errors import UserError
+from fieldforge.runs.build import build
+from fieldforge.runs.directory import StageDirectory
+from fieldforge.training import wandb_run
+from fieldforge.training.budget import BudgetCallback
+from fieldforge.training.checkpointing import find_last
+from fieldforge.training.metrics_table import MetricsTable
+from fieldforge.training.pictures import Draw
+from fieldforge.training.trainer import Hardware, fit
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: DictConfig,
+    directory: StageDirectory,
+    module: pl.LightningModule,
+    data: ShardDataModule,
+    draw: Draw,
+) -> None:
+    """Train `module` by `config.training.<stage>` to the end of its budget, from the last checkpoint in `directory`.
+
+    Afterwards the module has the averaged weights.
+
+    Raises:
+        Interrupted: a signal stopped it; its state is saved.
+    """
+    stage = directory.stage
+    key = f"training.{stage}"
+    budget, ema = build(config, f"{key}.budget"), build(config, f"{key}.ema")
+    batch_size = whole_number(config, f"{key}.batch_size")
+    clock = BudgetCallback(budget)
+    context = {
+        "directory": directory.pictures,
+        "clock": clock,
+        "ema": ema,
+        "batch_size": batch_size,
+        "draw": draw,
+        "name": stage,
+    }
+    checkpoint_context = {
+        "directory": directory.checkpoints,
+        "label": {"stage": stage, "fingerprint": directory.fingerprint, "config": plain(config)},
+    }
+    watching = [
+        build_with(config, f"callbacks.{name}", {**context, **(checkpoint_context if name == "checkpoints" else {})})
+        for name in config.callbacks
+    ]
+    callbacks = [clock, ema, build(config, f"{key}.gradients"), *watching]
+    last = find_last(directory.checkpoints, directory.fingerprint)
+    if last:
+        log.info("%s: goes on at step %d from %s", stage, last.step, last.path)
+    hardware: Hardware = build(config, "trainer")
+    loggers = build_loggers(config, directory)
+    try:
+        trainer = hardware.trainer(
+            budget.max_steps,
+            callbacks,
+            loggers,
+            directory.path,
+            log_every_n_steps=whole_number(config, "monitor.log_every"),
+            val_check_interval=whole_number(config, "monitor.validate_every"),
+            limit_val_batches=whole_number(config, "monitor.validation_batches", least=0),
+        )
+        fit(trainer, module, data, last.path if last else None)
+    finally:
+        wandb_run.finish()
+    ema.keep_averaged(module)
+
+
+def build_with(config: DictConfig, key: str, context: dict[str, Any]) -> Any:
+    """Build `key`; arguments that it asks for and the configuration lacks are filled in by name from `context`."""
+    node = OmegaConf.select(config, key)
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    if target is None:
+        raise UserError(f"config key {key} must be a block with a _target_: give the path of a class")
+    try:
+        wanted = inspect.signature(hydra.utils.get_object(target)).parameters
+    except Exception as error:
+        raise UserError(f"{key}._target_ = {target}: there is no such class, correct the path") from error
+    return build(config, key, **{name: context[name] for name in wanted if name in context and name not in node})
+
+
+def build_loggers(config: DictConfig, directory: StageDirectory) -> list[Any]:
+    """The table always; besides it what `logger` names."""
+    table = MetricsTable(directory.path)
+    if config.get("logger") is None:
+        return [table]
+    make = build_with(config, "logger", {})
+    if getattr(make, "func", None) is MetricsTable:
+        return [table]
+    parameters = inspect.signature(make).parameters
+    context = {"directory": directory.path, "run_id": f"{config.name}-{directory.stage}-{directory.fingerprint}"}
+    return [table, make(**{name: value for name, value in context.items() if name in parameters})]
+
+
+def seeded(config: DictConfig, key: str, **given: Any) -> Any:
+    """Build a network with its first weights a function of `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(whole_number(config, "seed", least=0))
+        return build(config, key, **given)
+
+
+def whole_number(config: DictConfig, key: str, least: int = 1) -> int:
+    """The whole number at `key`. UserError if it is something else or too small."""
+    value = OmegaConf.select(config, key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"config key {key} = {value!r} must be a whole number of at least {least}: correct it")
+    return value
+
+
+def plain(config: Any) -> Any:
+    """Resolved configuration as dicts, lists and plain values; UserError for one that misses a value."""
+    return OmegaConf.to_container(config, resolve=True)

@@ -1,0 +1,68 @@
+"""What the model makes, as pictures, while it trains."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from fieldforge.training.checkpointing import agreed
+from fieldforge.training.ema import EMACallback
+
+log = logging.getLogger(__name__)
+Draw = Callable[[pl.LightningModule, Path], None]
+
+
+class Pictures(pl.Callback):
+    """Calls `draw(module, path.png)` with the averaged weights every so many minutes and at the end.
+
+    Args:
+        draw: writes one picture; draws its random numbers from generators of its own, so that training is not changed.
+        directory: gets `step_<n>.png`; loggers that take pictures get them too.
+        ema: has the averaged weights.
+        every_minutes: wall clock between pictures.
+    """
+
+    def __init__(self, draw: Draw, directory: Path, ema: EMACallback, every_minutes: float = 10.0):
+        self.draw, self.directory, self.ema = draw, directory, ema
+        self.every_seconds = 60 * every_minutes
+        self._drawn_at = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._drawn_at = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Tensor | dict[str, Any] | None,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if agreed(trainer, time.monotonic() - self._drawn_at > self.every_seconds):
+            self._show(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._show(trainer, pl_module)
+
+    @torch.no_grad()
+    def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        path = self.directory / f"step_{trainer.global_step:09d}.png"
+        if trainer.is_global_zero:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            was_training = pl_module.training
+            pl_module.eval()
+            with self.ema.averaged(pl_module):
+                self.draw(pl_module, path)
+            pl_module.train(was_training)
+            for logger in trainer.loggers:
+                if hasattr(logger, "log_image"):
+                    logger.log_image("pictures", [str(path)], step=trainer.global_step)
+        trainer.strategy.barrier("pictures")
+        self._drawn_at = time.monotonic()

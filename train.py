@@ -1,0 +1,15 @@
+"""Train a generative model of 3D shapes: python train.py experiment=shape_latent (see --help)."""
+
+from omegaconf import DictConfig
+
+from fieldforge.runs.entry import run
+
+
+def main(config: DictConfig) -> None:
+    from fieldforge.runs.train import run_training
+
+    run_training(config)
+
+
+if __name__ == "__main__":
+    run(main, "train", keeps_state=True)
