@@ -30,12 +30,16 @@ NORMAL_UNIT = 1.0 / 127
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field: member suffix, dtype, shape (letters or numbers). `per_view`: `{}` in it is the view's index."""
+    """One field: member suffix, dtype, shape (letters or numbers).
+
+    `per_view`: `{}` in the suffix is the view's index. `optional`: a sample may lack it.
+    """
 
     suffix: str
     dtype: str = "object"
     shape: tuple[str | int, ...] = ()
     per_view: bool = False
+    optional: bool = False
 
     def check(self, suffix: str, value: Any, axes: dict[str, int], where: str) -> None:
         """Compares dtype, shape and finiteness, binding axis letters in `axes`; UserError names the member."""
@@ -116,6 +120,8 @@ class Schema:
             )
         axes: dict[str, int] = {}
         for suffix, spec in self.by_suffix.items():
+            if suffix not in sample and spec.optional:
+                continue
             if suffix not in sample:
                 raise UserError(f"{where}: the member {suffix} is missing; write every field of the schema.")
             if suffix == "meta.json":
@@ -171,4 +177,16 @@ LATENT = Schema(
     fields=(FieldSpec("meta.json"), FieldSpec("latent.npy", "float32", ("T", "C"))),
 )
 
-SCHEMAS = {schema.name: schema for schema in (SAMPLE, LATENT)}
+EMBEDDING = Schema(
+    name="embedding",
+    version=1,
+    fields=(
+        FieldSpec("meta.json"),
+        FieldSpec("vector.npy", "float16", ("E", "F"), optional=True),
+        FieldSpec("tokens.npy", "float16", ("E", "L", "G"), optional=True),
+        FieldSpec("mask.npy", "uint8", ("E", "L"), optional=True),
+    ),
+)
+"""What a frozen encoder says of the E captions or views of a sample, which `meta.json` lists under `rows`."""
+
+SCHEMAS = {schema.name: schema for schema in (SAMPLE, LATENT, EMBEDDING)}
