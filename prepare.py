@@ -1,0 +1,15 @@
+"""Turn assets into sample shards: python prepare.py source=furniture (see --help)."""
+
+from omegaconf import DictConfig
+
+from fieldforge.runs.entry import run
+
+
+def main(config: DictConfig) -> None:
+    from fieldforge.runs.prepare import run_preparation
+
+    run_preparation(config)
+
+
+if __name__ == "__main__":
+    run(main, "prepare")

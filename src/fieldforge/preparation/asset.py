@@ -1,0 +1,168 @@
+"""One asset from its file to an encoded sample. This is the whole recipe, in order."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fieldforge.data.schema import DEPTH_UNIT, SAMPLE, Sample
+from fieldforge.geometry.camera import fibonacci_poses, orbit_poses
+from fieldforge.geometry.mesh import Mesh
+from fieldforge.geometry.sampling import SurfaceSamples, sample_surface
+from fieldforge.preparation.captions import captions_of
+from fieldforge.preparation.clean import NormalisedMesh, check_mesh, normalise, remove_misleading_faces
+from fieldforge.preparation.distance import Caster, exposed_sides, signed_distance
+from fieldforge.preparation.loading import load_mesh
+from fieldforge.preparation.records import AssetRecord, generator_for, split_of
+from fieldforge.preparation.settings import DistanceSettings, PreparationSettings
+from fieldforge.preparation.stores import AssetError, FileStore
+from fieldforge.preparation.views import View, camera_distance, render_view
+
+THUMBNAIL_SIZE = 192
+THUMBNAIL_ANGLES = (math.radians(25), math.radians(18))
+"""Azimuth and elevation: from the front (+z), a little from the right and above."""
+
+
+@dataclass(frozen=True)
+class PreparedAsset:
+    """A sample's encoded members by suffix, and a shaded picture uint8 (H, W, 4) for the contact sheet."""
+
+    members: dict[str, bytes]
+    thumbnail: np.ndarray
+
+
+def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSettings, seed: int) -> PreparedAsset:
+    """Loads, cleans, normalises, samples, measures and renders one asset. AssetError with the reason if it cannot be used."""
+    if record.reject is not None:
+        raise AssetError(record.reject)
+    mesh = load_mesh(store, record.file, settings.limits)
+    check_mesh(mesh, settings.limits.max_triangles)
+    mesh = fit_to_catalogue(mesh, record)
+    normalised = normalise(mesh, settings.limits.min_thickness)
+    normalised = NormalisedMesh(remove_misleading_faces(normalised.mesh), normalised.center, normalised.scale)
+    caster = Caster(normalised.mesh)
+    rng = generator_for(seed, record.id)
+
+    surface = sample_surface(normalised.mesh, settings.surface.points, rng)
+    normals, exposed = oriented_normals(caster, surface)
+    near_points = near_surface_points(surface, settings.distance, normalised.mesh, rng)
+    volume_points = rng.uniform(-1, 1, (settings.distance.volume_points, 3)).astype(np.float16)
+    # Distances belong to the points as stored: they are measured after rounding.
+    points = np.concatenate([near_points, volume_points]).astype(np.float32)
+    distance = signed_distance(caster, points, settings.distance.epsilon).astype(np.float16)
+
+    fov_y = float(np.radians(settings.views.fov_y_degrees))
+    away = camera_distance(normalised.mesh, fov_y)
+    views = [
+        render_view(caster, pose, settings.views.size, fov_y, settings.views.shading)
+        for pose in fibonacci_poses(settings.views.count, away)
+    ]
+    colors = np.round(np.clip(surface.colors[:, :3], 0, 1) * 255).astype(np.uint8)
+    split = split_of_record(record, settings)
+    sample: Sample = {
+        "meta.json": meta_of(record, normalised, split, fov_y, settings.distance.epsilon, colors, exposed),
+        "surface_points.npy": surface.points.astype(np.float16),
+        "surface_normals.npy": np.round(normals * 127).astype(np.int8),
+        "surface_colors.npy": colors,
+        "surface_exposed.npy": exposed.astype(np.uint8),
+        "near_points.npy": near_points,
+        "near_sdf.npy": distance[: len(near_points)],
+        "volume_points.npy": volume_points,
+        "volume_sdf.npy": distance[len(near_points) :],
+        "cameras.npy": np.stack([view.camera_to_world for view in views]),
+        **view_members(views),
+    }
+    azimuth, elevation = (torch.tensor(angle) for angle in THUMBNAIL_ANGLES)
+    front = orbit_poses(azimuth, elevation, away)
+    thumbnail = render_view(caster, front, THUMBNAIL_SIZE, fov_y, shading=1.0).rgba
+    return PreparedAsset(SAMPLE.encode(record.key, sample), thumbnail)
+
+
+def split_of_record(record: AssetRecord, settings: PreparationSettings) -> str:
+    """The split that the source gives, else the one of the name's stem."""
+    return record.split or split_of(record.name, settings.heldout_share)
+
+
+def fit_to_catalogue(mesh: Mesh, record: AssetRecord) -> Mesh:
+    """Turns the model by its catalogue's rotation and scales each axis to its size in cm.
+
+    Some catalogues keep the rotation of an older model: it is left out where the proportions agree better without.
+    """
+    vertices = mesh.vertices
+    if record.rotation is not None:
+        turned = vertices @ np.array(record.rotation).T
+        if record.size_cm is None or _disproportion(turned, mesh, record) <= _disproportion(vertices, mesh, record):
+            vertices = turned
+    if record.size_cm is not None:
+        corners = vertices[mesh.faces].reshape(-1, 3)
+        extent = np.ptp(corners, axis=0)
+        size = np.array(record.size_cm)
+        vertices = vertices * np.where((extent > 0) & (size > 0), size / np.maximum(extent, 1e-300), 1.0)
+    return mesh.with_vertices(vertices)
+
+
+def _disproportion(vertices: np.ndarray, mesh: Mesh, record: AssetRecord) -> float:
+    """How far the proportions of the bounding box are from the catalogue's: spread of the log ratios of the axes."""
+    extent = np.ptp(vertices[mesh.faces].reshape(-1, 3), axis=0)
+    ratios = np.log(np.maximum(extent, 1e-9)) - np.log(np.maximum(np.array(record.size_cm), 1e-9))
+    return float(np.ptp(ratios)) - 1e-6
+
+
+def oriented_normals(caster: Caster, surface: SurfaceSamples) -> tuple[np.ndarray, np.ndarray]:
+    """Normals (N, 3), turned around where only their back is seen from outside, and exposed (N,) bool."""
+    front, back = exposed_sides(caster, surface.points, surface.normals)
+    normals = np.where((back & ~front)[:, None], -surface.normals, surface.normals)
+    return normals, front | back
+
+
+def near_surface_points(
+    surface: SurfaceSamples, settings: DistanceSettings, mesh: Mesh, rng: np.random.Generator
+) -> np.ndarray:
+    """Surface points with Gaussian offsets: (near_points, 3) float16 inside the box, the widths of `near_std` in turn."""
+    base = sample_surface(mesh, settings.near_points, rng).points
+    std = np.array(settings.near_std)[np.arange(settings.near_points) % len(settings.near_std)]
+    return np.clip(base + std[:, None] * rng.standard_normal(base.shape), -1, 1).astype(np.float16)
+
+
+def view_members(views: list[View]) -> Sample:
+    """Pictures and depths by member suffix; depth in steps of DEPTH_UNIT."""
+    members: Sample = {}
+    for index, view in enumerate(views):
+        steps = np.round(view.depth / DEPTH_UNIT)
+        assert steps.max() <= 65535, "a camera stands further away than depth can be stored"
+        members[f"view_{index:03d}.png"] = view.rgba
+        members[f"depth_{index:03d}.png"] = steps.astype(np.uint16)
+    return members
+
+
+def meta_of(
+    record: AssetRecord,
+    normalised: NormalisedMesh,
+    split: str,
+    fov_y: float,
+    epsilon: float,
+    colors: np.ndarray,
+    exposed: np.ndarray,
+) -> dict[str, object]:
+    """`meta.json`. The main colour is taken from what is seen (all of it, where nothing is)."""
+    by_language: dict[str, list[str]] = {}
+    for language, name in record.names_by_language:
+        by_language.setdefault(language, []).append(name)
+    return {
+        "id": record.id,
+        "name": record.name,
+        "class": record.asset_class,
+        "captions": captions_of(record, colors[exposed] if exposed.any() else colors),
+        "captions_by_language": by_language,
+        "tags": list(record.tags),
+        "source": record.source,
+        "licence": record.licence,
+        "creator": record.creator,
+        "split": split,
+        "center": [float(value) for value in normalised.center],
+        "scale": float(normalised.scale),
+        "epsilon": float(epsilon),
+        "fov_y": fov_y,
+        "size_cm": None if record.size_cm is None else list(record.size_cm),
+    }

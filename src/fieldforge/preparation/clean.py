@@ -1,0 +1,83 @@
+"""From a mesh as modelled to one that can be measured: checked, freed of faces that mislead, inside the box."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fieldforge.geometry.mesh import Mesh
+from fieldforge.preparation.stores import AssetError
+
+HALF_SIDE = 0.9
+"""Assets reach from -0.9 to 0.9 along their longest side."""
+
+
+@dataclass(frozen=True)
+class NormalisedMesh:
+    """A mesh in the box. (p - center) * scale maps the asset's own units into it."""
+
+    mesh: Mesh
+    center: np.ndarray
+    scale: float
+
+
+def check_mesh(mesh: Mesh, max_triangles: int) -> None:
+    """AssetError for a mesh that nothing can be made of."""
+    if len(mesh.faces) > max_triangles:
+        raise AssetError(
+            f"the mesh has {len(mesh.faces):,} triangles and the limit is {max_triangles:,}; "
+            "simplify it or raise preparation.limits.max_triangles."
+        )
+    if len(mesh.faces) == 0:
+        raise AssetError("the file holds no faces; export the mesh again.")
+    broken = int((~np.isfinite(mesh.triangles)).any(axis=(1, 2)).sum())
+    if broken:
+        raise AssetError(
+            f"{broken:,} of {len(mesh.faces):,} faces have NaN or infinite corners; export the mesh again."
+        )
+
+
+def normalise(mesh: Mesh, min_thickness: float) -> NormalisedMesh:
+    """Centres the bounding box and scales its longest side to 2 * HALF_SIDE.
+
+    AssetError for a mesh without size, or one whose thinnest side is below `min_thickness` of its longest.
+    """
+    low, high = mesh.bounds
+    extent = high - low
+    if not extent.max() > 0:
+        raise AssetError("all points of the mesh coincide; export the mesh again.")
+    if extent.min() < min_thickness * extent.max():
+        raise AssetError(
+            f"it is flat: its thickness is {extent.min() / extent.max():.2%} of its length, "
+            f"below preparation.limits.min_thickness={min_thickness}."
+        )
+    center, scale = (low + high) / 2, 2 * HALF_SIDE / float(extent.max())
+    return NormalisedMesh(mesh.with_vertices((mesh.vertices - center) * scale), center, scale)
+
+
+def remove_misleading_faces(mesh: Mesh, weld: float = 1e-6, invisible: float = 0.02, tiny: float = 1e-12) -> Mesh:
+    """Drops faces that cannot be seen (opacity below `invisible`), have no area, or are there twice.
+
+    Of faces on the same three corners, in whatever order, the first stays: double-sided modelling would otherwise cancel
+    out in the winding number. Corners closer than `weld` count as the same. Lengths in the mesh's units.
+    """
+    mesh = mesh.select_faces(mesh.face_alpha() >= invisible)
+    if len(mesh.faces) == 0:
+        raise AssetError("all faces are transparent; check the opacity of its materials.")
+    used, faces = np.unique(mesh.faces, return_inverse=True)
+    cells = np.round(mesh.vertices[used] / weld).astype(np.int64)
+    as_rows = np.ascontiguousarray(cells).view([("", np.int64)] * 3).ravel()
+    _, first, welded = np.unique(as_rows, return_index=True, return_inverse=True)
+    faces = welded.reshape(-1)[faces.reshape(mesh.faces.shape)]  # (F, 3)
+    mesh = Mesh(
+        mesh.vertices[used][first], faces, mesh.materials, mesh.face_material, mesh.corner_uv, mesh.corner_colors
+    )
+    mesh = mesh.select_faces(mesh.face_areas > tiny)
+    if len(mesh.faces) == 0:
+        raise AssetError("no face has an area; export the mesh again.")
+    triples = np.sort(mesh.faces, axis=1)
+    count = len(mesh.vertices)
+    code = (triples[:, 0] * count + triples[:, 1]) * count + triples[
+        :, 2
+    ]  # fits: count³ < 2⁶³ for two million vertices
+    _, first_face = np.unique(code, return_index=True)
+    return mesh.select_faces(np.sort(first_face))

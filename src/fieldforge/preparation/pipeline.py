@@ -1,0 +1,184 @@
+"""From an asset source to a folder of shards, with manifest, list of rejected assets and contact sheet."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fieldforge.data.files import atomic_file, remove_leftovers
+from fieldforge.data.manifest import MANIFEST_NAME, Manifest, read_manifest, settings_sha256, write_manifest
+from fieldforge.data.schema import SAMPLE
+from fieldforge.data.writer import ShardWriter
+from fieldforge.errors import UserError
+from fieldforge.preparation.asset import split_of_record
+from fieldforge.preparation.contact_sheet import contact_sheet
+from fieldforge.preparation.records import AssetRecord
+from fieldforge.preparation.settings import PreparationSettings
+from fieldforge.preparation.staging import Staging
+from fieldforge.preparation.workers import stage_all
+
+log = logging.getLogger(__name__)
+
+REJECTED_NAME = "rejected.jsonl"
+CONTACT_SHEET_NAME = "contact_sheet.png"
+
+RECIPE = 1
+"""Rises when the code makes other samples of the same assets, so that old and new ones never mix."""
+
+
+class AssetSource(Protocol):
+    """Where assets come from."""
+
+    def records(self, max_file_bytes: int) -> list[AssetRecord]:
+        """All assets, in a fixed order."""
+        ...
+
+    def fingerprint(self) -> dict[str, str]:
+        """What is there, in words that change when the content does and hold no paths of this machine."""
+        ...
+
+
+@dataclass(frozen=True)
+class PreparationReport:
+    """What a preparation did. `cpu_seconds` is the mean over the assets worked on in this call (None: nothing was left)."""
+
+    manifest: Manifest
+    assets: int
+    rejected: int
+    cpu_seconds: float | None
+
+
+def prepare(
+    source: AssetSource, settings: PreparationSettings, seed: int, output: Path, workers: int
+) -> PreparationReport:
+    """Prepares every asset of `source` into shards in `output`; the same call again goes on where it was interrupted.
+
+    The bytes of the shards depend on source, settings and seed alone. UserError if `output` holds shards of other settings,
+    or if no asset can be used.
+    """
+    records = source.records(settings.limits.max_file_bytes)
+    _check_records(records)
+    recipe = {"preparation": asdict(settings), "recipe": RECIPE, "seed": seed}
+    written = recipe | {"source": source.fingerprint() | {"records": _records_sha256(records)}}
+    written = json.loads(json.dumps(written))  # tuples as lists: what a manifest gives back
+    finished = _finished(output, written)
+    if finished is not None:
+        return PreparationReport(finished, len(records), int(finished.extra["rejected"]), None)
+
+    remove_leftovers(output)
+    staging = Staging(output / ".staging" / settings_sha256(SAMPLE, recipe)[:16])
+    staging.folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(staging.folder)
+    cpu_seconds = _stage_with_progress(records, settings, seed, staging, workers)
+
+    rejected = {record.id: reason for record in records if (reason := staging.reason(record)) is not None}
+    usable = [record for record in records if record.id not in rejected]
+    write_rejected(output / REJECTED_NAME, records, rejected)
+    if not usable:
+        raise UserError(f"none of the {len(records)} assets can be used; {output / REJECTED_NAME} says why of each.")
+    with atomic_file(output / CONTACT_SHEET_NAME) as file:
+        contact_sheet([(record.name, staging.thumbnail(record)) for record in usable]).save(file, format="PNG")
+    manifest = _write_shards(usable, staging, settings, written, output, len(rejected))
+    shutil.rmtree(output / ".staging")
+    return PreparationReport(manifest, len(records), len(rejected), cpu_seconds)
+
+
+def _check_records(records: list[AssetRecord]) -> None:
+    if not records:
+        raise UserError("the source holds no assets; point source.path to a folder or zip with meshes.")
+    repeated = [asset_id for asset_id, count in Counter(record.id for record in records).items() if count > 1]
+    if repeated:
+        raise UserError(f"the id '{repeated[0]}' stands for more than one asset; give every asset its own id.")
+
+
+def _records_sha256(records: list[AssetRecord]) -> str:
+    """Of everything known about the assets beforehand, but where they lie on this machine."""
+    values = [
+        {key: value for key, value in asdict(record).items() if key not in ("archive", "revision")}
+        for record in records
+    ]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _finished(output: Path, written: dict[str, Any]) -> Manifest | None:
+    """The manifest of an earlier, finished run with the same settings; UserError if the settings were others."""
+    if not (output / MANIFEST_NAME).is_file():
+        return None
+    manifest = read_manifest(output)
+    if manifest.settings != written:
+        before, now = _flat(manifest.settings), _flat(written)
+        keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        raise UserError(
+            f"{output}: was prepared with other settings ({', '.join(keys[:6])}); choose another output=… or remove it."
+        )
+    return manifest
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _stage_with_progress(
+    records: list[AssetRecord], settings: PreparationSettings, seed: int, staging: Staging, workers: int
+) -> float | None:
+    """Stages what is not staged yet, under a progress bar with time left. Mean CPU-seconds an asset, None if all was done."""
+    left = [record for record in records if not staging.has(record)]
+    seconds: list[float] = []
+    columns = (
+        TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(), TextColumn("{task.description}"),
+    )  # fmt: skip
+    with Progress(*columns) as progress:
+        task = progress.add_task("", total=len(records), completed=len(records) - len(left))
+
+        def done(record: AssetRecord, cpu_seconds: float) -> None:
+            seconds.append(cpu_seconds)
+            progress.update(task, advance=1, description=record.name)
+
+        stage_all(left, settings, seed, staging, workers, done)
+        progress.update(task, description="")
+    return sum(seconds) / len(seconds) if seconds else None
+
+
+def write_rejected(path: Path, records: list[AssetRecord], rejected: dict[str, str]) -> None:
+    """One JSON object a line for each rejected asset, in the source's order; an empty file if there is none."""
+    with atomic_file(path) as file:
+        for record in records:
+            if record.id in rejected:
+                line = {"id": record.id, "name": record.name, "file": record.file, "reason": rejected[record.id]}
+                file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+
+
+def _write_shards(
+    usable: list[AssetRecord],
+    staging: Staging,
+    settings: PreparationSettings,
+    written: dict[str, Any],
+    output: Path,
+    rejected: int,
+) -> Manifest:
+    entries = []
+    counts: Counter[str] = Counter()
+    for split in sorted({split_of_record(record, settings) for record in usable}):
+        chosen = [record for record in usable if split_of_record(record, settings) == split]
+        with ShardWriter(output, SAMPLE, written, settings.samples_per_shard, split) as writer:
+            for record in chosen:
+                finished = record.key in writer.finished_keys
+                writer.write_encoded(record.key, {} if finished else staging.members(record))
+        entries += writer.entries
+        counts[split] = len(chosen)
+    extra = {
+        "classes": dict(sorted(Counter(record.asset_class for record in usable).items())),
+        "rejected": rejected,
+        "splits": dict(counts),
+    }
+    return write_manifest(output, SAMPLE, written, entries, extra)

@@ -1,0 +1,69 @@
+"""What is known about an asset before its geometry is read."""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class AssetRecord:
+    """One asset: which file in which store, and what its catalogue says. Plain values only: it travels to workers.
+
+    `rotation` (3, 3) turns the model upright and forward; `size_cm` is (width, height, depth), to which each axis is scaled;
+    `reject` is a reason known beforehand.
+    """
+
+    id: str
+    name: str
+    archive: str  # the folder or zip that holds the file
+    file: str
+    source: str
+    asset_class: str = "other"
+    captions: tuple[str, ...] = ()
+    names_by_language: tuple[tuple[str, str], ...] = ()
+    tags: tuple[str, ...] = ()
+    licence: str = "unknown"
+    creator: str = "unknown"
+    split: str | None = None
+    rotation: tuple[tuple[float, ...], ...] | None = None
+    size_cm: tuple[float, float, float] | None = None
+    reject: str | None = None
+    revision: str = field(default="", compare=False)  # changes when the file does
+
+    @property
+    def key(self) -> str:
+        """Name of the sample in its shard: the id with all but letters and digits as dashes, unique by a short hash."""
+        slug = re.sub(r"[^a-z0-9]+", "-", self.id.lower()).strip("-")[:60].strip("-")
+        return f"{slug}-{hashlib.sha256(self.id.encode()).hexdigest()[:6]}"
+
+
+def stem(name: str) -> str:
+    """What variants of a thing have in common: lower case, from the first counted word on nothing, no single letters.
+
+    >>> stem("Sofa 3 seats"), stem("Rounded type B plug"), stem("Concept Sedan 02 Sport")
+    ('sofa', 'rounded type plug', 'concept sedan')
+    """
+    words: list[str] = []
+    for word in re.findall(r"[^\W_]+", name.lower()):
+        if word[0].isdigit():
+            if words:
+                break
+            continue
+        word = re.sub(r"\d+", "", word)
+        if len(word) > 1:
+            words.append(word)
+    return " ".join(words) or name.lower().strip()
+
+
+def split_of(name: str, heldout_share: float) -> str:
+    """ "heldout" for a fixed share of all name stems, else "train"; the same for a name in every run and every library."""
+    digest = hashlib.sha256(stem(name).encode()).digest()
+    return "heldout" if int.from_bytes(digest[:8], "big") < heldout_share * 2**64 else "train"
+
+
+def generator_for(seed: int, asset_id: str) -> np.random.Generator:
+    """A generator that depends on the seed and the asset alone, not on who works on it or when."""
+    digest = hashlib.sha256(asset_id.encode()).digest()
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *np.frombuffer(digest, "<u4").tolist()])))

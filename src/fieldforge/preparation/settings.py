@@ -1,0 +1,93 @@
+"""Settings of a preparation, each checked when it is made."""
+
+from dataclasses import dataclass
+
+from fieldforge.errors import UserError
+
+
+def _positive(where: str, **values: float) -> None:
+    for key, value in values.items():
+        if not value > 0:
+            raise UserError(f"{where}.{key}={value} must be above 0; raise it.")
+
+
+@dataclass(frozen=True)
+class SurfaceSettings:
+    """How many points are taken on the surface."""
+
+    points: int
+
+    def __post_init__(self) -> None:
+        _positive("preparation.surface", points=self.points)
+
+
+@dataclass(frozen=True)
+class DistanceSettings:
+    """Where signed distance is measured. `near_std`: Gaussian offsets from the surface, in equal shares (box units)."""
+
+    near_points: int
+    near_std: tuple[float, ...]
+    volume_points: int
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "near_std", tuple(float(std) for std in self.near_std))
+        _positive("preparation.distance", near_points=self.near_points, volume_points=self.volume_points)
+        if not self.near_std or min(self.near_std) <= 0:
+            raise UserError(
+                f"preparation.distance.near_std={list(self.near_std)} must be a list of numbers above 0, like [0.01, 0.05]."
+            )
+        if not 0 <= self.epsilon < 0.1:
+            raise UserError(f"preparation.distance.epsilon={self.epsilon} must lie in 0…0.1 box units; try 0.006.")
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """Pictures around the asset: how many, their side in pixels, vertical field of view, and how much light shades them."""
+
+    count: int
+    size: int
+    fov_y_degrees: float
+    shading: float
+
+    def __post_init__(self) -> None:
+        _positive("preparation.views", count=self.count, size=self.size)
+        if not 1 <= self.fov_y_degrees <= 120:
+            raise UserError(f"preparation.views.fov_y_degrees={self.fov_y_degrees} must lie in 1…120; try 40.")
+        if not 0 <= self.shading <= 1:
+            raise UserError(f"preparation.views.shading={self.shading} must lie in 0…1; 0 gives unlit colours.")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Beyond these an asset is rejected. `min_thickness`: thinnest side over longest side."""
+
+    max_triangles: int
+    max_file_mb: float
+    min_thickness: float
+
+    def __post_init__(self) -> None:
+        _positive("preparation.limits", max_triangles=self.max_triangles, max_file_mb=self.max_file_mb)
+        if not 0 <= self.min_thickness < 1:
+            raise UserError(f"preparation.limits.min_thickness={self.min_thickness} must lie in 0…1; try 0.005.")
+
+    @property
+    def max_file_bytes(self) -> int:
+        return int(self.max_file_mb * 2**20)
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """Everything that, with the seed and the source, determines the samples."""
+
+    surface: SurfaceSettings
+    distance: DistanceSettings
+    views: ViewSettings
+    limits: Limits
+    heldout_share: float
+    samples_per_shard: int
+
+    def __post_init__(self) -> None:
+        _positive("preparation", samples_per_shard=self.samples_per_shard)
+        if not 0 <= self.heldout_share < 1:
+            raise UserError(f"preparation.heldout_share={self.heldout_share} must lie in 0…1; try 0.1.")

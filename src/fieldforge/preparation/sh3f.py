@@ -1,0 +1,142 @@
+"""Sweet Home 3D furniture libraries (`.sh3f`): zips of OBJ models with a catalogue in Java properties."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fieldforge.errors import UserError
+from fieldforge.preparation.records import AssetRecord
+from fieldforge.preparation.stores import AssetError, ZipStore, normal_member
+
+CATALOGUE = "PluginFurnitureCatalog"
+_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+
+
+def parse_properties(payload: bytes) -> dict[str, str]:
+    r"""Java properties: Latin-1 with \uXXXX, continued lines, `=`, `:` or blank between key and value.
+
+    As `java.util.Properties.load` reads them; a key's last value counts.
+    """
+    values: dict[str, str] = {}
+    logical = ""
+    for line in [*payload.decode("latin-1").splitlines(), ""]:
+        line = line.lstrip(" \t\f")
+        if not logical and line[:1] in ("#", "!"):
+            continue
+        if (len(line) - len(line.rstrip("\\"))) % 2:  # an odd number of backslashes at the end: goes on below
+            logical += line[:-1]
+            continue
+        logical += line
+        match = re.match(r"((?:\\.|[^\\\s=:])*)\s*[=:]?\s*(.*)", logical, re.DOTALL)
+        if logical and match is not None:
+            values[_unescape(match[1])] = _unescape(match[2])
+        logical = ""
+    return values
+
+
+def _unescape(text: str) -> str:
+    def character(match: re.Match[str]) -> str:
+        code = match[1]
+        return chr(int(code[1:], 16)) if len(code) == 5 else _ESCAPES.get(code, code)
+
+    return re.sub(r"\\(u[0-9a-fA-F]{4}|.)", character, text)
+
+
+def read_library(
+    path: Path,
+    max_file_bytes: int,
+    classes: Mapping[str, Sequence[str]],
+    dropped_tags: Sequence[str],
+    exclude: Mapping[str, str],
+    licences: Mapping[str, str],
+) -> list[AssetRecord]:
+    """Records of all models of a library, in the catalogue's order. UserError if it has no readable catalogue.
+
+    `classes` class → keywords (see `class_of`); `dropped_tags` say nothing about shape; `exclude` id → reason;
+    `licences` pattern in the catalogue's licence text → its SPDX name.
+    """
+    store = ZipStore(path, max_file_bytes)
+    try:
+        catalogue = parse_properties(store.read(f"{CATALOGUE}.properties"))
+    except AssetError as error:
+        raise UserError(f"{path}: not a furniture library ({error}) Get the file again.") from error
+    languages = {
+        match[1]: parse_properties(store.read(name))
+        for name in store.names()
+        if (match := re.fullmatch(rf"{CATALOGUE}_(\w+)\.properties", name))
+    }
+    source = catalogue.get("name", path.stem)
+    licence_text = catalogue.get("license", "unknown")
+    licence = next(
+        (name for pattern, name in licences.items() if pattern.lower() in licence_text.lower()), licence_text
+    )
+    dropped = {tag.lower() for tag in dropped_tags}
+    records = []
+    number = 1
+    while f"name#{number}" in catalogue:
+        entry = {key: catalogue.get(f"{key}#{number}", "").strip() for key in _KEYS}
+        asset_id = entry["id"] or f"{source}#{number}"
+        tags = [tag.strip() for tag in entry["tags"].split(",") if tag.strip() and tag.strip().lower() not in dropped]
+        translated = [(code, texts.get(f"name#{number}", "").strip()) for code, texts in sorted(languages.items())]
+        reject = exclude.get(asset_id)
+        try:
+            file = normal_member(entry["model"].lstrip("/"))
+        except AssetError as error:
+            file, reject = entry["model"], reject or str(error)
+        records.append(
+            AssetRecord(
+                id=asset_id,
+                name=entry["name"],
+                archive=str(path),
+                file=file,
+                source=source,
+                asset_class=class_of(entry["name"], classes),
+                names_by_language=tuple(pair for pair in translated if pair[1]),
+                tags=tuple(tags),
+                licence=licence,
+                creator=entry["creator"] or catalogue.get("provider", "unknown"),
+                rotation=_rotation(entry["modelRotation"]),
+                size_cm=_size(entry),
+                reject=reject,
+            )
+        )
+        number += 1
+    if not records:
+        raise UserError(f"{path}: its catalogue lists no models; get the file again.")
+    return records
+
+
+_KEYS = ("id", "name", "tags", "width", "depth", "height", "model", "modelRotation", "creator")
+
+
+def _rotation(text: str) -> tuple[tuple[float, ...], ...] | None:
+    numbers = _numbers(text.split())
+    return None if len(numbers) != 9 else tuple(tuple(numbers[row : row + 3]) for row in (0, 3, 6))
+
+
+def _size(entry: Mapping[str, str]) -> tuple[float, float, float] | None:
+    numbers = _numbers([entry["width"], entry["height"], entry["depth"]])
+    return (numbers[0], numbers[1], numbers[2]) if len(numbers) == 3 and min(numbers) > 0 else None
+
+
+def _numbers(words: Sequence[str]) -> list[float]:
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        return []
+
+
+def class_of(name: str, classes: Mapping[str, Sequence[str]]) -> str:
+    """The class of the keyword that ends last in the name, the longest of these; "other" if there is none.
+
+    Keywords are whole words, with or without a plural s. In English the thing itself comes last ("glass door cabinet"), and
+    after "with", a comma or a dash it is only described.
+    """
+    thing = re.split(r" with |,| - ", name.lower())[0]
+    best, label_of_best = (0, 0), "other"
+    for label, keywords in classes.items():
+        for keyword in keywords:
+            for match in re.finditer(rf"(?<![^\W_]){re.escape(keyword.lower())}(?:s|es)?(?![^\W_])", thing):
+                if (match.end(), len(keyword)) > best:
+                    best, label_of_best = (match.end(), len(keyword)), label
+    return label_of_best

@@ -1,0 +1,63 @@
+"""Where finished assets wait until all are done: one whole file each, so that any interruption loses at most one asset."""
+
+import hashlib
+import json
+import tarfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fieldforge.data.codec import decode_png, encode_png
+from fieldforge.data.files import atomic_file
+from fieldforge.data.writer import END_OF_ARCHIVE, tar_member
+from fieldforge.preparation.asset import PreparedAsset
+from fieldforge.preparation.records import AssetRecord
+
+THUMBNAIL = "thumbnail.png"
+
+
+@dataclass(frozen=True)
+class Staging:
+    """A folder with `<key>-<revision>.tar` for each prepared asset and `….rejected.json` for each rejected one.
+
+    The revision covers the record and the state of the asset's file: what has changed is prepared again.
+    """
+
+    folder: Path
+
+    def _path(self, record: AssetRecord, ending: str) -> Path:
+        text = json.dumps(asdict(record), sort_keys=True)
+        return self.folder / f"{record.key}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.{ending}"
+
+    def has(self, record: AssetRecord) -> bool:
+        return self._path(record, "tar").is_file() or self._path(record, "rejected.json").is_file()
+
+    def put(self, record: AssetRecord, prepared: PreparedAsset) -> None:
+        members = {**prepared.members, THUMBNAIL: encode_png(prepared.thumbnail)}
+        with atomic_file(self._path(record, "tar")) as file:
+            for suffix, payload in members.items():
+                file.write(tar_member(suffix, payload))
+            file.write(END_OF_ARCHIVE)
+
+    def put_rejected(self, record: AssetRecord, reason: str) -> None:
+        with atomic_file(self._path(record, "rejected.json")) as file:
+            file.write(json.dumps(reason).encode())
+
+    def reason(self, record: AssetRecord) -> str | None:
+        """Why the asset was rejected, or None if it was prepared."""
+        path = self._path(record, "rejected.json")
+        return str(json.loads(path.read_bytes())) if path.is_file() else None
+
+    def members(self, record: AssetRecord) -> dict[str, bytes]:
+        """Encoded members by suffix, in the order in which they were put."""
+        with tarfile.open(self._path(record, "tar")) as archive:
+            files = {info.name: archive.extractfile(info) for info in archive.getmembers()}
+            return {name: file.read() for name, file in files.items() if file is not None and name != THUMBNAIL}
+
+    def thumbnail(self, record: AssetRecord) -> np.ndarray:
+        """uint8 (H, W, 4)."""
+        with tarfile.open(self._path(record, "tar")) as archive:
+            file = archive.extractfile(THUMBNAIL)
+            assert file is not None
+            return decode_png(file.read())

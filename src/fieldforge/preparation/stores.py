@@ -1,0 +1,132 @@
+"""Where asset files come from: a folder or a zip, read by name and never outside of it."""
+
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from fieldforge.errors import UserError
+
+
+class AssetError(UserError):
+    """One asset cannot be used. Its message is the reason written to `rejected.jsonl`."""
+
+
+def normal_member(name: str) -> str:
+    """`name` with forward slashes and without `.`/`..`; AssetError if it is absolute or climbs out of its root."""
+    parts: list[str] = []
+    posix = name.replace("\\", "/")
+    if posix.startswith("/") or (len(posix) > 1 and posix[1] == ":"):
+        raise AssetError(f"the path '{name}' is absolute and not inside the asset's folder; use a relative path.")
+    for part in PurePosixPath(posix).parts:
+        if part == "..":
+            if not parts:
+                raise AssetError(f"the path '{name}' leads out of the asset's folder; keep files inside of it.")
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
+
+
+class FileStore(Protocol):
+    """Files by name, relative to a root, with forward slashes."""
+
+    def names(self) -> list[str]:
+        """All file names, sorted."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Bytes of a file, without reading it."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Content of a file; AssetError if it is not there, too big or damaged, or lies outside of the root."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderStore:
+    """Files below a folder. Links that leave the folder are not followed."""
+
+    root: Path
+    max_file_bytes: int
+
+    def names(self) -> list[str]:
+        return sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
+
+    def _path(self, name: str) -> Path:
+        path = (self.root / normal_member(name)).resolve()
+        if not path.is_relative_to(self.root.resolve()):
+            raise AssetError(f"the link '{name}' leads out of the asset's folder; put the file itself there.")
+        if not path.is_file():
+            raise AssetError(f"the file '{name}' is missing; put it beside the asset.")
+        return path
+
+    def size(self, name: str) -> int:
+        return self._path(name).stat().st_size
+
+    def read(self, name: str) -> bytes:
+        path = self._path(name)
+        check_size(name, path.stat().st_size, self.max_file_bytes)
+        return path.read_bytes()
+
+
+@dataclass(frozen=True)
+class ZipStore:
+    """Members of a zip, read in memory: nothing is ever unpacked to disk.
+
+    Sizes are checked before a byte is unpacked, and zipfile never unpacks more than the size that was checked.
+    """
+
+    path: Path
+    max_file_bytes: int
+    max_ratio: float = 1000.0
+
+    @cached_property
+    def _archive(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(f"{self.path}: cannot be read as a zip ({error}); get the file again.") from error
+
+    @cached_property
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        return {info.filename: info for info in self._archive.infolist() if not info.is_dir()}
+
+    def names(self) -> list[str]:
+        return sorted(self._members)
+
+    def _info(self, name: str) -> zipfile.ZipInfo:
+        normal_member(name)
+        info = self._members.get(name) or self._members.get(normal_member(name))
+        if info is None:
+            raise AssetError(f"the file '{name}' is missing; put it beside the asset.")
+        return info
+
+    def size(self, name: str) -> int:
+        return self._info(name).file_size
+
+    def read(self, name: str) -> bytes:
+        info = self._info(name)
+        check_size(name, info.file_size, self.max_file_bytes)
+        if info.file_size > 2**20 and info.file_size > self.max_ratio * max(info.compress_size, 1):
+            raise AssetError(
+                f"the file '{name}' unpacks to {info.file_size // max(info.compress_size, 1)} times its packed size, "
+                "which looks like a zip bomb; pack it again."
+            )
+        try:
+            return self._archive.read(info)
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise AssetError(f"the file '{name}' cannot be unpacked ({error}); pack it again.") from error
+        except Exception as error:  # zlib.error, lzma.LZMAError: the packed bytes are damaged
+            raise AssetError(f"the file '{name}' cannot be unpacked ({error}); pack it again.") from error
+
+
+def check_size(name: str, size: int, limit: int) -> None:
+    """AssetError if a file is bigger than the limit."""
+    if size > limit:
+        raise AssetError(
+            f"the file '{name}' has {size / 2**20:,.0f} MB and the limit is {limit / 2**20:,.0f} MB; "
+            "make it smaller or raise preparation.limits.max_file_mb."
+        )

@@ -1,0 +1,72 @@
+"""Pictures of a mesh by ray casting: colour, opacity and depth, one exact ray per pixel centre."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from fieldforge.geometry.camera import Camera, framing_distance
+from fieldforge.geometry.mesh import Mesh
+from fieldforge.preparation.distance import Caster
+
+LAYERS = 6
+"""How many surfaces one behind the other are looked at through translucent ones."""
+
+KEY_LIGHT = np.array([0.35, 0.8, 0.5]) / np.linalg.norm([0.35, 0.8, 0.5])
+
+
+@dataclass(frozen=True)
+class View:
+    """rgba uint8 (H, W, 4), straight alpha; depth float32 (H, W) along the ray, 0 = nothing hit; camera_to_world (4, 4)."""
+
+    rgba: np.ndarray
+    depth: np.ndarray
+    camera_to_world: np.ndarray
+
+
+def camera_distance(mesh: Mesh, fov_y: float) -> float:
+    """From here the whole mesh, centred at the origin, is in view from every side, with 5 % to spare."""
+    return 1.05 * framing_distance(fov_y, float(np.linalg.norm(mesh.triangles, axis=-1).max()))
+
+
+def render_view(caster: Caster, pose: Tensor, size: int, fov_y: float, shading: float) -> View:
+    """One view of size x size pixels from a pose (4, 4), camera to world.
+
+    Colours are those of the surface, darkened where it turns away from a fixed light by `shading`: 0 = not at all (what a
+    field without view or light must learn), 1 = fully. Translucent surfaces are blended front to back; in depth the first
+    surface counts, translucent or not.
+    """
+    rays = Camera(pose.double(), fov_y, size, size).rays()
+    origin, directions = rays.origins[0, 0].numpy(), rays.directions.reshape(-1, 3).numpy()  # (3,), (R, 3)
+    count = len(directions)
+    color, depth = np.zeros((count, 3)), np.zeros(count)
+    transmitted = np.ones(count)
+    start = np.zeros(count)  # where on the ray the next surface is looked for
+    alive = np.arange(count)
+    for _ in range(LAYERS):
+        parameter, face, weights = caster.hit(origin + start[alive, None] * directions[alive], directions[alive])
+        found = np.isfinite(parameter)
+        alive, face, weights = alive[found], face[found], weights[found]
+        if len(alive) == 0:
+            break
+        reached = start[alive] + parameter[found]
+        surface = caster.mesh.color_at(face, weights).astype(np.float64)  # (n, 4)
+        lit = surface[:, :3] * brightness(caster.mesh.face_normals[face], directions[alive], shading)[:, None]
+        color[alive] += (transmitted[alive] * surface[:, 3])[:, None] * lit
+        transmitted[alive] *= 1 - surface[:, 3]
+        first = (depth[alive] == 0) & (surface[:, 3] > 0.02)
+        depth[alive[first]] = reached[first]
+        start[alive] = reached + 1e-4
+        alive = alive[transmitted[alive] > 0.02]
+    alpha = 1 - transmitted
+    straight = color / np.maximum(alpha, 1e-6)[:, None]
+    rgba = np.concatenate([straight, alpha[:, None]], axis=1)
+    pixels = np.round(np.clip(rgba, 0, 1) * 255).astype(np.uint8).reshape(size, size, 4)
+    return View(pixels, depth.astype(np.float32).reshape(size, size), pose.float().numpy())
+
+
+def brightness(normals: np.ndarray, directions: np.ndarray, shading: float) -> np.ndarray:
+    """(N,) factor of a two-sided diffuse surface: normals (N, 3) turned to the viewer, light from above right."""
+    facing = normals * -np.sign(np.einsum("nd,nd->n", normals, directions))[:, None]
+    diffuse = 0.55 + 0.45 * facing @ KEY_LIGHT
+    return 1 - shading * (1 - diffuse)

@@ -1,0 +1,44 @@
+"""`python prepare.py`: the configuration into a source and settings, then the pipeline."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from fieldforge.errors import UserError
+from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, prepare
+from fieldforge.runs.build import build
+from fieldforge.runs.training_run import whole_number
+
+log = logging.getLogger(__name__)
+
+
+def run_preparation(config: DictConfig) -> None:
+    """Prepares `config.source` into `config.output` and says what came out of it.
+
+    Raises:
+        UserError: a wrong configuration, a source that cannot be had, an output folder that holds something else.
+    """
+    if "_target_" not in (config.get("source") or {}):
+        raise UserError("no source is chosen: python prepare.py source=furniture, or source=folder source.path=…")
+    workers = _workers(config)
+    output = Path(config.output)
+    report = prepare(
+        build(config, "source"), build(config, "preparation"), whole_number(config, "seed", least=0), output, workers
+    )
+    splits = ", ".join(f"{count} {split}" for split, count in report.manifest.extra["splits"].items())
+    log.info("%d assets: %s; %d rejected (%s)", report.assets, splits, report.rejected, output / REJECTED_NAME)
+    if report.cpu_seconds is None:
+        log.info("nothing was left to do")
+    else:
+        log.info("%.2f CPU-seconds an asset on %d processes", report.cpu_seconds, workers)
+    log.info("shards in %s; look at %s", output, output / CONTACT_SHEET_NAME)
+
+
+def _workers(config: DictConfig) -> int:
+    if config.workers is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return whole_number(config, "workers", least=1)
