@@ -1,0 +1,69 @@
+import math
+
+import pytest
+import scipy.stats
+import torch
+
+from fieldforge.errors import UserError
+from fieldforge.noise.densities import LogitNormal, LogNormalSigma, Shifted, UniformTime, stratified_uniform
+from fieldforge.noise.processes import Exponential, LinearInterpolation, VarianceExploding
+
+
+def draw(density, process, count=20_000):
+    generator = torch.Generator().manual_seed(0)
+    return density.times(torch.rand(count, generator=generator, dtype=torch.float64).clamp(1e-9, 1 - 1e-9), process)
+
+
+def test_every_stratum_of_the_global_batch_is_met_once():
+    batch, world = 8, 3
+    drawn = [stratified_uniform(batch, torch.Generator().manual_seed(rank), rank, world) for rank in range(world)]
+    strata = torch.cat(drawn).mul(batch * world).floor().long()
+    assert sorted(strata.tolist()) == list(range(batch * world))
+    assert (torch.cat(drawn) > 0).all()
+    assert (torch.cat(drawn) < 1).all()
+
+
+def test_position_in_the_batch_tells_nothing_of_the_time():
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([stratified_uniform(4, generator) for _ in range(2000)])
+    for position in range(4):
+        assert scipy.stats.kstest(drawn[:, position].numpy(), "uniform").pvalue > 1e-3
+
+
+def test_same_generator_same_times():
+    a, b = (stratified_uniform(16, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(a, b)
+
+
+def test_rank_outside_of_the_world_is_refused():
+    with pytest.raises(UserError, match="rank 2"):
+        stratified_uniform(4, torch.Generator(), rank=2, world_size=2)
+
+
+def test_uniform_time_is_uniform():
+    assert scipy.stats.kstest(draw(UniformTime(), Exponential()).numpy(), "uniform").pvalue > 1e-3
+
+
+def test_log_normal_sigma_has_that_law_under_every_process():
+    for process in (VarianceExploding(1e4, 7.0), LinearInterpolation(), Exponential(30.0)):
+        log_sigma = -process.log_snr(draw(LogNormalSigma(-1.2, 1.2), process)) / 2
+        assert scipy.stats.kstest(log_sigma.numpy(), "norm", args=(-1.2, 1.2)).pvalue > 1e-3
+
+
+def test_logit_normal_has_that_law():
+    t = draw(LogitNormal(0.5, 0.8), LinearInterpolation())
+    assert scipy.stats.kstest(torch.logit(t).numpy(), "norm", args=(0.5, 0.8)).pvalue > 1e-3
+
+
+def test_shift_is_the_published_one_for_the_straight_path():
+    """Esser et al. 2024, eq. 23: t' = s t / (1 + (s - 1) t), s = √(tokens / base)."""
+    u = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    shifted = Shifted(UniformTime(), tokens=1024, base_tokens=256).times(u, LinearInterpolation())
+    torch.testing.assert_close(shifted, 2 * u / (1 + u))
+
+
+def test_shift_multiplies_the_noise_under_every_process():
+    u, process = torch.linspace(0.05, 0.9, 50, dtype=torch.float64), Exponential(12.0)
+    raised = process.log_snr(Shifted(UniformTime(), 4, 1).times(u, process))
+    inside = process.log_snr(u) - 2 * math.log(2) > process.log_snr(torch.ones((), dtype=torch.float64))
+    torch.testing.assert_close(raised[inside], (process.log_snr(u) - 2 * math.log(2))[inside])
