@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from fieldforge.data.cache import Cache
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import ShardSet, open_shards
@@ -37,13 +38,14 @@ class ShardDataModule(pl.LightningDataModule):
     """Training batches from an infinite, exact stream; validation batches from one pass over the held-out split.
 
     Args:
-        root: a folder of shards, or several.
+        root: a place of shards or several, see `open_shards`: folder, pattern, manifest, s3://, gs://, https://.
         stages: by name, what makes the batch out of a stored sample, in order (see `data/stages.py`); null: left out.
         batch_size: of the whole training step, all ranks together.
         augment: one stage more, in training only.
         seed: of the order and of every random choice of the stages.
         position: samples trained so far, all ranks and epochs together. It is the only state, saved with a checkpoint
             as the number of samples *trained*: what was only prefetched does not count.
+        cache: where to keep remote shards; null reads the samples' byte ranges straight from where they are.
         heldout_limit: look at no more than this many held-out samples.
         on_bad_shard: "error", or "skip" to report and count a shard that is missing, cut or altered and to go on.
     """
@@ -58,6 +60,7 @@ class ShardDataModule(pl.LightningDataModule):
         seed: int = 0,
         position: int = 0,
         mixing: Mixing | None = None,
+        cache: Cache | None = None,
         num_workers: int = 0,
         heldout_batch_size: int | None = None,
         heldout_limit: int | None = None,
@@ -67,7 +70,7 @@ class ShardDataModule(pl.LightningDataModule):
         prefetch_batches: int = 2,
     ) -> None:
         super().__init__()
-        self.root = root
+        self.root, self.cache = root, cache
         self.stages = [stage for stage in stages.values() if stage is not None]
         self.train_stages = [*self.stages, augment] if augment else self.stages
         self.batch_size, self.seed, self.mixing = batch_size, seed, mixing or Mixing()
@@ -81,7 +84,7 @@ class ShardDataModule(pl.LightningDataModule):
 
     def shards(self, split: str) -> ShardSet:
         """Shards of a split, opened by their manifests. UserError if there are none."""
-        return open_shards(self.root, split)
+        return open_shards(self.root, split, self.cache)
 
     def train_dataloader(self) -> TimedLoader:
         stream = SampleStream(
@@ -124,6 +127,8 @@ class ShardDataModule(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=self.prefetch_batches if workers else None,
+            # Connections to object storage do not survive a fork.
+            multiprocessing_context="forkserver" if workers and dataset.shards.is_remote else None,
         )
 
     @property

@@ -11,14 +11,11 @@ import numpy as np
 from fieldforge.data.codec import decode_member
 from fieldforge.data.manifest import ShardIndex, parse_index
 from fieldforge.data.shards import ShardSet
+from fieldforge.data.store import BadShardError
 from fieldforge.errors import UserError
 
 KEPT_INDEXES = 256
 BLOCK = 512
-
-
-class BadShardError(UserError):
-    """A shard that is missing, cut, altered, or of another schema than its manifest says."""
 
 
 class LazySample(Mapping[str, Any]):

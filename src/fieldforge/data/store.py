@@ -5,7 +5,11 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Protocol
 
-OPEN_FILES = 64
+from fieldforge.errors import UserError
+
+
+class BadShardError(UserError):
+    """A shard that is missing, cut, altered, or of another schema than its manifest says."""
 
 
 class Store(Protocol):
@@ -29,8 +33,8 @@ class Store(Protocol):
 class LocalStore:
     """A local folder; keeps the most recently used files open."""
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, open_files: int = 64) -> None:
+        self.folder, self.open_files = Path(folder), open_files
         self.url = str(folder)
         self._open: OrderedDict[str, int] = OrderedDict()
 
@@ -40,7 +44,7 @@ class LocalStore:
             return self._open[name]
         descriptor = os.open(self.folder / name, os.O_RDONLY)
         self._open[name] = descriptor
-        if len(self._open) > OPEN_FILES:
+        if len(self._open) > self.open_files:
             os.close(self._open.popitem(last=False)[1])
         return descriptor
 

@@ -9,9 +9,10 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from fieldforge.data.order import Mixing, Order, rank_positions
-from fieldforge.data.reader import BadShardError, LazySample, ShardReader
+from fieldforge.data.reader import LazySample, ShardReader
 from fieldforge.data.shards import ShardSet
 from fieldforge.data.stages import Stage, apply_stages
+from fieldforge.data.store import BadShardError
 from fieldforge.errors import UserError
 
 log = logging.getLogger(__name__)

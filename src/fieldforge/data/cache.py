@@ -1,0 +1,177 @@
+"""A local cache of remote shards: limited in size, shared by all ranks and workers of a node."""
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fieldforge.data.cloud import ObjectStore
+from fieldforge.data.files import sync, temporary_name
+from fieldforge.data.manifest import ShardEntry
+from fieldforge.data.store import BadShardError, LocalStore
+from fieldforge.errors import UserError
+
+OPEN_FILES = 8  # a deleted file frees its space when the last reader closes it, so readers keep few open
+PARALLEL_DOWNLOADS = 2
+TOUCH_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Keep remote shards in `folder`, at most `limit_gb` (10⁹ bytes) of them; the least recently used go first."""
+
+    folder: str | Path
+    limit_gb: float
+
+    def __post_init__(self) -> None:
+        if self.limit_gb <= 0:
+            raise UserError(
+                f"data.cache.limit_gb={self.limit_gb}: give the cache a positive size, or set data.cache=null."
+            )
+
+    def wrap(self, store: ObjectStore, entries: Sequence[ShardEntry]) -> "CachedStore":
+        return CachedStore(store, Path(self.folder), int(self.limit_gb * 1e9), entries)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock among all processes of this node; a killed process lets go of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class CachedStore:
+    """A remote store whose shards are fetched whole, once a node, and checked by their sha256 before they are used."""
+
+    def __init__(self, store: ObjectStore, folder: Path, limit_bytes: int, entries: Sequence[ShardEntry]) -> None:
+        self.store, self.root, self.limit_bytes = store, folder, limit_bytes
+        self.folder = folder / hashlib.sha256(store.url.encode()).hexdigest()[:16]
+        self.url = f"{store.url} (cached in {self.folder})"
+        self.local = LocalStore(self.folder, OPEN_FILES)
+        self.entries = {entry.name: entry for entry in entries}
+        largest = max(entries, key=lambda entry: entry.bytes)
+        if largest.bytes > limit_bytes:
+            raise UserError(
+                f"data.cache.limit_gb: {limit_bytes / 1e9:g} GB cannot hold shard {largest.name} of "
+                f"{largest.bytes / 1e9:.3g} GB; raise it."
+            )
+        self._pool: ThreadPoolExecutor | None = None
+        self._coming: set[str] = set()
+        self._touched: dict[str, float] = {}
+
+    def size(self, name: str) -> int:
+        path = self.folder / name
+        return path.stat().st_size if path.exists() else self.store.size(name)
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
+        if name not in self.entries:
+            return self.store.read(name, start, stop)  # manifests and indexes are small
+        while True:
+            self.fetch(name)
+            try:
+                return self.local.read(name, start, stop)
+            except FileNotFoundError:
+                continue  # another process needed the room in this very moment
+
+    def read_ahead(self, name: str, start: int, stop: int) -> None:
+        self._pool = self._pool or ThreadPoolExecutor(PARALLEL_DOWNLOADS, thread_name_prefix="cache")
+        if name not in self._coming and not (self.folder / name).exists():
+            self._coming.add(name)
+            self._pool.submit(self._fetch_quietly, name)
+
+    def _fetch_quietly(self, name: str) -> None:
+        try:
+            self.fetch(name)
+        except (OSError, UserError):
+            return  # `read` meets the same problem and reports it
+        finally:
+            self._coming.discard(name)
+
+    def fetch(self, name: str) -> None:
+        """Makes sure that the shard is in the cache. BadShardError if its bytes are not those of the manifest."""
+        path = self.folder / name
+        if path.exists():
+            self._touch(path)
+            return
+        with locked(self.root / "locks" / f"{self.folder.name}-{name}"):
+            if not path.exists():
+                self._download(self.entries[name], path)
+
+    def _download(self, entry: ShardEntry, path: Path) -> None:
+        temporary = temporary_name(path)
+        self._reserve(entry.bytes, temporary)
+        digest = hashlib.sha256()
+        try:
+            with open(temporary, "r+b") as file:
+
+                def write(piece: bytes) -> None:
+                    digest.update(piece)
+                    file.write(piece)
+
+                self.store.download(entry.name, write)
+                file.truncate()
+                sync(file)
+            if digest.hexdigest() != entry.sha256:
+                raise BadShardError(
+                    f"shard {self.store.url}/{entry.name}: its checksum is not the manifest's; "
+                    "restore or prepare it again, or set data.on_bad_shard=skip."
+                )
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _reserve(self, size: int, temporary: Path) -> None:
+        """Makes room and takes it at once by an empty file of that size, so that no two processes count on the same."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.root / "locks" / "room"):
+            present = [(path, path.stat()) for path in self.root.glob("*/*") if path.parent.name != "locks"]
+            present += [(path, path.stat()) for path in self.root.glob("*/.*.tmp")]
+            present = _without_orphans(present)
+            used = sum(status.st_size for _, status in present)
+            shards = sorted(
+                (status.st_mtime, path, status.st_size) for path, status in present if path.suffix == ".tar"
+            )
+            for _, path, freed in shards:
+                if used + size <= self.limit_bytes:
+                    break
+                path.unlink(missing_ok=True)
+                used -= freed
+            with open(temporary, "wb") as file:
+                file.truncate(size)
+
+    def _touch(self, path: Path) -> None:
+        now = time.monotonic()
+        if now - self._touched.get(path.name, -TOUCH_SECONDS) >= TOUCH_SECONDS:
+            self._touched[path.name] = now
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                return  # evicted meanwhile; `read` fetches it again
+
+    def close(self) -> None:
+        self.local.close()
+        self.store.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pool": None, "_coming": set()}
+
+
+def _without_orphans(present: list) -> list:
+    """Removes temporary files of processes that are gone, and leaves them out."""
+    kept = []
+    for path, status in present:
+        parts = path.name.split(".")
+        orphan = path.suffix == ".tmp" and parts[-2].isdigit() and not os.path.exists(f"/proc/{parts[-2]}")
+        if orphan:
+            path.unlink(missing_ok=True)
+        else:
+            kept.append((path, status))
+    return kept
