@@ -38,7 +38,7 @@ class Stand:
             low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
             middle = (low + high) / 2
             radius = max(float(np.linalg.norm(mesh.vertices - middle, axis=1).max()), 1e-3)
-        distance = framing_distance(FIELD_OF_VIEW, 1.04 * radius)
+        distance = framing_distance(FIELD_OF_VIEW, 1.08 * radius)
         pose = orbit_poses(torch.tensor(self.azimuth), torch.tensor(self.elevation), distance).double()
         pose[:3, 3] += torch.from_numpy(middle)
         return Camera(pose, FIELD_OF_VIEW, size, size)
@@ -99,7 +99,7 @@ def _ground_shadow(vertices: Tensor, faces: Tensor, camera: Camera) -> NDArray[n
     hit = seen.hit.numpy()
     contact = gaussian_filter(hit * np.exp(-clearance / 0.03), 0.012 * MAP_SIZE)
     around = gaussian_filter(hit * np.exp(-clearance / 0.5), 0.06 * MAP_SIZE)
-    shadow = 0.35 * contact + 0.5 * around
+    shadow = 0.35 * contact + 0.4 * around
 
     rays = camera.rays()  # (H, W, 3)
     down = rays.directions[..., 1:2].clamp_max(-1e-6)

@@ -1,0 +1,92 @@
+"""One HTML file that shows generated shapes: it opens from disk, needs no network, and turns the shape that is clicked.
+
+Nothing is drawn in 3D until then: a hundred shapes cost a hundred posters. The viewer is <model-viewer>, vendored in
+`assets/` with its licences.
+"""
+
+import base64
+import gzip
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from PIL import Image
+
+from fieldforge.rendering.pictures import write_whole
+
+VIEWER_NOTICE = (
+    "model-viewer 4.4.0, Copyright Google LLC, Apache License 2.0 (http://www.apache.org/licenses/LICENSE-2.0); "
+    "contains three.js (MIT), lit (BSD-3-Clause), gainmap-js (MIT), fflate (MIT)"
+)
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A shape in the gallery: its prompt, its poster, the GLB (None: the poster only), and facts to print below
+    (such as seed, guidance, steps), in order."""
+
+    prompt: str
+    poster: Image.Image
+    glb: bytes | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+def write_gallery(exhibits: Sequence[Exhibit], path: Path, title: str, subtitle: str = "") -> None:
+    """Write the gallery as one self-contained HTML file, complete or not there."""
+    write_whole(gallery_html(exhibits, title, subtitle).encode(), path)
+
+
+def gallery_html(exhibits: Sequence[Exhibit], title: str, subtitle: str = "") -> str:
+    """The gallery's page. All texts are escaped."""
+    return _filled(
+        _asset("gallery.html"),
+        title=html.escape(title),
+        subtitle=html.escape(subtitle),
+        style=_asset("gallery.css"),
+        cards="\n".join(_card(index, exhibit) for index, exhibit in enumerate(exhibits)),
+        script=_asset("gallery.js"),
+        viewer_notice=VIEWER_NOTICE,
+        viewer=_asset("model-viewer.min.js"),
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("fieldforge.rendering") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _filled(template: str, **values: str) -> str:
+    """The template with {{name}} replaced, in one pass: braces inside of values stay."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
+
+
+def _card(index: int, exhibit: Exhibit) -> str:
+    prompt = html.escape(exhibit.prompt)
+    facts = "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd></div>"
+        for name, value in exhibit.facts.items()
+    )
+    poster = f'<img src="{_data_uri(_webp(exhibit.poster), "image/webp")}" alt="{prompt}" decoding="async">'
+    stage, download, packed = poster, "", ""
+    if exhibit.glb is not None:
+        stage = f'<button type="button" aria-label="Turn: {prompt}">{poster}</button>'
+        download = f'<a href="#" download="shape_{index:03d}.glb">GLB</a>'
+        data = base64.b64encode(gzip.compress(exhibit.glb, mtime=0)).decode()
+        packed = f'<script type="application/gzip">{data}</script>'
+    return (
+        f'<article data-prompt="{prompt}"><div class="stage">{stage}</div>'
+        f'<div class="caption"><h2>{prompt}</h2><div><dl>{facts}</dl>{download}</div></div>{packed}</article>'
+    )
+
+
+def _webp(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=85)
+    return buffer.getvalue()
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
