@@ -10,8 +10,8 @@ import numpy as np
 class Material:
     """What a face looks like where nothing finer is known, and the picture laid over it.
 
-    `color` (4,) sRGB + alpha in 0…1, used where there is no texture or no texture coordinate. `texture` uint8 (H, W, 4),
-    sRGB + alpha, replaces the colour and is multiplied by `tint` (4,).
+    `color` (4,) sRGB + alpha in 0…1, used where there is no texture or no texture coordinate. `texture` uint8
+    (H, W, 4), sRGB + alpha, replaces the colour and is multiplied by `tint` (4,).
     """
 
     color: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 1.0)
@@ -26,8 +26,8 @@ class Material:
 class Mesh:
     """P vertices, F triangles. Everything about appearance hangs on faces and their corners, so that seams stay sharp.
 
-    vertices (P, 3) float64; faces (F, 3) int64; face_material (F,) indices into `materials`; corner_uv (F, 3, 2) float32
-    with v up, NaN where there is none; corner_colors (F, 3, 4) float32 in 0…1, multiplied with the material.
+    vertices (P, 3) float64; faces (F, 3) int64; face_material (F,) indices into `materials`; corner_uv (F, 3, 2)
+    float32 with v up, NaN where there is none; corner_colors (F, 3, 4) float32 in 0…1, multiplied with the material.
     """
 
     vertices: np.ndarray
@@ -39,8 +39,8 @@ class Mesh:
 
     def __post_init__(self) -> None:
         count = len(self.faces)
-        assert self.vertices.ndim == 2 and self.vertices.shape[1] == 3, f"vertices {self.vertices.shape}"
-        assert self.faces.ndim == 2 and self.faces.shape[1] == 3, f"faces {self.faces.shape}"
+        assert self.vertices.shape[1:] == (3,), f"vertices are (P, 3), got {self.vertices.shape}"
+        assert self.faces.shape[1:] == (3,), f"faces are (F, 3), got {self.faces.shape}"
         assert self.face_material is None or self.face_material.shape == (count,)
         assert self.corner_uv is None or self.corner_uv.shape == (count, 3, 2)
         assert self.corner_colors is None or self.corner_colors.shape == (count, 3, 4)

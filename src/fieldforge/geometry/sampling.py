@@ -9,7 +9,7 @@ from fieldforge.geometry.mesh import Mesh
 
 @dataclass(frozen=True)
 class SurfaceSamples:
-    """N points on a mesh: points (N, 3), normals (N, 3) unit, colors (N, 4) sRGB + alpha 0…1, faces (N,) their triangles."""
+    """N points on a mesh: points (N, 3), normals (N, 3) unit, colors (N, 4) sRGB + alpha, triangles faces (N,)."""
 
     points: np.ndarray
     normals: np.ndarray
@@ -20,11 +20,12 @@ class SurfaceSamples:
 def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfaceSamples:
     """`count` points, uniform by area over all faces.
 
-    The share of each face is stratified (one jittered point per equal slice of the total area), so that small parts are not
-    missed by chance; the place inside a face is uniform: (1 - √u, √u (1 - v), √u v), Osada et al. 2002, eq. 1.
+    The share of each face is stratified (one jittered point per equal slice of the total area), so that small parts are
+    not missed by chance; the place inside a face is uniform: (1 - √u, √u (1 - v), √u v), Osada et al. 2002, eq. 1.
     """
     cumulative = np.cumsum(mesh.face_areas)
-    assert len(cumulative) and cumulative[-1] > 0, "a mesh without area has no surface to sample"
+    assert cumulative.size > 0, "a mesh without faces has no surface to sample"
+    assert cumulative[-1] > 0, "a mesh without area has no surface to sample"
     position = (np.arange(count) + rng.random(count)) / count * cumulative[-1]
     faces = np.minimum(np.searchsorted(cumulative, position, side="right"), len(cumulative) - 1)
     rng.shuffle(faces)  # any prefix of the points is a fair sample too

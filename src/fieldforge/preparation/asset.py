@@ -33,7 +33,7 @@ class PreparedAsset:
 
 
 def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSettings, seed: int) -> PreparedAsset:
-    """Loads, cleans, normalises, samples, measures and renders one asset. AssetError with the reason if it cannot be used."""
+    """Loads, cleans, normalises, samples, measures and renders one asset. AssetError: why it cannot be used."""
     if record.reject is not None:
         raise AssetError(record.reject)
     mesh = load_mesh(store, record.file, settings.limits)
@@ -119,7 +119,7 @@ def oriented_normals(caster: Caster, surface: SurfaceSamples) -> tuple[np.ndarra
 def near_surface_points(
     surface: SurfaceSamples, settings: DistanceSettings, mesh: Mesh, rng: np.random.Generator
 ) -> np.ndarray:
-    """Surface points with Gaussian offsets: (near_points, 3) float16 inside the box, the widths of `near_std` in turn."""
+    """Surface points with Gaussian offsets: (near_points, 3) float16 in the box, the widths of `near_std` in turn."""
     base = sample_surface(mesh, settings.near_points, rng).points
     std = np.array(settings.near_std)[np.arange(settings.near_points) % len(settings.near_std)]
     return np.clip(base + std[:, None] * rng.standard_normal(base.shape), -1, 1).astype(np.float16)

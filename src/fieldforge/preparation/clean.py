@@ -57,8 +57,8 @@ def normalise(mesh: Mesh, min_thickness: float) -> NormalisedMesh:
 def remove_misleading_faces(mesh: Mesh, weld: float = 1e-6, invisible: float = 0.02, tiny: float = 1e-12) -> Mesh:
     """Drops faces that cannot be seen (opacity below `invisible`), have no area, or are there twice.
 
-    Of faces on the same three corners, in whatever order, the first stays: double-sided modelling would otherwise cancel
-    out in the winding number. Corners closer than `weld` count as the same. Lengths in the mesh's units.
+    Of faces on the same three corners, in whatever order, the first stays: double-sided modelling would otherwise
+    cancel out in the winding number. Corners closer than `weld` count as the same. Lengths in the mesh's units.
     """
     mesh = mesh.select_faces(mesh.face_alpha() >= invisible)
     if len(mesh.faces) == 0:
@@ -76,8 +76,6 @@ def remove_misleading_faces(mesh: Mesh, weld: float = 1e-6, invisible: float = 0
         raise AssetError("no face has an area; export the mesh again.")
     triples = np.sort(mesh.faces, axis=1)
     count = len(mesh.vertices)
-    code = (triples[:, 0] * count + triples[:, 1]) * count + triples[
-        :, 2
-    ]  # fits: count³ < 2⁶³ for two million vertices
+    code = (triples[:, 0] * count + triples[:, 1]) * count + triples[:, 2]  # fits: count³ < 2⁶³
     _, first_face = np.unique(code, return_index=True)
     return mesh.select_faces(np.sort(first_face))

@@ -1,4 +1,4 @@
-"""Signed distance that is right for open, multi-part and badly oriented meshes, and which parts are seen from outside."""
+"""Signed distance that is right for open, multi-part and badly oriented meshes, and what is seen from outside."""
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def signed_distance(caster: Caster, points: np.ndarray, epsilon: float) -> np.nd
 
 
 def exposed_sides(caster: Caster, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Does the outside see the surface at points (N, 3) from the side of normals (N, 3), and from the other? Each (N,) bool.
+    """Is the surface at points (N, 3) seen from outside on its normals' side (N, 3), and on the other? Each (N,) bool.
 
     A side is seen if a ray from just above it reaches infinity in at least one of EXPOSURE_DIRECTIONS directions.
     """

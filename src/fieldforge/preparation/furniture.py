@@ -1,4 +1,4 @@
-"""The furniture libraries of the Debian package `sweethome3d-furniture`: fetched through apt, or taken from a folder."""
+"""The furniture libraries of a Debian package: fetched through apt, or taken from a folder."""
 
 import hashlib
 import shutil
@@ -14,7 +14,7 @@ INSIDE_PACKAGE = "usr/share/sweethome3d/furniture"
 
 
 class FurnitureLibraries:
-    """An asset source over `.sh3f` libraries. `folder` holds them already; without it the package is fetched into `cache`."""
+    """An asset source over `.sh3f` libraries, in `folder`, or else in a package that is fetched into `cache`."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ def fetch_package(package: str, folder: Path) -> None:
     Nothing is installed: `dpkg-deb -x` unpacks the data, scripts are not run. UserError if a tool is missing or fails.
     """
     by_hand = (
-        f"on any machine with Debian or Ubuntu run 'apt-get download {package} && dpkg-deb -x {package}_*.deb furniture', "
+        f"on Debian or Ubuntu run 'apt-get download {package} && dpkg-deb -x {package}_*.deb furniture', "
         f"copy furniture/{INSIDE_PACKAGE} here and set source.folder to it."
     )
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:

@@ -22,7 +22,7 @@ MESH_ENDINGS = ("obj", "glb", "gltf", "ply", "stl", "off")
 
 
 def load_mesh(store: FileStore, name: str, limits: Limits) -> Mesh:
-    """Mesh of one file; sizes are checked before anything big is parsed. AssetError with the reason if it cannot be used."""
+    """Mesh of one file; sizes are checked before anything big is parsed. AssetError: why it cannot be used."""
     ending = name.rpartition(".")[2].lower()
     check_size(name, store.size(name), limits.max_file_bytes)
     if store.size(name) == 0:
@@ -117,7 +117,7 @@ def _load_with_trimesh(payload: bytes, ending: str, store: FileStore, folder: st
 
 
 def _from_trimesh(geometry: trimesh.Trimesh, transform: np.ndarray, linear_colors: bool) -> Mesh:
-    """One part, moved to its place in the scene. glTF's factors and vertex colours are linear: they become sRGB here."""
+    """One part at its place in the scene. glTF's factors and vertex colours are linear: they become sRGB here."""
     encode = srgb_of_linear if linear_colors else lambda values: values
     faces = np.asarray(geometry.faces, np.int64)
     vertices = np.asarray(geometry.vertices, np.float64) @ transform[:3, :3].T + transform[:3, 3]

@@ -1,6 +1,6 @@
-"""Wavefront OBJ + MTL as real libraries write them: mixed polygons, missing coordinates, relative indices, lost textures.
+"""Wavefront OBJ + MTL as real libraries write them: mixed polygons, missing coordinates, lost textures.
 
-General loaders drop all texture coordinates of a material when one face lacks them, which wild files do; hence this reader.
+General loaders drop all texture coordinates of a material when one face lacks them, as happens; hence our own.
 """
 
 import io
@@ -126,7 +126,7 @@ def _parse_corners(group: _Faces, count: int, style: bytes) -> tuple[np.ndarray,
             vertex = numbers[..., 0]
             uv = numbers[..., 1] if style in (b"/", b"/x/") else np.zeros_like(vertex)
         else:  # corners of different styles inside a face
-            split = [[corner.split(b"/") + [b""] for corner in line.split()] for line in group.lines]
+            split = [[[*corner.split(b"/"), b""] for corner in line.split()] for line in group.lines]
             vertex = np.array([[int(parts[0]) for parts in row] for row in split])
             uv = np.array([[int(parts[1] or 0) for parts in row] for row in split])
     except ValueError as error:
@@ -155,7 +155,7 @@ def _read_libraries(store: FileStore, folder: str, libraries: list[str]) -> dict
 
 
 def read_beside(store: FileStore, folder: str, reference: str) -> bytes | None:
-    """A file that an asset refers to, relative to the asset's folder; by its base name where the path is of another machine.
+    """A file that an asset refers to, relative to the asset's folder, or beside it where the path is another machine's.
 
     None if it is not there. Paths never leave the store.
     """

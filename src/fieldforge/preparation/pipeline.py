@@ -46,7 +46,7 @@ class AssetSource(Protocol):
 
 @dataclass(frozen=True)
 class PreparationReport:
-    """What a preparation did. `cpu_seconds` is the mean over the assets worked on in this call (None: nothing was left)."""
+    """What a preparation did. `cpu_seconds`: mean over the assets worked on in this call, None if none was left."""
 
     manifest: Manifest
     assets: int
@@ -59,8 +59,8 @@ def prepare(
 ) -> PreparationReport:
     """Prepares every asset of `source` into shards in `output`; the same call again goes on where it was interrupted.
 
-    The bytes of the shards depend on source, settings and seed alone. UserError if `output` holds shards of other settings,
-    or if no asset can be used.
+    The bytes of the shards depend on source, settings and seed alone. UserError if `output` holds shards of other
+    settings, or if no asset can be used.
     """
     records = source.records(settings.limits.max_file_bytes)
     _check_records(records)
@@ -130,7 +130,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _stage_with_progress(
     records: list[AssetRecord], settings: PreparationSettings, seed: int, staging: Staging, workers: int
 ) -> float | None:
-    """Stages what is not staged yet, under a progress bar with time left. Mean CPU-seconds an asset, None if all was done."""
+    """Stages what is not staged yet, under a progress bar. Mean CPU-seconds an asset, None if all was done before."""
     left = [record for record in records if not staging.has(record)]
     seconds: list[float] = []
     columns = (

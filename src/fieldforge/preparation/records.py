@@ -11,8 +11,8 @@ import numpy as np
 class AssetRecord:
     """One asset: which file in which store, and what its catalogue says. Plain values only: it travels to workers.
 
-    `rotation` (3, 3) turns the model upright and forward; `size_cm` is (width, height, depth), to which each axis is scaled;
-    `reject` is a reason known beforehand.
+    `rotation` (3, 3) turns the model upright and forward; `size_cm` is (width, height, depth), to which each axis is
+    scaled; `reject` is a reason known beforehand.
     """
 
     id: str
@@ -58,7 +58,7 @@ def stem(name: str) -> str:
 
 
 def split_of(name: str, heldout_share: float) -> str:
-    """ "heldout" for a fixed share of all name stems, else "train"; the same for a name in every run and every library."""
+    """`heldout` for a fixed share of all name stems, else `train`: the same for a name in every run and library."""
     digest = hashlib.sha256(stem(name).encode()).digest()
     return "heldout" if int.from_bytes(digest[:8], "big") < heldout_share * 2**64 else "train"
 

@@ -35,7 +35,7 @@ class DistanceSettings:
         _positive("preparation.distance", near_points=self.near_points, volume_points=self.volume_points)
         if not self.near_std or min(self.near_std) <= 0:
             raise UserError(
-                f"preparation.distance.near_std={list(self.near_std)} must be a list of numbers above 0, like [0.01, 0.05]."
+                f"preparation.distance.near_std={list(self.near_std)} must hold numbers above 0, like [0.01, 0.05]."
             )
         if not 0 <= self.epsilon < 0.1:
             raise UserError(f"preparation.distance.epsilon={self.epsilon} must lie in 0…0.1 box units; try 0.006.")
@@ -43,7 +43,7 @@ class DistanceSettings:
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """Pictures around the asset: how many, their side in pixels, vertical field of view, and how much light shades them."""
+    """Pictures around the asset: how many, their side in pixels, vertical field of view, how much light shades them."""
 
     count: int
     size: int

@@ -129,8 +129,8 @@ def _numbers(words: Sequence[str]) -> list[float]:
 def class_of(name: str, classes: Mapping[str, Sequence[str]]) -> str:
     """The class of the keyword that ends last in the name, the longest of these; "other" if there is none.
 
-    Keywords are whole words, with or without a plural s. In English the thing itself comes last ("glass door cabinet"), and
-    after "with", a comma or a dash it is only described.
+    Keywords are whole words, with or without a plural s. In English the thing itself comes last ("glass door cabinet"),
+    and after "with", a comma or a dash it is only described.
     """
     thing = re.split(r" with |,| - ", name.lower())[0]
     best, label_of_best = (0, 0), "other"

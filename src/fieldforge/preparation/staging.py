@@ -1,4 +1,4 @@
-"""Where finished assets wait until all are done: one whole file each, so that any interruption loses at most one asset."""
+"""Where finished assets wait until all are done: one whole file each, so that nothing finished is lost."""
 
 import hashlib
 import json

@@ -17,7 +17,7 @@ KEY_LIGHT = np.array([0.35, 0.8, 0.5]) / np.linalg.norm([0.35, 0.8, 0.5])
 
 @dataclass(frozen=True)
 class View:
-    """rgba uint8 (H, W, 4), straight alpha; depth float32 (H, W) along the ray, 0 = nothing hit; camera_to_world (4, 4)."""
+    """rgba uint8 (H, W, 4), straight alpha; depth float32 (H, W) along the ray, 0 = no hit; camera_to_world (4, 4)."""
 
     rgba: np.ndarray
     depth: np.ndarray
@@ -32,9 +32,9 @@ def camera_distance(mesh: Mesh, fov_y: float) -> float:
 def render_view(caster: Caster, pose: Tensor, size: int, fov_y: float, shading: float) -> View:
     """One view of size x size pixels from a pose (4, 4), camera to world.
 
-    Colours are those of the surface, darkened where it turns away from a fixed light by `shading`: 0 = not at all (what a
-    field without view or light must learn), 1 = fully. Translucent surfaces are blended front to back; in depth the first
-    surface counts, translucent or not.
+    Colours are those of the surface, darkened where it turns away from a fixed light by `shading`: 0 = not at all (what
+    a field without view or light must learn), 1 = fully. Translucent surfaces are blended front to back; in depth the
+    first surface counts, translucent or not.
     """
     rays = Camera(pose.double(), fov_y, size, size).rays()
     origin, directions = rays.origins[0, 0].numpy(), rays.directions.reshape(-1, 3).numpy()  # (3,), (R, 3)

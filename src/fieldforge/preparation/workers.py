@@ -57,8 +57,8 @@ def stage_all(
 ) -> None:
     """Stages all records on `workers` processes; calls `done(record, CPU-seconds)` for each, as they finish.
 
-    If a process dies (out of memory, a crash inside a library), the assets it may have died of are tried again one by one,
-    and those that kill their process again are rejected.
+    If a process dies (out of memory, a crash inside a library), the assets it may have died of are tried again one by
+    one, and those that kill their process again are rejected.
     """
     pending = list(records)
     while pending:
