@@ -1,0 +1,54 @@
+"""The autoencoder: a coloured point cloud → latents → the parameters of a field."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fieldforge.autoencoder.bottleneck import NoisyBottleneck
+from fieldforge.fields.base import Field, Params
+
+
+class Autoencoder(nn.Module):
+    """encoder → bottleneck → decoder → `field`'s parameters.
+
+    `encode` and `decode` speak of latents of zero mean and unit variance in every channel. The statistics behind that are
+    measured once over the training set (`set_statistics`) and travel in the checkpoint; before, they are 0 and 1.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        bottleneck: NoisyBottleneck,
+        field: Field,
+        decoder: Callable[..., nn.Module],
+    ):
+        super().__init__()
+        self.latent_shape: tuple[int, int] = encoder.latent_shape  # (T, C)
+        self.encoder, self.bottleneck, self.field = encoder, bottleneck, field
+        tokens, channels = self.latent_shape
+        self.decoder = decoder(tokens=tokens, channels=channels, param_shapes=field.param_shapes)
+        self.latent_mean: Tensor
+        self.latent_std: Tensor
+        self.register_buffer("latent_mean", torch.zeros(channels))
+        self.register_buffer("latent_std", torch.ones(channels))
+
+    def forward(self, surface: Tensor, generator: torch.Generator | None = None) -> Params:
+        """Reconstruct: surface (B, N, 9) → field parameters, through the noise of the bottleneck while training."""
+        return self.decoder(self.bottleneck(self.encoder(surface), generator))
+
+    def encode(self, surface: Tensor) -> Tensor:
+        """surface (B, N, 9) position · normal · sRGB → latents (B, T, C), unit variance once statistics are set."""
+        bounded = self.encoder(surface).float().tanh()  # (B, T, C)
+        return (bounded - self.latent_mean) / self.latent_std
+
+    def decode(self, latents: Tensor) -> Params:
+        """latents (B, T, C) → field parameters."""
+        return self.decoder((latents * self.latent_std + self.latent_mean).clamp(-1, 1))
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Mean and standard deviation (C,) of the channels of `encode`'s output while these are still 0 and 1."""
+        if mean.shape != self.latent_mean.shape or std.shape != self.latent_std.shape:
+            raise ValueError(f"latent statistics must be ({self.latent_shape[1]},), got {tuple(mean.shape)}")
+        self.latent_mean.copy_(mean)
+        self.latent_std.copy_(std.clamp(min=1e-4))

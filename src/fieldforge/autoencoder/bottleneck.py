@@ -1,0 +1,32 @@
+"""The noisy bottleneck: latents are bounded, and decoded through a little diffusion noise while training."""
+
+import torch
+from torch import Tensor, nn
+
+from fieldforge.noise.process import Process
+
+
+class NoisyBottleneck(nn.Module):
+    """z = tanh(h); in training, with probability `noised`, x_t = α(t) z + σ(t) ε at a random t, else t = 0.
+
+    Shap-E (Jun & Nichol 2023), section 4.1: noise with ᾱ(t) = 1 - t⁵ makes the decoder bear what the latent diffusion
+    leaves over.
+    """
+
+    def __init__(self, process: Process, noised: float = 0.1):
+        super().__init__()
+        if not 0 <= noised <= 1:
+            raise ValueError(f"NoisyBottleneck: noised={noised} is a probability, give it between 0 and 1")
+        self.process, self.noised = process, noised
+
+    def forward(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """h (B, T, C) → latents (B, T, C) in [-1, 1]; noised in training mode, which needs a generator."""
+        z = h.tanh()
+        if not self.training:
+            return z
+        if generator is None:
+            raise ValueError("NoisyBottleneck draws noise in training mode: pass it a generator")
+        draw = torch.rand(2, len(z), generator=generator, device=z.device)  # (2, B)
+        t = torch.where(draw[0] < self.noised, draw[1], 0.0)  # (B,)
+        noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)  # (B, T, C)
+        return self.process.add_noise(z, noise, t)

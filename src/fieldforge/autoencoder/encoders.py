@@ -1,0 +1,145 @@
+"""Point clouds → tokens before the bottleneck."""
+
+import torch
+from torch import Tensor, nn
+
+from fieldforge.nn.attention import Attention
+from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
+from fieldforge.nn.transformer import FeedForward, Transformer
+
+SURFACE_WIDTH = 9  # position, normal, sRGB
+
+
+class TokenHead(nn.Module):
+    """Tokens → transformer → latent channels before tanh: (B, T, width) → (B, T, C)."""
+
+    def __init__(self, tokens: int, width: int, heads: int, layers: int, channels: int):
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        self.transformer = Transformer(width, heads, layers)
+        self.to_latent = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, channels))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.to_latent(self.transformer(tokens + self.positions))
+
+
+def scatter_mean(values: Tensor, index: Tensor, bins: int) -> Tensor:
+    """Mean of the values (B, N, W) that fall in each bin, index (B, N) in [0, bins); empty bins are 0: (B, bins, W)."""
+    batch, count, width = values.shape
+    flat = (index + torch.arange(batch, device=index.device)[:, None] * bins).flatten()  # (B · N,)
+    filled = values.new_zeros(batch * bins).index_add(0, flat, values.new_ones(batch * count))  # (B · bins,)
+    # Dividing the few points rather than the many bins: most bins are empty.
+    shares = values.flatten(0, 1) / filled[flat][:, None]  # (B · N, W)
+    return values.new_zeros(batch * bins, width).index_add(0, flat, shares).view(batch, bins, width)
+
+
+class PointLatticeEncoder(nn.Module):
+    """Points are averaged in fine cells of a lattice; patches of `patch`³ cells become the cells³ tokens.
+
+    Convolutional Occupancy Networks' local pooling (Peng et al. 2020, section 3.1) with a vision transformer's patches in place of
+    3-D convolutions. Token order is that of `LatticeField`.
+    """
+
+    def __init__(
+        self,
+        cells: int = 8,
+        patch: int = 4,
+        point_width: int = 32,
+        width: int = 256,
+        heads: int = 4,
+        layers: int = 4,
+        channels: int = 16,
+        degrees: int = 6,
+    ):
+        super().__init__()
+        self.cells, self.patch, self.degrees = cells, patch, degrees
+        self.latent_shape = (cells**3, channels)
+        inputs = 3 + positional_encoding_width(degrees) + SURFACE_WIDTH - 3
+        self.embed = nn.Sequential(nn.Linear(inputs, 2 * point_width), nn.GELU(), nn.Linear(2 * point_width, point_width))
+        self.to_token = nn.Linear(patch**3 * point_width, width)
+        self.head = TokenHead(cells**3, width, heads, layers, channels)
+
+    def forward(self, surface: Tensor) -> Tensor:
+        """surface (B, N, 9) position · normal · sRGB → (B, T, C)."""
+        c, p = self.cells, self.patch
+        points = surface[..., :3]
+        scaled = ((points + 1) * (c * p / 2)).clamp(0, c * p - 1e-3)  # (B, N, 3) in fine cells
+        cell = scaled.floor()  # (B, N, 3)
+        inputs = [2 * (scaled - cell) - 1, positional_encoding(points, self.degrees), surface[..., 3:]]
+        features = self.embed(torch.cat(inputs, -1)).float()  # (B, N, point width)
+        x, y, z = cell.long().unbind(-1)  # (B, N) each
+        pooled = scatter_mean(features, (x * c * p + y) * c * p + z, (c * p) ** 3)  # (B, (c · p)³, point width)
+        patches = pooled.view(-1, c, p, c, p, c, p, pooled.shape[-1]).permute(0, 1, 3, 5, 2, 4, 6, 7)
+        return self.head(self.to_token(patches.reshape(len(surface), c**3, -1)))
+
+
+class PointPlanesEncoder(nn.Module):
+    """The same on three planes: points are averaged in the pixels they project to; patches become 3 · cells² tokens."""
+
+    AXES = ((0, 1), (0, 2), (1, 2))
+
+    def __init__(
+        self,
+        cells: int = 8,
+        patch: int = 8,
+        point_width: int = 32,
+        width: int = 256,
+        heads: int = 4,
+        layers: int = 4,
+        channels: int = 32,
+        degrees: int = 6,
+    ):
+        super().__init__()
+        self.cells, self.patch, self.degrees = cells, patch, degrees
+        self.latent_shape = (3 * cells**2, channels)
+        inputs = positional_encoding_width(degrees) + SURFACE_WIDTH - 3
+        self.embed = nn.Sequential(nn.Linear(inputs, 2 * point_width), nn.GELU(), nn.Linear(2 * point_width, point_width))
+        self.to_token = nn.Linear(patch**2 * point_width, width)
+        self.head = TokenHead(3 * cells**2, width, heads, layers, channels)
+
+    def forward(self, surface: Tensor) -> Tensor:
+        """surface (B, N, 9) position · normal · sRGB → (B, T, C)."""
+        c, p = self.cells, self.patch
+        points = surface[..., :3]
+        features = self.embed(torch.cat([positional_encoding(points, self.degrees), surface[..., 3:]], -1)).float()
+        cell = ((points + 1) * (c * p / 2)).clamp(0, c * p - 1e-3).long()  # (B, N, 3)
+        planes = []
+        for u, v in self.AXES:
+            pooled = scatter_mean(features, cell[..., u] * c * p + cell[..., v], (c * p) ** 2)  # (B, (c · p)², point width)
+            patches = pooled.view(-1, c, p, c, p, pooled.shape[-1]).permute(0, 1, 3, 2, 4, 5)
+            planes.append(patches.reshape(len(surface), c**2, -1))
+        return self.head(self.to_token(torch.cat(planes, 1)))
+
+
+class PerceiverEncoder(nn.Module):
+    """Learned queries read the points by cross-attention, then look at each other (Perceiver, Jaegle et al. 2021).
+
+    Shap-E's encoder (Jun & Nichol 2023, section 4.1) without its views: the point cloud carries normals and colours here.
+    """
+
+    def __init__(
+        self,
+        tokens: int = 1024,
+        width: int = 1024,
+        heads: int = 8,
+        layers: int = 11,
+        channels: int = 1024,
+        degrees: int = 6,
+    ):
+        super().__init__()
+        self.degrees = degrees
+        self.latent_shape = (tokens, channels)
+        self.embed = nn.Linear(positional_encoding_width(degrees) + SURFACE_WIDTH - 3, width)
+        self.queries = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        self.norm_points, self.norm_queries = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.read = Attention(width, heads, context_width=width)
+        self.feed = nn.Sequential(nn.LayerNorm(width), FeedForward(width))
+        self.head = TokenHead(tokens, width, heads, layers, channels)
+
+    def forward(self, surface: Tensor) -> Tensor:
+        """surface (B, N, 9) position · normal · sRGB → (B, T, C)."""
+        encoded = torch.cat([positional_encoding(surface[..., :3], self.degrees), surface[..., 3:]], -1)
+        points = self.norm_points(self.embed(encoded))  # (B, N, width)
+        queries = self.queries.expand(len(surface), -1, -1)  # (B, T, width)
+        tokens = queries + self.read(self.norm_queries(queries), points)  # (B, T, width)
+        return self.head(tokens + self.feed(tokens))

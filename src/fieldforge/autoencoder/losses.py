@@ -1,0 +1,71 @@
+"""What the autoencoder learns from: signed distance, surface colour, and views through the volume integral."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.rendering.volume import render_rays
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class AutoencoderLoss:
+    """Weighted sum of five terms, each a mean over its points or rays.
+
+    distance: L1 of signed distance, both sides clamped at ±`clamp` (DeepSDF, Park et al. 2019, eq. 4), in units of `clamp`.
+    occupancy: binary cross-entropy of the side, with sigmoid(-sdf / `sharpness`) as the probability of being inside.
+    color: L1 of sRGB at `colored` surface points.
+    view: L1 of premultiplied ray colour (Shap-E, Jun & Nichol 2023, section 4.2).
+    opacity: L1 of ray opacity, which is that of its transmittance.
+    """
+
+    distance: float = 1.0
+    occupancy: float = 0.1
+    color: float = 0.5
+    view: float = 0.5
+    opacity: float = 0.25
+    clamp: float = 0.1
+    sharpness: float = 0.01
+    colored: int = 512
+    coarse_samples: int = 24
+    fine_samples: int = 24
+
+    def __call__(
+        self, autoencoder: Autoencoder, batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Batch of the autoencoder's contract → loss (), detached terms by name, before their weights."""
+        params = autoencoder(batch["surface"], generator)
+        field = autoencoder.field
+        params = {name: value.float() for name, value in params.items()}
+
+        points = torch.cat([batch["near_points"], batch["volume_points"]], 1)  # (B, M + K, 3)
+        truth = torch.cat([batch["near_sdf"], batch["volume_sdf"]], 1)  # (B, M + K)
+        painted = batch["surface"][:, : self.colored]  # (B, P, 9), in random order already
+        values = field.query(torch.cat([points, painted[..., :3]], 1), params)
+        sdf, rgb = values.sdf[:, : points.shape[1]], values.rgb[:, points.shape[1] :]  # (B, M + K), (B, P, 3)
+
+        terms = {
+            "distance": self._clamped(sdf).sub(self._clamped(truth)).abs().mean() / self.clamp,
+            "occupancy": F.binary_cross_entropy_with_logits(-sdf / self.sharpness, (truth < 0).float()),
+            "color": (rgb - painted[..., 6:]).abs().mean(),
+        }
+        if self.view or self.opacity:
+            seen = render_rays(
+                lambda where: field.query(where, params),
+                batch["ray_origins"],
+                batch["ray_directions"],
+                self.coarse_samples,
+                self.fine_samples,
+                generator,
+            )
+            terms["view"] = (seen.rgb - batch["ray_rgba"][..., :3]).abs().mean()
+            terms["opacity"] = (seen.opacity - batch["ray_rgba"][..., 3]).abs().mean()
+        loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+    def _clamped(self, sdf: Tensor) -> Tensor:
+        return sdf.clamp(-self.clamp, self.clamp)

@@ -1,0 +1,128 @@
+"""Fields whose generated parameters are spatial: patches of a feature lattice, read by a small perceptron."""
+
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fieldforge.fields.base import Field, FieldValues, Params
+from fieldforge.fields.density import LaplaceDensity
+from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
+from fieldforge.nn.mlp import batched_linear
+
+
+class FeatureReader(Field):
+    """features at a point ⊕ encoded position → perceptron → signed distance and colour.
+
+    The perceptron's first weight matrix is generated too (parameter `weight`: one row holds the incoming weights of one
+    hidden unit, as in Shap-E, Jun & Nichol 2023, section 3.1), as a change to a shared matrix; the rest is shared.
+    Subclasses say where the features come from.
+    """
+
+    def __init__(
+        self,
+        feature_width: int,
+        hidden: int,
+        degrees: int,
+        generated: bool,
+        density: LaplaceDensity | None,
+        initial_distance: float,
+    ):
+        super().__init__()
+        self.degrees, self.hidden, self.generated = degrees, hidden, generated
+        self.fan_in = feature_width + positional_encoding_width(degrees)
+        self.first = nn.Linear(self.fan_in, hidden)
+        self.rest = nn.Sequential(nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 4))
+        head = self.rest[-1]
+        assert isinstance(head, nn.Linear)
+        nn.init.constant_(head.bias[:1], initial_distance)
+        self.density = density or LaplaceDensity()
+
+    @abstractmethod
+    def features(self, points: Tensor, params: Params) -> Tensor:
+        """points (B, N, 3) → (B, N, feature_width)."""
+
+    def query(self, points: Tensor, params: Params) -> FieldValues:
+        self.check(params)
+        x = torch.cat([self.features(points, params), positional_encoding(points, self.degrees)], -1)  # (B, N, fan_in)
+        if self.generated:
+            h = batched_linear(x, self.first.weight + params["weight"], self.first.bias)  # (B, N, hidden)
+        else:
+            h = self.first(x)  # (B, N, hidden)
+        out = self.rest(h).float()  # (B, N, 4)
+        sdf = out[..., 0]  # (B, N)
+        return FieldValues(sdf, self.density(sdf), out[..., 1:].sigmoid())
+
+    def _generated_shapes(self) -> dict[str, tuple[int, int]]:
+        return {"weight": (self.hidden, self.fan_in)} if self.generated else {}
+
+
+class LatticeField(FeatureReader):
+    """Features on a (cells · patch)³ lattice over the box, read trilinearly.
+
+    Parameter `lattice` (cells³, patch³ · features): row (i, j, k), k fastest, is the patch of cell i along x, j along y,
+    k along z; within a row likewise, features fastest.
+    """
+
+    def __init__(
+        self,
+        cells: int = 8,
+        patch: int = 4,
+        features: int = 16,
+        hidden: int = 64,
+        degrees: int = 6,
+        generated: bool = True,
+        density: LaplaceDensity | None = None,
+        initial_distance: float = 0.05,
+    ):
+        super().__init__(features, hidden, degrees, generated, density, initial_distance)
+        self.cells, self.patch, self.channels = cells, patch, features
+
+    @property
+    def param_shapes(self) -> dict[str, tuple[int, int]]:
+        return {"lattice": (self.cells**3, self.patch**3 * self.channels), **self._generated_shapes()}
+
+    def features(self, points: Tensor, params: Params) -> Tensor:
+        c, p, f = self.cells, self.patch, self.channels
+        rows = params["lattice"].view(-1, c, c, c, p, p, p, f)  # (B, x, y, z, px, py, pz, F)
+        volume = rows.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(-1, f, c * p, c * p, c * p)  # (B, F, X, Y, Z)
+        where = points.flip(-1)[:, None, None].to(volume.dtype)  # grid_sample wants the last axis first
+        read = F.grid_sample(volume, where, padding_mode="border", align_corners=False)  # (B, F, 1, 1, N)
+        return read[:, :, 0, 0].transpose(1, 2)  # (B, N, F)
+
+
+class TriplaneField(FeatureReader):
+    """Features on three planes of (cells · patch)² over the box (EG3D, Chan et al. 2022), read bilinearly.
+
+    Parameter `planes` (3 · cells², patch² · features): planes xy, xz, yz in turn; rows and patches as in `LatticeField`.
+    """
+
+    AXES = ((0, 1), (0, 2), (1, 2))
+
+    def __init__(
+        self,
+        cells: int = 8,
+        patch: int = 8,
+        features: int = 16,
+        hidden: int = 64,
+        degrees: int = 6,
+        generated: bool = True,
+        density: LaplaceDensity | None = None,
+        initial_distance: float = 0.05,
+    ):
+        super().__init__(3 * features, hidden, degrees, generated, density, initial_distance)
+        self.cells, self.patch, self.channels = cells, patch, features
+
+    @property
+    def param_shapes(self) -> dict[str, tuple[int, int]]:
+        return {"planes": (3 * self.cells**2, self.patch**2 * self.channels), **self._generated_shapes()}
+
+    def features(self, points: Tensor, params: Params) -> Tensor:
+        c, p, f = self.cells, self.patch, self.channels
+        rows = params["planes"].view(-1, c, c, p, p, f)  # (B · 3, u, v, pu, pv, F)
+        planes = rows.permute(0, 5, 1, 3, 2, 4).reshape(-1, f, c * p, c * p)  # (B · 3, F, U, V)
+        where = torch.stack([points[..., [v, u]] for u, v in self.AXES], 1)  # (B, 3, N, 2)
+        where = where.flatten(0, 1)[:, None].to(planes.dtype)  # (B · 3, 1, N, 2)
+        read = F.grid_sample(planes, where, padding_mode="border", align_corners=False)  # (B · 3, F, 1, N)
+        return read[:, :, 0].unflatten(0, (-1, 3)).flatten(1, 2).transpose(1, 2)  # (B, N, 3 · F)
