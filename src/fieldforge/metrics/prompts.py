@@ -48,8 +48,8 @@ def agreement(nearest: NDArray[np.integer], prompted: Sequence[str], training_la
     """How often `training_labels[nearest[i]]` is `prompted[i]`, and how often it would be by chance.
 
     Labels may be names or classes, as long as both lists speak of the same; -1 in `nearest` agrees with nothing. By
-    chance, a label is met as often as training shapes bear it; averaged over the prompts. Raises UserError for a prompted label
-    that no training shape bears, as it could not be met.
+    chance, a label is met as often as training shapes bear it; averaged over the prompts. Raises UserError for a
+    prompted label that no training shape bears, as it could not be met.
     """
     assert len(nearest) == len(prompted) > 0, f"{len(nearest)} shapes for {len(prompted)} prompts"
     counts = Counter(training_labels)
