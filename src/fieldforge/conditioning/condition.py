@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -83,6 +84,11 @@ class Features:
             joined[name] = torch.cat(present) if present else None
         return cls(**joined)
 
+    @classmethod
+    def from_rows(cls, rows: Sequence[FeatureRow]) -> Self:
+        """Stacks rows, each with an L of its own."""
+        return cls.cat([cls(**{name: torch.from_numpy(value[None]) for name, value in vars(r).items()}) for r in rows])
+
     def only(self, vector: bool, tokens: bool) -> Self:
         """Without what is not wanted."""
         return type(self)(self.vector if vector else None, *((self.tokens, self.mask) if tokens else ()))
@@ -92,6 +98,16 @@ class Features:
 
     def _values(self) -> list[Tensor | None]:
         return [held for _, held in self._items()]
+
+
+class FeatureRow:
+    """Features of one sample on their way through a data loader: `vector (F,)`, `tokens (L, F)`, `mask (L,)` bool.
+
+    Neither mapping nor dataclass: loaders take those apart, and send each array of each sample by itself.
+    """
+
+    def __init__(self, **arrays: np.ndarray) -> None:
+        vars(self).update(arrays)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from fieldforge.conditioning.condition import Condition, Features
+from fieldforge.conditioning.condition import Condition, FeatureRow, Features
 from fieldforge.conditioning.source import Source
 from fieldforge.errors import UserError
 
@@ -39,24 +39,25 @@ class Conditioner(nn.Module):
 
         Args:
             batch: holds what each source reads (`caption`, `class`: list of B str; `image`: B pictures, uint8 RGB or
-                RGBA), or, under `features`, what was encoded ahead of time (source → Features): that goes first.
+                RGBA). What was encoded ahead of time goes first: `features`, source → Features, or a list of B mappings
+                source → FeatureRow.
             sources: embed only these (sampling with a prompt alone); None = all.
 
         Raises:
             UserError: an unknown source, or a batch without what a source reads.
         """
-        features, stored = {}, batch.get("features", {})
+        features, stored = {}, _stored(batch.get("features", {}))
         for name in self.names if sources is None else sources:
-            source = self._source(name)
+            source = self.source(name)
             if name in stored:
-                features[name] = stored[name].to(self._device)
+                features[name] = stored[name].to(self.device)
                 continue
             if source.key not in batch:
                 raise UserError(
                     f"the source {name!r} reads {source.key!r}, but the data has only {', '.join(sorted(batch))}: "
                     f"prepare data with it or take {name!r} out of conditioner.sources."
                 )
-            features[name] = source.embed(batch[source.key], self._device)
+            features[name] = source.embed(batch[source.key], self.device)
         return features
 
     def forward(
@@ -74,7 +75,7 @@ class Conditioner(nn.Module):
         size = next(iter(sizes), batch_size)
         assert size is not None or not self.sources, "without features the batch size has to be given"
         for name in (*features, *(drop or {})):
-            self._source(name)
+            self.source(name)
         parts = []
         for name, source in self.sources.items():
             null = source.null(size or 0)
@@ -101,7 +102,7 @@ class Conditioner(nn.Module):
         chances = [self.drop_all, *(source.dropout for source in self.sources.values())]
         draws = torch.rand(len(chances), batch_size, generator=generator, device=generator.device)
         lost = draws < torch.tensor(chances, device=generator.device)[:, None]  # (1 + sources, B)
-        lost = (lost[1:] | lost[:1]).to(device if device is not None else self._device)
+        lost = (lost[1:] | lost[:1]).to(device if device is not None else self.device)
         return dict(zip(self.sources, lost, strict=True))
 
     def fingerprint(self) -> dict[str, Any]:
@@ -109,10 +110,11 @@ class Conditioner(nn.Module):
         return {name: dict(source.fingerprint()) for name, source in self.sources.items()}
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
-    def _source(self, name: str) -> Source:
+    def source(self, name: str) -> Source:
+        """The source of that name. UserError if there is none."""
         if name not in self.sources:
             known = ", ".join(self.sources) or "none"
             raise UserError(f"this model has no source {name!r}: its sources are {known}.")
@@ -135,6 +137,12 @@ def compose(
     if unknown:
         raise UserError(f"conditioner.sources names {', '.join(unknown)}, but there are only {', '.join(parts)}.")
     return Conditioner({name: parts[name](width=width) for name in sources}, drop_all)
+
+
+def _stored(given: Mapping[str, Features] | Sequence[Mapping[str, FeatureRow]]) -> Mapping[str, Features]:
+    if isinstance(given, Mapping):
+        return given
+    return {name: Features.from_rows([row[name] for row in given]) for name in given[0]}
 
 
 def _join(parts: Sequence[Condition]) -> Condition:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, files
@@ -160,8 +160,3 @@ def _quiet() -> Iterator[None]:
 
 def _weight_files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES]
-
-
-def same_encoder(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """The keys in which two fingerprints differ; empty = features of one can stand for features of the other."""
-    return sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))

@@ -1,0 +1,101 @@
+"""What a training sample is conditioned on: one of its captions, one of its views, or their stored features.
+
+Stages of the data module (`data/stages.py`): pure functions of (sample, generator). The samples may be latents alone;
+views and features are then found in other shards by the sample's key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fieldforge.conditioning.condition import FeatureRow
+from fieldforge.conditioning.stored import FIELDS, KeyedShards, embedding_folder
+from fieldforge.errors import UserError
+
+
+class CaptionIn:
+    """`caption`: one of the sample's captions in the given languages, each language as likely as the others.
+
+    Args:
+        languages: keys of `captions_by_language`; `en` stands for `captions`. Those that a sample lacks are left out.
+    """
+
+    def __init__(self, languages: Sequence[str]) -> None:
+        if not languages:
+            raise UserError("data.stages: CaptionIn needs at least one language, such as languages=[en].")
+        self.languages = tuple(languages)
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        meta = sample["meta.json"]
+        offered = [texts for language in self.languages if (texts := _texts(meta, language))] or [meta["captions"]]
+        texts = offered[int(generator.integers(len(offered)))]
+        return {"caption": texts[int(generator.integers(len(texts)))]}
+
+
+class View:
+    """`image`: one of the sample's views, uint8 RGBA (H, W, 4).
+
+    Args:
+        root: sample shards to take it from, by key; None: the sample has views of its own.
+        views: numbers of the views to choose from; None: all.
+    """
+
+    def __init__(self, root: str | None = None, views: Sequence[int] | None = None) -> None:
+        self.shards = None if root is None else KeyedShards(root)
+        self.views = None if views is None else tuple(views)
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        seen = sample if self.shards is None else self.shards.read(sample["__key__"])
+        views = range(len(seen["cameras.npy"])) if self.views is None else self.views
+        view = views[int(generator.integers(len(views)))]
+        return {"image": np.array(seen[f"view_{view:03d}.png"])}
+
+
+class StoredFeatures:
+    """`features`: source → FeatureRow of the drawn caption, or of a drawn view.
+
+    Args:
+        root: data whose `embeddings/<source>` hold them.
+        sources: which of them.
+        views: numbers of the views to choose from; None: all.
+    """
+
+    def __init__(self, root: str, sources: Sequence[str], views: Sequence[int] | None = None) -> None:
+        self.root, self.sources = root, tuple(sources)
+        self.stored = {name: KeyedShards(embedding_folder(root, name)) for name in sources}
+        self.views = None if views is None else tuple(views)
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        view = int(generator.integers(2**31))  # one for all sources that look at a view
+        return {"features": {name: self._row(name, sample, view) for name in self.sources}}
+
+    def _row(self, name: str, sample: Mapping[str, Any], view: int) -> FeatureRow:
+        stored = self.stored[name].read(sample["__key__"])
+        rows = stored["meta.json"]["rows"]
+        if isinstance(rows[0], str):
+            if "caption" not in sample:
+                raise UserError(
+                    "data.stages: StoredFeatures of texts comes after a stage that draws the caption (Labels)."
+                )
+            if sample["caption"] not in rows:
+                raise UserError(
+                    f"{self.stored[name].root}: sample {sample['__key__']!r} has no features of the caption "
+                    f"{sample['caption']!r}: run `python prepare.py embed={name} shards={self.root}` again."
+                )
+            row = rows.index(sample["caption"])
+        else:
+            chosen = rows if self.views is None else self.views
+            row = rows.index(chosen[view % len(chosen)])
+        arrays = {field: np.array(stored[f"{field}.npy"][row]) for field in FIELDS if f"{field}.npy" in stored}
+        if "mask" in arrays:  # the padding to the longest of the sample's captions stays behind
+            length = int(np.flatnonzero(arrays["mask"])[-1]) + 1
+            arrays |= {"tokens": arrays["tokens"][:length], "mask": arrays["mask"][:length].astype(bool)}
+        return FeatureRow(**arrays)
+
+
+def _texts(meta: Mapping[str, Any], language: str) -> list[str]:
+    texts = meta["captions"] if language == "en" else meta["captions_by_language"].get(language, [])
+    return [texts] if isinstance(texts, str) else list(texts)

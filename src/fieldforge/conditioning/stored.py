@@ -1,0 +1,170 @@
+"""Features of frozen encoders ahead of time: written as shards beside the data, read back by the sample's key.
+
+They stand in folders of their own, `<data>/embeddings/<source>`: the data's own shards and checksums stay as they are,
+and with them everything that was trained on them. Rows of a sample: its captions, or its views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fieldforge.conditioning.condition import Features
+from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.image import ImageSource
+from fieldforge.conditioning.source import Source
+from fieldforge.data.manifest import Manifest, read_manifest, write_manifest
+from fieldforge.data.reader import LazySample, ShardReader
+from fieldforge.data.schema import EMBEDDING, SAMPLE
+from fieldforge.data.shards import open_shards
+from fieldforge.data.writer import ShardWriter
+from fieldforge.errors import UserError
+
+FOLDER = "embeddings"
+FIELDS = ("vector", "tokens", "mask")
+
+
+def embed_shards(
+    root: str | Path,
+    conditioner: Conditioner,
+    sources: Iterable[str] | None = None,
+    batch_size: int = 32,
+    samples_per_shard: int = 1000,
+) -> dict[str, Manifest]:
+    """Encodes every caption (all languages) or view of every sample in the shards of `root`, source by source.
+
+    Interrupted, the same call goes on at the last finished shard. Encoders run where the conditioner's parameters lie.
+
+    Args:
+        root: folder of sample shards (latent shards will do for text).
+        conditioner: holds the sources.
+        sources: which of them; None = all.
+        batch_size: pictures a call of an encoder.
+        samples_per_shard: of the written shards.
+
+    Returns:
+        Manifest of each source's folder; its `extra` holds `source`, `fingerprint` and `data`.
+
+    Raises:
+        UserError: no such source, data without what it reads, features that were written with other settings.
+    """
+    data = read_manifest(root)
+    written = {}
+    for name in conditioner.names if sources is None else sources:
+        source = conditioner.source(name)
+        if isinstance(source, ImageSource) and data.schema != SAMPLE:
+            raise UserError(
+                f"{root}: holds {data.schema.name} shards without views: embed {name} of the sample shards."
+            )
+        folder = embedding_folder(root, name)
+        about = {"source": name, "fingerprint": dict(source.fingerprint()), "data": data.fingerprint}
+        entries = []
+        for split in dict.fromkeys(entry.split for entry in data.shards):
+            with ShardWriter(folder, EMBEDDING, about, samples_per_shard, split) as writer:
+                for sample in samples_of(root, split):
+                    if sample.key not in writer.finished_keys:
+                        writer.write(sample.key, _embedded(source, sample, conditioner.device, batch_size))
+            entries += writer.entries
+        written[name] = write_manifest(
+            folder, EMBEDDING, {**about, "samples_per_shard": samples_per_shard}, entries, about
+        )
+    return written
+
+
+def embedding_folder(root: str | Path, source: str) -> Path:
+    """Where the features of a source lie beside the data."""
+    return Path(root) / FOLDER / source
+
+
+def check_stored(root: str | Path, conditioner: Conditioner, sources: Iterable[str]) -> None:
+    """Raises UserError unless the stored features of each source are those its encoder would give.
+
+    The encoder's files are compared by checksum; its network is not loaded.
+    """
+    for name in sources:
+        manifest = read_manifest(embedding_folder(root, name))
+        stored, wanted = manifest.extra["fingerprint"], dict(conditioner.source(name).fingerprint())
+        differing = sorted(key for key in {*stored, *wanted} if stored.get(key) != wanted.get(key))
+        if differing:
+            raise UserError(
+                f"{embedding_folder(root, name)}: was made by another encoder than conditioner.parts.{name} "
+                f"({', '.join(f'{key}: {stored.get(key)} there, {wanted.get(key)} here' for key in differing)}): "
+                f"run `python prepare.py embed={name} shards={root}` into a fresh folder, or set the conditioner alike."
+            )
+
+
+def captions_of(meta: Mapping[str, Any]) -> list[str]:
+    """Every caption of a sample, in whatever language, each once."""
+    translated = meta["captions_by_language"].values()
+    flat = [text for texts in translated for text in ([texts] if isinstance(texts, str) else texts)]
+    return list(dict.fromkeys([*meta["captions"], *flat]))
+
+
+def samples_of(root: str | Path, split: str) -> Iterator[LazySample]:
+    """All samples of a split, in their written order."""
+    shards = open_shards(root, split)
+    reader = ShardReader(shards)
+    for shard, count in enumerate(shards.samples_per_shard.tolist()):
+        for number in range(count):
+            yield reader.read(shard, number)
+
+
+class KeyedShards:
+    """Samples of all splits in a folder of shards, found by their key."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = root
+        self._places: dict[str, tuple[ShardReader, int, int]] | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        return read_manifest(self.root)
+
+    def read(self, key: str) -> LazySample:
+        """The sample of that key. UserError if there is none."""
+        if self._places is None:
+            self._places = self._find()
+        if key not in self._places:
+            raise UserError(
+                f"{self.root}: has no sample {key!r}, which the data have: prepare it again from these data."
+            )
+        reader, shard, number = self._places[key]
+        return reader.read(shard, number)
+
+    def _find(self) -> dict[str, tuple[ShardReader, int, int]]:
+        places = {}
+        for split in dict.fromkeys(entry.split for entry in self.manifest.shards):
+            shards = open_shards(self.root, split)
+            reader = ShardReader(shards)
+            for shard in range(len(shards)):
+                for number, key in enumerate(reader.index(shard).keys):
+                    places[key] = (reader, shard, number)
+        return places
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker process opens the files for itself.
+        return {"root": self.root, "_places": None}
+
+
+def _embedded(source: Source, sample: LazySample, device: torch.device, batch_size: int) -> dict[str, Any]:
+    meta = sample["meta.json"]
+    rows: list[Any] = captions_of(meta)
+    values: Sequence[Any] = rows
+    if isinstance(source, ImageSource):
+        rows = list(range(len(sample["cameras.npy"])))
+        values = [sample[f"view_{view:03d}.png"] for view in rows]
+    parts = [source.embed(values[start : start + batch_size], device) for start in range(0, len(rows), batch_size)]
+    features = Features.cat(parts).to("cpu")
+    held = {name: getattr(features, name) for name in FIELDS}
+    return {"meta.json": {**meta, "rows": rows}} | {
+        f"{name}.npy": _array(value) for name, value in held.items() if value is not None
+    }
+
+
+def _array(value: Tensor) -> np.ndarray:
+    return value.numpy().astype(np.uint8 if value.dtype == torch.bool else np.float16)

@@ -1,0 +1,239 @@
+"""Features ahead of time: the same condition as encoding live, and nobody else's."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning.utilities import move_data_to_device
+
+from fieldforge.conditioning import ClipImageEncoder, ClipTextEncoder, Conditioner, ImageSource, TextSource
+from fieldforge.conditioning.stages import CaptionIn, StoredFeatures, View
+from fieldforge.conditioning.stored import KeyedShards, captions_of, check_stored, embed_shards, embedding_folder
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.manifest import read_manifest, write_manifest
+from fieldforge.data.schema import LATENT, SAMPLE
+from fieldforge.data.stages import Labels, Latent
+from fieldforge.data.writer import ShardWriter
+from fieldforge.errors import UserError
+
+D, VIEWS = 8, 3
+WORDS = ("armchair", "bathtub", "table", "sink", "chair")
+
+
+def meta(key: str, word: str, split: str) -> dict:
+    return {
+        "id": key, "name": word, "class": "furniture", "captions": [f"a {word}", f"a small {word} with four legs"],
+        "captions_by_language": {"de": f"klein {word}", "fr": [f"le {word}", f"a {word}"]}, "tags": [],
+        "source": "test", "licence": "CC0-1.0", "creator": "me", "split": split,
+        "center": [0.0, 0.0, 0.0], "scale": 1.0,
+        "epsilon": 0.006, "fov_y": 0.7, "size_cm": None,
+    }  # fmt: skip
+
+
+def sample(key: str, word: str, split: str, random: np.random.Generator) -> dict:
+    points = random.uniform(-0.5, 0.5, (4, 3)).astype(np.float16)
+    made = {"meta.json": meta(key, word, split), "surface_points.npy": points, "near_points.npy": points}
+    made |= {"volume_points.npy": points, "near_sdf.npy": points[:, 0], "volume_sdf.npy": points[:, 0]}
+    made |= {"surface_normals.npy": np.full((4, 3), 73, np.int8), "surface_colors.npy": np.zeros((4, 3), np.uint8)}
+    made |= {
+        "surface_exposed.npy": np.ones(4, np.uint8),
+        "cameras.npy": np.stack([np.eye(4, dtype=np.float32)] * VIEWS),
+    }
+    for view in range(VIEWS):
+        picture = np.zeros((24, 24, 4), np.uint8)
+        picture[4:20, 6:18] = random.integers(0, 256, (16, 12, 4))
+        picture[4:20, 6:18, 3] = 255
+        made |= {f"view_{view:03d}.png": picture, f"depth_{view:03d}.png": np.ones((24, 24), np.uint16)}
+    return made
+
+
+@pytest.fixture
+def roots(tmp_path) -> tuple[Path, Path]:
+    """Sample shards and the latent shards made of them: four to train on, one held out."""
+    random = np.random.default_rng(0)
+    places = tmp_path / "samples", tmp_path / "latents"
+    for root, schema in zip(places, (SAMPLE, LATENT), strict=True):
+        entries = []
+        for split, words in (("train", WORDS[:4]), ("heldout", WORDS[4:])):
+            with ShardWriter(root, schema, {"seed": 0}, 2, split) as writer:
+                for word in words:
+                    whole = sample(f"{word}_0", word, split, random)
+                    latent = {
+                        "meta.json": whole["meta.json"],
+                        "latent.npy": random.normal(size=(2, 3)).astype(np.float32),
+                    }
+                    writer.write(f"{word}_0", whole if schema is SAMPLE else latent)
+            entries += writer.entries
+        write_manifest(root, schema, {"seed": 0}, entries)
+    return places
+
+
+@pytest.fixture
+def conditioner(clip_folder) -> Conditioner:
+    torch.manual_seed(0)
+    text = TextSource(ClipTextEncoder(str(clip_folder)), D)
+    image = ImageSource(ClipImageEncoder(str(clip_folder)), D)
+    return Conditioner({"clip_text": text, "clip_image": image})
+
+
+def batches(root: Path, *stages, count: int = 4, workers: int = 0) -> list[dict]:
+    named = dict(enumerate([Latent(), Labels(), *stages]))
+    data = ShardDataModule(root, named, 2, seed=3, num_workers=workers)
+    stream = iter(data.train_dataloader())
+    return [next(stream) for _ in range(count)]
+
+
+def loss(conditioner: Conditioner, batch: dict) -> torch.Tensor:
+    condition = conditioner(conditioner.embed(batch))
+    return (condition.vector**2).mean() + (condition.tokens**2 * condition.mask[..., None]).mean()
+
+
+def test_the_loss_is_that_of_encoding_live(roots, conditioner):
+    samples, latents = roots
+    embed_shards(samples, conditioner)
+    stored = batches(latents, StoredFeatures(str(samples), ["clip_text", "clip_image"], views=[1]))
+    live = batches(latents, View(str(samples), views=[1]))
+    for ahead, now in zip(stored, live, strict=True):
+        assert ahead["caption"] == now["caption"]
+        text_ahead, text_now = (conditioner.embed(batch, ["clip_text"])["clip_text"] for batch in (ahead, now))
+        assert torch.equal(text_ahead.tokens, text_now.tokens)
+        assert torch.equal(text_ahead.vector, text_now.vector)
+        assert torch.equal(text_ahead.mask, text_now.mask)
+        torch.testing.assert_close(loss(conditioner, ahead), loss(conditioner, now), rtol=1e-3, atol=0)
+
+
+def test_training_on_stored_features_loads_no_encoder(roots, conditioner):
+    samples, latents = roots
+    embed_shards(samples, conditioner)
+    for source in conditioner.sources.values():
+        vars(source.encoder).pop("network")
+    (batch,) = batches(latents, StoredFeatures(str(samples), ["clip_text", "clip_image"]), count=1)
+    check_stored(samples, conditioner, conditioner.names)
+    loss(conditioner, batch).backward()
+    assert not any("network" in vars(source.encoder) for source in conditioner.sources.values())
+
+
+def test_every_caption_of_every_language_and_every_view_is_there(roots, conditioner):
+    samples, _ = roots
+    embed_shards(samples, conditioner)
+    for word in WORDS:
+        texts = KeyedShards(embedding_folder(samples, "clip_text")).read(f"{word}_0")
+        views = KeyedShards(embedding_folder(samples, "clip_image")).read(f"{word}_0")
+        wanted = [f"a {word}", f"a small {word} with four legs", f"klein {word}", f"le {word}"]
+        assert texts["meta.json"]["rows"] == wanted == captions_of(texts["meta.json"])
+        assert views["meta.json"]["rows"] == [0, 1, 2]
+        assert (len(texts["vector.npy"]), len(views["tokens.npy"])) == (4, 3)
+
+
+def test_only_what_a_source_offers_is_stored(roots, clip_folder):
+    samples, _ = roots
+    text = TextSource(ClipTextEncoder(str(clip_folder)), D, tokens=False)
+    embed_shards(samples, Conditioner({"text": text}))
+    assert set(KeyedShards(embedding_folder(samples, "text")).read("sink_0")) == {"meta.json", "vector.npy"}
+
+
+def test_the_data_s_own_shards_stay_untouched(roots, conditioner):
+    samples, _ = roots
+    before = {path.name: path.read_bytes() for path in samples.iterdir()}
+    embed_shards(samples, conditioner)
+    assert {path.name: path.read_bytes() for path in samples.iterdir() if path.is_file()} == before
+
+
+def test_embedding_again_changes_nothing_and_goes_on_where_it_stopped(roots, conditioner, monkeypatch):
+    samples, _ = roots
+    embed_shards(samples, conditioner, ["clip_text"], samples_per_shard=2)
+    folder = embedding_folder(samples, "clip_text")
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "train-000001.tar").unlink()
+    encoded = []
+    text = conditioner.sources["clip_text"]
+    embed = text.embed
+    monkeypatch.setattr(text, "embed", lambda values, device: encoded.extend(values) or embed(values, device))
+    embed_shards(samples, conditioner, ["clip_text"], samples_per_shard=2)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+    assert not any("armchair" in caption or "bathtub" in caption for caption in encoded)
+
+
+def test_features_of_another_encoder_are_refused(roots, conditioner, clip_folder, tmp_path):
+    samples, _ = roots
+    embed_shards(samples, conditioner, ["clip_text"])
+    check_stored(samples, conditioner, ["clip_text"])
+    penultimate = Conditioner({"clip_text": TextSource(ClipTextEncoder(str(clip_folder), "penultimate"), D)})
+    with pytest.raises(UserError, match=r"another encoder than conditioner\.parts\.clip_text \(layer: last there"):
+        check_stored(samples, penultimate, ["clip_text"])
+    other = shutil.copytree(clip_folder, tmp_path / "other")
+    config = other / "config.json"
+    config.write_text(config.read_text() + "\n")
+    altered = Conditioner({"clip_text": TextSource(ClipTextEncoder(str(other)), D)})
+    with pytest.raises(UserError, match=r"weights: \w+ there, \w+ here"):
+        check_stored(samples, altered, ["clip_text"])
+    with pytest.raises(UserError, match="other settings"):
+        embed_shards(samples, penultimate, ["clip_text"])
+    with pytest.raises(UserError, match="there is no manifest"):
+        check_stored(samples, conditioner, ["clip_image"])
+
+
+def test_the_manifest_says_what_was_embedded_by_what(roots, conditioner):
+    samples, _ = roots
+    written = embed_shards(samples, conditioner, ["clip_image"])["clip_image"]
+    read = read_manifest(embedding_folder(samples, "clip_image"))
+    assert read == written
+    assert read.extra["fingerprint"] == conditioner.fingerprint()["clip_image"]
+    assert read.extra["data"] == read_manifest(samples).fingerprint
+
+
+def test_views_need_sample_shards(roots, conditioner):
+    with pytest.raises(UserError, match="latent shards without views"):
+        embed_shards(roots[1], conditioner, ["clip_image"])
+
+
+def test_a_caption_that_was_never_embedded_is_named(roots, conditioner):
+    samples, _ = roots
+    embed_shards(samples, conditioner, ["clip_text"])
+    stage = StoredFeatures(str(samples), ["clip_text"])
+    with pytest.raises(UserError, match="no features of the caption 'a spaceship'"):
+        stage({"__key__": "sink_0", "caption": "a spaceship"}, np.random.default_rng(0))
+    with pytest.raises(UserError, match="comes after a stage that draws the caption"):
+        stage({"__key__": "sink_0"}, np.random.default_rng(0))
+    with pytest.raises(UserError, match="has no sample 'chair_9'"):
+        stage({"__key__": "chair_9"}, np.random.default_rng(0))
+
+
+def test_all_views_and_captions_are_drawn_and_draws_repeat(roots, conditioner):
+    samples, latents = roots
+    embed_shards(samples, conditioner)
+    stages = CaptionIn(["en", "de"]), View(str(samples)), StoredFeatures(str(samples), ["clip_image"])
+    drawn, again = (batches(latents, *stages, count=40) for _ in range(2))
+    pictures = {picture.tobytes() for batch in drawn for picture in batch["image"].numpy()}
+    assert len(pictures) == 4 * VIEWS
+    captions = [caption for batch in drawn for caption in batch["caption"]]
+    assert {caption.split()[0] for caption in captions} == {"a", "klein"}
+    share = sum(caption.startswith("klein") for caption in captions) / len(captions)
+    assert 0.3 < share < 0.7  # each language as likely as the other, though English has two captions
+    assert captions == [caption for batch in again for caption in batch["caption"]]
+    for first, second in zip(drawn, again, strict=True):
+        assert torch.equal(first["image"], second["image"])
+
+
+def test_worker_processes_read_the_same(roots, conditioner):
+    samples, latents = roots
+    embed_shards(samples, conditioner)
+    stage = StoredFeatures(str(samples), ["clip_text", "clip_image"])
+    here, there = (batches(latents, stage, count=3, workers=workers) for workers in (0, 1))
+    for first, sent in zip(here, there, strict=True):
+        second = move_data_to_device(sent, torch.device("cpu"))
+        for one, two in zip(first["features"], second["features"], strict=True):
+            for name in one:
+                first_row, second_row = vars(one[name]), vars(two[name])
+                assert all(np.array_equal(first_row[field], second_row[field]) for field in first_row)
+
+
+def test_languages_that_a_sample_lacks_are_left_out():
+    known = {"meta.json": {"captions": ["a chair"], "captions_by_language": {"de": "ein Stuhl"}}}
+    random = np.random.default_rng(0)
+    assert CaptionIn(["de", "ja"])(known, random) == {"caption": "ein Stuhl"}
+    assert CaptionIn(["ja"])(known, random) == {"caption": "a chair"}
+    with pytest.raises(UserError, match="at least one language"):
+        CaptionIn([])
