@@ -81,5 +81,5 @@ def decode_member(suffix: str, payload: Payload) -> Any:
         raise UserError(f"member {suffix}: only .npy, .json and .png members can be read; write it as one of these.")
     try:
         return decoder(payload)
-    except (ValueError, KeyError, OSError, SyntaxError, TypeError, struct.error) as error:
+    except (ValueError, KeyError, OSError, EOFError, SyntaxError, TypeError, struct.error) as error:
         raise UserError(f"member {suffix}: its bytes cannot be read ({error}); prepare the shard again.") from error

@@ -12,10 +12,11 @@ from fieldforge.data.stream import VALIDATION, Batch, collate
 
 
 class HeldOut(IterableDataset):
-    """Batches of at most `batch_size` (per rank) over all samples of `shards`; sample i belongs to rank i mod R.
+    """Batches of about `batch_size` (per rank) over all samples of `shards`; sample i belongs to rank i mod R.
 
-    All ranks give the same number of batches, whose sizes differ by at most one, so that no rank waits for another;
-    only with fewer samples than ranks do some ranks have none. `limit` takes the first samples only.
+    All ranks give the same number of batches, so that no rank waits for another: their sizes differ by at most one, and
+    where the ranks cannot share evenly some hold one sample more than asked for. Only with fewer samples than ranks do
+    some ranks have none. `limit` takes the first samples only.
     """
 
     def __init__(
@@ -33,7 +34,8 @@ class HeldOut(IterableDataset):
         self.reader = ShardReader(shards)
         self.samples = shards.samples if limit is None else min(limit, shards.samples)
         self.numbers = np.arange(rank, self.samples, world_size)
-        self.batches = -(-self.samples // (world_size * batch_size))
+        most, least = -(-self.samples // world_size), self.samples // world_size
+        self.batches = max(1, min(-(-most // batch_size), least))
         self.ends = np.cumsum(shards.samples_per_shard, dtype=np.int64)
 
     def __len__(self) -> int:

@@ -1,0 +1,108 @@
+"""What a shard may hold, and the bytes of its members."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from tests.data.make import latent_sample, sphere_sample
+
+from fieldforge.data.codec import decode_member, encode_member
+from fieldforge.data.schema import LATENT, SAMPLE
+from fieldforge.errors import UserError
+
+DTYPES = st.sampled_from(["float16", "float32", "int8", "uint8", "uint16", "int64"])
+
+
+@given(DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(max_dims=3, max_side=5))), st.booleans())
+def test_arrays_come_back_equal_and_numpy_reads_them(array: np.ndarray, transposed: bool) -> None:
+    array = array.T if transposed else array
+    payload = encode_member("a.npy", array)
+    for found in (decode_member("a.npy", payload), np.load(io.BytesIO(payload), allow_pickle=False)):
+        np.testing.assert_array_equal(found, array)
+        assert found.dtype == array.dtype
+    assert payload == encode_member("a.npy", np.asfortranarray(array))  # bytes depend on values, not on memory layout
+
+
+@given(hnp.arrays("uint8", (5, 7, 4)), hnp.arrays("uint16", (5, 7)))
+def test_pictures_come_back_bit_for_bit(rgba: np.ndarray, depth: np.ndarray) -> None:
+    for picture in (rgba, depth):
+        found = decode_member("p.png", encode_member("p.png", picture))
+        assert found.dtype == picture.dtype
+        np.testing.assert_array_equal(found, picture)
+
+
+def test_pickled_arrays_are_refused() -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match=r"a\.npy"):
+        decode_member("a.npy", buffer.getvalue())
+
+
+@pytest.mark.parametrize("suffix", ["a.npy", "a.png", "a.json"])
+@pytest.mark.parametrize("payload", [b"", b"\x93NUMPY\x01\x00", b"nonsense", b"\x93NUMPY\x01\x00\x02\x00{}"])
+def test_members_that_are_no_such_thing_are_named(suffix: str, payload: bytes) -> None:
+    with pytest.raises(UserError, match=suffix):
+        decode_member(suffix, payload)
+
+
+def test_a_pickle_is_no_member() -> None:
+    with pytest.raises(UserError, match=r"\.pkl"):
+        decode_member("a.pkl", b"")
+
+
+def test_samples_come_back_equal() -> None:
+    sample = sphere_sample("a")
+    found = SAMPLE.decode(SAMPLE.encode("a", sample))
+    assert found.keys() == sample.keys()
+    assert found["meta.json"] == sample["meta.json"]
+    for suffix in found.keys() - {"meta.json"}:
+        np.testing.assert_array_equal(found[suffix], sample[suffix])
+
+
+def changed(**changes: object) -> dict:
+    sample = sphere_sample("a", points=8, pixels=4, views=2)
+    for name, value in changes.items():
+        suffix = name.replace("__", ".")
+        if value is None:
+            del sample[suffix]
+        else:
+            sample[suffix] = value
+    return sample
+
+
+@pytest.mark.parametrize(
+    ("sample", "named"),
+    [
+        (changed(near_sdf__npy=None), "near_sdf"),
+        (changed(near_sdf__npy=np.zeros(8, np.float32)), "near_sdf"),  # dtype
+        (changed(near_sdf__npy=np.zeros(9, np.float16)), "near_sdf"),  # not as many as points
+        (changed(surface_points__npy=np.zeros((0, 3), np.float16)), "surface_points"),
+        (changed(volume_sdf__npy=np.full(8, np.nan, np.float16)), "volume_sdf"),
+        (changed(view_001__png=None), "view_001"),
+        (changed(depth_001__png=np.zeros((4, 5), np.uint16)), "depth_001"),
+        (changed(view_002__png=np.zeros((4, 4, 4), np.uint8)), "view_002"),  # more views than cameras
+        (changed(meta__json={"id": "a"}), "name"),
+        (changed(meta__json={**sphere_sample("a")["meta.json"], "captions": []}), "caption"),
+        (changed(meta__json={**sphere_sample("a")["meta.json"], "scale": 0.0}), "scale"),
+    ],
+)
+def test_samples_outside_the_schema_are_refused_by_name(sample: dict, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        SAMPLE.check("a", sample)
+
+
+@pytest.mark.parametrize("key", ["a.b", "../a", "a/b", "", "ä", "x" * 81])
+def test_keys_that_would_leave_their_place_are_refused(key: str) -> None:
+    with pytest.raises(UserError, match="key"):
+        LATENT.check(key, latent_sample("1"))
+
+
+def test_json_has_one_spelling() -> None:
+    assert encode_member("a.json", {"b": 1.5, "a": "ü"}) == encode_member("a.json", {"a": "ü", "b": 1.5})
+    assert json.loads(encode_member("a.json", {"a": "ü"})) == {"a": "ü"}
+    with pytest.raises(ValueError, match="JSON"):
+        encode_member("a.json", float("nan"))
