@@ -1,9 +1,11 @@
 """Tiny data with known truth: coloured balls of several radii as sample shards."""
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 
 from fieldforge.data.manifest import write_manifest
@@ -77,3 +79,14 @@ def write_balls(folder: Path, train: int = 9, heldout: int = 3) -> Path:
         entries += writer.entries
     write_manifest(folder, SAMPLE, SETTINGS, entries, {})
     return folder
+
+
+class SignalAt(pl.Callback):
+    """Sends this process a signal in the middle of a step."""
+
+    def __init__(self, step: int, number: int):
+        self.step, self.number = step, number
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: torch.Tensor) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
-from fieldforge.data.manifest import read_manifest
+from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Meta, Surface
 from fieldforge.errors import UserError
 from fieldforge.generation import reconstruct
@@ -53,7 +53,7 @@ def train_autoencoder(config: DictConfig) -> StageDirectory:
         seed=whole_number(config, "seed", least=0),
     )
     data = sample_data(config)
-    train(config, directory, module, data, pictures_of_heldout(data))
+    train(config, directory, module, data, pictures_of_heldout(data, **plain(config.monitor.pictures)))
     directory.save_model(autoencoder.state_dict(), plain(config))
     log.info("%s: finished, %s", STAGE, directory.model)
     return directory
@@ -84,8 +84,8 @@ def data_fingerprint(config: DictConfig) -> dict[str, Any]:
         "heldout_limit",
     ):
         settings.pop(name, None)
-    roots = [roots] if isinstance(roots, str) else roots
-    return {**settings, "fingerprint": [read_manifest(root).fingerprint for root in roots]}
+    shards = open_shards(roots, settings.get("train_split", "train"))
+    return {**settings, "fingerprint": [manifest.fingerprint for manifest in shards.manifests]}
 
 
 def sample_data(config: DictConfig) -> ShardDataModule:
@@ -129,7 +129,7 @@ def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Au
     return autoencoder.to(device).eval(), label
 
 
-def pictures_of_heldout(data: ShardDataModule, shapes: int = 4, points: int = 4096, size: int = 96) -> Draw:
+def pictures_of_heldout(data: ShardDataModule, shapes: int, size: int, resolution: int, points: int = 4096) -> Draw:
     """Draws truth, mesh and volume view of the first held-out shapes side by side."""
 
     def draw(module: pl.LightningModule, path: Path) -> None:
@@ -143,6 +143,6 @@ def pictures_of_heldout(data: ShardDataModule, shapes: int = 4, points: int = 40
         )
         batch = next(iter(heldout))
         rebuilt = reconstruct(module.autoencoder, batch["surface"].to(module.device))
-        write_picture(reconstruction_sheet(rebuilt, batch, size), path)
+        write_picture(reconstruction_sheet(rebuilt, batch, size, resolution), path)
 
     return draw

@@ -66,8 +66,8 @@ def _check(node: Any, path: str, trusted: bool, given: set[str]) -> None:
         return
     if "_target_" in node:
         _check_call(node, path, trusted, given)
-    for name in node:
-        if str(name) not in given and not OmegaConf.is_missing(node, name):
+    for name in map(str, node):
+        if name not in given and not OmegaConf.is_missing(node, name):
             _check(node[name], f"{path}.{name}", trusted, set())
 
 
@@ -85,8 +85,8 @@ def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str]) -> 
     except (ValueError, TypeError, NameError):
         return  # built-in, or annotations that cannot be resolved: the call itself will tell
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in node:
-        if str(name) in _HYDRA_KEYS or str(name) in given:
+    for name in map(str, node):
+        if name in _HYDRA_KEYS or name in given:
             continue
         if name not in parameters:
             if open_ended:

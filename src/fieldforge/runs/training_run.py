@@ -58,7 +58,8 @@ def train(
     }
     watching = [
         build_with(config, f"callbacks.{name}", {**context, **(checkpoint_context if name == "checkpoints" else {})})
-        for name in config.callbacks
+        for name, settings in config.callbacks.items()
+        if settings is not None
     ]
     callbacks = [clock, ema, build(config, f"{key}.gradients"), *watching]
     last = find_last(directory.checkpoints, directory.fingerprint)

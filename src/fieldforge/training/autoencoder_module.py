@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.training.budget import logs_next
 from fieldforge.training.optimization import build_optimizer
 from fieldforge.training.randomness import step_generator
 
@@ -40,7 +41,7 @@ class AutoencoderModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         generator = step_generator(self.seed, self.global_step, self.global_rank, self.device)
         loss, terms = self.loss(self.autoencoder, batch, generator)  # (), {name: ()}
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if logs_next(self.trainer):
             self._log("train", loss, terms, len(batch["surface"]))
         return loss
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor
 
 from fieldforge.errors import UserError
 
@@ -59,7 +58,12 @@ class Budget:
 
 def logs_now(trainer: pl.Trainer) -> bool:
     """At the end of a step: is it one whose values are logged?"""
-    return trainer.global_step % trainer.log_every_n_steps == 0
+    return trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+
+
+def logs_next(trainer: pl.Trainer) -> bool:
+    """Inside of a step: will its values be logged?"""
+    return (trainer.global_step + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
 
 
 class BudgetCallback(pl.Callback):
@@ -92,7 +96,7 @@ class BudgetCallback(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Tensor | dict[str, Any] | None,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:

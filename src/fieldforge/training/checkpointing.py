@@ -14,7 +14,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
-from torch import Tensor
 
 from fieldforge.errors import UserError
 from fieldforge.training import interruption
@@ -152,7 +151,7 @@ class Checkpointer(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Tensor | dict[str, Any] | None,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:

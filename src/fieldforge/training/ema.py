@@ -39,7 +39,7 @@ class EMACallback(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Tensor | dict[str, Any] | None,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:
@@ -83,10 +83,11 @@ class EMACallback(pl.Callback):
     @torch.no_grad()
     def _swap_out(self, pl_module: pl.LightningModule) -> None:
         assert self._aside is not None, "the averaged weights are not in use"
-        torch._foreach_copy_([p for _, p in trained(pl_module)], self._aside)
+        parameters = [p for _, p in trained(pl_module)]
+        torch._foreach_copy_(parameters, self._aside)
         self._aside = None
 
 
-def trained(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+def trained(module: torch.nn.Module) -> list[tuple[str, Tensor]]:
     """Names and parameters that have gradients, in a fixed order."""
     return [(name, p) for name, p in module.named_parameters() if p.requires_grad]

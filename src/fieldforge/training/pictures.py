@@ -10,8 +10,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
+from fieldforge.training import interruption
 from fieldforge.training.checkpointing import agreed
 from fieldforge.training.ema import EMACallback
 
@@ -41,7 +41,7 @@ class Pictures(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Tensor | dict[str, Any] | None,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:
@@ -49,7 +49,8 @@ class Pictures(pl.Callback):
             self._show(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._show(trainer, pl_module)
+        if interruption.noted() is None:  # whoever sends a signal waits
+            self._show(trainer, pl_module)
 
     @torch.no_grad()
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor
 
 from fieldforge.training.budget import BudgetCallback, logs_now
 
@@ -39,7 +38,7 @@ class Throughput(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Tensor | dict[str, Any] | None,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:
@@ -90,7 +89,7 @@ class Progress(pl.callbacks.ProgressBar):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: Tensor | dict[str, Any] | None,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
     ) -> None:

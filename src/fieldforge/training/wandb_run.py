@@ -5,12 +5,13 @@ from __future__ import annotations
 import netrc
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 from pytorch_lightning.loggers import WandbLogger
 
 
-def wandb_logger(directory: Path, run_id: str, project: str = "fieldforge", **options: object) -> WandbLogger:
+def wandb_logger(directory: Path, run_id: str, project: str = "fieldforge", **options: Any) -> WandbLogger:
     """A logger whose run has the id of ours, so that a resumed training goes on in the same one.
 
     Without a key it writes offline below `directory`; `wandb sync` sends that later.
@@ -34,7 +35,7 @@ def finish() -> None:
     import wandb
 
     if wandb.run is not None:
-        wandb.finish(quiet=True)
+        wandb.finish()
 
 
 def _has_key() -> bool:

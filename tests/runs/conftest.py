@@ -1,0 +1,58 @@
+"""Runs on balls: in this process, or in one of their own as users start them."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from tests.runs.tiny import write_balls
+
+from fieldforge.runs.entry import CONFIGS
+from fieldforge.training import interruption
+
+ROOT = Path(__file__).resolve().parents[2]
+SEARCH = f"hydra.searchpath=[file://{ROOT}/tests/configs]"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of balls and a folder for outputs."""
+
+    data: Path
+    outputs: Path
+
+    def overrides(self, *further: str) -> list[str]:
+        return ["experiment=tiny", f"data.root={self.data}", f"output_dir={self.outputs}", *further]
+
+    def compose(self, *further: str, name: str = "train") -> DictConfig:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            return compose(name, [SEARCH, *self.overrides(*further)])
+
+    def start(self, *further: str) -> subprocess.Popen:
+        """train.py in a process of its own; stderr is readable as text."""
+        command = [sys.executable, str(ROOT / "train.py"), SEARCH, *self.overrides(*further)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=self.outputs)
+
+
+@pytest.fixture(scope="session")
+def balls(tmp_path_factory) -> Path:
+    return write_balls(tmp_path_factory.mktemp("balls"))
+
+
+@pytest.fixture
+def place(balls: Path, tmp_path: Path) -> Place:
+    (tmp_path / "outputs").mkdir()
+    return Place(balls, tmp_path / "outputs")
+
+
+@pytest.fixture(autouse=True)
+def _no_signal_left_over():
+    interruption.forget()
+    yield
+    interruption.forget()
+    interruption.release_ctrl_c()

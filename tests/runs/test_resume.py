@@ -1,0 +1,106 @@
+"""Interrupted equals uninterrupted, bit for bit, however a run was stopped."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tests.runs.conftest import Place
+
+from fieldforge.runs.autoencoder_stage import load_autoencoder
+from fieldforge.runs.train import run_training
+from fieldforge.training import interruption
+from fieldforge.training.interruption import EXIT_CTRL_C, EXIT_UNFINISHED, Interrupted
+
+AUTOENCODER = "stages=[autoencoder]"
+KILL = "+callbacks.kill={_target_:tests.runs.tiny.SignalAt,step:3,number:%d}"
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    return torch.load(directory / "model.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different
+
+
+@pytest.fixture(scope="module")
+def undisturbed(balls: Path, tmp_path_factory) -> dict[str, torch.Tensor]:
+    other = Place(balls, tmp_path_factory.mktemp("undisturbed"))
+    return weights(run_training(other.compose(AUTOENCODER))["autoencoder"].path)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, EXIT_UNFINISHED), (signal.SIGUSR1, EXIT_UNFINISHED), (signal.SIGINT, EXIT_CTRL_C)],
+)
+def test_signal_finishes_the_step_saves_and_resumes_exactly(place, undisturbed, number, code):
+    with pytest.raises(Interrupted) as stop:
+        run_training(place.compose(AUTOENCODER, KILL % number))
+    assert stop.value.exit_code == code
+    interruption.forget()
+    [saved] = place.outputs.glob("tiny/*/checkpoints/*.ckpt")
+    assert saved.name == "step_000000004.ckpt"  # the step that was under way is in it
+    done = run_training(place.compose(AUTOENCODER))["autoencoder"]
+    assert done.path == saved.parent.parent
+    assert_equal(weights(done.path), undisturbed)
+    steps = [row.split(",")[0] for row in (done.path / "metrics.csv").read_text().splitlines()[1:]]
+    assert steps == [str(step) for step in range(6)]
+
+
+def test_killed_process_resumes_exactly(place, undisturbed):
+    process = place.start(AUTOENCODER, "callbacks.checkpoints.every_steps=2", KILL % signal.SIGKILL)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, stderr
+    assert not list(place.outputs.glob("tiny/*/model.ckpt"))
+    done = run_training(place.compose(AUTOENCODER))["autoencoder"]
+    assert_equal(weights(done.path), undisturbed)
+
+
+def test_signal_before_training_is_noted_and_exit_code_says_unfinished(place):
+    process = place.start(AUTOENCODER, KILL % signal.SIGTERM)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == EXIT_UNFINISHED, stderr
+    assert "the same command goes on" in stderr
+
+
+def test_damaged_last_checkpoint_falls_back_to_the_one_before(place, undisturbed, caplog):
+    with pytest.raises(Interrupted):
+        run_training(place.compose(AUTOENCODER, "callbacks.checkpoints.every_steps=2", KILL % signal.SIGTERM))
+    interruption.forget()
+    caplog.set_level("INFO")
+    first, last = sorted(place.outputs.glob("tiny/*/checkpoints/*.ckpt"))
+    last.write_bytes(last.read_bytes()[:1000])
+    done = run_training(place.compose(AUTOENCODER))["autoencoder"]
+    assert f"goes on at step 2 from {first}" in caplog.text
+    assert "trying the one before" in caplog.text
+    assert_equal(weights(done.path), undisturbed)
+
+
+def test_finished_stage_is_reused_and_not_touched(place):
+    done = run_training(place.compose(AUTOENCODER))["autoencoder"]
+    before = (done.path / "model.ckpt").stat().st_mtime_ns
+    time.sleep(0.01)
+    again = run_training(place.compose(AUTOENCODER, "monitor.log_every=2", "trainer.matmul=highest"))["autoencoder"]
+    assert again.path == done.path
+    assert (done.path / "model.ckpt").stat().st_mtime_ns == before
+
+
+def test_what_changes_the_result_gets_a_run_of_its_own_and_is_named(place, caplog):
+    caplog.set_level("INFO")
+    first = run_training(place.compose(AUTOENCODER))["autoencoder"]
+    second = run_training(place.compose(AUTOENCODER, "training.autoencoder.optimizer.lr=2e-3"))["autoencoder"]
+    assert second.path != first.path
+    assert "training.optimizer.lr: 0.001 → 0.002" in caplog.text
+
+
+def test_finished_autoencoder_loads_and_reconstructs(place):
+    done = run_training(place.compose(AUTOENCODER))["autoencoder"]
+    autoencoder, label = load_autoencoder(done.model)
+    assert label["fingerprint"] == done.fingerprint
+    latents = autoencoder.encode(torch.zeros(1, 64, 9))
+    assert latents.shape == (1, *autoencoder.latent_shape)
+    assert list(done.pictures.glob("step_000000006.png"))
