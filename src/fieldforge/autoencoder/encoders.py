@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from fieldforge.fields.lattice import PLANES
 from fieldforge.nn.attention import Attention
+from fieldforge.nn.convolution import ConvolutionDown
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.nn.transformer import FeedForward, Transformer
 
@@ -74,41 +76,44 @@ class PointLatticeEncoder(nn.Module):
 
 
 class PointPlanesEncoder(nn.Module):
-    """The same on three planes: points are averaged in the pixels they project to; patches become 3 · cells² tokens."""
+    """Points are averaged in the pixels of three planes; convolutions make cells² tokens of each plane.
 
-    AXES = ((0, 1), (0, 2), (1, 2))
+    Convolutional Occupancy Networks' planes (Peng et al. 2020, section 3.1), a transformer in place of most of their U-Net, so that
+    the planes see each other. Tokens are in the order of `TriplaneField`'s planes, then of u, then of v.
+    """
 
     def __init__(
         self,
         cells: int = 8,
-        patch: int = 8,
-        point_width: int = 32,
+        levels: int = 3,
+        point_width: int = 16,
+        convolution_width: int = 32,
         width: int = 256,
         heads: int = 4,
-        layers: int = 4,
+        layers: int = 3,
         channels: int = 32,
         degrees: int = 6,
     ):
         super().__init__()
-        self.cells, self.patch, self.degrees = cells, patch, degrees
+        self.resolution, self.degrees = cells * 2**levels, degrees
         self.latent_shape = (3 * cells**2, channels)
-        inputs = positional_encoding_width(degrees) + SURFACE_WIDTH - 3
-        self.embed = nn.Sequential(nn.Linear(inputs, 2 * point_width), nn.GELU(), nn.Linear(2 * point_width, point_width))
-        self.to_token = nn.Linear(patch**2 * point_width, width)
+        inputs = 3 + positional_encoding_width(degrees) + SURFACE_WIDTH - 3
+        self.embed = nn.Sequential(nn.Linear(inputs, 64), nn.GELU(), nn.Linear(64, point_width))
+        self.down = ConvolutionDown(point_width, convolution_width, width, levels)
         self.head = TokenHead(3 * cells**2, width, heads, layers, channels)
 
     def forward(self, surface: Tensor) -> Tensor:
         """surface (B, N, 9) position · normal · sRGB → (B, T, C)."""
-        c, p = self.cells, self.patch
-        points = surface[..., :3]
-        features = self.embed(torch.cat([positional_encoding(points, self.degrees), surface[..., 3:]], -1)).float()
-        cell = ((points + 1) * (c * p / 2)).clamp(0, c * p - 1e-3).long()  # (B, N, 3)
-        planes = []
-        for u, v in self.AXES:
-            pooled = scatter_mean(features, cell[..., u] * c * p + cell[..., v], (c * p) ** 2)  # (B, (c · p)², point width)
-            patches = pooled.view(-1, c, p, c, p, pooled.shape[-1]).permute(0, 1, 3, 2, 4, 5)
-            planes.append(patches.reshape(len(surface), c**2, -1))
-        return self.head(self.to_token(torch.cat(planes, 1)))
+        r, points = self.resolution, surface[..., :3]
+        scaled = ((points + 1) * (r / 2)).clamp(0, r - 1e-3)  # (B, N, 3) in pixels
+        pixel = scaled.floor()  # (B, N, 3)
+        inputs = [2 * (scaled - pixel) - 1, positional_encoding(points, self.degrees), surface[..., 3:]]
+        features = self.embed(torch.cat(inputs, -1)).float()  # (B, N, point width)
+        index = pixel.long()
+        planes = [scatter_mean(features, index[..., u] * r + index[..., v], r * r) for u, v in PLANES]
+        images = torch.stack(planes, 1).view(-1, r, r, features.shape[-1]).permute(0, 3, 1, 2)  # (B · 3, point width, r, r)
+        tokens = self.down(images).permute(0, 2, 3, 1)  # (B · 3, cells, cells, width)
+        return self.head(tokens.reshape(len(surface), -1, tokens.shape[-1]))
 
 
 class PerceiverEncoder(nn.Module):

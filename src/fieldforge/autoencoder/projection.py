@@ -1,9 +1,12 @@
 """Latent tokens → rows of the field's parameters."""
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+
+from fieldforge.nn.convolution import ConvolutionUp
 
 
 class PerRowProjection(nn.Module):
@@ -41,30 +44,70 @@ class PerRowProjection(nn.Module):
         return params
 
 
-class SpatialProjection(nn.Module):
-    """Token i makes row i of the spatial parameter by one map shared between rows; other parameters come per row.
+class SpatialProjection(nn.Module, ABC):
+    """Base of projections whose tokens are places: they make the spatial parameter, each other row is a linear map of the tokens' mean.
 
-    Tokens of a spatial parameter look alike wherever they lie, so sharing the map learns from every place at once. The
-    remaining parameters' rows (a perceptron's weights) are each a linear map of their own of the tokens' mean.
+    Places look alike wherever they are, so what makes the spatial parameter is shared between them.
     """
 
-    def __init__(
-        self, tokens: int, width: int, param_shapes: dict[str, tuple[int, int]], spatial: str, gain: float = 0.0625
-    ):
+    spatial: str  # name of the spatial parameter
+
+    def __init__(self, width: int, param_shapes: dict[str, tuple[int, int]]):
         super().__init__()
-        if spatial not in param_shapes:
-            raise ValueError(f"SpatialProjection: the field has no parameter '{spatial}', only {sorted(param_shapes)}")
-        rows, row_width = param_shapes[spatial]
-        if rows != tokens:
-            raise ValueError(f"SpatialProjection: '{spatial}' has {rows} rows and the latent {tokens} tokens: make them equal")
-        self.spatial = spatial
-        self.to_row = nn.Linear(width, row_width)
-        rest = {name: shape for name, shape in param_shapes.items() if name != spatial}
-        self.per_row = PerRowProjection(1, width, rest, gain) if rest else None
+        if self.spatial not in param_shapes:
+            raise ValueError(f"{type(self).__name__}: the field has no '{self.spatial}', only {sorted(param_shapes)}")
+        rest = {name: shape for name, shape in param_shapes.items() if name != self.spatial}
+        self.per_row = PerRowProjection(1, width, rest) if rest else None
+
+    @abstractmethod
+    def make(self, tokens: Tensor) -> Tensor:
+        """tokens (B, T, width) → the spatial parameter (B, rows, row width)."""
 
     def forward(self, tokens: Tensor) -> dict[str, Tensor]:
         """tokens (B, T, width) → {name: (B, rows, row width)}."""
-        params = {self.spatial: self.to_row(tokens)}  # (B, T, row width)
+        params = {self.spatial: self.make(tokens)}
         if self.per_row is not None:
             params |= self.per_row(tokens.mean(dim=1, keepdim=True))
         return params
+
+
+class LatticeProjection(SpatialProjection):
+    """cells³ tokens → patches of a lattice, by one linear map shared between the tokens."""
+
+    spatial = "lattice"
+
+    def __init__(self, tokens: int, width: int, param_shapes: dict[str, tuple[int, int]]):
+        super().__init__(width, param_shapes)
+        rows, features = param_shapes[self.spatial]
+        self.cells, resolution = round(tokens ** (1 / 3)), round(rows ** (1 / 3))
+        self.patch, self.features = resolution // self.cells, features
+        if self.cells**3 != tokens or self.cells * self.patch != resolution:
+            raise ValueError(f"LatticeProjection: {tokens} tokens are no cubic cells of a {resolution}³ lattice")
+        self.to_patch = nn.Linear(width, self.patch**3 * features)
+
+    def make(self, tokens: Tensor) -> Tensor:
+        c, p = self.cells, self.patch
+        patches = self.to_patch(tokens).view(-1, c, c, c, p, p, p, self.features)  # (B, x, y, z, px, py, pz, F)
+        return patches.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(len(tokens), -1, self.features)  # (B, (c · p)³, F)
+
+
+class PlanesProjection(SpatialProjection):
+    """3 · cells² tokens → three planes of features, by convolutions that double the resolution `levels` times."""
+
+    spatial = "planes"
+
+    def __init__(
+        self, tokens: int, width: int, param_shapes: dict[str, tuple[int, int]], convolution_width: int = 32
+    ):
+        super().__init__(width, param_shapes)
+        rows, self.features = param_shapes[self.spatial]
+        self.cells, resolution = math.isqrt(tokens // 3), math.isqrt(rows // 3)
+        levels = round(math.log2(resolution / self.cells))
+        if 3 * self.cells**2 != tokens or self.cells * 2**levels != resolution:
+            raise ValueError(f"PlanesProjection: {tokens} tokens do not double to three planes of {resolution}²")
+        self.up = ConvolutionUp(width, convolution_width, self.features, levels)
+
+    def make(self, tokens: Tensor) -> Tensor:
+        images = tokens.reshape(-1, self.cells, self.cells, tokens.shape[-1]).permute(0, 3, 1, 2)  # (B · 3, width, c, c)
+        planes = self.up(images).permute(0, 2, 3, 1)  # (B · 3, R, R, F)
+        return planes.reshape(len(tokens), -1, self.features)  # (B, 3 · R², F)

@@ -11,6 +11,8 @@ from fieldforge.fields.density import LaplaceDensity
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.nn.mlp import batched_linear
 
+PLANES = ((0, 1), (0, 2), (1, 2))  # the two axes of each plane of a triplane: xy, xz, yz
+
 
 class FeatureReader(Field):
     """features at a point ⊕ encoded position → perceptron → signed distance and colour.
@@ -59,16 +61,14 @@ class FeatureReader(Field):
 
 
 class LatticeField(FeatureReader):
-    """Features on a (cells · patch)³ lattice over the box, read trilinearly.
+    """Features on a resolution³ lattice over the box, read trilinearly.
 
-    Parameter `lattice` (cells³, patch³ · features): row (i, j, k), k fastest, is the patch of cell i along x, j along y,
-    k along z; within a row likewise, features fastest.
+    Parameter `lattice` (resolution³, features): one row a lattice point, x slowest, z fastest.
     """
 
     def __init__(
         self,
-        cells: int = 8,
-        patch: int = 4,
+        resolution: int = 32,
         features: int = 16,
         hidden: int = 64,
         degrees: int = 6,
@@ -77,33 +77,29 @@ class LatticeField(FeatureReader):
         initial_distance: float = 0.05,
     ):
         super().__init__(features, hidden, degrees, generated, density, initial_distance)
-        self.cells, self.patch, self.channels = cells, patch, features
+        self.resolution, self.channels = resolution, features
 
     @property
     def param_shapes(self) -> dict[str, tuple[int, int]]:
-        return {"lattice": (self.cells**3, self.patch**3 * self.channels), **self._generated_shapes()}
+        return {"lattice": (self.resolution**3, self.channels), **self._generated_shapes()}
 
     def features(self, points: Tensor, params: Params) -> Tensor:
-        c, p, f = self.cells, self.patch, self.channels
-        rows = params["lattice"].view(-1, c, c, c, p, p, p, f)  # (B, x, y, z, px, py, pz, F)
-        volume = rows.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(-1, f, c * p, c * p, c * p)  # (B, F, X, Y, Z)
+        r = self.resolution
+        volume = params["lattice"].view(-1, r, r, r, self.channels).permute(0, 4, 1, 2, 3)  # (B, F, X, Y, Z)
         where = points.flip(-1)[:, None, None].to(volume.dtype)  # grid_sample wants the last axis first
         read = F.grid_sample(volume, where, padding_mode="border", align_corners=False)  # (B, F, 1, 1, N)
         return read[:, :, 0, 0].transpose(1, 2)  # (B, N, F)
 
 
 class TriplaneField(FeatureReader):
-    """Features on three planes of (cells · patch)² over the box (EG3D, Chan et al. 2022), read bilinearly.
+    """Features on three planes of resolution² over the box (EG3D, Chan et al. 2022), read bilinearly.
 
-    Parameter `planes` (3 · cells², patch² · features): planes xy, xz, yz in turn; rows and patches as in `LatticeField`.
+    Parameter `planes` (3 · resolution², features): one row a pixel; planes xy, xz, yz in turn, their first axis slowest.
     """
-
-    AXES = ((0, 1), (0, 2), (1, 2))
 
     def __init__(
         self,
-        cells: int = 8,
-        patch: int = 8,
+        resolution: int = 64,
         features: int = 16,
         hidden: int = 64,
         degrees: int = 6,
@@ -112,17 +108,16 @@ class TriplaneField(FeatureReader):
         initial_distance: float = 0.05,
     ):
         super().__init__(3 * features, hidden, degrees, generated, density, initial_distance)
-        self.cells, self.patch, self.channels = cells, patch, features
+        self.resolution, self.channels = resolution, features
 
     @property
     def param_shapes(self) -> dict[str, tuple[int, int]]:
-        return {"planes": (3 * self.cells**2, self.patch**2 * self.channels), **self._generated_shapes()}
+        return {"planes": (3 * self.resolution**2, self.channels), **self._generated_shapes()}
 
     def features(self, points: Tensor, params: Params) -> Tensor:
-        c, p, f = self.cells, self.patch, self.channels
-        rows = params["planes"].view(-1, c, c, p, p, f)  # (B · 3, u, v, pu, pv, F)
-        planes = rows.permute(0, 5, 1, 3, 2, 4).reshape(-1, f, c * p, c * p)  # (B · 3, F, U, V)
-        where = torch.stack([points[..., [v, u]] for u, v in self.AXES], 1)  # (B, 3, N, 2)
+        r = self.resolution
+        planes = params["planes"].reshape(-1, r, r, self.channels).permute(0, 3, 1, 2)  # (B · 3, F, U, V)
+        where = torch.stack([points[..., [v, u]] for u, v in PLANES], 1)  # (B, 3, N, 2)
         where = where.flatten(0, 1)[:, None].to(planes.dtype)  # (B · 3, 1, N, 2)
         read = F.grid_sample(planes, where, padding_mode="border", align_corners=False)  # (B · 3, F, 1, N)
         return read[:, :, 0].unflatten(0, (-1, 3)).flatten(1, 2).transpose(1, 2)  # (B, N, 3 · F)
