@@ -16,7 +16,7 @@ from fieldforge.preparation.distance import Caster, exposed_sides, signed_distan
 from fieldforge.preparation.loading import load_mesh
 from fieldforge.preparation.records import AssetRecord, generator_for, split_of
 from fieldforge.preparation.settings import DistanceSettings, PreparationSettings
-from fieldforge.preparation.stores import AssetError, FileStore
+from fieldforge.preparation.stores import AssetError, FileStore, Notes
 from fieldforge.preparation.views import View, camera_distance, render_view
 
 THUMBNAIL_SIZE = 192
@@ -26,17 +26,19 @@ THUMBNAIL_ANGLES = (math.radians(25), math.radians(18))
 
 @dataclass(frozen=True)
 class PreparedAsset:
-    """A sample's encoded members by suffix, and a shaded picture uint8 (H, W, 4) for the contact sheet."""
+    """A sample's encoded members by suffix, a shaded picture uint8 (H, W, 4) for the contact sheet, what was lost."""
 
     members: dict[str, bytes]
     thumbnail: np.ndarray
+    notes: list[str]
 
 
 def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSettings, seed: int) -> PreparedAsset:
     """Loads, cleans, normalises, samples, measures and renders one asset. AssetError: why it cannot be used."""
     if record.reject is not None:
         raise AssetError(record.reject)
-    mesh = load_mesh(store, record.file, settings.limits)
+    notes = Notes([])
+    mesh = load_mesh(store, record.file, settings.limits, notes)
     check_mesh(mesh, settings.limits.max_triangles)
     mesh = fit_to_catalogue(mesh, record)
     normalised = normalise(mesh, settings.limits.min_thickness)
@@ -76,7 +78,7 @@ def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSe
     azimuth, elevation = (torch.tensor(angle) for angle in THUMBNAIL_ANGLES)
     front = orbit_poses(azimuth, elevation, away)
     thumbnail = render_view(caster, front, THUMBNAIL_SIZE, fov_y, shading=1.0).rgba
-    return PreparedAsset(SAMPLE.encode(record.key, sample), thumbnail)
+    return PreparedAsset(SAMPLE.encode(record.key, sample), thumbnail, notes.texts)
 
 
 def split_of_record(record: AssetRecord, settings: PreparationSettings) -> str:

@@ -37,8 +37,8 @@ class Label:
 class FolderSource:
     """An asset source over all meshes below `path`: a folder (zips inside it are looked into as well) or one zip.
 
-    `labels` is a CSV or JSONL table with a column `file` (relative to `path`; for a zip in a folder "archive.zip/member")
-    and any of the other COLUMNS. Without it an asset is named after its file, and its class is found by the keywords in
+    `labels` is a CSV or JSONL table with a column `file` (relative to `path`; in a zip "archive.zip/member") and any of
+    the other COLUMNS. Without it an asset is named after its file, and its class is found by the keywords in
     `classes`. `name`, `licence` and `creator` hold for all assets of which the table does not say otherwise.
     """
 
@@ -112,7 +112,7 @@ class FolderSource:
 
 @dataclass(frozen=True)
 class _File:
-    """A mesh: its id, the folder or zip it lies in, its name there, its size, and what changes when its content does."""
+    """A mesh: its id, the folder or zip it lies in, its name there, its size, and what changes with its content."""
 
     id: str
     archive: Path

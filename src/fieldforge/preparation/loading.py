@@ -16,12 +16,12 @@ from trimesh.visual.texture import TextureVisuals
 from fieldforge.geometry.mesh import Material, Mesh, concatenate
 from fieldforge.preparation.obj import load_obj, read_beside, texture_array
 from fieldforge.preparation.settings import Limits
-from fieldforge.preparation.stores import AssetError, FileStore, check_size
+from fieldforge.preparation.stores import AssetError, FileStore, Notes, check_size
 
 MESH_ENDINGS = ("obj", "glb", "gltf", "ply", "stl", "off")
 
 
-def load_mesh(store: FileStore, name: str, limits: Limits) -> Mesh:
+def load_mesh(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:
     """Mesh of one file; sizes are checked before anything big is parsed. AssetError: why it cannot be used."""
     ending = name.rpartition(".")[2].lower()
     check_size(name, store.size(name), limits.max_file_bytes)
@@ -35,8 +35,8 @@ def load_mesh(store: FileStore, name: str, limits: Limits) -> Mesh:
             "simplify it or raise preparation.limits.max_triangles."
         )
     if ending == "obj":
-        return load_obj(store, name)
-    return _load_with_trimesh(payload, ending, store, name.rpartition("/")[0])
+        return load_obj(store, name, notes)
+    return _load_with_trimesh(payload, ending, store, name.rpartition("/")[0], notes)
 
 
 def announced_triangles(payload: bytes, ending: str) -> int:
@@ -94,7 +94,7 @@ class _StoreResolver(Resolver):
         return self
 
 
-def _load_with_trimesh(payload: bytes, ending: str, store: FileStore, folder: str) -> Mesh:
+def _load_with_trimesh(payload: bytes, ending: str, store: FileStore, folder: str, notes: Notes) -> Mesh:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -110,13 +110,13 @@ def _load_with_trimesh(payload: bytes, ending: str, store: FileStore, folder: st
         transform, geometry_name = scene.graph[node]
         geometry = scene.geometry[geometry_name]
         if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
-            parts.append(_from_trimesh(geometry, np.asarray(transform), linear_colors=ending in ("glb", "gltf")))
+            parts.append(_from_trimesh(geometry, np.asarray(transform), ending in ("glb", "gltf"), notes))
     if not parts:
         raise AssetError("the file holds no faces; export the mesh again.")
     return concatenate(parts)
 
 
-def _from_trimesh(geometry: trimesh.Trimesh, transform: np.ndarray, linear_colors: bool) -> Mesh:
+def _from_trimesh(geometry: trimesh.Trimesh, transform: np.ndarray, linear_colors: bool, notes: Notes) -> Mesh:
     """One part at its place in the scene. glTF's factors and vertex colours are linear: they become sRGB here."""
     encode = srgb_of_linear if linear_colors else lambda values: values
     faces = np.asarray(geometry.faces, np.int64)
@@ -126,7 +126,7 @@ def _from_trimesh(geometry: trimesh.Trimesh, transform: np.ndarray, linear_color
     material, uv, colors = Material(), None, None
     visual = geometry.visual
     if isinstance(visual, TextureVisuals):
-        material = _material_of(visual.material, encode)
+        material = _material_of(visual.material, encode, notes)
         uv = None if visual.uv is None else np.asarray(visual.uv, np.float32)[:, :2]
         colors = visual.vertex_attributes.get("color")
     elif isinstance(visual, ColorVisuals) and visual.kind == "vertex":
@@ -147,7 +147,7 @@ def encode_colors(colors: np.ndarray, encode: Any) -> np.ndarray:
     return np.concatenate([encode(values[:, :3]), alpha], axis=1).astype(np.float32)
 
 
-def _material_of(material: Any, encode: Any) -> Material:
+def _material_of(material: Any, encode: Any, notes: Notes) -> Material:
     if isinstance(material, PBRMaterial):
         factor = material.baseColorFactor
         rgba = np.ones(4) if factor is None else encode_colors(np.atleast_2d(factor), encode)[0]
@@ -156,7 +156,12 @@ def _material_of(material: Any, encode: Any) -> Material:
     else:
         rgba = encode_colors(np.atleast_2d(material.main_color), lambda values: values)[0]
         image, opaque = getattr(material, "image", None), True
-    texture = None if image is None else texture_array(image).copy()
+    texture = None
+    if image is not None:
+        try:
+            texture = texture_array(image).copy()
+        except AssetError as error:
+            notes.add(f"material '{material.name}': {error}")
     if opaque:
         rgba = np.append(rgba[:3], 1.0)
         if texture is not None:

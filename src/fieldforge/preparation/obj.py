@@ -13,9 +13,12 @@ from PIL import Image
 
 from fieldforge.geometry.mesh import Material, Mesh
 from fieldforge.preparation.polygons import triangulate
-from fieldforge.preparation.stores import AssetError, FileStore, normal_member
+from fieldforge.preparation.stores import AssetError, FileStore, Notes, normal_member
 
 log = logging.getLogger(__name__)
+
+MAX_TEXTURE_PIXELS = 2**26
+"""A picture of more pixels is not unpacked."""
 
 MAX_TEXTURE_SIDE = 1024
 """Bigger textures are reduced: a texel is then still finer than the samples taken."""
@@ -30,7 +33,7 @@ class _Faces:
     known: list[tuple[int, int]] = field(default_factory=list)  # vertices and coordinates read so far
 
 
-def load_obj(store: FileStore, name: str) -> Mesh:
+def load_obj(store: FileStore, name: str, notes: Notes) -> Mesh:
     """Mesh of an OBJ file with the materials of its MTL files. AssetError with the reason if it cannot be used."""
     vertex_lines: list[bytes] = []
     uv_lines: list[bytes] = []
@@ -72,7 +75,7 @@ def load_obj(store: FileStore, name: str) -> Mesh:
         face_materials.append(np.repeat(group.materials, count - 2))
     all_faces = np.concatenate(faces)
     folder = name.rpartition("/")[0]
-    known = _read_libraries(store, folder, libraries)
+    known = _read_libraries(store, folder, libraries, notes)
     return Mesh(
         vertices,
         all_faces,
@@ -142,15 +145,15 @@ def _look_up(uvs: np.ndarray, index: np.ndarray) -> np.ndarray:
     return padded[np.where((index >= 0) & (index < len(uvs)), index, len(uvs))]
 
 
-def _read_libraries(store: FileStore, folder: str, libraries: list[str]) -> dict[str, Material]:
-    """Materials by name over all MTL files that can be found; a missing file is logged and its faces stay plain."""
+def _read_libraries(store: FileStore, folder: str, libraries: list[str], notes: Notes) -> dict[str, Material]:
+    """Materials by name over all MTL files that can be found; a missing file is noted, its faces stay plain."""
     known: dict[str, Material] = {}
     for library in libraries:
         payload = read_beside(store, folder, library)
         if payload is None:
-            log.warning("material file '%s' is missing: its faces get a plain grey", library)
+            notes.add(f"the material file '{library}' is missing: its faces are plain grey")
         else:
-            known.update(parse_mtl(payload, store, folder))
+            known.update(parse_mtl(payload, store, folder, notes))
     return known
 
 
@@ -168,8 +171,8 @@ def read_beside(store: FileStore, folder: str, reference: str) -> bytes | None:
     return None
 
 
-def parse_mtl(payload: bytes, store: FileStore, folder: str) -> dict[str, Material]:
-    """Kd, d / Tr and map_Kd of each material. A missing or damaged texture is logged; the face then keeps Kd."""
+def parse_mtl(payload: bytes, store: FileStore, folder: str, notes: Notes) -> dict[str, Material]:
+    """Kd, d / Tr and map_Kd of each material. A missing or damaged texture is noted; its faces then keep Kd."""
     found: dict[str, Material] = {}
     name, color, alpha, texture = "", (0.8, 0.8, 0.8), 1.0, None
     for line in [*payload.splitlines(), b"newmtl"]:
@@ -186,7 +189,7 @@ def parse_mtl(payload: bytes, store: FileStore, folder: str) -> dict[str, Materi
         elif keyword == b"Tr" and words:
             alpha = 1 - _unit(words[-1])
         elif keyword == b"map_Kd" and words:
-            texture = _load_texture(store, folder, _text(rest), _text(words[-1]))
+            texture = _load_texture(store, folder, _text(rest), _text(words[-1]), notes)
     return found
 
 
@@ -197,16 +200,16 @@ def _unit(word: bytes) -> float:
         raise AssetError(f"a material value '{_text(word)}' is not a number; export the materials again.") from None
 
 
-def _load_texture(store: FileStore, folder: str, reference: str, last_word: str) -> np.ndarray | None:
+def _load_texture(store: FileStore, folder: str, reference: str, last_word: str, notes: Notes) -> np.ndarray | None:
     for candidate in dict.fromkeys((reference, last_word)):  # options may stand before the name: "-s 1 1 1 wood.jpg"
         payload = read_beside(store, folder, candidate)
         if payload is not None:
             try:
                 return decode_texture(payload)
             except AssetError as error:
-                log.warning("texture '%s': %s", candidate, error)
+                notes.add(f"texture '{candidate}': {error}")
                 return None
-    log.warning("texture '%s' is missing: its faces keep their plain colour", reference)
+    notes.add(f"the texture '{reference}' is missing: its faces keep their plain colour")
     return None
 
 
@@ -223,8 +226,14 @@ def decode_texture(payload: bytes) -> np.ndarray:
 
 
 def texture_array(picture: Image.Image) -> np.ndarray:
-    """uint8 (H, W, 4) of a picture, at most MAX_TEXTURE_SIDE wide and high."""
-    rgba = picture.convert("RGBA")
+    """uint8 (H, W, 4) of a picture, at most MAX_TEXTURE_SIDE wide and high. AssetError if it is too big or damaged."""
+    width, height = picture.size
+    if width * height > MAX_TEXTURE_PIXELS:
+        raise AssetError(f"the texture has {width} x {height} pixels, which is too many; make it smaller.")
+    try:
+        rgba = picture.convert("RGBA")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise AssetError(f"the texture cannot be read ({error}); save it again.") from error
     if max(rgba.size) > MAX_TEXTURE_SIDE:
         rgba.thumbnail((MAX_TEXTURE_SIDE, MAX_TEXTURE_SIDE), Image.Resampling.BOX)
     return np.asarray(rgba)

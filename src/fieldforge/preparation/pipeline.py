@@ -26,6 +26,7 @@ from fieldforge.preparation.workers import stage_all
 log = logging.getLogger(__name__)
 
 REJECTED_NAME = "rejected.jsonl"
+NOTES_NAME = "notes.jsonl"
 CONTACT_SHEET_NAME = "contact_sheet.png"
 
 RECIPE = 1
@@ -79,9 +80,12 @@ def prepare(
 
     rejected = {record.id: reason for record in records if (reason := staging.reason(record)) is not None}
     usable = [record for record in records if record.id not in rejected]
-    write_rejected(output / REJECTED_NAME, records, rejected)
+    unusable = [record for record in records if record.id in rejected]
+    _write_lines(output / REJECTED_NAME, [_line(record, "reason", rejected[record.id]) for record in unusable])
     if not usable:
         raise UserError(f"none of the {len(records)} assets can be used; {output / REJECTED_NAME} says why of each.")
+    notes = [(record, text) for record in usable for text in staging.notes(record)]
+    _write_lines(output / NOTES_NAME, [_line(record, "note", text) for record, text in notes])
     with atomic_file(output / CONTACT_SHEET_NAME) as file:
         contact_sheet([(record.name, staging.thumbnail(record)) for record in usable]).save(file, format="PNG")
     manifest = _write_shards(usable, staging, settings, written, output, len(rejected))
@@ -149,13 +153,14 @@ def _stage_with_progress(
     return sum(seconds) / len(seconds) if seconds else None
 
 
-def write_rejected(path: Path, records: list[AssetRecord], rejected: dict[str, str]) -> None:
-    """One JSON object a line for each rejected asset, in the source's order; an empty file if there is none."""
+def _line(record: AssetRecord, kind: str, text: str) -> dict[str, str]:
+    return {"id": record.id, "name": record.name, "file": record.file, kind: text}
+
+
+def _write_lines(path: Path, lines: list[dict[str, str]]) -> None:
+    """One JSON object a line; an empty file if there is none."""
     with atomic_file(path) as file:
-        for record in records:
-            if record.id in rejected:
-                line = {"id": record.id, "name": record.name, "file": record.file, "reason": rejected[record.id]}
-                file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        file.writelines(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
 def _write_shards(

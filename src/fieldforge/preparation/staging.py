@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldforge.data.codec import decode_png, encode_png
+from fieldforge.data.codec import decode_json, decode_png, encode_json, encode_png
 from fieldforge.data.files import atomic_file
 from fieldforge.data.writer import END_OF_ARCHIVE, tar_member
 from fieldforge.preparation.asset import PreparedAsset
 from fieldforge.preparation.records import AssetRecord
 
 THUMBNAIL = "thumbnail.png"
+NOTES = "notes.json"
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Staging:
         return self._path(record, "tar").is_file() or self._path(record, "rejected.json").is_file()
 
     def put(self, record: AssetRecord, prepared: PreparedAsset) -> None:
-        members = {**prepared.members, THUMBNAIL: encode_png(prepared.thumbnail)}
+        extra = {THUMBNAIL: encode_png(prepared.thumbnail), NOTES: encode_json(prepared.notes)}
         with atomic_file(self._path(record, "tar")) as file:
-            for suffix, payload in members.items():
+            for suffix, payload in {**prepared.members, **extra}.items():
                 file.write(tar_member(suffix, payload))
             file.write(END_OF_ARCHIVE)
 
@@ -53,11 +54,19 @@ class Staging:
         """Encoded members by suffix, in the order in which they were put."""
         with tarfile.open(self._path(record, "tar")) as archive:
             files = {info.name: archive.extractfile(info) for info in archive.getmembers()}
-            return {name: file.read() for name, file in files.items() if file is not None and name != THUMBNAIL}
+            members = {name: file.read() for name, file in files.items() if file is not None}
+        return {name: payload for name, payload in members.items() if name not in (THUMBNAIL, NOTES)}
 
     def thumbnail(self, record: AssetRecord) -> np.ndarray:
         """uint8 (H, W, 4)."""
+        return decode_png(self._member(record, THUMBNAIL))
+
+    def notes(self, record: AssetRecord) -> list[str]:
+        """What was lost of a prepared asset."""
+        return [str(text) for text in decode_json(self._member(record, NOTES))]
+
+    def _member(self, record: AssetRecord, name: str) -> bytes:
         with tarfile.open(self._path(record, "tar")) as archive:
-            file = archive.extractfile(THUMBNAIL)
+            file = archive.extractfile(name)
             assert file is not None
-            return decode_png(file.read())
+            return file.read()

@@ -29,6 +29,17 @@ def normal_member(name: str) -> str:
     return "/".join(parts)
 
 
+@dataclass
+class Notes:
+    """What had to be left out of an asset that is usable all the same: a lost texture, a lost material file."""
+
+    texts: list[str]
+
+    def add(self, text: str) -> None:
+        if text not in self.texts:
+            self.texts.append(text)
+
+
 class FileStore(Protocol):
     """Files by name, relative to a root, with forward slashes."""
 
