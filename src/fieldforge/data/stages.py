@@ -143,7 +143,7 @@ class ViewRays:
         height, width = alpha.shape
         covered = np.flatnonzero(alpha)
         near = int(count * self.object_share) if len(covered) else 0
-        rows, columns = np.divmod(covered[generator.integers(len(covered), size=near)] if near else covered, width)
+        rows, columns = np.divmod(covered[generator.integers(max(1, len(covered)), size=near)], width)
         offsets = generator.integers(-self.spread, self.spread + 1, size=(2, near))
         rows = np.clip(rows + offsets[0], 0, height - 1)
         columns = np.clip(columns + offsets[1], 0, width - 1)

@@ -1,0 +1,85 @@
+"""The data module under Lightning: counts trained batches, resumes exactly, also with another layout."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from tests.data.make import write_latents
+
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.stages import Labels, Latent, Meta
+
+
+class Recorder(pl.LightningModule):
+    """Trains one number and remembers which samples it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[list[str]] = []
+        self.validated: list[str] = []
+
+    def training_step(self, batch: dict, batch_idx: int) -> torch.Tensor:
+        self.seen.append([meta["id"] for meta in batch["meta"]])
+        return (self.weight - batch["latent"].mean()).square()
+
+    def validation_step(self, batch: dict, batch_idx: int) -> None:
+        self.validated += [meta["id"] for meta in batch["meta"]]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def data(folder: Path, **options: Any) -> ShardDataModule:
+    stages = {"latent": Latent(), "meta": Meta(), "nothing": None, "labels": Labels()}
+    return ShardDataModule(folder, stages, **{"batch_size": 4, "heldout_split": "train", **options})
+
+
+def train(module: Recorder, datamodule: ShardDataModule, steps: int, **options: Any) -> pl.Trainer:
+    trainer = pl.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        check_val_every_n_epoch=None,
+        val_check_interval=5,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(module, datamodule=datamodule, weights_only=True, **options)
+    return trainer
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.filterwarnings("ignore")
+def test_resumed_training_goes_on_where_it_was(tmp_path: Path, workers: int) -> None:
+    write_latents(tmp_path / "shards", 10, 3)
+    whole, first, second = Recorder(), Recorder(), Recorder()
+    datamodule = data(tmp_path / "shards", num_workers=workers)
+    train(whole, datamodule, 8)
+    assert datamodule.position == 32
+    assert datamodule.waited_seconds > 0
+    trainer = train(first, data(tmp_path / "shards", num_workers=workers), 3)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["ShardDataModule"] == {"position": 12}
+    resumed = data(tmp_path / "shards", num_workers=workers)
+    train(second, resumed, 8, ckpt_path=tmp_path / "last.ckpt")
+    assert first.seen + second.seen == whole.seen
+    assert torch.equal(second.weight, whole.weight)
+    assert resumed.position == 32
+    assert whole.validated == [f"s{number:06d}" for number in range(10)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_resumed_with_another_batch_size_sees_the_rest_of_the_epoch(tmp_path: Path) -> None:
+    write_latents(tmp_path / "shards", 12, 3)
+    first, second = Recorder(), Recorder()
+    train(first, data(tmp_path / "shards"), 1).save_checkpoint(tmp_path / "last.ckpt")
+    resumed = data(tmp_path / "shards", batch_size=2)
+    train(second, resumed, 5, ckpt_path=tmp_path / "last.ckpt")
+    seen = [key for batch in first.seen + second.seen for key in batch]
+    assert sorted(seen) == [f"s{number:06d}" for number in range(12)]
+    assert resumed.position == 12
