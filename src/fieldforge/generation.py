@@ -114,6 +114,6 @@ class Sampler:
         device = next(self.model.parameters()).device
         rows = [torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         noise = torch.stack(rows).to(device)  # (B, T, C)
-        denoise = self.guidance(scale)(self.model, condition, null)
+        denoise = self.model.guided(self.guidance(scale), condition, null)
         steps = torch.Generator(device).manual_seed(seeds[0])
         return self.sampling(denoise, noise, self.model.process, steps)

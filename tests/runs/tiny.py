@@ -77,7 +77,7 @@ def write_balls(folder: Path, train: int = 9, heldout: int = 3) -> Path:
                 sample = ball(0.3 + 0.4 * number / max(1, count - 1), color, split, first + number)
                 writer.write(f"{split}-{number:03d}", sample)
         entries += writer.entries
-    write_manifest(folder, SAMPLE, SETTINGS, entries, {})
+    write_manifest(folder, SAMPLE, SETTINGS, entries, {"classes": dict.fromkeys(COLORS, train // 3)})
     return folder
 
 

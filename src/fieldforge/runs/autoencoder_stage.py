@@ -54,6 +54,7 @@ def train_autoencoder(config: DictConfig) -> StageDirectory:
     )
     data = sample_data(config)
     train(config, directory, module, data, pictures_of_heldout(data, **plain(config.monitor.pictures)))
+    measure_statistics(autoencoder.eval(), data, whole_number(config, "latents.points"))
     directory.save_model(autoencoder.state_dict(), plain(config))
     log.info("%s: finished, %s", STAGE, directory.model)
     return directory
@@ -68,6 +69,7 @@ def determining(config: DictConfig) -> dict[str, Any]:
         "autoencoder": plain(config.autoencoder),
         "autoencoder_loss": plain(config.autoencoder_loss),
         "training": plain(config.training[STAGE]),
+        "latents": plain(config.latents),
     }
 
 
@@ -146,3 +148,15 @@ def pictures_of_heldout(data: ShardDataModule, shapes: int, size: int, resolutio
         write_picture(reconstruction_sheet(rebuilt, batch, size, resolution), path)
 
     return draw
+
+
+@torch.no_grad()
+def measure_statistics(autoencoder: Autoencoder, data: ShardDataModule, points: int, batch_size: int = 8) -> None:
+    """Set the autoencoder's latent mean and standard deviation (C,) from one pass over the training split."""
+    total, squares, count = 0.0, 0.0, 0
+    samples = HeldOut(data.shards(data.train_split), [Surface(points)], seed=data.seed, batch_size=batch_size)
+    for batch in samples:
+        latents = autoencoder.encode(batch["surface"]).double().flatten(0, 1)  # (B · T, C)
+        total, squares, count = total + latents.sum(0), squares + latents.square().sum(0), count + len(latents)
+    mean = total / count
+    autoencoder.set_statistics(mean, (squares / count - mean**2).clamp(min=0).sqrt())

@@ -1,0 +1,196 @@
+"""Stage 2: a diffusion model over cached latents, trained unless a finished one of the same configuration is there."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.heldout import HeldOut
+from fieldforge.data.stages import Meta
+from fieldforge.diffusion.model import DiffusionModel
+from fieldforge.errors import UserError
+from fieldforge.generation import Sampler, decode
+from fieldforge.rendering.pictures import write_picture
+from fieldforge.rendering.shading import portrait
+from fieldforge.rendering.sheet import picture_sheet
+from fieldforge.runs.autoencoder_stage import load_autoencoder
+from fieldforge.runs.build import build
+from fieldforge.runs.directory import StageDirectory
+from fieldforge.runs.training_run import plain, seeded, train, whole_number
+from fieldforge.training.checkpointing import load_safely
+from fieldforge.training.diffusion_module import DiffusionModule
+from fieldforge.training.pictures import Draw
+
+log = logging.getLogger(__name__)
+STAGE = "diffusion"
+
+
+def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents: Path) -> StageDirectory:
+    """The directory of a finished diffusion model: reused, resumed or trained from the start.
+
+    Raises:
+        UserError: a wrong configuration, a directory that holds something else.
+        Interrupted: a signal stopped it; its state is saved.
+    """
+    data = build(
+        config, "latent_data", root=str(latents), batch_size=whole_number(config, f"training.{STAGE}.batch_size")
+    )
+    config = with_classes(config, data)
+    conditioner: Conditioner = seeded(config, "conditioner")
+    directory = StageDirectory.of(
+        STAGE, Path(config.output_dir) / config.name, determining(config, autoencoder_run, data, conditioner)
+    )
+    if directory.finished:
+        log.info("%s: finished already, reused from %s", STAGE, directory.path)
+        return directory
+    directory.open(plain(config))
+    log.info("%s: in %s", STAGE, directory.path)
+    autoencoder, autoencoder_label = load_autoencoder(autoencoder_run.model)
+    module = DiffusionModule(
+        build_model(config, autoencoder.latent_shape),
+        conditioner,
+        density=build(config, "density"),
+        weighting=build(config, "weighting"),
+        optimizer=build(config, f"training.{STAGE}.optimizer"),
+        seed=whole_number(config, "seed", least=0),
+    )
+    draw = pictures_of_prompts(config, data, autoencoder, **plain(config.monitor.pictures))
+    train(config, directory, module, data, draw)
+    # One file holds all that sampling needs, so that a run can be moved.
+    further = {"autoencoder": autoencoder_label, "autoencoder_state_dict": dict(autoencoder.state_dict())}
+    directory.save_model(module.state_dict(), plain(config), **further)
+    log.info("%s: finished, %s", STAGE, directory.model)
+    return directory
+
+
+def with_classes(config: DictConfig, data: ShardDataModule) -> DictConfig:
+    """The configuration with the data's class names, where the conditioner knows classes and none are given."""
+    if "class" not in config.conditioner.get("sources", []) or config.conditioner.get("classes"):
+        return config
+    config = config.copy()
+    config.conditioner.classes = sorted(data.shards(data.train_split).manifests[0].extra.get("classes", {}))
+    return config
+
+
+def determining(
+    config: DictConfig, autoencoder_run: StageDirectory, data: ShardDataModule, conditioner: Conditioner
+) -> dict[str, Any]:
+    """What this stage's result depends on."""
+    parts = ("conditioner", "process", "parameterization", "weighting", "density", "backbone")
+    return {
+        "stage": STAGE,
+        "seed": config.seed,
+        "autoencoder": autoencoder_run.fingerprint,
+        "latents": [manifest.fingerprint for manifest in data.shards(data.train_split).manifests],
+        "encoders": conditioner.fingerprint(),
+        "training": plain(config.training[STAGE]),
+        **{part: plain(config[part]) for part in parts},
+    }
+
+
+def build_model(config: DictConfig, latent_shape: tuple[int, int], trusted: bool = True) -> DiffusionModel:
+    """Backbone, process and parameterization for latents (T, C)."""
+    tokens, channels = latent_shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(whole_number(config, "seed", least=0))
+        backbone = build(
+            config,
+            "backbone",
+            trusted=trusted,
+            tokens=tokens,
+            channels=channels,
+            condition_width=whole_number(config, "conditioner.width"),
+        )
+    return DiffusionModel(
+        backbone, build(config, "process", trusted=trusted), build(config, "parameterization", trusted=trusted)
+    )
+
+
+def build_sampler(
+    config: DictConfig, model: DiffusionModel, conditioner: Conditioner, shape: tuple[int, int], trusted: bool = True
+) -> Sampler:
+    """Sampler with the configuration's times and guidance."""
+    return Sampler(
+        model,
+        conditioner,
+        build(config, "sampler", trusted=trusted),
+        lambda scale: build(config, "guidance", trusted=trusted, scale=scale),
+        shape,
+    )
+
+
+def load_diffusion(
+    path: Path, overrides: DictConfig | None = None, device: torch.device | str = "cpu"
+) -> tuple[Sampler, Autoencoder, dict[str, Any]]:
+    """Sampler and autoencoder of a finished run from its `model.ckpt`, in evaluation mode, with its label.
+
+    Args:
+        path: of the checkpoint.
+        overrides: blocks `sampler` and `guidance` that replace the stored ones.
+        device: to load to.
+
+    Raises:
+        UserError: missing, damaged, of another stage, or its stored configuration names foreign code.
+    """
+    content = load_safely(path, device)
+    label = content["fieldforge"]
+    if label["stage"] != STAGE:
+        raise UserError(f"{path} is an {label['stage']}, not a diffusion model: give the directory of a latent run")
+    config = OmegaConf.create(label["config"])
+    stored = label["autoencoder"]
+    autoencoder: Autoencoder = build(OmegaConf.create(stored["config"]), "autoencoder", trusted=False)
+    conditioner: Conditioner = build(config, "conditioner", trusted=False)
+    model = build_model(config, autoencoder.latent_shape, trusted=False)
+    weights = {"model": model, "conditioner": conditioner}
+    try:
+        autoencoder.load_state_dict(label["autoencoder_state_dict"])
+        torch.nn.ModuleDict(weights).load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: its weights do not fit its configuration, train it again with this version"
+        ) from error
+    for part in (autoencoder, conditioner, model):
+        part.to(device).eval()
+    sampling = OmegaConf.merge(config, overrides) if overrides is not None else config
+    assert isinstance(sampling, DictConfig)
+    return build_sampler(sampling, model, conditioner, autoencoder.latent_shape, trusted=False), autoencoder, label
+
+
+def pictures_of_prompts(
+    config: DictConfig,
+    data: ShardDataModule,
+    autoencoder: Autoencoder,
+    shapes: int,
+    size: int,
+    resolution: int,
+    seeds: int = 2,
+    steps: int = 12,
+) -> Draw:
+    """Draws what the first training captions give: a row for each prompt, a column for each seed."""
+
+    def draw(module: pl.LightningModule, path: Path) -> None:
+        assert isinstance(module, DiffusionModule)
+        metas = next(iter(HeldOut(data.shards(data.train_split), [Meta()], seed=0, batch_size=shapes, limit=shapes)))[
+            "meta"
+        ]
+        quick = OmegaConf.merge(config, {"sampler": {"steps": steps}})
+        assert isinstance(quick, DictConfig)
+        sampler = build_sampler(quick, module.model, module.conditioner, autoencoder.latent_shape)
+        prompts = [meta for meta in metas for _ in range(seeds)]
+        batch = {"caption": [meta["captions"][0] for meta in prompts], "class": [meta["class"] for meta in prompts]}
+        latents = sampler(batch, [seed for _ in metas for seed in range(seeds)], scale=3.0)  # (B, T, C)
+        made = decode(autoencoder.to(module.device), latents)
+        pictures = [portrait(made.mesh(index, resolution), size) for index in range(len(made))]
+        rows = [pictures[seeds * row : seeds * (row + 1)] for row in range(len(metas))]
+        columns = [f"seed {seed}" for seed in range(seeds)]
+        write_picture(picture_sheet(rows, [meta["captions"][0] for meta in metas], columns, cell=size), path)
+
+    return draw

@@ -1,0 +1,88 @@
+"""Between the stages: every asset's latent, once, as latent shards that name the autoencoder they came from."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.heldout import HeldOut
+from fieldforge.data.manifest import MANIFEST_NAME, write_manifest
+from fieldforge.data.schema import LATENT
+from fieldforge.data.shards import open_shards
+from fieldforge.data.stages import Meta, Surface
+from fieldforge.data.writer import ShardWriter
+from fieldforge.runs.autoencoder_stage import data_fingerprint, load_autoencoder, sample_data
+from fieldforge.runs.directory import StageDirectory
+from fieldforge.runs.fingerprint import fingerprint
+from fieldforge.runs.training_run import whole_number
+from fieldforge.training import interruption
+
+log = logging.getLogger(__name__)
+SHARD = 256  # latents a shard
+BATCH = 8
+
+
+def cache_latents(config: DictConfig, autoencoder_run: StageDirectory) -> Path:
+    """Folder of latent shards of all splits, encoded by the finished autoencoder; reused or completed if it is there.
+
+    Raises:
+        Interrupted: a signal stopped it; finished shards stay and are not encoded again.
+    """
+    settings = {
+        "autoencoder": autoencoder_run.fingerprint,
+        "data": data_fingerprint(config),
+        "points": whole_number(config, "latents.points"),
+        "seed": whole_number(config, "seed", least=0),
+    }
+    folder = autoencoder_run.path / "latents" / fingerprint(settings)
+    if (folder / MANIFEST_NAME).is_file():
+        log.info("latents: encoded already, reused from %s", folder)
+        return folder
+    autoencoder, _ = load_autoencoder(autoencoder_run.model)
+    data = sample_data(config)
+    manifest = open_shards(data.root, data.train_split).manifests[0]
+    splits = sorted({entry.split for entry in manifest.shards})
+    entries = []
+    for split in splits:
+        with ShardWriter(folder, LATENT, settings, SHARD, split) as writer:
+            for meta, latent in encoded(autoencoder, data, split, settings["points"], writer.finished_keys):
+                writer.write(meta["id"], {"meta.json": meta, "latent.npy": latent.numpy()})
+        entries += writer.entries
+    extra = {
+        "classes": manifest.extra.get("classes", {}),
+        "latent_mean": autoencoder.latent_mean.tolist(),
+        "latent_std": autoencoder.latent_std.tolist(),
+    }
+    write_manifest(folder, LATENT, settings, entries, extra)
+    log.info("latents: in %s", folder)
+    return folder
+
+
+@torch.no_grad()
+def encoded(
+    autoencoder: Autoencoder, data: ShardDataModule, split: str, points: int, finished: set[str]
+) -> Iterator[tuple[dict[str, Any], Tensor]]:
+    """(meta, latent (T, C)) of every sample of a split, in the order of its shards; `finished` ones are not encoded."""
+    samples = HeldOut(data.shards(split), [Surface(points), Meta()], seed=data.seed, batch_size=BATCH)
+    done = 0
+    for batch in samples:
+        stopped_by = interruption.noted()
+        if stopped_by is not None:
+            raise interruption.Interrupted(stopped_by)
+        if all(meta["id"] in finished for meta in batch["meta"]):
+            latents = torch.zeros(len(batch["meta"]), *autoencoder.latent_shape)
+        else:
+            latents = autoencoder.encode(batch["surface"])  # (B, T, C)
+        yield from zip(batch["meta"], latents, strict=True)
+        done += len(batch["meta"])
+        if sys.stderr.isatty():
+            print(f"\rlatents: {split} {done}/{samples.samples}\x1b[K", end="", file=sys.stderr, flush=True)

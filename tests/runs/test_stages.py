@@ -1,0 +1,78 @@
+"""The walk through all stages, in the smallest form."""
+
+import pytest
+import torch
+from tests.runs.conftest import Place
+
+from fieldforge.data.shards import open_shards
+from fieldforge.errors import UserError
+from fieldforge.generation import decode
+from fieldforge.runs.autoencoder_stage import load_autoencoder
+from fieldforge.runs.diffusion_stage import load_diffusion
+from fieldforge.runs.train import run_training
+
+
+@pytest.fixture(scope="module")
+def walked(balls, tmp_path_factory):
+    place = Place(balls, tmp_path_factory.mktemp("walked"))
+    return place, run_training(place.compose())
+
+
+def test_all_stages_leave_their_artifacts(walked):
+    _, done = walked
+    assert done["autoencoder"].finished
+    assert done["diffusion"].finished
+    assert list(done["diffusion"].pictures.glob("step_000000006.png"))
+
+
+def test_latents_are_normalised_and_name_their_autoencoder(walked):
+    _, done = walked
+    [folder] = (done["autoencoder"].path / "latents").iterdir()
+    [manifest] = open_shards(folder, "train").manifests
+    assert manifest.settings["autoencoder"] == done["autoencoder"].fingerprint
+    assert {entry.split: entry.samples for entry in manifest.shards} == {"train": 9, "heldout": 3}
+    autoencoder, _ = load_autoencoder(done["autoencoder"].model)
+    from fieldforge.runs.autoencoder_stage import sample_data
+    from fieldforge.runs.latent_stage import encoded
+
+    data = sample_data(walked[0].compose())
+    latents = torch.stack([latent for _, latent in encoded(autoencoder, data, "train", 64, set())])  # (9, T, C)
+    assert torch.allclose(latents.mean((0, 1)), torch.zeros(latents.shape[-1]), atol=1e-4)
+    assert torch.allclose(latents.std((0, 1)), torch.ones(latents.shape[-1]), atol=1e-2)
+
+
+def test_same_command_reuses_everything(walked, caplog):
+    place, done = walked
+    caplog.set_level("INFO")
+    again = run_training(place.compose("monitor.log_every=3", "trainer.devices=1"))
+    assert {stage: directory.path for stage, directory in again.items()} == {
+        stage: directory.path for stage, directory in done.items()
+    }
+    assert caplog.text.count("reused from") == 3
+
+
+def test_sampling_is_a_function_of_seed_and_condition(walked):
+    _, done = walked
+    sampler, autoencoder, _ = load_diffusion(done["diffusion"].model)
+    first = sampler({"class": ["red", "blue"]}, [0, 1], scale=2.0)  # (2, T, C)
+    again = sampler({"class": ["red", "blue"]}, [0, 1], scale=2.0)
+    assert torch.equal(first, again)
+    other = sampler({"class": ["red", "blue"]}, [2, 1], scale=2.0)
+    assert not torch.equal(first[0], other[0])
+    assert torch.allclose(first[1], other[1], atol=1e-5)
+    points = torch.zeros(2, 5, 3)
+    assert decode(autoencoder, first).sdf(points).shape == (2, 5)
+
+
+def test_autoencoder_given_by_its_directory_is_used(walked, balls, tmp_path):
+    _, done = walked
+    place = Place(balls, tmp_path)
+    config = place.compose(f"autoencoder_run={done['autoencoder'].path}", "stages=[autoencoder,latents]")
+    assert run_training(config)["autoencoder"].path == done["autoencoder"].path
+    with pytest.raises(UserError, match="not an autoencoder"):
+        run_training(place.compose(f"autoencoder_run={done['diffusion'].path}"))
+
+
+def test_stage_without_the_ones_before_is_refused(place):
+    with pytest.raises(UserError, match="each stage needs those before it"):
+        run_training(place.compose("stages=[diffusion]"))
