@@ -101,7 +101,7 @@ class CachedStore:
         if path.exists():
             self._touch(path)
             return
-        with locked(self.root / "locks" / f"{self.folder.name}-{name}"):
+        with locked(self.root / "locks" / f"{self.folder.name}-{name}.lock"):
             if not path.exists():
                 self._download(self.entries[name], path)
 
@@ -131,10 +131,8 @@ class CachedStore:
     def _reserve(self, size: int, temporary: Path) -> None:
         """Makes room and takes it at once by an empty file of that size, so that no two processes count on the same."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.root / "locks" / "room"):
-            present = [(path, path.stat()) for path in self.root.glob("*/*") if path.parent.name != "locks"]
-            present += [(path, path.stat()) for path in self.root.glob("*/.*.tmp")]
-            present = _without_orphans(present)
+        with locked(self.root / "locks" / "room.lock"):
+            present = _present(self.root)
             used = sum(status.st_size for _, status in present)
             shards = sorted(
                 (status.st_mtime, path, status.st_size) for path, status in present if path.suffix == ".tar"
@@ -164,14 +162,16 @@ class CachedStore:
         return {**self.__dict__, "_pool": None, "_coming": set()}
 
 
-def _without_orphans(present: list) -> list:
-    """Removes temporary files of processes that are gone, and leaves them out."""
-    kept = []
-    for path, status in present:
-        parts = path.name.split(".")
-        orphan = path.suffix == ".tmp" and parts[-2].isdigit() and not os.path.exists(f"/proc/{parts[-2]}")
-        if orphan:
+def _present(root: Path) -> list[tuple[Path, os.stat_result]]:
+    """Shards and unfinished downloads in the cache; what dead processes left unfinished is removed."""
+    found = []
+    for path in root.glob("*/*"):
+        owner = path.name.split(".")[-2] if path.suffix == ".tmp" else ""
+        if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
             path.unlink(missing_ok=True)
-        else:
-            kept.append((path, status))
-    return kept
+        elif path.suffix in (".tar", ".tmp"):
+            try:
+                found.append((path, path.stat()))
+            except FileNotFoundError:
+                continue  # a download that was finished, and renamed, in this very moment
+    return found
