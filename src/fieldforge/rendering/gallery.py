@@ -74,7 +74,7 @@ def _card(index: int, exhibit: Exhibit) -> str:
     if exhibit.glb is not None:
         stage = f'<button type="button" aria-label="Turn: {prompt}">{poster}</button>'
         download = f'<a href="#" download="shape_{index:03d}.glb">GLB</a>'
-        data = base64.b64encode(gzip.compress(exhibit.glb, mtime=0)).decode()
+        data = base64.b64encode(gzip.compress(exhibit.glb, compresslevel=6, mtime=0)).decode()
         packed = f'<script type="application/gzip">{data}</script>'
     return (
         f'<article data-prompt="{prompt}"><div class="stage">{stage}</div>'
