@@ -1,0 +1,129 @@
+"""Every design of the autoencoder: shapes, statistics, noise, gradients, and that its loss falls on one shape."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.autoencoder.bottleneck import NoisyBottleneck
+from fieldforge.autoencoder.encoders import scatter_mean
+from fieldforge.autoencoder.losses import AutoencoderLoss
+from fieldforge.noise.processes import PowerLaw
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "autoencoder"
+SMALL = {
+    "planes": [
+        *("encoder.cells=2", "encoder.levels=2", "encoder.convolution_width=8", "encoder.width=32", "encoder.layers=1"),
+        *("field.resolution=8", "field.features=8", "decoder.width=32", "decoder.layers=1"),
+        "decoder.projection.convolution_width=8",
+    ],
+    "lattice": [
+        *("encoder.cells=2", "encoder.patch=4", "encoder.width=32", "encoder.layers=1"),
+        *("field.resolution=8", "field.features=8", "decoder.width=32", "decoder.layers=1"),
+    ],
+    "shap_e_small": ["encoder.tokens=12", "encoder.width=32", "encoder.layers=1", "decoder.width=32", "field.hidden=16"],
+}
+
+
+def build(name: str) -> Autoencoder:
+    torch.manual_seed(0)
+    with initialize_config_dir(str(CONFIGS), version_base=None):
+        return instantiate(compose(name, SMALL[name]), _convert_="all")
+
+
+def sphere_batch(radius: float = 0.6, count: int = 512) -> dict[str, torch.Tensor]:
+    """Two red spheres as the autoencoder's batch, seen along rays towards their middle and past them."""
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(2, count, 3, generator=generator), dim=-1)
+    red = torch.tensor([0.9, 0.1, 0.1]).expand(2, count, 3)
+    points = torch.rand(2, count, 3, generator=generator) * 2 - 1
+    near = normals * radius + torch.randn(2, count, 3, generator=generator) * 0.03
+    origins = torch.tensor([0.0, 0.0, 3.0]).expand(2, 32, 3)
+    aims = torch.rand(2, 32, 3, generator=generator) * torch.tensor([1.6, 1.6, 0.0]) - torch.tensor([0.8, 0.8, 0.0])
+    hits = (torch.linalg.cross(aims - origins, origins).norm(dim=-1) / (aims - origins).norm(dim=-1) < radius).float()
+    return {
+        "surface": torch.cat([normals * radius, normals, red], -1),
+        "near_points": near,
+        "near_sdf": near.norm(dim=-1) - radius,
+        "volume_points": points,
+        "volume_sdf": points.norm(dim=-1) - radius,
+        "ray_origins": origins,
+        "ray_directions": torch.nn.functional.normalize(aims - origins, dim=-1),
+        "ray_rgba": hits[..., None] * torch.tensor([0.9, 0.1, 0.1, 1.0]),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_latents_have_the_announced_shape_and_decode_to_the_announced_parameters(name):
+    autoencoder = build(name).eval()
+    surface = sphere_batch()["surface"]
+    latents = autoencoder.encode(surface)
+    assert latents.shape == (2, *autoencoder.latent_shape)
+    params = autoencoder.decode(latents)
+    assert {key: tuple(value.shape[1:]) for key, value in params.items()} == autoencoder.field.param_shapes
+    for key, value in autoencoder(surface).items():
+        torch.testing.assert_close(params[key], value, msg=f"{key}: encode and decode must be what forward does")
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_training_teaches_a_sphere_and_every_weight_takes_part(name):
+    autoencoder, loss_of, batch = build(name), AutoencoderLoss(colored=128, coarse_samples=8, fine_samples=8), sphere_batch()
+    optimizer = torch.optim.Adam(autoencoder.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+    first: dict[str, torch.Tensor] = {}
+    for step in range(60):
+        optimizer.zero_grad()
+        loss, terms = loss_of(autoencoder, batch, generator)
+        loss.backward()
+        if step == 3:
+            idle = [n for n, p in autoencoder.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+            assert not idle, f"no gradient reaches {idle}"
+        optimizer.step()
+        first = first or terms
+    for term in ("distance", "occupancy", "color", "view", "opacity"):
+        assert terms[term] < 0.6 * first[term], f"{term} went from {first[term]:.3f} only to {terms[term]:.3f}"
+
+
+def test_statistics_make_latents_zero_mean_unit_variance_and_leave_the_reconstruction():
+    autoencoder = build("planes").eval()
+    surface = torch.rand(8, 256, 9, generator=torch.Generator().manual_seed(0)) * 1.6 - 0.8
+    before = autoencoder.decode(autoencoder.encode(surface))
+    raw = autoencoder.encode(surface).flatten(0, 1)
+    autoencoder.set_statistics(raw.mean(0), raw.std(0))
+    latents = autoencoder.encode(surface).flatten(0, 1)
+    torch.testing.assert_close(latents.mean(0), torch.zeros(latents.shape[1]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(latents.std(0), torch.ones(latents.shape[1]), rtol=1e-4, atol=0)
+    after = autoencoder.decode(autoencoder.encode(surface))
+    torch.testing.assert_close(before["planes"], after["planes"], rtol=1e-3, atol=1e-4)
+    assert {"latent_mean", "latent_std"} <= set(autoencoder.state_dict())
+
+
+def test_the_bottleneck_noises_one_sample_in_ten_by_its_process():
+    process = PowerLaw(5.0)
+    bottleneck = NoisyBottleneck(process, noised=0.1).train()
+    h = torch.full((20000, 1, 4), 0.5)
+    z = bottleneck(h, torch.Generator().manual_seed(0))
+    noised = (z - h.tanh()).abs().amax(dim=(1, 2)) > 0
+    # 3 σ of a binomial with p = 0.1 and 20,000 draws.
+    assert abs(noised.float().mean().item() - 0.1) < 3 * (0.1 * 0.9 / 20000) ** 0.5
+    # E[σ²(t)] for t uniform on [0, 1] is 1/6 and E[(1 - α)²] the integral below; their sum is the mean square change.
+    t = torch.linspace(0, 1, 100001, dtype=torch.float64)
+    expected = (t**5 + (1 - process.alpha(t)) ** 2 * 0.5**0 * torch.tensor(0.5).tanh() ** 2).mean()
+    measured = (z - h.tanh())[noised].square().mean()
+    torch.testing.assert_close(measured.double(), expected, rtol=0.1, atol=0)
+    torch.testing.assert_close(bottleneck.eval()(h), h.tanh())
+
+
+def test_the_bottleneck_asks_for_its_generator():
+    with pytest.raises(ValueError, match="generator"):
+        NoisyBottleneck(PowerLaw(5.0)).train()(torch.zeros(1, 1, 1))
+
+
+def test_scatter_mean_is_the_mean_of_each_bin():
+    values = torch.tensor([[[1.0], [3.0], [10.0]], [[2.0], [4.0], [6.0]]])
+    index = torch.tensor([[0, 0, 2], [1, 1, 1]])
+    expected = torch.tensor([[[2.0], [0.0], [10.0]], [[0.0], [4.0], [0.0]]])
+    torch.testing.assert_close(scatter_mean(values, index, 3), expected)
