@@ -11,7 +11,7 @@ from fieldforge.geometry.camera import fibonacci_poses, orbit_poses
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.geometry.sampling import SurfaceSamples, sample_surface
 from fieldforge.preparation.captions import captions_of
-from fieldforge.preparation.clean import NormalisedMesh, check_mesh, normalise, remove_misleading_faces
+from fieldforge.preparation.clean import NormalisedMesh, check_mesh, normalise, remove_invisible_faces, remove_misleading_faces
 from fieldforge.preparation.distance import Caster, exposed_sides, signed_distance
 from fieldforge.preparation.loading import load_mesh
 from fieldforge.preparation.records import AssetRecord, generator_for, split_of
@@ -40,7 +40,7 @@ def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSe
     notes = Notes([])
     mesh = load_mesh(store, record.file, settings.limits, notes)
     check_mesh(mesh, settings.limits.max_triangles)
-    mesh = fit_to_catalogue(mesh, record)
+    mesh = remove_invisible_faces(fit_to_catalogue(mesh, record))
     normalised = normalise(mesh, settings.limits.min_thickness)
     normalised = NormalisedMesh(remove_misleading_faces(normalised.mesh), normalised.center, normalised.scale)
     caster = Caster(normalised.mesh)

@@ -43,6 +43,8 @@ def normalise(mesh: Mesh, min_thickness: float) -> NormalisedMesh:
     """
     low, high = mesh.bounds
     extent = high - low
+    if not np.isfinite(extent).all():
+        raise AssetError("its coordinates are too large to compute with; export the mesh in sensible units.")
     if not extent.max() > 0:
         raise AssetError("all points of the mesh coincide; export the mesh again.")
     if extent.min() < min_thickness * extent.max():
@@ -54,15 +56,20 @@ def normalise(mesh: Mesh, min_thickness: float) -> NormalisedMesh:
     return NormalisedMesh(mesh.with_vertices((mesh.vertices - center) * scale), center, scale)
 
 
-def remove_misleading_faces(mesh: Mesh, weld: float = 1e-6, invisible: float = 0.02, tiny: float = 1e-12) -> Mesh:
-    """Drops faces that cannot be seen (opacity below `invisible`), have no area, or are there twice.
+def remove_invisible_faces(mesh: Mesh, invisible: float = 0.02) -> Mesh:
+    """Drops faces with an opacity below `invisible`."""
+    mesh = mesh.select_faces(mesh.face_alpha() >= invisible)
+    if len(mesh.faces) == 0:
+        raise AssetError("all faces are transparent; check the opacity of its materials.")
+    return mesh
+
+
+def remove_misleading_faces(mesh: Mesh, weld: float = 1e-6, tiny: float = 1e-12) -> Mesh:
+    """Drops faces that have no area or are there twice.
 
     Of faces on the same three corners, in whatever order, the first stays: double-sided modelling would otherwise
     cancel out in the winding number. Corners closer than `weld` count as the same. Lengths in the mesh's units.
     """
-    mesh = mesh.select_faces(mesh.face_alpha() >= invisible)
-    if len(mesh.faces) == 0:
-        raise AssetError("all faces are transparent; check the opacity of its materials.")
     used, faces = np.unique(mesh.faces, return_inverse=True)
     cells = np.round(mesh.vertices[used] / weld).astype(np.int64)
     as_rows = np.ascontiguousarray(cells).view([("", np.int64)] * 3).ravel()
