@@ -20,6 +20,7 @@ from fieldforge.errors import UserError
 OPEN_FILES = 8  # a deleted file frees its space when the last reader closes it, so readers keep few open
 PARALLEL_DOWNLOADS = 2
 TOUCH_SECONDS = 60
+WAIT_FOR_ROOM = 0.02  # seconds
 
 
 @dataclass(frozen=True)
@@ -129,21 +130,28 @@ class CachedStore:
             temporary.unlink(missing_ok=True)
 
     def _reserve(self, size: int, temporary: Path) -> None:
-        """Makes room and takes it at once by an empty file of that size, so that no two processes count on the same."""
+        """Makes room and takes it at once by a file of that size, so that no two processes count on the same room.
+
+        Where unfinished downloads of others fill the cache, it waits until one of them is done and may be evicted.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.root / "locks" / "room.lock"):
-            present = _present(self.root)
-            used = sum(status.st_size for _, status in present)
-            shards = sorted(
-                (status.st_mtime, path, status.st_size) for path, status in present if path.suffix == ".tar"
-            )
-            for _, path, freed in shards:
+        while True:
+            with locked(self.root / "locks" / "room.lock"):
+                present = _present(self.root)
+                used = sum(status.st_size for _, status in present)
+                oldest_first = sorted(
+                    (status.st_mtime_ns, path, status.st_size) for path, status in present if path.suffix == ".tar"
+                )
+                for _, path, freed in oldest_first:
+                    if used + size <= self.limit_bytes:
+                        break
+                    path.unlink(missing_ok=True)
+                    used -= freed
                 if used + size <= self.limit_bytes:
-                    break
-                path.unlink(missing_ok=True)
-                used -= freed
-            with open(temporary, "wb") as file:
-                file.truncate(size)
+                    with open(temporary, "wb") as file:
+                        file.truncate(size)
+                    return
+            time.sleep(WAIT_FOR_ROOM)
 
     def _touch(self, path: Path) -> None:
         now = time.monotonic()
