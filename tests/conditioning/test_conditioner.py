@@ -135,6 +135,19 @@ def test_learned_null_is_trained():
     assert torch.equal(learned.sources["class"].null_vector.grad, torch.ones(D))
 
 
+def test_each_source_by_itself_for_guidance_with_several_scales(conditioner, batch):
+    features = conditioner.embed(batch, ["text", "image"])
+    separate = conditioner.separately(features)
+    assert separate.batch_size == 6
+    lost = torch.ones(3, dtype=torch.bool)
+    for rows, kept in ((slice(0, 3), "text"), (slice(3, 6), "image")):
+        alone = conditioner(features, {name: lost for name in features if name != kept})
+        torch.testing.assert_close(separate.rows(rows).vector, alone.vector)
+        for row in range(3):
+            one, other = separate.rows(rows), alone
+            assert torch.equal(one.tokens[row][one.mask[row]], other.tokens[row][other.mask[row]])
+
+
 def test_no_sources_no_condition():
     empty = Conditioner({})
     assert empty.embed({"caption": ["x"]}) == {}

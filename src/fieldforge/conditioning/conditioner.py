@@ -91,6 +91,13 @@ class Conditioner(nn.Module):
         """The condition of `batch_size` rows that lost every source: what classifier-free guidance moves away from."""
         return self({}, batch_size=batch_size)
 
+    def separately(self, features: Mapping[str, Features]) -> Condition:
+        """Each source by itself, all others null: all rows of the first, then of the second, … (S · B).
+
+        What guidance with a scale of its own for each source needs (Liu et al. 2022, arXiv 2206.01714, eq. 11).
+        """
+        return Condition.cat([self({name: held}) for name, held in features.items()])
+
     def draw_drop(
         self, batch_size: int, generator: Generator, device: torch.device | str | None = None
     ) -> dict[str, Tensor]:

@@ -1,0 +1,147 @@
+"""How much faster training is with stored embeddings than with encoding live, for CLIP towers of ViT-B/32 size.
+
+    python benchmarks/conditioning.py
+
+Random weights (speed does not depend on their values), real shards in a temporary folder, denoisers on 64 latent
+tokens. A step: read the batch, embed a caption and a view of each sample, condition, loss, backward, optimiser. The
+ratio falls with the size of the denoiser, which costs the same either way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+
+from fieldforge.conditioning import ClipImageEncoder, ClipTextEncoder, Conditioner, ImageSource, TextSource
+from fieldforge.conditioning.stages import StoredFeatures, View
+from fieldforge.conditioning.stored import embed_shards
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.manifest import write_manifest
+from fieldforge.data.schema import LATENT, SAMPLE
+from fieldforge.data.stages import Labels, Latent
+from fieldforge.data.writer import ShardWriter
+from fieldforge.diffusion.backbones.dit import DiT
+from fieldforge.diffusion.loss import denoising_loss
+from fieldforge.diffusion.model import DiffusionModel
+from fieldforge.diffusion.parameterization import PredictData
+from fieldforge.diffusion.weighting import UniformData
+from fieldforge.noise.processes import Exponential
+
+WORDS = [f"word{i}" for i in range(400)]
+WIDTH, LATENT_SHAPE = 256, (64, 16)
+DENOISERS = ((128, 4), (256, 8))  # width, layers
+
+
+def save_towers(folder: Path) -> None:
+    """CLIP ViT-B/32: text of 12 layers, width 512; vision of 12 layers, width 768, 224² in patches of 32."""
+    end = 1
+    vocab = {token: i for i, token in enumerate(["<|startoftext|>", "<|endoftext|>", *WORDS])}
+    inner = Tokenizer(models.WordLevel(vocab, unk_token="word0"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.post_processor = processors.TemplateProcessing(
+        single="<|startoftext|> $A <|endoftext|>", special_tokens=[("<|startoftext|>", 0), ("<|endoftext|>", end)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<|startoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>"
+    ).save_pretrained(folder)
+    text = {"eos_token_id": end, "bos_token_id": 0, "pad_token_id": end}
+    CLIPModel(CLIPConfig(text_config=text)).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
+
+
+def save_data(samples: Path, latents: Path, count: int, views: int, pixels: int) -> None:
+    """`count` assets with `views` pictures and 5 captions each, as sample shards and as latent shards."""
+    random = np.random.default_rng(0)
+    writers = [ShardWriter(root, schema, {}, 64, "train") for root, schema in ((samples, SAMPLE), (latents, LATENT))]
+    points = np.zeros((4, 3), np.float16)
+    for number in range(count):
+        captions = [" ".join(random.choice(WORDS, 8)) for _ in range(5)]
+        meta = {
+            "id": f"a{number}", "name": "a", "class": "b", "captions": captions, "captions_by_language": {}, "tags": [],
+            "source": "", "licence": "", "creator": "", "split": "train", "center": [0, 0, 0], "scale": 1.0,
+            "epsilon": 0.006, "fov_y": 0.7, "size_cm": None,
+        }  # fmt: skip
+        whole = {"meta.json": meta, "cameras.npy": np.stack([np.eye(4, dtype=np.float32)] * views)}
+        whole |= {f"{name}_points.npy": points for name in ("surface", "near", "volume")}
+        whole |= {f"{name}_sdf.npy": points[:, 0] for name in ("near", "volume")}
+        whole |= {"surface_normals.npy": points.astype(np.int8), "surface_colors.npy": points.astype(np.uint8)}
+        whole |= {"surface_exposed.npy": np.ones(4, np.uint8)}
+        for view in range(views):
+            picture = np.zeros((pixels, pixels, 4), np.uint8)
+            picture[pixels // 8 : -pixels // 8, pixels // 4 : -pixels // 4] = 200
+            whole |= {f"view_{view:03d}.png": picture, f"depth_{view:03d}.png": np.ones((pixels, pixels), np.uint16)}
+        latent = random.normal(size=LATENT_SHAPE).astype(np.float32)
+        for writer, sample in zip(writers, (whole, {"meta.json": meta, "latent.npy": latent}), strict=True):
+            writer.write(meta["id"], sample)
+    for writer in writers:
+        writer.close()
+        write_manifest(writer.folder, writer.schema, {}, writer.entries)
+
+
+def seconds_a_step(conditioner: Conditioner, data: ShardDataModule, denoiser: tuple[int, int], steps: int) -> float:
+    """CPU-seconds of a training step, reading included, after one to warm up; the denoiser is (width, layers).
+
+    CPU time, not wall time: other work on the machine does not count.
+    """
+    torch.manual_seed(0)
+    backbone = DiT(*LATENT_SHAPE, *denoiser, heads=4, condition_width=WIDTH)
+    model = DiffusionModel(backbone, Exponential(12.0), PredictData())
+    optimizer = torch.optim.AdamW([*model.parameters(), *conditioner.parameters()])
+    generator, batches = torch.Generator().manual_seed(0), iter(data.train_dataloader())
+    for step in range(1 + steps):
+        if step == 1:
+            started = time.process_time()
+        batch = next(batches)
+        x0 = batch["latent"]
+        condition = conditioner(conditioner.embed(batch), conditioner.draw_drop(len(x0), generator))
+        noise, t = torch.randn(x0.shape, generator=generator), torch.rand(len(x0), generator=generator)
+        loss = denoising_loss(model, x0, noise, t, condition, UniformData()).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return (time.process_time() - started) / steps
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--assets", type=int, default=32)
+    arguments.add_argument("--batch-size", type=int, default=16)
+    arguments.add_argument("--steps", type=int, default=8)
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        towers, samples, latents = (Path(temporary) / name for name in ("towers", "samples", "latents"))
+        save_towers(towers)
+        save_data(samples, latents, given.assets, views=4, pixels=128)
+        # Large data sets meet most captions once: a cache of one string keeps live encoding live.
+        text = TextSource(ClipTextEncoder(str(towers)), WIDTH, tokens=False, cache_size=1)
+        image = ImageSource(ClipImageEncoder(str(towers)), WIDTH, tokens=False)
+        conditioner = Conditioner({"clip_text": text, "clip_image": image}, drop_all=0.1)
+        started = time.process_time()
+        embed_shards(samples, conditioner)
+        seconds = (time.process_time() - started) / given.assets
+        print(f"embedding ahead: {seconds:.2f} CPU-seconds an asset (5 captions, 4 views), once")
+
+        def data(stage: object) -> ShardDataModule:
+            stages = {"latent": Latent(), "labels": Labels(), "condition": stage}
+            return ShardDataModule(latents, stages, given.batch_size)
+
+        ahead, view = data(StoredFeatures(str(samples), conditioner.names)), data(View(str(samples)))
+        for denoiser in DENOISERS:
+            live = seconds_a_step(conditioner, view, denoiser, given.steps)
+            stored = seconds_a_step(conditioner, ahead, denoiser, given.steps)
+            print(
+                f"denoiser of width {denoiser[0]}, {denoiser[1]} layers: a step of {given.batch_size} samples takes "
+                f"{live:.2f} s live, {stored:.2f} s stored; ratio {live / stored:.1f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
