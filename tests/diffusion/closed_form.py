@@ -35,28 +35,29 @@ class Mixture:
 
     def log_density(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """log p(x_t): x (B, 1, D), α and σ (B,) → (B, K), per component with its weight."""
-        spread = self._spread(alpha, sigma)  # (B, K, D, D)
-        offset = x - alpha[:, None, None] * self.means  # (B, K, D)
-        distance = torch.einsum("bki,bkij,bkj->bk", offset, spread.inverse(), offset)
-        size = torch.logdet(spread) + self.means.shape[1] * math.log(2 * math.pi)
-        return self.weights.log() - 0.5 * (distance + size)
+        rotated, _, spread = self._whitened(x, alpha, sigma)
+        constant = self.means.shape[1] * math.log(2 * math.pi)
+        return self.weights.log() - 0.5 * ((rotated**2 / spread + spread.log()).sum(-1) + constant)
 
     def denoised(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """E[x₀ | x_t], for x (B, 1, D) in any dtype."""
         given, x, alpha, sigma = x, x.double(), alpha.double(), sigma.double()
         responsibility = self.log_density(x, alpha, sigma).softmax(dim=1)  # (B, K)
-        gain = alpha[:, None, None, None] * self.covariances @ self._spread(alpha, sigma).inverse()  # (B, K, D, D)
-        offset = x - alpha[:, None, None] * self.means  # (B, K, D)
-        estimates = self.means + torch.einsum("bkij,bkj->bki", gain, offset)
+        rotated, axes, spread = self._whitened(x, alpha, sigma)
+        variances = torch.linalg.eigvalsh(self.covariances)  # (K, D)
+        shrunk = alpha[:, None, None] * variances / spread * rotated  # (B, K, D)
+        estimates = self.means + torch.einsum("kij,bkj->bki", axes, shrunk)
         return torch.einsum("bk,bki->bi", responsibility, estimates)[:, None].to(given.dtype)
 
     def denoiser(self, process: Process):
         return lambda x, t: self.denoised(x, process.alpha(t), process.sigma(t))
 
-    def _spread(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        unit = torch.eye(self.means.shape[1], dtype=torch.float64)
-        signal = alpha[:, None, None, None] ** 2 * self.covariances
-        return signal + sigma[:, None, None, None] ** 2 * unit
+    def _whitened(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Offsets along the principal axes (B, K, D), the axes (K, D, D), and variances of x_t along them (B, K, D)."""
+        variances, axes = torch.linalg.eigh(self.covariances)  # (K, D), (K, D, D)
+        offset = x - alpha[:, None, None] * self.means  # (B, K, D)
+        rotated = torch.einsum("kij,bki->bkj", axes, offset)
+        return rotated, axes, alpha[:, None, None] ** 2 * variances + sigma[:, None, None] ** 2
 
 
 def f64(values):
