@@ -12,7 +12,7 @@ class LaplaceDensity(nn.Module):
     β (box units) is the half-width over which a surface fades. It is learned, from `initial` and never below `smallest`.
     """
 
-    def __init__(self, initial: float = 0.03, smallest: float = 0.003):
+    def __init__(self, initial: float = 0.015, smallest: float = 0.003):
         super().__init__()
         if not 0 < smallest < initial:
             raise ValueError(f"LaplaceDensity needs 0 < smallest < initial, got smallest={smallest}, initial={initial}")
