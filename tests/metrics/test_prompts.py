@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from fieldforge.errors import UserError
+from fieldforge.metrics.clouds import chamfer_matrix, normalized_cloud
 from fieldforge.metrics.prompts import agreement, nearest_shapes
 
 
@@ -18,6 +19,14 @@ def test_the_nearest_shape_is_found_whatever_its_size_and_place():
     training = [box((1, 1, 1), 0), box((1, 0.1, 1), 1), box((0.2, 1, 0.2), 2)]
     generated = [0.3 * box((0.2, 1, 0.2), 3) + 5, box((1, 0.12, 0.9), 4), np.zeros((0, 3)), 2 * box((1, 1, 1), 5)]
     np.testing.assert_array_equal(nearest_shapes(generated, training), [2, 1, -1, 0])
+
+
+def test_the_first_look_does_not_change_what_is_nearest():
+    rng = np.random.default_rng(0)
+    training = [box(tuple(rng.uniform(0.1, 1, 3)), seed) for seed in range(80)]
+    generated = [box(tuple(rng.uniform(0.1, 1, 3)), 100 + seed) for seed in range(8)]
+    full = chamfer_matrix([normalized_cloud(x) for x in generated], [normalized_cloud(x) for x in training], False)
+    np.testing.assert_array_equal(nearest_shapes(generated, training), full.argmin(axis=1))
 
 
 def test_nothing_but_empty_shapes_is_near_to_nothing():

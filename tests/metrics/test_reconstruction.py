@@ -66,6 +66,18 @@ def test_a_surface_agrees_with_itself_turned_inside_out():
     assert found.normal_consistency > 0.99
 
 
+def test_sparse_points_bound_the_precision_as_documented():
+    rng = np.random.default_rng(3)
+
+    def square(count: int) -> np.ndarray:
+        return np.concatenate([rng.random((count, 2)), np.zeros((count, 1))], axis=1)
+
+    made, truth = square(20_000), square(300)
+    found = compare_surfaces(made, made, truth, truth, threshold=0.03)
+    assert found.precision == pytest.approx(1 - math.exp(-math.pi * 0.03**2 * 300), abs=0.03)
+    assert found.recall > 0.999
+
+
 def test_an_empty_reconstruction_scores_worst_and_stays_finite():
     points, normals = surface_points(ColoredMesh.empty(), 10, np.random.default_rng(0))
     found = compare_surfaces(points, normals, np.ones((4, 3)), np.ones((4, 3)))

@@ -55,6 +55,11 @@ def compare_surfaces(
     (Knapitsch et al. 2017, "Tanks and Temples"); normal_consistency = mean |cos| between a point's normal and its
     nearest neighbour's, over both directions (Mescheder et al. 2019), so that the sides of faces do not matter.
 
+    Points are sparse: even of a perfect reconstruction, only about 1 - exp(-π threshold² N / A) lies within the
+    threshold of N points on a surface of area A. With an area of 10 (furniture with its insides) and a threshold of
+    0.02, precision cannot exceed 0.87 for 16,384 true points, nor 0.23 for 2,048. Dense reconstructed points spare
+    recall that.
+
     A reconstruction without points is as far away as the box allows: distances of its diagonal, everything else 0.
     """
     assert len(true_points), "an asset without surface cannot be compared with"
