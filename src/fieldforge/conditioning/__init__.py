@@ -6,6 +6,7 @@ from fieldforge.conditioning.conditioner import Conditioner, compose
 from fieldforge.conditioning.efficientnet import efficientnet_lite0
 from fieldforge.conditioning.image import ImageSource
 from fieldforge.conditioning.image_encoder import ClipImageEncoder, GridEncoder, ImageEncoder
+from fieldforge.conditioning.open_clip import OpenClipImageEncoder, OpenClipTextEncoder
 from fieldforge.conditioning.source import Source
 from fieldforge.conditioning.text import TextSource
 from fieldforge.conditioning.text_encoder import ClipTextEncoder, SentenceEncoder, TextEncoder
@@ -20,6 +21,8 @@ __all__ = [
     "GridEncoder",
     "ImageEncoder",
     "ImageSource",
+    "OpenClipImageEncoder",
+    "OpenClipTextEncoder",
     "SentenceEncoder",
     "Source",
     "TextEncoder",

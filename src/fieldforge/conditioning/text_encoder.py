@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -118,7 +118,7 @@ class ClipTextEncoder(ClipCheckpoint):
         """Vector (B, F), tokens (B, L, F'), mask (B, L): true up to the end-of-text token, whatever pads behind it."""
         # SigLIP was trained on texts padded to full length without a mask, and pools the last position: so it is fed.
         ids = tokenize(self.tokenizer, texts, self.max_tokens, "max_length" if self.is_siglip else "longest").to(device)
-        mask = _until_end_of_text(ids["input_ids"], self.tokenizer.eos_token_id)  # (B, L)
+        mask = until_end_of_text(ids["input_ids"], self.tokenizer.eos_token_id)  # (B, L)
         attended = {} if self.is_siglip else {"attention_mask": mask.long()}
         output = self.network.to(device)(input_ids=ids["input_ids"], **attended, output_hidden_states=True)
         vector = output.pooler_output if self.is_siglip else output.text_embeds  # (B, F)
@@ -152,33 +152,35 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int, padding: str
     Raises UserError for a text without anything in it.
     """
     limit = min(max_tokens, tokenizer.model_max_length)
+    kept = limit - tokenizer.num_special_tokens_to_add()
     for text in texts:
-        if not text.strip():
-            raise UserError("a prompt is empty: write what the shape should be, or leave the prompt out altogether.")
-        _warn_if_cut(tokenizer, text, limit)
+        refuse_empty(text)
+        if len(text.encode()) > kept:  # a token is at least a byte: short texts are not tokenised twice
+            warn_of_cut(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], kept, tokenizer.decode)
     return tokenizer(
         list(texts), padding=padding, padding_side="right", truncation=True, max_length=limit, return_tensors="pt"
     )
 
 
-def _warn_if_cut(tokenizer: Any, text: str, limit: int) -> None:
-    # A token is at least one byte: short texts are not tokenised twice.
-    if len(text.encode()) + 2 <= limit:
-        return
-    whole = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    kept = limit - tokenizer.num_special_tokens_to_add()
-    if len(whole) <= kept:
-        return
-    log.warning(
-        "A prompt of %d tokens is cut to the %d that the encoder takes: it now ends “…%s” and loses “%s”.",
-        len(whole),
-        kept,
-        tokenizer.decode(whole[:kept])[-60:].strip(),
-        tokenizer.decode(whole[kept:]).strip(),
-    )
+def refuse_empty(text: str) -> None:
+    """UserError for a text without anything in it."""
+    if not text.strip():
+        raise UserError("a prompt is empty: write what the shape should be, or leave the prompt out altogether.")
 
 
-def _until_end_of_text(ids: torch.Tensor, end: int) -> torch.Tensor:
+def warn_of_cut(ids: Sequence[int], kept: int, decode: Callable[[Sequence[int]], str]) -> None:
+    """Logs both sides of the cut where a text has more tokens than are `kept`, special ones aside."""
+    if len(ids) > kept:
+        log.warning(
+            "A prompt of %d tokens is cut to the %d that the encoder takes: it now ends “…%s” and loses “%s”.",
+            len(ids),
+            kept,
+            decode(ids[:kept])[-60:].strip(),
+            decode(ids[kept:]).strip(),
+        )
+
+
+def until_end_of_text(ids: torch.Tensor, end: int) -> torch.Tensor:
     """(B, L) bool: everything up to and with the first end-of-text token. Padding with the same token stays out."""
     is_end = ids == end
     return (is_end.cumsum(1) - is_end.long()) == 0

@@ -1,0 +1,145 @@
+"""Towers of the open_clip library, where it is installed (an extra: it needs torchvision)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldforge.conditioning.condition import Features
+from fieldforge.conditioning.pretrained import files_fingerprint
+from fieldforge.conditioning.text_encoder import Layer, refuse_empty, until_end_of_text, warn_of_cut
+from fieldforge.errors import UserError
+
+
+class OpenClip:
+    """A model of open_clip by its name there, loaded at the first use, frozen, in float32.
+
+    Args:
+        model: name of the architecture, such as `ViT-B-32`.
+        pretrained: a tag of open_clip (its weights are fetched) or the path of a checkpoint file.
+        layer: hidden layer of the tokens.
+    """
+
+    def __init__(self, model: str, pretrained: str, layer: Layer = "last") -> None:
+        self.model, self.pretrained, self.layer = model, pretrained, layer
+
+    @property
+    def vector_width(self) -> int:
+        return self.config["embed_dim"]
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        found = _library().get_model_config(self.model)
+        if found is None:
+            raise UserError(f"open_clip knows no model {self.model!r}: give one of open_clip.list_models().")
+        return found
+
+    @cached_property
+    def network(self) -> nn.Module:
+        if not Path(self.pretrained).is_file() and self.pretrained not in self._tags:
+            raise UserError(
+                f"open_clip has no weights {self.pretrained!r} for {self.model}, and there is no such file: give the "
+                f"path of a checkpoint, or one of {', '.join(self._tags) or 'no known tags'}."
+            )
+        try:
+            model = _library().create_model(self.model, pretrained=self.pretrained, precision="fp32")
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"the open_clip weights {self.model}/{self.pretrained} could not be loaded "
+                f"({' '.join(str(error).split())[:200]}): fetch it where there is a network, give its path."
+            ) from error
+        return model.eval().requires_grad_(False)
+
+    @property
+    def _tags(self) -> list[str]:
+        return _library().list_pretrained_tags_by_model(self.model)
+
+    def identity(self) -> Mapping[str, Any]:
+        weights = Path(self.pretrained)
+        named = files_fingerprint((weights,)) if weights.is_file() else self.pretrained
+        return {"model": self.model, "weights": named, "layer": self.layer}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"model": self.model, "pretrained": self.pretrained, "layer": self.layer}
+
+
+class OpenClipTextEncoder(OpenClip):
+    """Text tower with CLIP's own tokenizer; texts are padded with zeros, the mask ends with the end of text."""
+
+    @property
+    def token_width(self) -> int:
+        return self.config["text_cfg"]["width"]
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"kind": "open_clip_text", **self.identity()}
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        tokenizer = _library().get_tokenizer(self.model)
+        if not hasattr(tokenizer, "eot_token_id"):
+            raise UserError(f"{self.model} has a tokenizer of its own: use its transformers version with clip_text.")
+        return tokenizer
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], device: torch.device) -> Features:
+        """Vector (B, F), tokens (B, L, F'), mask (B, L); L is the model's context length."""
+        kept = self.tokenizer.context_length - 2  # the start and the end of text take a place each
+        for text in texts:
+            refuse_empty(text)
+            warn_of_cut(self.tokenizer.encode(text), kept, self.tokenizer.decode)
+        ids = self.tokenizer(list(texts)).to(device)  # (B, L)
+        output = self.network.to(device).forward_intermediates(  # type: ignore[operator]
+            text=ids, text_indices=2, normalize=False, normalize_intermediates=self.layer == "last"
+        )
+        tokens = output["text_intermediates"][-1 if self.layer == "last" else 0]  # (B, L, F')
+        return Features(output["text_features"], tokens, until_end_of_text(ids, self.tokenizer.eot_token_id))
+
+
+class OpenClipImageEncoder(OpenClip):
+    """Vision tower (a vision transformer); tokens are the patches, without the class token."""
+
+    @property
+    def size(self) -> int:
+        return self.config["vision_cfg"]["image_size"]
+
+    @property
+    def token_width(self) -> int:
+        return self.config["vision_cfg"]["width"]
+
+    @property
+    def token_count(self) -> int:
+        return (self.size // self.config["vision_cfg"]["patch_size"]) ** 2
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        return {"kind": "open_clip_image", **self.identity()}
+
+    @torch.inference_mode()
+    def encode(self, pictures: Tensor) -> Features:
+        """Pictures (B, 3, size, size) in [0, 1] → vector (B, F), tokens (B, L, F')."""
+        network = self.network.to(pictures.device)
+        mean, std = (
+            torch.tensor(values, device=pictures.device).view(3, 1, 1)
+            for values in (network.visual.image_mean, network.visual.image_std)  # type: ignore[union-attr]
+        )
+        output = network.forward_intermediates(  # type: ignore[operator]
+            image=(pictures - mean) / std,
+            image_indices=2,
+            normalize=False,
+            normalize_intermediates=self.layer == "last",
+            image_output_fmt="NLC",
+        )
+        return Features(output["image_features"], output["image_intermediates"][-1 if self.layer == "last" else 0])
+
+
+def _library() -> ModuleType:
+    try:
+        import open_clip
+    except ImportError as error:
+        raise UserError("the open_clip sources need open_clip: run `pip install open_clip_torch`.") from error
+    return open_clip
