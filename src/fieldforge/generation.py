@@ -96,6 +96,11 @@ class Sampler:
     guidance: Callable[[float], Guidance]
     latent_shape: tuple[int, int]
 
+    @property
+    def keys(self) -> set[str]:
+        """What the model can be asked with: "caption", "class", …"""
+        return {self.conditioner.sources[name].key for name in self.conditioner.names}
+
     @torch.no_grad()
     def __call__(self, batch: Mapping[str, Sequence[str]], seeds: Sequence[int], scale: float) -> Tensor:
         """Latents (B, T, C), one for each seed; row i depends on seed i and its own condition alone.

@@ -36,7 +36,7 @@ def test_latents_are_normalised_and_name_their_autoencoder(walked):
     from fieldforge.runs.latent_stage import encoded
 
     data = sample_data(walked[0].compose())
-    latents = torch.stack([latent for _, latent in encoded(autoencoder, data, "train", 64, set())])  # (9, T, C)
+    latents = torch.stack([latent for *_, latent in encoded(autoencoder, data, "train", 64, set())])  # (9, T, C)
     assert torch.allclose(latents.mean((0, 1)), torch.zeros(latents.shape[-1]), atol=1e-4)
     assert torch.allclose(latents.std((0, 1)), torch.ones(latents.shape[-1]), atol=1e-2)
 

@@ -20,7 +20,7 @@ from fieldforge.generation import reconstruct
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import MODEL, StageDirectory
-from fieldforge.runs.heldout import TrueViews, reconstruction_sheet
+from fieldforge.runs.heldout import TrueViews, reconstruction_rows, reconstruction_sheet
 from fieldforge.runs.training_run import plain, seeded, train, whole_number
 from fieldforge.training.autoencoder_module import AutoencoderModule
 from fieldforge.training.checkpointing import load_safely
@@ -145,7 +145,8 @@ def pictures_of_heldout(data: ShardDataModule, shapes: int, size: int, resolutio
         )
         batch = next(iter(heldout))
         rebuilt = reconstruct(module.autoencoder, batch["surface"].to(module.device))
-        write_picture(reconstruction_sheet(rebuilt, batch, size, resolution), path)
+        rows = reconstruction_rows(rebuilt, batch, size, resolution)
+        write_picture(reconstruction_sheet(rows, [meta["name"] for meta in batch["meta"]], size), path)
 
     return draw
 
@@ -153,7 +154,9 @@ def pictures_of_heldout(data: ShardDataModule, shapes: int, size: int, resolutio
 @torch.no_grad()
 def measure_statistics(autoencoder: Autoencoder, data: ShardDataModule, points: int, batch_size: int = 8) -> None:
     """Set the autoencoder's latent mean and standard deviation (C,) from one pass over the training split."""
-    total, squares, count = 0.0, 0.0, 0
+    channels = autoencoder.latent_shape[1]
+    total, squares = torch.zeros(2, channels, dtype=torch.float64)  # (C,) each
+    count = 0
     samples = HeldOut(data.shards(data.train_split), [Surface(points)], seed=data.seed, batch_size=batch_size)
     for batch in samples:
         latents = autoencoder.encode(batch["surface"]).double().flatten(0, 1)  # (B · T, C)

@@ -55,23 +55,36 @@ def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -
         raise
 
 
-def _check(node: Any, path: str, trusted: bool, given: set[str]) -> None:
-    """Walk all blocks below `node` before anything is built or imported code runs."""
+def check(config: DictConfig) -> None:
+    """Find mistakes in all blocks of a configuration at once, before hours are spent on the first of them.
+
+    Values that are still missing are left for `build`, as the program may give them.
+
+    Raises:
+        UserError: unknown key, wrongly typed value or unknown target; names the key.
+    """
+    for name in map(str, config):
+        if not OmegaConf.is_missing(config, name):
+            _check(config[name], name, trusted=True, given=None)
+
+
+def _check(node: Any, path: str, trusted: bool, given: set[str] | None) -> None:
+    """Walk all blocks below `node` before anything is built; `given` None: anything may still be given."""
     if isinstance(node, ListConfig):
         for index in range(len(node)):
             if not OmegaConf.is_missing(node, index):
-                _check(node[index], f"{path}[{index}]", trusted, set())
+                _check(node[index], f"{path}[{index}]", trusted, None if given is None else set())
         return
     if not isinstance(node, DictConfig):
         return
     if "_target_" in node:
         _check_call(node, path, trusted, given)
     for name in map(str, node):
-        if name not in given and not OmegaConf.is_missing(node, name):
-            _check(node[name], f"{path}.{name}", trusted, set())
+        if name not in (given or ()) and not OmegaConf.is_missing(node, name):
+            _check(node[name], f"{path}.{name}", trusted, None if given is None else set())
 
 
-def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str]) -> None:
+def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str] | None) -> None:
     target = node["_target_"]
     if not trusted and not (isinstance(target, str) and target.startswith(SAFE_TARGETS)):
         raise UserError(f"{path}._target_ = {target} is not part of fieldforge: a stored configuration may not name it")
@@ -86,7 +99,7 @@ def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str]) -> 
         return  # built-in, or annotations that cannot be resolved: the call itself will tell
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in map(str, node):
-        if name in _HYDRA_KEYS or name in given:
+        if name in _HYDRA_KEYS or name in (given or ()):
             continue
         if name not in parameters:
             if open_ended:
@@ -94,11 +107,13 @@ def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str]) -> 
             known = ", ".join(p for p in parameters if p != "self")
             raise UserError(f"unknown config key {path}.{name}: {_name(called)} takes {known}")
         if OmegaConf.is_missing(node, name):
+            if given is None:
+                continue
             raise UserError(f"the config key {path}.{name} has no value: give it on the command line, {path}.{name}=…")
         value = node[name]
         if name in hints and not _fits(value, hints[name]):
             raise UserError(f"config key {path}.{name} = {value!r} is not {_wanted(hints[name])}: correct it")
-    if not node.get("_partial_", False):
+    if given is not None and not node.get("_partial_", False):
         for name, parameter in parameters.items():
             required = parameter.default is parameter.empty and parameter.kind in (
                 parameter.POSITIONAL_OR_KEYWORD,

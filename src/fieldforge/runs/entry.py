@@ -7,6 +7,7 @@ bug and keeps its traceback.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -36,30 +37,37 @@ CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 EXIT_USER_ERROR = 2
 
 
-def run(body: Callable[[DictConfig], None], config_name: str, *, keeps_state: bool = False) -> None:
+def run(
+    body: Callable[[DictConfig], None], config_name: str, *, keeps_state: bool = False, texts: tuple[str, ...] = ()
+) -> None:
     """Compose `configs/<config_name>.yaml` with the command line and call `body(config)`; then leave the process.
 
     Args:
         body: what the entry point does; imports its heavy modules inside, so that mistakes show at once.
-        config_name: primary config below `configs/`.
+        config_name: primary config below `configs/`; its folder is where choices of groups are looked for.
         keeps_state: the body saves and resumes (training): USR1, USR2 and TERM are noted from the start, not died of.
+        texts: keys whose value is free text: commas and brackets in it are not Hydra's syntax.
     """
     if keeps_state:
         interruption.install()
+    sys.argv[1:] = [quoted(argument, texts) for argument in sys.argv[1:]]
     sys.exit(_exit_code(body, config_name))
 
 
 def _exit_code(body: Callable[[DictConfig], None], config_name: str) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
+    folder, _, name = config_name.rpartition("/")
     failures: list[BaseException] = []
 
     def kept_from_hydra(config: DictConfig) -> None:
+        if not logging.getLogger().handlers:
+            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
         try:
             body(config)
         except BaseException as failure:  # raised again below, without the lines that Hydra would print above it
             failures.append(failure)
 
-    main = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)(kept_from_hydra)
+    main = hydra.main(version_base="1.3", config_path=str(CONFIGS / folder), config_name=name)(kept_from_hydra)
     try:
         main()
         if failures:
@@ -77,6 +85,15 @@ def _exit_code(body: Callable[[DictConfig], None], config_name: str) -> int:
         print(f"error: {sentence}", file=sys.stderr)
         return EXIT_USER_ERROR
     return 0
+
+
+def quoted(argument: str, texts: tuple[str, ...]) -> str:
+    """`key=text` with the text in quotes, if the key is one of `texts` and the user has not quoted it for Hydra."""
+    key, equals, value = argument.partition("=")
+    if not equals or key not in texts or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
+        return argument
+    escaped = re.sub(r"(\\*)(\"|$)", lambda found: found[1] * 2 + ("\\" if found[2] else "") + found[2], value)
+    return f'{key}="{escaped}"'
 
 
 def explain(error: BaseException) -> str | None:
@@ -124,6 +141,10 @@ def _unknown_key(text: str, error: BaseException) -> str:
     if group:
         key = group.group(1)
         return f"unknown config group {key}: `--help` lists the groups and their choices"
+    unchosen = re.search(r"You must specify '([^']+)'.*?Available options:\s*(.*)", text, re.DOTALL)
+    if unchosen:
+        name, options = unchosen.groups()
+        return f"no {name} is chosen: give {name}= one of {', '.join(options.split())}"
     if override:
         if isinstance(cause, ValidationError):
             return f"config key {override.group(1)}: {_one_line(str(cause))}"

@@ -1,4 +1,4 @@
-"""Held-out assets as pictures and evaluations want them: whole, with their true views."""
+"""Whole assets out of shards, as latent caching, pictures and evaluations want them; and what shows reconstructions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,20 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fieldforge.data.schema import NORMAL_UNIT
+from fieldforge.data.stages import Known
 from fieldforge.generation import Shapes
 from fieldforge.rendering.pictures import image_of
 from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.sheet import picture_sheet
+
+
+class Key:
+    """`key`: the sample's name in its shard."""
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        assert isinstance(sample, Known)
+        return {"key": sample.stored.key}  # type: ignore[attr-defined]
 
 
 class TrueViews:
@@ -32,20 +42,32 @@ class TrueViews:
         return {"views": pictures, "cameras": cameras, "fov_y": float(sample["meta.json"]["fov_y"])}
 
 
-def reconstruction_sheet(
-    shapes: Shapes, batch: Mapping[str, Any], size: int = 128, resolution: int = 64, notes: list[str] | None = None
-) -> Image.Image:
+class TrueGeometry:
+    """All stored truth: `true_points, true_normals (N, 3)`, `exposed (N,)` bool, `box_points (K, 3), box_sdf (K,)`."""
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        return {
+            "true_points": sample["surface_points.npy"].astype(np.float32),
+            "true_normals": sample["surface_normals.npy"].astype(np.float32) * NORMAL_UNIT,
+            "exposed": sample["surface_exposed.npy"].astype(bool),
+            "box_points": sample["volume_points.npy"].astype(np.float32),
+            "box_sdf": sample["volume_sdf.npy"].astype(np.float32),
+        }
+
+
+def reconstruction_rows(
+    shapes: Shapes, batch: Mapping[str, Any], size: int, resolution: int
+) -> list[list[Image.Image | None]]:
     """Truth, volume view from the same camera, and mesh: a row for each shape.
 
     Args:
         shapes: reconstructions of the batch.
-        batch: `views`, `cameras`, `fov_y` of `TrueViews` (the first is shown) and `meta`.
+        batch: `views`, `cameras`, `fov_y` of `TrueViews`; the first view is shown.
         size: pixels of a picture.
         resolution: cells along an axis of the mesh's grid.
-        notes: a line for each shape, below its name.
     """
     seen = shapes.views(batch["cameras"][:, 0], float(batch["fov_y"][0]), size)  # (B, H, W, 4)
-    rows = [
+    return [
         [
             image_of(torch.as_tensor(batch["views"][index, 0])),
             image_of(seen[index]),
@@ -53,6 +75,8 @@ def reconstruction_sheet(
         ]
         for index in range(len(shapes))
     ]
-    names = [meta["name"] for meta in batch["meta"]]
-    labels = [f"{name}\n{note}" for name, note in zip(names, notes or [""] * len(names), strict=True)]
+
+
+def reconstruction_sheet(rows: list[list[Image.Image | None]], labels: list[str], size: int) -> Image.Image:
+    """The rows of `reconstruction_rows` as one picture."""
     return picture_sheet(rows, labels, ["truth", "volume", "mesh"], cell=size)

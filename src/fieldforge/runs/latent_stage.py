@@ -23,6 +23,7 @@ from fieldforge.data.writer import ShardWriter
 from fieldforge.runs.autoencoder_stage import data_fingerprint, load_autoencoder, sample_data
 from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.fingerprint import fingerprint
+from fieldforge.runs.heldout import Key
 from fieldforge.runs.training_run import whole_number
 from fieldforge.training import interruption
 
@@ -37,10 +38,11 @@ def cache_latents(config: DictConfig, autoencoder_run: StageDirectory) -> Path:
     Raises:
         Interrupted: a signal stopped it; finished shards stay and are not encoded again.
     """
+    points = whole_number(config, "latents.points")
     settings = {
         "autoencoder": autoencoder_run.fingerprint,
         "data": data_fingerprint(config),
-        "points": whole_number(config, "latents.points"),
+        "points": points,
         "seed": whole_number(config, "seed", least=0),
     }
     folder = autoencoder_run.path / "latents" / fingerprint(settings)
@@ -54,8 +56,8 @@ def cache_latents(config: DictConfig, autoencoder_run: StageDirectory) -> Path:
     entries = []
     for split in splits:
         with ShardWriter(folder, LATENT, settings, SHARD, split) as writer:
-            for meta, latent in encoded(autoencoder, data, split, settings["points"], writer.finished_keys):
-                writer.write(meta["id"], {"meta.json": meta, "latent.npy": latent.numpy()})
+            for key, meta, latent in encoded(autoencoder, data, split, points, writer.finished_keys):
+                writer.write(key, {"meta.json": meta, "latent.npy": latent.numpy()})
         entries += writer.entries
     extra = {
         "classes": manifest.extra.get("classes", {}),
@@ -70,19 +72,19 @@ def cache_latents(config: DictConfig, autoencoder_run: StageDirectory) -> Path:
 @torch.no_grad()
 def encoded(
     autoencoder: Autoencoder, data: ShardDataModule, split: str, points: int, finished: set[str]
-) -> Iterator[tuple[dict[str, Any], Tensor]]:
-    """(meta, latent (T, C)) of every sample of a split, in the order of its shards; `finished` ones are not encoded."""
-    samples = HeldOut(data.shards(split), [Surface(points), Meta()], seed=data.seed, batch_size=BATCH)
+) -> Iterator[tuple[str, dict[str, Any], Tensor]]:
+    """(key, meta, latent (T, C)) of every sample of a split, in order; `finished` ones are not encoded."""
+    samples = HeldOut(data.shards(split), [Surface(points), Meta(), Key()], seed=data.seed, batch_size=BATCH)
     done = 0
     for batch in samples:
         stopped_by = interruption.noted()
         if stopped_by is not None:
             raise interruption.Interrupted(stopped_by)
-        if all(meta["id"] in finished for meta in batch["meta"]):
+        if finished.issuperset(batch["key"]):
             latents = torch.zeros(len(batch["meta"]), *autoencoder.latent_shape)
         else:
             latents = autoencoder.encode(batch["surface"])  # (B, T, C)
-        yield from zip(batch["meta"], latents, strict=True)
+        yield from zip(batch["key"], batch["meta"], latents, strict=True)
         done += len(batch["meta"])
         if sys.stderr.isatty():
             print(f"\rlatents: {split} {done}/{samples.samples}\x1b[K", end="", file=sys.stderr, flush=True)

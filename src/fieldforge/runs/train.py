@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from fieldforge.errors import UserError
 from fieldforge.runs.autoencoder_stage import train_autoencoder
+from fieldforge.runs.build import check
+from fieldforge.runs.training_run import whole_number
 from fieldforge.training import interruption
 
 log = logging.getLogger(__name__)
@@ -22,8 +24,10 @@ def run_training(config: DictConfig) -> dict[str, Any]:
         UserError: a mistake in the configuration or the data.
         Interrupted: a signal stopped a stage; what is done is saved.
     """
-    wanted = list(config.stages)
-    if not wanted or wanted != list(STAGES[: len(wanted)]):
+    check(config)
+    whole_number(config, "seed", least=0)
+    wanted = config.stages
+    if not isinstance(wanted, ListConfig) or not wanted or list(wanted) != list(STAGES[: len(wanted)]):
         raise UserError(f"stages={wanted}: each stage needs those before it, give the first of {list(STAGES)}")
     done = {"autoencoder": train_autoencoder(config)}
     _stop_if_asked()

@@ -160,6 +160,7 @@ class Checkpointer(pl.Callback):
         on_step = self.every_steps is not None and trainer.global_step % self.every_steps == 0
         if stop:
             trainer.should_stop = True
+            trainer.limit_val_batches = 0  # no last look at held-out shapes: whoever sends a signal waits
         if stop or due or on_step:
             self.save(trainer)
 

@@ -1,0 +1,15 @@
+"""Make shapes from prompts with a finished latent run: python sample.py prompt="a red armchair" (see --help)."""
+
+from omegaconf import DictConfig
+
+from fieldforge.runs.entry import run
+
+
+def main(config: DictConfig) -> None:
+    from fieldforge.runs.sample import run_sampling
+
+    run_sampling(config)
+
+
+if __name__ == "__main__":
+    run(main, "commands/sample", texts=("prompt",))

@@ -1,0 +1,120 @@
+"""Do generated shapes follow their prompts? A picture of prompts × seeds × guidance, and two numbers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from fieldforge.data.heldout import HeldOut
+from fieldforge.data.shards import open_shards
+from fieldforge.data.stages import Meta, Surface
+from fieldforge.errors import UserError
+from fieldforge.generation import decode
+from fieldforge.metrics.prompts import agreement, nearest_shapes
+from fieldforge.metrics.reconstruction import surface_points
+from fieldforge.rendering.pictures import write_picture, write_whole
+from fieldforge.rendering.shading import portrait
+from fieldforge.rendering.sheet import picture_sheet
+from fieldforge.runs.diffusion_stage import load_diffusion
+from fieldforge.runs.prompts import frequent_names, name_meant, read_prompts
+from fieldforge.runs.training_run import plain
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
+    """Sample prompts × seeds × guidance scales; writes `evaluation/prompts.json` and `.png` beside the model."""
+    settings = plain(config.prompts)
+    steps = settings["steps"]
+    overrides = OmegaConf.create({"sampler": {"steps": steps}}) if steps else None
+    sampler, autoencoder, label = load_diffusion(model, overrides)
+    root = config.data_root or OmegaConf.create(label["config"]).data.root
+    metas, clouds = training_shapes(root, settings["cloud_points"])
+    names = sorted({meta["name"].lower() for meta in metas})
+    class_of = {meta["name"].lower(): meta["class"] for meta in metas}
+    prompts = read_prompts(settings["file"]) if settings["file"] else frequent_names(metas, settings["count"])
+    meant = [name_meant(prompt, names) for prompt in prompts]
+    if "caption" not in sampler.keys and not all(meant):
+        unknown = prompts[meant.index(None)]
+        raise UserError(f"this model reads no texts, and no training name is in the prompt {unknown!r}: leave it out")
+    jobs = [(row, seed) for row in range(len(prompts)) for seed in settings["seeds"]]
+    columns: dict[tuple[float, int], list[Image.Image]] = {}
+    report: dict[str, Any] = {}
+    for scale in settings["guidance"]:
+        made = []
+        for start in range(0, len(jobs), settings["batch_size"]):
+            part = jobs[start : start + settings["batch_size"]]
+            batch = {
+                "caption": [prompts[row] for row, _ in part],
+                "class": [class_of[name] if (name := meant[row]) else "" for row, _ in part],
+            }
+            shapes = decode(autoencoder, sampler(batch, [seed for _, seed in part], scale))
+            made += [shapes.mesh(index, settings["mesh_resolution"]) for index in range(len(part))]
+            done = start + len(part)
+            print(f"\rguidance {scale}: {done}/{len(jobs)}\x1b[K", end="", file=sys.stderr, flush=True)
+        for (_, seed), mesh in zip(jobs, made, strict=True):
+            columns.setdefault((scale, seed), []).append(portrait(mesh, settings["picture_size"]))
+        if scale == settings["judged_guidance"]:
+            rng = np.random.default_rng(0)
+            generated = [surface_points(mesh, settings["cloud_points"], rng)[0] for mesh in made]
+            report = judged(generated, [meant[row] for row, _ in jobs], metas, clouds)
+    print(file=sys.stderr)
+    report |= {
+        "run": str(model.parent),
+        "fingerprint": label["fingerprint"],
+        "data": str(root),
+        "measured_with": settings,
+        "prompts": [{"prompt": prompt, "name": name} for prompt, name in zip(prompts, meant, strict=True)],
+    }
+    folder = model.parent / "evaluation"
+    folder.mkdir(exist_ok=True)
+    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prompts.json")
+    rows = [[pictures[row] for pictures in columns.values()] for row in range(len(prompts))]
+    heads = [f"guidance {scale:g}\nseed {seed}" for scale, seed in columns]
+    write_picture(picture_sheet(rows, prompts, heads, cell=settings["picture_size"]), folder / "prompts.png")
+    for kind in ("name", "class"):
+        if kind in report:
+            found = report[kind]
+            print(
+                f"nearest training shape has the prompted {kind}: {found['share']:.1%}, "
+                f"by chance {found['chance']:.2%}, {found['lift']:.1f} times as often"
+            )
+    print(f"{folder}/prompts.json and .png")
+    return folder / "prompts.json"
+
+
+def training_shapes(root: str, points: int) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """Metadata and outside points (N, 3) of every training asset."""
+    metas, clouds = [], []
+    for batch in HeldOut(open_shards(root, "train"), [Surface(points), Meta()], seed=0, batch_size=16):
+        metas += batch["meta"]
+        clouds += list(batch["surface"][..., :3].numpy())
+    return metas, clouds
+
+
+def judged(
+    generated: list[np.ndarray], meant: list[str | None], metas: list[dict[str, Any]], clouds: list[np.ndarray]
+) -> dict[str, Any]:
+    """Agreement of names and of classes, over the shapes whose prompt means a training name."""
+    chosen = [index for index, name in enumerate(meant) if name is not None]
+    if not chosen:
+        log.warning("no prompt contains the name of a training shape, so agreement is not measured")
+        return {}
+    nearest = nearest_shapes([generated[index] for index in chosen], clouds)
+    names = [meta["name"].lower() for meta in metas]
+    classes = [meta["class"] for meta in metas]
+    class_of = dict(zip(names, classes, strict=True))
+    prompted = [str(meant[index]) for index in chosen]
+    by_name = agreement(nearest, prompted, names)
+    by_class = agreement(nearest, [class_of[name] for name in prompted], classes)
+    return {
+        kind: {"share": found.share, "chance": found.chance, "lift": found.lift, "shapes": len(chosen)}
+        for kind, found in (("name", by_name), ("class", by_class))
+    }

@@ -1,0 +1,44 @@
+"""Which finished run a command means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fieldforge.errors import UserError
+from fieldforge.runs.directory import MODEL
+from fieldforge.training.checkpointing import load_safely
+
+
+def find_model(run: str | None, output_dir: str, stage: str | None = None) -> tuple[Path, str]:
+    """`model.ckpt` and stage of the run meant.
+
+    Args:
+        run: directory of a run, its `model.ckpt`, or None for the newest finished run below `output_dir`.
+        output_dir: where runs lie.
+        stage: "autoencoder" or "diffusion"; None takes either.
+
+    Raises:
+        UserError: no such run, an unfinished one, or one of another stage.
+    """
+    if run is not None:
+        path = Path(run)
+        model = path if path.is_file() else path / MODEL
+        if not model.is_file():
+            unfinished = list(path.glob("checkpoints/*.ckpt"))
+            advice = "train.py has not finished it, run its command again" if unfinished else "give a run's directory"
+            raise UserError(f"run={run} has no {MODEL}: {advice}")
+        found = stage_of(model)
+        if stage is not None and found != stage:
+            raise UserError(f"run={run} holds a model of stage {found}, not of stage {stage}: give another run")
+        return model, found
+    models = sorted(Path(output_dir).glob(f"*/*/{MODEL}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for model in models:
+        found = stage_of(model)
+        if stage in (None, found):
+            return model, found
+    raise UserError(f"there is no finished {stage or 'model'} below {output_dir}: train one first, or give run=")
+
+
+def stage_of(model: Path) -> str:
+    """Stage of a finished model."""
+    return load_safely(model)["fieldforge"]["stage"]

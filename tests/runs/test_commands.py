@@ -1,0 +1,153 @@
+"""sample.py and evaluate.py on the smallest runs; mistakes of users are one sentence each."""
+
+import json
+
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from tests.runs.conftest import Place
+
+from fieldforge.errors import UserError
+from fieldforge.runs.evaluate import run_evaluation
+from fieldforge.runs.prompts import frequent_names, name_meant, read_prompts
+from fieldforge.runs.sample import run_sampling
+from fieldforge.runs.train import run_training
+
+SMALL = ["steps=2", "mesh_resolution=32"]
+
+
+@pytest.fixture(scope="module")
+def walked(balls, tmp_path_factory):
+    place = Place(balls, tmp_path_factory.mktemp("walked"))
+    return place, run_training(place.compose("training.autoencoder.budget.max_steps=40"))
+
+
+def command(place: Place, name: str, *overrides: str):
+    from hydra import compose, initialize_config_dir
+
+    from fieldforge.runs.entry import CONFIGS
+
+    with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
+        return compose(name, [f"output_dir={place.outputs}", *overrides])
+
+
+def test_sampling_writes_files_and_gallery_and_repeats_itself(walked, tmp_path):
+    place, done = walked
+    pages = [
+        run_sampling(command(place, "sample", "class=[red,blue]", "n=1", f"output={tmp_path / name}", *SMALL))
+        for name in ("first", "second")
+    ]
+    listed = json.loads((tmp_path / "first" / "samples.json").read_text())
+    assert [(entry["class"], entry["seed"]) for entry in listed["samples"]] == [("red", 0), ("blue", 0)]
+    assert listed["fingerprint"] == done["diffusion"].fingerprint
+    for entry in listed["samples"]:
+        assert Image.open(tmp_path / "first" / entry["thumbnail"]).size == (320, 320)
+        if entry["glb"]:
+            again = (tmp_path / "second" / entry["glb"]).read_bytes()
+            assert (tmp_path / "first" / entry["glb"]).read_bytes() == again
+            assert len(trimesh.load(tmp_path / "first" / entry["ply"], force="mesh").faces) > 0
+    assert "<html" in pages[0].read_text()[:200].lower()
+
+
+def test_evaluation_of_an_autoencoder_measures_every_heldout_asset(walked, capsys):
+    place, done = walked
+    run = f"run={done['autoencoder'].path}"
+    run_evaluation(command(place, "evaluate", run, "reconstruction.mesh_resolution=32", "reconstruction.views=1"))
+    report = json.loads((done["autoencoder"].path / "evaluation" / "heldout.json").read_text())
+    assert report["assets"] == len(report["per_asset"]) == 3
+    for name, value in report["mean"].items():
+        assert value == pytest.approx(sum(asset[name] for asset in report["per_asset"]) / 3)
+    assert 0 <= report["mean"]["iou"] <= 1
+    assert (done["autoencoder"].path / "evaluation" / "heldout.png").is_file()
+    assert "iou" in capsys.readouterr().out
+
+
+def test_evaluation_of_a_diffusion_model_judges_prompts(walked):
+    place, done = walked
+    small = [f"prompts.{key}" for key in ("steps=2", "mesh_resolution=32", "seeds=[0]", "count=3", "cloud_points=64")]
+    run_evaluation(command(place, "evaluate", f"run={done['diffusion'].path}", *small))
+    report = json.loads((done["diffusion"].path / "evaluation" / "prompts.json").read_text())
+    assert sorted(entry["name"] for entry in report["prompts"]) == ["blue ball", "green ball", "red ball"]
+    assert report["name"]["chance"] == pytest.approx(1 / 3)
+    assert (done["diffusion"].path / "evaluation" / "prompts.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["prompt=a red ball"], "was not trained with it: it understands class="),
+        (["class=purple"], "purple"),
+        (["prompts=/nowhere.txt"], "there is no prompts file"),
+        (["prompt=x", "prompts=y"], "the text or the file"),
+        (["prompt=''"], "prompt= is empty"),
+        (["run=/nowhere"], "has no model.ckpt"),
+        (["guidance=much", "class=red"], "must be a number"),
+        (["output_dir=/nowhere"], "no finished diffusion"),
+    ],
+)
+def test_sampling_mistakes_are_one_sentence(walked, overrides, sentence):
+    with pytest.raises(UserError, match=sentence) as mistake:
+        run_sampling(command(walked[0], "sample", *SMALL, *overrides))
+    assert "\n" not in str(mistake.value)
+
+
+def test_checkpoints_that_are_not_ours_are_refused(walked, tmp_path):
+    place, done = walked
+    with pytest.raises(UserError, match="not of stage diffusion"):
+        run_sampling(command(place, "sample", f"run={done['autoencoder'].path}", *SMALL))
+    truncated = tmp_path / "truncated.ckpt"
+    truncated.write_bytes(done["diffusion"].model.read_bytes()[:5000])
+    with pytest.raises(UserError, match="damaged"):
+        run_sampling(command(place, "sample", f"run={truncated}", *SMALL))
+    foreign = tmp_path / "foreign.ckpt"
+    torch.save({"state_dict": {}}, foreign)
+    with pytest.raises(UserError, match="not a checkpoint"):
+        run_sampling(command(place, "sample", f"run={foreign}", *SMALL))
+
+
+def test_stored_configuration_cannot_name_foreign_code(walked, tmp_path):
+    place, done = walked
+    content = torch.load(done["diffusion"].model, weights_only=True)
+    content["fieldforge"]["config"]["backbone"] = {"_target_": "os.system", "command": f"touch {tmp_path}/harm"}
+    hostile = tmp_path / "hostile.ckpt"
+    torch.save(content, hostile)
+    with pytest.raises(UserError, match="may not name it"):
+        run_sampling(command(place, "sample", f"run={hostile}", "class=red", *SMALL))
+    assert not (tmp_path / "harm").exists()
+
+
+def test_pickled_code_in_a_checkpoint_does_not_run(tmp_path):
+    import os
+
+    from fieldforge.training.checkpointing import load_safely
+
+    class Harm:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/harm",)
+
+    torch.save({"fieldforge": Harm()}, tmp_path / "harmful.ckpt")
+    with pytest.raises(UserError, match="damaged or not a plain one"):
+        load_safely(tmp_path / "harmful.ckpt")
+    assert not (tmp_path / "harm").exists()
+
+
+def test_prompt_files(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("# mine\n\na red chair\n  a table \n", encoding="utf-8")
+    assert read_prompts(path) == ["a red chair", "a table"]
+    path.write_text("\n# nothing\n")
+    with pytest.raises(UserError, match="is empty"):
+        read_prompts(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not text in UTF-8"):
+        read_prompts(path)
+
+
+def test_names_are_picked_by_rule_and_found_in_prompts():
+    metas = [
+        {"class": kind, "name": name} for kind, name in [("s", "Chair"), ("s", "chair"), ("s", "Sofa"), ("t", "Desk")]
+    ]
+    assert frequent_names(metas, 3) == ["chair", "desk", "sofa"]
+    assert name_meant("a red office chair", ["chair", "office chair", "air"]) == "office chair"
+    assert name_meant("a chairlift", ["chair"]) is None

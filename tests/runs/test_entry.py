@@ -1,0 +1,84 @@
+"""What a user sees: one sentence, an exit code, no traceback; a bug keeps its traceback."""
+
+import sys
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from fieldforge.errors import UserError
+from fieldforge.runs import entry
+from fieldforge.training import interruption
+
+
+def leave_with(monkeypatch, capsys, body, *arguments: str, name: str = "train") -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit) as left:
+        entry.run(body, name)
+    return left.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no experiment is chosen: give experiment= one of furniture_autoencoder"),
+        (["experiment=nothing"], "there is no experiment=nothing: choose one of"),
+        (["experiment=shape_latent", "nokey=1"], "unknown config key nokey"),
+        (["experiment=shape_latent", "training.autoencoder.budget.max_step=3"], "unknown config key training.auto"),
+        (["experiment=shape_latent", "trainer=abacus"], "there is no trainer=abacus: choose one of auto"),
+        (["experiment=shape_latent", "seed=[1"], "cannot read the override 'seed=[1'"),
+    ],
+)
+def test_config_mistakes_are_one_sentence(monkeypatch, capsys, arguments, said):
+    code, stderr = leave_with(monkeypatch, capsys, lambda config: None, *arguments)
+    assert code == entry.EXIT_USER_ERROR
+    assert said in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert "Traceback" not in stderr
+
+
+def test_user_errors_are_one_sentence(monkeypatch, capsys):
+    def body(config):
+        raise UserError("the thing is wrong: mend it")
+
+    code, stderr = leave_with(monkeypatch, capsys, body, "experiment=shape_latent")
+    assert (code, stderr) == (2, "error: the thing is wrong: mend it\n")
+
+
+def test_stops_leave_with_their_codes(monkeypatch, capsys):
+    import signal
+
+    def ctrl_c(config):
+        raise KeyboardInterrupt
+
+    def preempted(config):
+        raise interruption.Interrupted(signal.SIGUSR1)
+
+    assert leave_with(monkeypatch, capsys, ctrl_c, "experiment=shape_latent")[0] == 130
+    assert leave_with(monkeypatch, capsys, preempted, "experiment=shape_latent")[0] == 85
+
+
+def test_bugs_keep_their_traceback(monkeypatch):
+    def body(config):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(sys, "argv", ["train.py", "experiment=shape_latent"])
+    with pytest.raises(ZeroDivisionError):
+        entry.run(body, "train")
+
+
+@pytest.mark.parametrize(
+    "text", ['a red "big" chair, (old)', "it's [a] table", "back\\", 'end"', "", "a=b", "ünïcode {x}"]
+)
+def test_free_text_reaches_the_config_as_it_is(text):
+    argument = entry.quoted(f"prompt={text}", ("prompt",))
+    assert OverridesParser.create().parse_override(argument).value() == text
+
+
+def test_help_is_worth_reading(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--help"])
+    with pytest.raises(SystemExit) as left:
+        entry.run(lambda config: None, "train")
+    said = capsys.readouterr().out
+    assert left.value.code == 0
+    for word in ("experiment=shape_latent", "autoencoder: ", "max_minutes", "Ctrl-C"):
+        assert word in said
