@@ -16,6 +16,7 @@ from fieldforge.errors import UserError
 
 KEPT_INDEXES = 256
 BLOCK = 512
+PLAIN_FILE, EXTENDED_HEADER = b"0\0", b"x"  # tar's type flags; webdataset's own writer puts an extended time everywhere
 
 
 class LazySample(Mapping[str, Any]):
@@ -54,9 +55,11 @@ def split_members(block: bytes, key: str) -> dict[str, memoryview]:
         name = block[place : block.index(0, place, place + 100)].decode()
         size = int(block[place + 124 : place + 136].rstrip(b" \0"), 8)
         prefix, _, suffix = name.partition(".")
-        if prefix != key or block[place + 156] not in b"0\0" or place + BLOCK + size > len(block):
-            raise ValueError(f"member {name!r} is not a plain one of sample '{key}'")
-        members[suffix] = view[place + BLOCK : place + BLOCK + size]
+        kind = block[place + 156]
+        if kind not in EXTENDED_HEADER:
+            if prefix != key or kind not in PLAIN_FILE or place + BLOCK + size > len(block):
+                raise ValueError(f"member {name!r} is not a plain one of sample '{key}'")
+            members[suffix] = view[place + BLOCK : place + BLOCK + size]
         place += BLOCK + (size + BLOCK - 1) // BLOCK * BLOCK
     return members
 

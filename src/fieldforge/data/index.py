@@ -1,0 +1,132 @@
+"""Index and manifest for shards that others wrote: python -m fieldforge.data.index FOLDER [--schema sample].
+
+The shards are plain tars in WebDataset layout, named `<split>-<number>.tar`; their samples hold the fields of the schema.
+Every sample is checked against it. With `--check`, shards are compared with an existing manifest byte for byte instead.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+import tarfile
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+
+from webdataset.tariterators import base_plus_ext
+
+from fieldforge.data.files import atomic_file
+from fieldforge.data.manifest import Manifest, ShardEntry, ShardIndex, read_manifest, settings_sha256, write_manifest
+from fieldforge.data.reader import split_members
+from fieldforge.data.schema import SCHEMAS, Schema
+from fieldforge.data.store import BadShardError
+from fieldforge.data.writer import shard_entry
+from fieldforge.errors import UserError
+
+SHARD_NAME = re.compile(r"([A-Za-z0-9_]+)-\d+\.tar")
+SETTINGS = {"indexed": "written by others"}
+
+
+def index_folder(folder: Path, schema: Schema) -> Manifest:
+    """Checks every sample of every `<split>-<number>.tar`, writes the indexes and, last, the manifest.
+
+    UserError, naming shard and sample, for anything that the stream could not read.
+    """
+    shards = sorted(path for path in folder.glob("*.tar") if SHARD_NAME.fullmatch(path.name))
+    if not shards:
+        raise UserError(
+            f"{folder}: holds no shard named like train-000000.tar; rename the tars to <split>-<number>.tar."
+        )
+    return write_manifest(folder, schema, SETTINGS, [index_shard(path, schema) for path in shards])
+
+
+def index_shard(path: Path, schema: Schema) -> ShardEntry:
+    """Writes the index of one shard after checking its samples."""
+    keys: list[str] = []
+    offsets: list[int] = []
+    members = 0
+    end = 0
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                key, suffix = base_plus_ext(member.name)
+                if not key or not suffix or not member.isfile() or "/" in member.name:
+                    raise UserError(
+                        f"{path}, member {member.name}: is not a file named <key>.<field> at the top of the shard; "
+                        "write it as such."
+                    )
+                if not keys or keys[-1] != key:
+                    keys.append(key)
+                    offsets.append(member.offset)
+                members += 1
+                end = (
+                    member.offset_data + (member.size + tarfile.BLOCKSIZE - 1) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+                )
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(f"{path}: is not a whole tar file ({error}); write it again.") from error
+    if len(set(keys)) != len(keys):
+        raise UserError(f"{path}: the members of a sample are not beside each other, or a key comes twice; sort them.")
+    if not keys:
+        raise UserError(f"{path}: holds no sample; remove it.")
+    offsets.append(end)
+    checksums = []
+    with open(path, "rb") as file:
+        for key, start, stop in zip(keys, offsets[:-1], offsets[1:], strict=True):
+            file.seek(start)
+            block = file.read(stop - start)
+            if len(block) != stop - start:
+                raise UserError(f"{path}, sample '{key}': is cut off; write the shard again.")
+            checksums.append(zlib.crc32(block))
+            try:
+                schema.check(
+                    key, schema.decode({name: bytes(part) for name, part in split_members(block, key).items()})
+                )
+            except ValueError as error:
+                raise UserError(f"{path}: {error}") from error
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    split = path.name.rpartition("-")[0]
+    index = ShardIndex(
+        schema.name, schema.version, settings_sha256(schema, SETTINGS), split, len(keys), members,
+        path.stat().st_size, digest, tuple(keys), tuple(offsets), tuple(checksums),
+    )  # fmt: skip
+    payload = json.dumps(asdict(index), sort_keys=True).encode()
+    entry = shard_entry(path.name, index, payload)
+    with atomic_file(path.with_name(entry.index_name)) as index_file:
+        index_file.write(payload)
+    return entry
+
+
+def check_folder(folder: Path) -> Manifest:
+    """Compares every shard and index with the manifest, byte for byte. BadShardError names the first that differs."""
+    manifest = read_manifest(folder)
+    for entry in manifest.shards:
+        for name, sha256 in ((entry.name, entry.sha256), (entry.index_name, entry.index_sha256)):
+            path = folder / name
+            if not path.is_file():
+                raise BadShardError(f"{path}: is missing, but the manifest lists it; restore or prepare it again.")
+            with open(path, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                    raise BadShardError(f"{path}: is not what the manifest says; restore or prepare it again.")
+    return manifest
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m fieldforge.data.index", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--schema", choices=sorted(SCHEMAS), default="sample")
+    parser.add_argument("--check", action="store_true", help="compare the shards with the manifest that is there")
+    given = parser.parse_args(arguments)
+    try:
+        manifest = check_folder(given.folder) if given.check else index_folder(given.folder, SCHEMAS[given.schema])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    samples = sum(entry.samples for entry in manifest.shards)
+    print(f"{given.folder}: {len(manifest.shards)} shards, {samples} samples, all sound")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
