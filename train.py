@@ -12,4 +12,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "train", keeps_state=True)
+    run(main, "train", keeps_state=True, example="experiment=shape_latent")

@@ -77,7 +77,7 @@ def test_free_text_reaches_the_config_as_it_is(text):
 def test_help_is_worth_reading(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train.py", "--help"])
     with pytest.raises(SystemExit) as left:
-        entry.run(lambda config: None, "train")
+        entry.run(lambda config: None, "train", example="experiment=shape_latent")
     said = capsys.readouterr().out
     assert left.value.code == 0
     for word in ("experiment=shape_latent", "autoencoder: ", "max_minutes", "Ctrl-C"):

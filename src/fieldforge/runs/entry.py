@@ -38,7 +38,12 @@ EXIT_USER_ERROR = 2
 
 
 def run(
-    body: Callable[[DictConfig], None], config_name: str, *, keeps_state: bool = False, texts: tuple[str, ...] = ()
+    body: Callable[[DictConfig], None],
+    config_name: str,
+    *,
+    keeps_state: bool = False,
+    texts: tuple[str, ...] = (),
+    example: str | None = None,
 ) -> None:
     """Compose `configs/<config_name>.yaml` with the command line and call `body(config)`; then leave the process.
 
@@ -47,10 +52,13 @@ def run(
         config_name: primary config below `configs/`; its folder is where choices of groups are looked for.
         keeps_state: the body saves and resumes (training): USR1, USR2 and TERM are noted from the start, not died of.
         texts: keys whose value is free text: commas and brackets in it are not Hydra's syntax.
+        example: a choice without which the configuration is not whole; `--help` is shown for this one.
     """
     if keeps_state:
         interruption.install()
     sys.argv[1:] = [quoted(argument, texts) for argument in sys.argv[1:]]
+    if example and sys.argv[1:] in (["--help"], ["-h"]):
+        sys.argv.append(example)
     sys.exit(_exit_code(body, config_name))
 
 

@@ -1,0 +1,40 @@
+# make demo    train on the embedded furniture and make shapes from prompts; prints the path of the gallery (< 20 minutes)
+# make test    the tests        make check    linters, types, import direction        make clean    remove .venv
+# Each sets .venv up by itself, from Python 3.11 and constraints.txt.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not there: install Python 3.11, or say which: make PYTHON=... demo" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[prepare,demo,cloud,image,test]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python train.py experiment=shape_latent
+	$(BIN)/python sample.py prompts=docs/demo_prompts.txt n=2 guidance=3 seed=0
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV)
