@@ -31,7 +31,7 @@ class LatentClassifier(nn.Module):
         scaled = like(input_scale(self.process.alpha(t), self.process.sigma(t)), x_t) * x_t  # (B, T, C)
         level = noise_level(self.process.log_snr(t)).to(device=x_t.device, dtype=x_t.dtype)  # (B,)
         tokens = self.transformer(self.embed(scaled) + self.positions, self.embed_noise_level(level))  # (B, T, width)
-        return F.log_softmax(self.project(self.norm(tokens.mean(dim=1))).float(), dim=-1)  # (B, classes)
+        return F.log_softmax(self.project(self.norm(tokens.mean(dim=1))).to(x_t.dtype), dim=-1)  # (B, classes)
 
 
 def classifier_loss(classifier: LatentClassifier, x0: Tensor, noise: Tensor, t: Tensor, labels: Tensor) -> Tensor:

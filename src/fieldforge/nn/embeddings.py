@@ -27,12 +27,13 @@ def sinusoidal_embedding(values: Tensor, width: int, highest: float = 1000.0) ->
     """cos and sin of `values` (B,), times width/2 frequencies from 1 to `highest` in geometric steps: (B, width).
 
     Vaswani et al. 2017, section 3.5. Meant for values of order 1: the slowest wave tells the whole range apart, the
-    fastest resolves steps of a thousandth. Always computed in float32.
+    fastest resolves steps of a thousandth. Never computed below float32.
     """
     if width % 2 or width < 4:
         raise ValueError(f"sinusoidal_embedding needs an even width of at least 4, got {width}")
-    exponents = torch.linspace(0, 1, width // 2, device=values.device)
-    angles = values.float()[:, None] * torch.exp(exponents * math.log(highest))  # (B, width / 2)
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    exponents = torch.linspace(0, 1, width // 2, device=values.device, dtype=values.dtype)
+    angles = values[:, None] * torch.exp(exponents * math.log(highest))  # (B, width / 2)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

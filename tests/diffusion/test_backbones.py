@@ -1,0 +1,135 @@
+import math
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from fieldforge.conditioning.condition import Condition
+from fieldforge.diffusion.backbones.dit import DiT
+from fieldforge.diffusion.backbones.in_context import InContext
+from fieldforge.diffusion.model import DiffusionModel
+from fieldforge.diffusion.parameterization import PredictData
+from fieldforge.diffusion.sampling import Sampling
+from fieldforge.noise.processes import Exponential
+
+B, T, C, D = 2, 5, 3, 8
+SIZES = dict(tokens=T, channels=C, width=16, layers=2, heads=2, condition_width=D)
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def shaken(backbone):
+    torch.manual_seed(0)
+    for parameter in backbone.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return backbone.double().eval()
+
+
+def arguments(tokens=4):
+    generator = torch.Generator().manual_seed(1)
+    x, vector, context = (
+        torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((B, T, C), (B, D), (B, tokens, D))
+    )
+    return x, torch.tensor([-0.5, 1.0], dtype=torch.float64), vector, context
+
+
+BACKBONES = {
+    "DiT": lambda **more: DiT(**SIZES, cross_attention=True, **more),
+    "InContext": lambda **more: InContext(**SIZES, **more),
+}
+
+
+@pytest.mark.parametrize("build", BACKBONES.values(), ids=BACKBONES.keys())
+def test_output_starts_at_zero(build):
+    x, level, vector, context = (value.float() for value in arguments())
+    out = build()(x, level, Condition(vector, context))
+    assert torch.equal(out, torch.zeros(B, T, C))
+    assert build(output_channels=2 * C)(x, level, Condition()).shape == (B, T, 2 * C)
+
+
+@pytest.mark.parametrize("build", BACKBONES.values(), ids=BACKBONES.keys())
+def test_everything_that_comes_in_counts(build):
+    backbone = shaken(build())
+    x, level, vector, context = arguments()
+    out = backbone(x, level, Condition(vector, context))
+    for other in (
+        backbone(x + 0.1, level, Condition(vector, context)),
+        backbone(x, level + 0.1, Condition(vector, context)),
+        backbone(x, level, Condition(vector + 0.1, context)),
+        backbone(x, level, Condition(vector, context.roll(1, dims=2))),
+        backbone(x, level, Condition(vector)),
+        backbone(x, level, Condition()),
+    ):
+        assert (out - other).abs().amax(dim=(1, 2)).min() > 1e-4
+    moved = backbone(x.roll(1, dims=1), level, Condition(vector, context)).roll(-1, dims=1)
+    assert (out - moved).abs().max() > 1e-4  # positions
+
+
+@pytest.mark.parametrize("build", BACKBONES.values(), ids=BACKBONES.keys())
+def test_padding_of_the_condition_changes_nothing(build):
+    backbone = shaken(build())
+    x, level, vector, context = arguments()
+    mask = torch.ones(B, 7, dtype=torch.bool)
+    mask[:, 4:] = False
+    padded = torch.cat([context, torch.full((B, 3, D), 9.0, dtype=torch.float64)], dim=1)
+    torch.testing.assert_close(
+        backbone(x, level, Condition(vector, padded, mask)), backbone(x, level, Condition(vector, context))
+    )
+
+
+@pytest.mark.parametrize("build", BACKBONES.values(), ids=BACKBONES.keys())
+def test_samples_of_a_batch_know_nothing_of_each_other(build):
+    backbone = shaken(build())
+    x, level, vector, context = arguments()
+    together = backbone(x, level, Condition(vector, context))
+    for row in range(B):
+        one = slice(row, row + 1)
+        torch.testing.assert_close(together[one], backbone(x[one], level[one], Condition(vector[one], context[one])))
+
+
+@pytest.mark.parametrize("build", BACKBONES.values(), ids=BACKBONES.keys())
+def test_recomputation_and_compilation_change_no_number(build):
+    x, level, vector, context = arguments()
+    condition = Condition(vector, context)
+    plain, recomputed = shaken(build()), shaken(build(checkpointing=True))
+    gradients = []
+    for backbone in (plain, recomputed):
+        backbone(x, level, condition).square().sum().backward()
+        gradients.append([parameter.grad for parameter in backbone.parameters()])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
+    compiled = torch.compile(plain, backend="eager")  # what torch.compile traces, without a compiler's minutes
+    torch.testing.assert_close(compiled(x, level, condition), plain(x, level, condition))
+
+
+def test_bfloat16_autocast_stays_close():
+    backbone = shaken(BACKBONES["DiT"](qk_norm=True)).float()
+    x, _, vector, context = (value.float() for value in arguments())
+    model = DiffusionModel(backbone, Exponential(12.0), PredictData())
+    t = torch.tensor([0.2, 0.7], dtype=torch.float64)
+    exact = model(x, t, Condition(vector, context))
+    with torch.autocast("cpu", torch.bfloat16):
+        close = model(x, t, Condition(vector, context))
+    assert close.dtype == torch.float32
+    assert (close - exact).norm() / exact.norm() < 0.05
+
+
+GROUPS = ["process", "parameterization", "weighting", "density", "sampler", "guidance", "backbone"]
+
+
+@pytest.mark.parametrize("path", sorted(p for g in GROUPS for p in (CONFIGS / g).glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_choice_builds(path):
+    config = OmegaConf.load(path)
+    if path.parent.name == "backbone":
+        config.update(dict(tokens=T, channels=C, condition_width=D, width=16, heads=2, layers=1))
+    built = hydra.utils.instantiate(config)
+    if path.parent.name == "sampler" and path.stem != "ddpm_learned":
+        noise, generator = torch.randn(B, T, C), torch.Generator().manual_seed(0)
+        constant = Sampling(built.sampler, built.spacing, 4)
+        x0 = constant(lambda x, t: torch.full_like(x, 0.25), noise, Exponential(12.0), generator)
+        torch.testing.assert_close(x0, torch.full((B, T, C), 0.25))
+    elif path.parent.name == "process":
+        assert math.isinf(float(built.log_snr(torch.zeros(()))))
+    else:
+        assert built is not None
