@@ -63,7 +63,8 @@ class DiffusionModule(pl.LightningModule):
         """Ho & Salimans 2022, algorithm 1; batch: latent (B, T, C) and what the conditioner's sources read → ()."""
         x0 = batch["latent"]  # (B, T, C)
         size = len(x0)
-        features = self.conditioner.embed(batch)
+        with torch.autocast(self.device.type, enabled=False):  # frozen encoders have a precision of their own
+            features = self.conditioner.embed(batch)
         drop = self.conditioner.draw_drop(size, generator, self.device)  # {source: (B,)}
         condition = self.conditioner(features, drop, batch_size=size)
         uniform = stratified_uniform(size, generator, self.global_rank, self.trainer.world_size)  # (B,)

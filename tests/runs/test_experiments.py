@@ -1,0 +1,69 @@
+"""Every experiment composes, its blocks are sound, and it takes two steps on tiny data in each stage."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from fieldforge.runs.build import check
+from fieldforge.runs.entry import CONFIGS
+from fieldforge.runs.train import run_training
+
+EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+SHORT = [
+    "data.num_workers=0",
+    "latent_data.num_workers=0",
+    "data.heldout_batch_size=2",
+    "data.stages.surface.points=128",
+    "data.stages.distances.near=64",
+    "data.stages.distances.volume=64",
+    "data.stages.rays.rays=16",
+    "latents.points=128",
+    "monitor.validation_batches=1",
+    "monitor.pictures={shapes:1,size:8,resolution:4}",
+    "trainer.accelerator=cpu",
+] + [
+    f"training.{stage}.{setting}"
+    for stage in ("autoencoder", "diffusion")
+    for setting in ("batch_size=2", "budget.max_steps=2", "budget.max_minutes=null")
+]
+
+
+def composed(experiment: str, *overrides: str):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("train", [f"experiment={experiment}", *overrides])
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_composes_and_opens_with_its_command(experiment):
+    config = composed(experiment)
+    check(config)
+    assert config.name == experiment
+    text = (CONFIGS / "experiment" / f"{experiment}.yaml").read_text()
+    assert f"python train.py experiment={experiment}" in text.split("defaults:")[0]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_takes_two_steps(experiment, balls, tmp_path):
+    config = composed(experiment, f"data.root={balls}", f"output_dir={tmp_path}", *SHORT)
+    done = run_training(config)
+    assert done["autoencoder"].finished
+    assert ("diffusion" in done) == ("diffusion" in config.stages)
+
+
+def test_furniture_differs_from_the_small_experiment_in_data_and_time_only():
+    small, large = (OmegaConf.to_container(composed(name)) for name in ("shape_latent", "furniture_latent"))
+    for parts in (small, large):
+        for stage in parts["training"].values():
+            del stage["budget"]
+        del parts["name"], parts["autoencoder_name"], parts["data"]["root"]
+    assert small == large
+
+
+def test_imports_point_down_only():
+    command = [str(Path(sys.executable).parent / "lint-imports")]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent)
+    assert found.returncode == 0, found.stdout
