@@ -51,7 +51,7 @@ class PointLatticeEncoder(nn.Module):
         heads: int = 4,
         layers: int = 4,
         channels: int = 16,
-        degrees: int = 6,
+        degrees: int = 5,
     ):
         super().__init__()
         self.cells, self.patch, self.degrees = cells, patch, degrees
@@ -92,7 +92,7 @@ class PointPlanesEncoder(nn.Module):
         heads: int = 4,
         layers: int = 3,
         channels: int = 32,
-        degrees: int = 6,
+        degrees: int = 5,
     ):
         super().__init__()
         self.resolution, self.degrees = cells * 2**levels, degrees
@@ -129,7 +129,7 @@ class PerceiverEncoder(nn.Module):
         heads: int = 8,
         layers: int = 11,
         channels: int = 1024,
-        degrees: int = 6,
+        degrees: int = 5,
     ):
         super().__init__()
         self.degrees = degrees

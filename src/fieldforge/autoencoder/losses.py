@@ -25,9 +25,9 @@ class AutoencoderLoss:
 
     distance: float = 1.0
     occupancy: float = 0.1
-    color: float = 8.0
-    view: float = 2.0
-    opacity: float = 0.5
+    color: float = 2.0
+    view: float = 0.5
+    opacity: float = 0.25
     clamp: float = 0.1
     sharpness: float = 0.01
     colored: int = 512

@@ -15,10 +15,11 @@ PLANES = ((0, 1), (0, 2), (1, 2))  # the two axes of each plane of a triplane: x
 
 
 class FeatureReader(Field):
-    """features at a point ⊕ encoded position → perceptron → signed distance and colour.
+    """features at a point ⊕ encoded position → one perceptron for signed distance, one for colour.
 
-    The perceptron's first weight matrix is generated too (parameter `weight`: one row holds the incoming weights of one
-    hidden unit, as in Shap-E, Jun & Nichol 2023, section 3.1), as a change to a shared matrix; the rest is shared.
+    The former's first weight matrix is generated too (parameter `weight`: one row holds the incoming weights of one hidden
+    unit, as in Shap-E, Jun & Nichol 2023, section 3.1), as a change to a shared
+    matrix; the rest is shared. Colour has weights of its own, because distance's gradients are much the larger ones.
     Subclasses say where the features come from.
     """
 
@@ -35,10 +36,9 @@ class FeatureReader(Field):
         self.degrees, self.hidden, self.generated = degrees, hidden, generated
         self.fan_in = feature_width + positional_encoding_width(degrees)
         self.first = nn.Linear(self.fan_in, hidden)
-        self.rest = nn.Sequential(nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 4))
-        head = self.rest[-1]
-        assert isinstance(head, nn.Linear)
-        nn.init.constant_(head.bias[:1], initial_distance)
+        self.to_distance = nn.Sequential(nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1))
+        nn.init.constant_(self.to_distance[-1].bias, initial_distance)
+        self.to_color = nn.Sequential(nn.Linear(self.fan_in, hidden), nn.SiLU(), nn.Linear(hidden, 3))
         self.density = density or LaplaceDensity()
 
     @abstractmethod
@@ -52,9 +52,8 @@ class FeatureReader(Field):
             h = batched_linear(x, self.first.weight + params["weight"], self.first.bias)  # (B, N, hidden)
         else:
             h = self.first(x)  # (B, N, hidden)
-        out = self.rest(h).float()  # (B, N, 4)
-        sdf = out[..., 0]  # (B, N)
-        return FieldValues(sdf, self.density(sdf), out[..., 1:].sigmoid())
+        sdf = self.to_distance(h).float()[..., 0]  # (B, N)
+        return FieldValues(sdf, self.density(sdf), self.to_color(x).float().sigmoid())
 
     def _generated_shapes(self) -> dict[str, tuple[int, int]]:
         return {"weight": (self.hidden, self.fan_in)} if self.generated else {}
@@ -71,7 +70,7 @@ class LatticeField(FeatureReader):
         resolution: int = 32,
         features: int = 16,
         hidden: int = 64,
-        degrees: int = 6,
+        degrees: int = 5,
         generated: bool = True,
         density: LaplaceDensity | None = None,
         initial_distance: float = 0.05,
@@ -102,7 +101,7 @@ class TriplaneField(FeatureReader):
         resolution: int = 64,
         features: int = 16,
         hidden: int = 64,
-        degrees: int = 6,
+        degrees: int = 5,
         generated: bool = True,
         density: LaplaceDensity | None = None,
         initial_distance: float = 0.05,
