@@ -104,3 +104,58 @@ def test_finished_autoencoder_loads_and_reconstructs(place):
     latents = autoencoder.encode(torch.zeros(1, 64, 9))
     assert latents.shape == (1, *autoencoder.latent_shape)
     assert list(done.pictures.glob("step_000000006.png"))
+
+
+def test_diffusion_resumes_exactly(place, balls, tmp_path):
+    other = Place(balls, tmp_path / "other")
+    undisturbed = run_training(other.compose())["diffusion"].path
+    run_training(place.compose("stages=[autoencoder]"))  # the signal below must fall into the second stage
+    with pytest.raises(Interrupted):
+        run_training(place.compose(KILL % signal.SIGTERM))
+    interruption.forget()
+    done = run_training(place.compose())["diffusion"].path
+    assert done.name == undisturbed.name
+    assert_equal(weights(done), weights(undisturbed))
+
+
+def test_latents_go_on_where_they_were_interrupted(place, monkeypatch):
+    from fieldforge.data.shards import open_shards
+    from fieldforge.runs import latent_stage
+
+    autoencoder = run_training(place.compose("stages=[autoencoder]"))["autoencoder"]
+    monkeypatch.setattr(latent_stage, "SHARD", 2)
+    monkeypatch.setattr(latent_stage, "BATCH", 2)
+    encode, calls = type(load_autoencoder(autoencoder.model)[0]).encode, []
+
+    def interrupted(self, surface):
+        calls.append(len(surface))
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return encode(self, surface)
+
+    interruption.install()
+    monkeypatch.setattr("fieldforge.autoencoder.autoencoder.Autoencoder.encode", interrupted)
+    with pytest.raises(Interrupted):
+        run_training(place.compose("stages=[autoencoder,latents]"))
+    [folder] = (autoencoder.path / "latents").iterdir()
+    full = folder / "heldout-000000.tar"
+    written = full.stat().st_mtime_ns
+    assert not (folder / "manifest.json").exists()
+    interruption.forget()
+    calls.clear()
+    calls.extend([0, 0, 0])
+    run_training(place.compose("stages=[autoencoder,latents]"))
+    assert len(calls) - 3 < 7  # of the 5 + 2 batches, finished ones were not encoded again
+    assert full.stat().st_mtime_ns == written
+    assert open_shards(folder, "train").samples == 9
+
+
+def test_wandb_without_an_account_writes_offline_and_ends_its_run(place, monkeypatch):
+    import wandb
+
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(place.outputs))
+    done = run_training(place.compose(AUTOENCODER, "logger=wandb"))["autoencoder"]
+    assert list(done.path.glob("wandb/offline-run-*"))
+    assert (done.path / "metrics.csv").is_file()
+    assert wandb.run is None

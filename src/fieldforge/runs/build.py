@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import functools
 import inspect
+import re
 import types
 import typing
 from typing import Any
@@ -16,7 +17,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fieldforge.errors import UserError
 
-SAFE_TARGETS = ("fieldforge.", "torch.optim.AdamW", "torch.optim.Adam", "torch.optim.SGD")
+SAFE_TARGETS = ("fieldforge.", "torch.optim.adamw.AdamW", "torch.optim.adam.Adam", "torch.optim.sgd.SGD")
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
@@ -50,8 +51,11 @@ def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -
             raise cause from error
         if isinstance(cause, MissingMandatoryValue | OmegaConfBaseException):
             raise UserError(f"config key {key}: {_line(cause)}") from error
+        if cause is None:
+            raise UserError(f"config key {key}: {_line(error)}") from error
         if isinstance(cause, ValueError | AssertionError) and str(cause):
-            raise UserError(f"config key {getattr(error, 'full_key', None) or key}: {_line(cause)}") from error
+            where = re.search(r"full_key: (\S+)", str(error))
+            raise UserError(f"config key {where[1] if where else key}: {_line(cause)}") from error
         raise
 
 
@@ -86,12 +90,16 @@ def _check(node: Any, path: str, trusted: bool, given: set[str] | None) -> None:
 
 def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str] | None) -> None:
     target = node["_target_"]
-    if not trusted and not (isinstance(target, str) and target.startswith(SAFE_TARGETS)):
-        raise UserError(f"{path}._target_ = {target} is not part of fieldforge: a stored configuration may not name it")
+    foreign = UserError(f"{path}._target_ = {target} is not part of fieldforge: a stored configuration may not name it")
+    if not trusted and not str(target).startswith(("fieldforge.", "torch.optim.")):
+        raise foreign  # before anything is imported
     try:
         called = hydra.utils.get_object(target)
     except Exception as error:
         raise UserError(f"{path}._target_ = {target}: there is no such class or function, correct the path") from error
+    home = f"{getattr(called, '__module__', '')}.{getattr(called, '__qualname__', '')}"
+    if not trusted and not home.startswith(SAFE_TARGETS):
+        raise foreign  # something that a module of ours has merely imported
     try:
         parameters = inspect.signature(called).parameters
         hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)

@@ -1,0 +1,90 @@
+"""Mistakes in a configuration are found before anything is built, and named by their key."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from fieldforge.errors import UserError
+from fieldforge.runs.build import build, check
+
+
+class Part:
+    def __init__(self, size: int, rate: float = 0.5, name: str | None = None, sides: tuple[int, ...] = (), inner=None):
+        if size > 100:
+            raise ValueError("size is at most 100")
+        self.size, self.rate, self.name, self.sides, self.inner = size, rate, name, sides, inner
+
+
+HERE = f"{__name__}.Part"
+
+
+def config(**part):
+    return OmegaConf.create({"part": {"_target_": HERE, **part}, "other": 7})
+
+
+def test_a_sound_block_is_built_with_plain_values():
+    made = build(config(size=3, rate=1, sides=[1, 2], inner={"_target_": HERE, "size": "${other}"}), "part")
+    assert (made.size, made.rate, made.sides, made.inner.size) == (3, 1, [1, 2], 7)
+
+
+def test_what_is_given_wins_and_is_handed_over_untouched():
+    told = {"_target_": "os.system", "command": "false"}
+    made = build(config(size="???"), "part", size=5, inner=told)
+    assert made.size == 5
+    assert made.inner is told
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        ({"size": 3, "colour": 1}, r"unknown config key part\.colour: Part takes size, rate"),
+        ({"size": "big"}, r"part\.size = 'big' is not a whole number"),
+        ({"size": True}, r"part\.size = True is not a whole number"),
+        ({"size": 3, "rate": "fast"}, r"part\.rate = 'fast' is not a number"),
+        ({"size": 3, "name": 4}, r"part\.name = 4 is not a text or null"),
+        ({"size": 3, "sides": 4}, r"part\.sides = 4 is not a list"),
+        ({"rate": 1.0}, r"part\.size is missing"),
+        ({"size": "???"}, r"part\.size has no value"),
+        ({"size": 101}, r"config key part: size is at most 100"),
+        ({"size": 3, "inner": {"_target_": HERE, "size": "x"}}, r"part\.inner\.size = 'x'"),
+        ({"size": 3, "inner": {"_target_": HERE, "size": 101}}, r"config key part\.inner: size is at most 100"),
+        ({"_target_": "no.such.thing"}, r"no\.such\.thing: there is no such class"),
+    ],
+)
+def test_mistakes_name_their_key(part, sentence):
+    with pytest.raises(UserError, match=sentence) as mistake:
+        build(config(**part), "part")
+    assert "\n" not in str(mistake.value)
+
+
+def test_a_check_of_everything_leaves_missing_values_to_the_program():
+    check(config(size="???"))
+    check(config())
+    with pytest.raises(UserError, match=r"part\.rate"):
+        check(config(size="???", rate="fast"))
+
+
+def test_untrusted_configurations_build_only_parts_of_this_project(tmp_path):
+    hostile = OmegaConf.create({"part": {"_target_": "os.system", "command": f"touch {tmp_path}/harm"}})
+    with pytest.raises(UserError, match="may not name it"):
+        build(hostile, "part", trusted=False)
+    nested = OmegaConf.create(
+        {
+            "part": {
+                "_target_": "fieldforge.noise.processes.Exponential",
+                "rate": {"_target_": "os.system", "command": f"touch {tmp_path}/harm"},
+            }
+        }
+    )
+    with pytest.raises(UserError, match="may not name it"):
+        build(nested, "part", trusted=False)
+    disguised = OmegaConf.create(
+        {"part": {"_target_": "fieldforge.runs.build.hydra.utils.get_object", "path": "os.system"}}
+    )
+    with pytest.raises(UserError):
+        build(disguised, "part", trusted=False)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_key_without_a_block_is_named():
+    with pytest.raises(UserError, match="config key other must be a block"):
+        build(config(size=1), "other")
