@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
+import signal
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,8 @@ import trimesh
 from PIL import Image
 
 from fieldforge.geometry.mesh import Material, Mesh
+from fieldforge.preparation.asset import PreparedAsset
+from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.settings import (
     DistanceSettings,
@@ -18,6 +23,7 @@ from fieldforge.preparation.settings import (
     SurfaceSettings,
     ViewSettings,
 )
+from fieldforge.preparation.staging import Staging
 
 LIMITS = Limits(max_triangles=100_000, max_file_mb=16, min_thickness=0.005)
 
@@ -103,7 +109,8 @@ def write_library(path: Path) -> Path:
         "id=Test\nname=Test library\nlicense=Creative Commons Attribution 3.0 license \\\n   by someone\n"
         "id#1=Test#box\nname#1=Glass door cabinet\ntags#1=Blend Swap, Storage\ncategory#1=Office\n"
         "width#1=100\nheight#1=50\ndepth#1=25\nmodel#1=/test/box/box.obj\ncreator#1=J\\u00fcrgen\n"
-        "id#2=Test#decal\nname#2=Parking slot 45\xb0\nwidth#2=100\nheight#2=0.01\ndepth#2=100\nmodel#2=/test/box/box.obj\n"
+        "id#2=Test#decal\nname#2=Parking slot 45\xb0\nwidth#2=100\nheight#2=0.01\ndepth#2=100\n"
+        "model#2=/test/box/box.obj\n"
         "id#3=Test#scene\nname#3=Living room\nwidth#3=1\nheight#3=1\ndepth#3=1\nmodel#3=/test/box/box.obj\n"
     )
     german = "name#1=Schrank mit Glast\\u00fcr\nname#2=Parkplatz\n"
@@ -120,3 +127,24 @@ def write_library(path: Path) -> Path:
 
 def read_lines(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write_cubes(folder: Path, count: int) -> FolderSource:
+    """A source of boxes `thing-a.obj`, `thing-b.obj`, … of different heights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        lines = [line.split() for line in CUBE_OBJ.splitlines()]
+        text = "\n".join(f"v {x[1]} {float(x[2]) * (index + 1)} {x[3]}" for x in lines if x[0] == "v")
+        faces = "\n".join(" ".join(line) for line in lines if line[0] == "f")
+        (folder / f"thing-{'abcdefghij'[index]}.obj").write_text(f"{text}\n{faces}\n")
+    return FolderSource(str(folder), None, "cubes", "CC0-1.0", "me", {})
+
+
+@dataclass(frozen=True)
+class DeadlyStaging(Staging):
+    """Kills the process that wants to put the asset whose id holds "-b"."""
+
+    def put(self, record: AssetRecord, prepared: PreparedAsset) -> None:
+        if "-b" in record.id:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().put(record, prepared)

@@ -6,13 +6,13 @@ import struct
 from pathlib import Path
 
 import pytest
+from tests.preparation.make import CUBE_OBJ, LIMITS, read_lines, tiny_settings, write_zip
 
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.loading import load_mesh
 from fieldforge.preparation.pipeline import prepare
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.stores import AssetError, FolderStore, Notes, ZipStore, normal_member
-from tests.preparation.make import CUBE_OBJ, LIMITS, read_lines, tiny_settings, write_zip
 
 TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from tests.preparation.make import box, box_distance, sheet, sphere
 
 from fieldforge.geometry.mesh import Mesh, concatenate
 from fieldforge.geometry.sampling import fibonacci_directions, sample_surface
 from fieldforge.preparation.asset import oriented_normals
 from fieldforge.preparation.clean import remove_misleading_faces
 from fieldforge.preparation.distance import ESCAPE_DIRECTIONS, Caster, escape_counts, exposed_sides, signed_distance
-from tests.preparation.make import box, box_distance, sheet, sphere
 
 EPSILON = 0.006
 

@@ -4,18 +4,20 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.preparation.make import CUBE_OBJ, write_zip
 
 from fieldforge.errors import UserError
 from fieldforge.preparation.folder import FolderSource, words_of
 from fieldforge.preparation.records import AssetRecord
-from tests.preparation.make import CUBE_OBJ, write_zip
 
 CUBE = CUBE_OBJ.encode()
 
 
 def records(path: Path, labels: Path | None = None) -> list[AssetRecord]:
     classes = {"seating": ["chair"]}
-    return FolderSource(str(path), None if labels is None else str(labels), None, "CC0-1.0", "me", classes).records(2**24)
+    return FolderSource(str(path), None if labels is None else str(labels), None, "CC0-1.0", "me", classes).records(
+        2**24
+    )
 
 
 @pytest.fixture
@@ -85,7 +87,11 @@ def write_csv(path: Path) -> Path:
 def test_labels_from_a_table(tmp_path: Path, meshes: Path, write):
     path = write(tmp_path / ("labels." + write.__name__.removeprefix("write_")))
     chair, sofa, armchair = records(meshes, path)
-    assert (armchair.name, armchair.asset_class, armchair.captions) == ("Red armchair", "chairs", ("a chair", "red seat"))
+    assert (armchair.name, armchair.asset_class, armchair.captions) == (
+        "Red armchair",
+        "chairs",
+        ("a chair", "red seat"),
+    )
     assert (chair.split, chair.tags, chair.licence, chair.creator) == ("heldout", ("oak", "old"), "CC-BY-4.0", "Ann")
     assert (chair.name, chair.asset_class) == ("chair", "seating")
     assert (sofa.split, sofa.captions, sofa.licence) == (None, (), "CC0-1.0")
@@ -119,7 +125,8 @@ def test_missing_paths(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("file", "words"), [("a/scene.gltf", "a"), ("model.glb", "model"), ("a.zip/x_Y-z.v2.ply", "x y z v2"), ("___.obj", "___")]
+    ("file", "words"),
+    [("a/scene.gltf", "a"), ("model.glb", "model"), ("a.zip/x_Y-z.v2.ply", "x y z v2"), ("___.obj", "___")],
 )
 def test_words_of_a_file(file: str, words: str):
     assert words_of(file) == words

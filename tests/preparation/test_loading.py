@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from tests.preparation.make import LIMITS
 
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.preparation.loading import announced_triangles, load_mesh, srgb_of_linear
 from fieldforge.preparation.stores import FolderStore, Notes
-from tests.preparation.make import LIMITS
 
 COLORS = np.array([[255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 255, 255], [128, 128, 128, 255]], np.uint8)
 
@@ -50,7 +50,9 @@ def test_ply_vertex_colours_are_exact(tmp_path: Path):
     shape.visual.vertex_colors = COLORS
     shape.export(tmp_path / "a.ply")
     found = corner_colors(load(tmp_path, "a.ply"))
-    assert found == {tuple(corner.tolist()): tuple(color.tolist()) for corner, color in zip(shape.vertices, COLORS, strict=True)}
+    assert found == {
+        tuple(corner.tolist()): tuple(color.tolist()) for corner, color in zip(shape.vertices, COLORS, strict=True)
+    }
 
 
 def test_gltf_vertex_colours_are_linear_and_become_srgb(tmp_path: Path):

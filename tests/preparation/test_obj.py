@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.preparation.make import png, write_zip
 
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.preparation.obj import MAX_TEXTURE_SIDE, load_obj
 from fieldforge.preparation.polygons import triangulate
 from fieldforge.preparation.stores import AssetError, FolderStore, Notes, ZipStore
-from tests.preparation.make import png, write_zip
 
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
 RED = np.tile(np.uint8([255, 0, 0, 255]), (2, 2, 1))
@@ -32,7 +32,14 @@ def color_of(mesh: Mesh, face: int = 0) -> list[float]:
 
 @pytest.mark.parametrize(
     "face",
-    ["f 1 2 3 4", "f 1/1 2/2 3/3 4/4", "f 1//1 2//1 3//1 4//1", "f 1/1/1 2/2/1 3/3/1 4/4/1", "f -4 -3 -2 -1", "f 1 2/2 3//1 4"],
+    [
+        "f 1 2 3 4",
+        "f 1/1 2/2 3/3 4/4",
+        "f 1//1 2//1 3//1 4//1",
+        "f 1/1/1 2/2/1 3/3/1 4/4/1",
+        "f -4 -3 -2 -1",
+        "f 1 2/2 3//1 4",
+    ],
 )
 def test_every_style_of_face(tmp_path: Path, notes: Notes, face: str):
     mesh = load(tmp_path, f"{SQUARE}vt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nvn 0 0 1\n{face}\n", notes)
@@ -139,7 +146,7 @@ def test_concave_polygons_keep_their_area():
     ell = np.array([[0, 0], [2, 0], [2, 1], [1, 1], [1, 2], [0, 2]], np.float64)
     for start in range(6):
         for tilt in (np.eye(3), np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]), np.diag([1, -1, -1])):
-            corners = np.concatenate([np.roll(ell, start, axis=0), np.zeros((6, 1))], axis=1) @ tilt.T
+            corners = np.pad(np.roll(ell, start, axis=0), ((0, 0), (0, 1))) @ tilt.T
             cut = triangulate(corners[None])[0]  # (4, 3)
             a, b, c = (corners[cut[:, k]] for k in range(3))
             vectors = np.cross(b - a, c - a) / 2
@@ -149,9 +156,9 @@ def test_concave_polygons_keep_their_area():
 
 def test_a_spiral_polygon_is_cut_without_overlap():
     turns = np.linspace(0, 3 * np.pi, 20)
-    out = np.stack([turns * np.cos(turns), turns * np.sin(turns)], axis=1) + [[0.1, 0]]
+    out = np.stack([turns * np.cos(turns) + 0.1, turns * np.sin(turns)], axis=1)
     back = 0.8 * out[::-1]
-    outline = np.concatenate([np.concatenate([out, back]), np.zeros((40, 1))], axis=1)
+    outline = np.pad(np.concatenate([out, back]), ((0, 0), (0, 1)))
     x, y = outline[:, 0], outline[:, 1]
     area = abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2  # shoelace
     cut = triangulate(outline[None])[0]

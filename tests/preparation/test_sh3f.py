@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from tests.preparation.make import from_trimesh, record, write_library, write_zip
 
 from fieldforge.errors import UserError
 from fieldforge.preparation.asset import fit_to_catalogue
 from fieldforge.preparation.furniture import FurnitureLibraries
 from fieldforge.preparation.sh3f import class_of, parse_properties
-from tests.preparation.make import from_trimesh, record, write_library, write_zip
 
 CLASSES = {"storage": ["cabinet", "box"], "window_door": ["door"], "lighting": ["lamp"], "table": ["table"]}
 
@@ -100,7 +100,9 @@ def test_a_package_is_downloaded_and_unpacked(tmp_path: Path, monkeypatch: pytes
     tools.mkdir()
     (tools / "apt-get").write_text('#!/bin/sh\n[ "$1 $2" = "download some-package" ] && : > some-package_1_all.deb\n')
     inside = "$3/usr/share/sweethome3d/furniture"
-    (tools / "dpkg-deb").write_text(f'#!/bin/sh\n[ -f "$2" ] && mkdir -p "{inside}" && cp {tmp_path}/test.sh3f "{inside}"\n')
+    (tools / "dpkg-deb").write_text(
+        f'#!/bin/sh\n[ -f "$2" ] && mkdir -p "{inside}" && cp {tmp_path}/test.sh3f "{inside}"\n'
+    )
     for tool in tools.iterdir():
         tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")

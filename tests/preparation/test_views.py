@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import torch
+from tests.preparation.make import box, sheet, sphere
 
 from fieldforge.geometry.camera import Camera, look_at
 from fieldforge.geometry.mesh import Material, concatenate
 from fieldforge.preparation.distance import Caster
 from fieldforge.preparation.views import camera_distance, render_view
-from tests.preparation.make import box, sheet, sphere
 
 FOV = math.radians(40)
 FRONT = look_at(torch.tensor([0.0, 0.0, 4.0]))

@@ -11,7 +11,13 @@ from fieldforge.geometry.camera import fibonacci_poses, orbit_poses
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.geometry.sampling import SurfaceSamples, sample_surface
 from fieldforge.preparation.captions import captions_of
-from fieldforge.preparation.clean import NormalisedMesh, check_mesh, normalise, remove_invisible_faces, remove_misleading_faces
+from fieldforge.preparation.clean import (
+    NormalisedMesh,
+    check_mesh,
+    normalise,
+    remove_invisible_faces,
+    remove_misleading_faces,
+)
 from fieldforge.preparation.distance import Caster, exposed_sides, signed_distance
 from fieldforge.preparation.loading import load_mesh
 from fieldforge.preparation.records import AssetRecord, generator_for, split_of

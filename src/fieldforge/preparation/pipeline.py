@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 REJECTED_NAME = "rejected.jsonl"
 NOTES_NAME = "notes.jsonl"
 CONTACT_SHEET_NAME = "contact_sheet.png"
+STAGING_NAME = ".staging"
 
 RECIPE = 1
 """Rises when the code makes other samples of the same assets, so that old and new ones never mix."""
@@ -70,10 +71,11 @@ def prepare(
     written = json.loads(json.dumps(written))  # tuples as lists: what a manifest gives back
     finished = _finished(output, written)
     if finished is not None:
+        shutil.rmtree(output / STAGING_NAME, ignore_errors=True)
         return PreparationReport(finished, len(records), int(finished.extra["rejected"]), None)
 
     remove_leftovers(output)
-    staging = Staging(output / ".staging" / settings_sha256(SAMPLE, recipe)[:16])
+    staging = Staging(output / STAGING_NAME / settings_sha256(SAMPLE, recipe)[:16])
     staging.folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(staging.folder)
     cpu_seconds = _stage_with_progress(records, settings, seed, staging, workers)
@@ -89,7 +91,7 @@ def prepare(
     with atomic_file(output / CONTACT_SHEET_NAME) as file:
         contact_sheet([(record.name, staging.thumbnail(record)) for record in usable]).save(file, format="PNG")
     manifest = _write_shards(usable, staging, settings, written, output, len(rejected))
-    shutil.rmtree(output / ".staging")
+    shutil.rmtree(output / STAGING_NAME)
     return PreparationReport(manifest, len(records), len(rejected), cpu_seconds)
 
 

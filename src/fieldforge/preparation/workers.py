@@ -98,8 +98,12 @@ def _stage_until_crash(
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    # Spawned, not forked: the libraries below run threads of their own, which a fork would leave in pieces.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    # Not forked from here, where threads may be running, but from a server that has done nothing but the slow imports.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([__name__, "open3d", "igl"])
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
         yield pool
     finally:

@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from fieldforge.errors import UserError
 from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, prepare
 from fieldforge.runs.build import build
-from fieldforge.runs.training_run import whole_number
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +26,25 @@ def run_preparation(config: DictConfig) -> None:
     workers = _workers(config)
     output = Path(config.output)
     report = prepare(
-        build(config, "source"), build(config, "preparation"), whole_number(config, "seed", least=0), output, workers
+        build(config, "source"), build(config, "preparation"), _whole_number(config, "seed", least=0), output, workers
     )
     splits = ", ".join(f"{count} {split}" for split, count in report.manifest.extra["splits"].items())
     log.info("%d assets: %s; %d rejected (%s)", report.assets, splits, report.rejected, output / REJECTED_NAME)
     if report.cpu_seconds is None:
         log.info("nothing was left to do")
     else:
-        log.info("%.2f CPU-seconds an asset on %d processes", report.cpu_seconds, workers)
+        log.info("%.2f CPU-seconds an asset, workers=%d", report.cpu_seconds, workers)
     log.info("shards in %s; look at %s", output, output / CONTACT_SHEET_NAME)
 
 
 def _workers(config: DictConfig) -> int:
     if config.workers is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return whole_number(config, "workers", least=1)
+    return _whole_number(config, "workers", least=1)
+
+
+def _whole_number(config: DictConfig, key: str, least: int) -> int:
+    value = config[key]
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"config key {key} = {value!r} must be a whole number of at least {least}: correct it")
+    return value
