@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, median
@@ -22,6 +21,7 @@ from fieldforge.metrics.reconstruction import compare_surfaces, peak_signal_to_n
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.heldout import Key, TrueGeometry, TrueViews, reconstruction_rows, reconstruction_sheet
+from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain, whole_number
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,8 @@ def evaluate_autoencoder(model: Path, config: DictConfig) -> Path:
         if number < settings["pictures"]:
             rows += reconstruction_rows(rebuilt, batch, settings["picture_size"], settings["mesh_resolution"])
             labels.append(f"{meta['name']}\nIoU {measured['iou']:.2f}\nF {measured['f_score']:.2f}")
-        print(f"\r{number + 1}/{samples.samples} {meta['name'][:40]}\x1b[K", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        status(f"{number + 1}/{samples.samples} {meta['name'][:40]}")
+    status("")
     numbers = [name for name, value in assets[0].items() if isinstance(value, float)]
     summary = {name: fmean(asset[name] for asset in assets) for name in numbers}
     report = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.prompts import frequent_names, name_meant, read_prompts
+from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain
 
 log = logging.getLogger(__name__)
@@ -58,14 +58,14 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
             shapes = decode(autoencoder, sampler(batch, [seed for _, seed in part], scale))
             made += [shapes.mesh(index, settings["mesh_resolution"]) for index in range(len(part))]
             done = start + len(part)
-            print(f"\rguidance {scale}: {done}/{len(jobs)}\x1b[K", end="", file=sys.stderr, flush=True)
+            status(f"guidance {scale:g}: {done}/{len(jobs)}")
         for (_, seed), mesh in zip(jobs, made, strict=True):
             columns.setdefault((scale, seed), []).append(portrait(mesh, settings["picture_size"]))
         if scale == settings["judged_guidance"]:
             rng = np.random.default_rng(0)
             generated = [surface_points(mesh, settings["cloud_points"], rng)[0] for mesh in made]
             report = judged(generated, [meant[row] for row, _ in jobs], metas, clouds)
-    print(file=sys.stderr)
+    status("")
     report |= {
         "run": str(model.parent),
         "fingerprint": label["fingerprint"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from fieldforge.runs.autoencoder_stage import data_fingerprint, load_autoencoder
 from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.fingerprint import fingerprint
 from fieldforge.runs.heldout import Key
+from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import whole_number
 from fieldforge.training import interruption
 
@@ -86,5 +86,5 @@ def encoded(
             latents = autoencoder.encode(batch["surface"])  # (B, T, C)
         yield from zip(batch["key"], batch["meta"], latents, strict=True)
         done += len(batch["meta"])
-        if sys.stderr.isatty():
-            print(f"\rlatents: {split} {done}/{samples.samples}\x1b[K", end="", file=sys.stderr, flush=True)
+        status(f"latents: {split} {done}/{samples.samples}")
+    status("")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from fieldforge.rendering.turntable import write_turntable
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.locate import find_model
 from fieldforge.runs.prompts import read_prompts
+from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import whole_number
 
 log = logging.getLogger(__name__)
@@ -61,8 +61,8 @@ def run_sampling(config: DictConfig) -> Path:
             said = {"seed": job_seed, "guidance": scale, "steps": sampler.sampling.steps}
             exhibits.append(Exhibit(title, picture, None if mesh.is_empty else glb_bytes(mesh), said))
             listed.append({**request, **said, **files, "thumbnail": f"{name}.png", "checkpoint": str(model)})
-            print(f"\r{start + index + 1}/{len(jobs)} {title[:50]}\x1b[K", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+            status(f"{start + index + 1}/{len(jobs)} {title[:50]}")
+    status("")
     report = {"run": str(model.parent), "fingerprint": label["fingerprint"], "samples": listed}
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "samples.json")
     page = folder / "index.html"
