@@ -103,7 +103,10 @@ class Sampler:
 
     @torch.no_grad()
     def __call__(self, batch: Mapping[str, Sequence[str]], seeds: Sequence[int], scale: float) -> Tensor:
-        """Latents (B, T, C), one for each seed; row i depends on seed i and its own condition alone.
+        """Latents (B, T, C), one for each seed.
+
+        With a deterministic sampler a row depends on its seed and condition alone; a stochastic one draws for the whole
+        batch, beginning at the first seed.
 
         Args:
             batch: what the conditioner's sources read, for example {"caption": [B texts]}; sources whose key is absent

@@ -55,4 +55,4 @@ def _no_signal_left_over():
     interruption.forget()
     yield
     interruption.forget()
-    interruption.release_ctrl_c()
+    interruption.uninstall()

@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from fieldforge.errors import UserError
 from fieldforge.runs.build import check
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import run_training
@@ -52,6 +53,26 @@ def test_experiment_takes_two_steps(experiment, balls, tmp_path):
     done = run_training(config)
     assert done["autoencoder"].finished
     assert ("diffusion" in done) == ("diffusion" in config.stages)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("trainer.precision=float99", "do not fit"),
+        ("trainer.accelerator=abacus", "do not fit"),
+        ("training.diffusion.budget.max_minutes=-3", "budget.max_minutes = -3"),
+        ("seed=-1", "seed = -1"),
+        ("data.root=/nowhere", "/nowhere"),
+        ("stages=[diffusion]", "each stage needs those before it"),
+        ("autoencoder.encoder.width=wide", "autoencoder.encoder.width = 'wide' is not a whole number"),
+        ("+backbone.colour=1", "unknown config key backbone.colour"),
+    ],
+)
+def test_impossible_settings_are_one_sentence_before_training(override, sentence, balls, tmp_path):
+    with pytest.raises(UserError) as mistake:
+        run_training(composed("shape_latent", *SHORT, f"data.root={balls}", f"output_dir={tmp_path}", override))
+    assert sentence in str(mistake.value)
+    assert "\n" not in str(mistake.value)
 
 
 def test_furniture_differs_from_the_small_experiment_in_data_and_time_only():

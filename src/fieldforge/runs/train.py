@@ -9,7 +9,7 @@ from omegaconf import DictConfig, ListConfig
 
 from fieldforge.errors import UserError
 from fieldforge.runs.autoencoder_stage import train_autoencoder
-from fieldforge.runs.build import check
+from fieldforge.runs.build import build, check
 from fieldforge.runs.training_run import whole_number
 from fieldforge.training import interruption
 
@@ -29,6 +29,8 @@ def run_training(config: DictConfig) -> dict[str, Any]:
     wanted = config.stages
     if not isinstance(wanted, ListConfig) or not wanted or list(wanted) != list(STAGES[: len(wanted)]):
         raise UserError(f"stages={wanted}: each stage needs those before it, give the first of {list(STAGES)}")
+    for stage in set(wanted) & set(config.training):
+        build(config, f"training.{stage}.budget")
     done = {"autoencoder": train_autoencoder(config)}
     _stop_if_asked()
     if "latents" in wanted:

@@ -14,6 +14,7 @@ from types import FrameType
 EXIT_UNFINISHED = 85  # a scheduler may start the same command again: it resumes
 EXIT_CTRL_C = 130  # the shell's own number for Ctrl-C
 
+_SIGNALS = ("SIGUSR1", "SIGUSR2", "SIGTERM")
 _noted: signal.Signals | None = None
 
 
@@ -28,9 +29,17 @@ class Interrupted(Exception):
 
 def install() -> None:
     """Note USR1, USR2 and TERM from now on instead of dying of them. Ctrl-C is left to `hold_ctrl_c`."""
-    for name in ("SIGUSR1", "SIGUSR2", "SIGTERM"):
+    for name in _SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _note)
+
+
+def uninstall() -> None:
+    """Give all signals back their usual meaning (in a process that goes on to do other things)."""
+    for name in _SIGNALS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    release_ctrl_c()
 
 
 def hold_ctrl_c() -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from fieldforge.errors import UserError
 from fieldforge.training import interruption
 from fieldforge.training.checkpointing import AtomicCheckpointIO
 
@@ -43,25 +45,29 @@ class Hardware:
         plugins: list[Any] = [AtomicCheckpointIO()]
         if SLURMEnvironment.detect():
             plugins.append(SLURMEnvironment(auto_requeue=False))
-        return pl.Trainer(
-            accelerator=self.accelerator,
-            devices=self.devices,
-            num_nodes=self.num_nodes,
-            strategy=self.strategy,
-            precision=best_precision() if self.precision == "auto" else self.precision,  # type: ignore[arg-type]
-            max_steps=max_steps,
-            max_epochs=-1,
-            callbacks=callbacks,
-            logger=loggers or False,
-            default_root_dir=root,
-            plugins=plugins,
-            use_distributed_sampler=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            check_val_every_n_epoch=None,
-            **options,
-        )
+        try:
+            return pl.Trainer(
+                accelerator=self.accelerator,
+                devices=self.devices,
+                num_nodes=self.num_nodes,
+                strategy=self.strategy,
+                precision=best_precision() if self.precision == "auto" else self.precision,  # type: ignore[arg-type]
+                max_steps=max_steps,
+                max_epochs=-1,
+                callbacks=callbacks,
+                logger=loggers or False,
+                default_root_dir=root,
+                plugins=plugins,
+                use_distributed_sampler=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                check_val_every_n_epoch=None,
+                **options,
+            )
+        except (ValueError, MisconfigurationException) as error:
+            reason = str(error).split("\n")[0].rstrip(".")
+            raise UserError(f"this machine and the trainer settings do not fit ({reason}): change trainer.*") from error
 
 
 def best_precision() -> str:
@@ -102,5 +108,6 @@ def _quieten() -> None:
         ".*ended before the epoch ended.*",
         ".*LeafSpec.*",
         ".*has `__len__` defined.*",
+        ".*You defined a `validation_step` but have no `val_dataloader`.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,12 @@
+"""Signals keep their usual meaning between tests."""
+
+import pytest
+
+from fieldforge.training import interruption
+
+
+@pytest.fixture(autouse=True)
+def _usual_signals():
+    yield
+    interruption.forget()
+    interruption.uninstall()
