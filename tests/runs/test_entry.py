@@ -4,6 +4,8 @@ import sys
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from tests.runs.conftest import SEARCH
+from tests.runs.tiny import write_balls
 
 from fieldforge.errors import UserError
 from fieldforge.runs import entry
@@ -82,3 +84,23 @@ def test_help_is_worth_reading(monkeypatch, capsys):
     assert left.value.code == 0
     for word in ("experiment=shape_latent", "autoencoder: ", "max_minutes", "Ctrl-C"):
         assert word in said
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_cut_shard_is_one_sentence_even_from_a_worker_process(monkeypatch, capsys, tmp_path, workers):
+    folder = write_balls(tmp_path / "balls", train=3)
+    shard = folder / "train-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:-2048])
+
+    def body(config):
+        from fieldforge.runs.train import run_training
+
+        run_training(config)
+
+    places = [f"data.root={folder}", f"output_dir={tmp_path}", f"data.num_workers={workers}"]
+    code, stderr = leave_with(monkeypatch, capsys, body, SEARCH, "experiment=tiny", *places)
+    assert code == 2
+    [sentence] = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert "train-000000.tar" in sentence
+    assert "the manifest says" in sentence
+    assert "Traceback" not in stderr

@@ -108,7 +108,7 @@ def explain(error: BaseException) -> str | None:
     """One sentence for a mistake in the configuration or the input; None for what is a bug in the program."""
     for cause in _chain(error):
         if isinstance(cause, UserError):
-            return _one_line(str(cause))
+            return _one_line(_without_worker_traceback(str(cause)))
     text = str(error)
     if isinstance(error, OverrideParseException):
         return f"cannot read the override {error.override!r}: write key=value, with quotes around special characters"
@@ -167,6 +167,13 @@ def _chain(error: BaseException | None):
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _without_worker_traceback(text: str) -> str:
+    """The sentence alone, of an error that a data worker process wrapped into its whole traceback."""
+    if "Original Traceback" not in text:
+        return text
+    return text.strip().splitlines()[-1].partition(": ")[2]
 
 
 def _one_line(text: str) -> str:

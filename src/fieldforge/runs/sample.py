@@ -24,6 +24,7 @@ from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import whole_number
 
 log = logging.getLogger(__name__)
+MANY_FACES = 100_000  # a turntable's small frames do not show them, but draw them all
 
 
 def run_sampling(config: DictConfig) -> Path:
@@ -38,6 +39,7 @@ def run_sampling(config: DictConfig) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(request, seed + index) for request in wanted for index in range(count)]
     exhibits, listed = [], []
+    resolution = whole_number(config, "mesh_resolution")
     size = whole_number(config, "batch_size")
     for start in range(0, len(jobs), size):
         part = jobs[start : start + size]
@@ -47,14 +49,15 @@ def run_sampling(config: DictConfig) -> Path:
         for index, (request, job_seed) in enumerate(part):
             title = request.get("caption") or request.get("class") or "unconditional"
             name = f"{start + index:03d}_{slug(title)}_{job_seed}"
-            mesh = shapes.mesh(index, whole_number(config, "mesh_resolution"))
+            mesh = shapes.mesh(index, resolution)
             files: dict[str, str | None] = {"glb": None, "ply": None, "turntable": None}
             if mesh.is_empty:
                 log.warning("%s (seed %d) came out empty: there is only its thumbnail", title, job_seed)
             else:
                 write_mesh(mesh, folder / f"{name}.glb")
                 write_mesh(mesh, folder / f"{name}.ply")
-                write_turntable(mesh, folder / f"{name}.gif")
+                small = mesh if len(mesh.faces) < MANY_FACES else shapes.mesh(index, resolution // 2)
+                write_turntable(small, folder / f"{name}.gif")
                 files = {"glb": f"{name}.glb", "ply": f"{name}.ply", "turntable": f"{name}.gif"}
             picture = portrait(mesh, 320)
             write_picture(flatten(picture), folder / f"{name}.png")
