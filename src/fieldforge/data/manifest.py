@@ -95,9 +95,7 @@ class Manifest:
         chosen = tuple(entry for entry in self.shards if entry.split == split)
         if not chosen:
             known = sorted({entry.split for entry in self.shards})
-            raise UserError(
-                f"the manifest has no shard of split '{split}', only {known}; set data.split to one of these."
-            )
+            raise UserError(f"the manifest has no shard of split '{split}', only {known}; choose one of these.")
         return chosen
 
     def to_json(self) -> bytes:

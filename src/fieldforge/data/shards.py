@@ -74,10 +74,15 @@ def open_shards(
                 f"{folder}: holds {manifest.schema.name} shards, but the others hold {manifests[0].schema.name} "
                 "shards; read one kind at a time."
             )
-        chosen = _matching(manifest.split(split), names, folder)
-        if cache and isinstance(reading, ObjectStore):
+        chosen = [entry for entry in _matching(manifest.shards, names, folder) if entry.split == split]
+        if chosen and cache and isinstance(reading, ObjectStore):
             reading = cache.wrap(reading, chosen)
         located += [(reading, entry) for entry in chosen]
+    if not located:
+        known = sorted({entry.split for manifest in manifests for entry in manifest.shards})
+        raise UserError(
+            f"data.root={roots}: there is no shard of split '{split}', only of {known}; choose one of these."
+        )
     return ShardSet(manifests[0].schema, tuple(located), tuple(manifests))
 
 
@@ -115,7 +120,5 @@ def folder_and_names(place: str) -> tuple[str, str]:
 def _matching(entries: Sequence[ShardEntry], names: list[str], folder: str) -> list[ShardEntry]:
     for name in names:
         if not any(fnmatch.fnmatchcase(entry.name, name) for entry in entries):
-            raise UserError(
-                f"data.root: the manifest in {folder} lists no shard {name} of this split; correct the path."
-            )
+            raise UserError(f"data.root: the manifest in {folder} lists no shard {name}; correct the path.")
     return [entry for entry in entries if any(fnmatch.fnmatchcase(entry.name, name) for name in names)]
