@@ -159,3 +159,9 @@ def test_wandb_without_an_account_writes_offline_and_ends_its_run(place, monkeyp
     assert list(done.path.glob("wandb/offline-run-*"))
     assert (done.path / "metrics.csv").is_file()
     assert wandb.run is None
+
+
+def test_trained_to_the_end_but_killed_before_the_model_was_written(place, undisturbed):
+    done = run_training(place.compose(AUTOENCODER))["autoencoder"]
+    done.model.unlink()
+    assert_equal(weights(run_training(place.compose(AUTOENCODER))["autoencoder"].path), undisturbed)

@@ -23,6 +23,7 @@ from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.heldout import Key, TrueGeometry, TrueViews, reconstruction_rows, reconstruction_sheet
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain, whole_number
+from fieldforge.training.trainer import best_device
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def evaluate_autoencoder(model: Path, config: DictConfig) -> Path:
 
     Every asset goes through the latents that the diffusion sees, from `encoder_points` points on its outside.
     """
-    autoencoder, label = load_autoencoder(model)
+    autoencoder, label = load_autoencoder(model, best_device(config.device))
     trained = OmegaConf.create(label["config"])
     root = config.data_root or trained.data.root
     settings = plain(config.reconstruction)
@@ -47,7 +48,7 @@ def evaluate_autoencoder(model: Path, config: DictConfig) -> Path:
     samples = HeldOut(open_shards(root, config.split), stages, seed=0, batch_size=1, limit=config.limit)
     rows, labels, assets = [], [], []
     for number, batch in enumerate(samples):
-        rebuilt = reconstruct(autoencoder, batch["surface"])
+        rebuilt = reconstruct(autoencoder, batch["surface"].to(autoencoder.latent_mean.device))
         measured = measure(rebuilt, batch, settings)
         meta = batch["meta"][0]
         assets.append({"key": batch["key"][0], "name": meta["name"], "class": meta["class"], **measured})
@@ -83,7 +84,7 @@ def evaluate_autoencoder(model: Path, config: DictConfig) -> Path:
 @torch.no_grad()
 def measure(rebuilt: Shapes, batch: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, float]:
     """Numbers of one reconstruction (a batch of 1) against its stored truth."""
-    sdf = rebuilt.sdf(batch["box_points"])[0].numpy()  # (K,)
+    sdf = rebuilt.sdf(batch["box_points"].to(rebuilt.device))[0].cpu().numpy()  # (K,)
     mesh = rebuilt.mesh(0, settings["mesh_resolution"])
     made, made_normals = surface_points(mesh, settings["surface_points"], np.random.default_rng(0))
     truth, normals = batch["true_points"][0].numpy(), batch["true_normals"][0].numpy()
@@ -102,5 +103,5 @@ def measure(rebuilt: Shapes, batch: Mapping[str, Any], settings: Mapping[str, An
         "chamfer_l1_exposed": exposed.chamfer_l1,
         "f_score_exposed": exposed.f_score,
         "normal_consistency_exposed": exposed.normal_consistency,
-        "view_psnr": peak_signal_to_noise(torch.stack(seen)[..., :3].numpy(), views[..., :3]),
+        "view_psnr": peak_signal_to_noise(torch.stack(seen)[..., :3].cpu().numpy(), views[..., :3]),
     }

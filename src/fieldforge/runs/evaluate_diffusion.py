@@ -25,6 +25,7 @@ from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.prompts import frequent_names, name_meant, read_prompts
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain
+from fieldforge.training.trainer import best_device
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
     settings = plain(config.prompts)
     steps = settings["steps"]
     overrides = OmegaConf.create({"sampler": {"steps": steps}}) if steps else None
-    sampler, autoencoder, label = load_diffusion(model, overrides)
+    sampler, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
     root = config.data_root or OmegaConf.create(label["config"]).data.root
     metas, clouds = training_shapes(root, settings["cloud_points"])
     names = sorted({meta["name"].lower() for meta in metas})

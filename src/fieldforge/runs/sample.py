@@ -22,6 +22,7 @@ from fieldforge.runs.locate import find_model
 from fieldforge.runs.prompts import read_prompts
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import whole_number
+from fieldforge.training.trainer import best_device
 
 log = logging.getLogger(__name__)
 MANY_FACES = 100_000  # a turntable's small frames do not show them, but draw them all
@@ -32,7 +33,7 @@ def run_sampling(config: DictConfig) -> Path:
     wanted = requests(config)
     model, _ = find_model(config.run, config.output_dir, "diffusion")
     overrides = OmegaConf.create({"sampler": {"steps": whole_number(config, "steps")}}) if config.steps else None
-    sampler, autoencoder, label = load_diffusion(model, overrides)
+    sampler, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
     check_known(wanted, sampler)
     count, seed, scale = whole_number(config, "n"), whole_number(config, "seed", least=0), number(config, "guidance")
     folder = Path(config.output) if config.output else model.parent / "samples" / folder_name(wanted, config)

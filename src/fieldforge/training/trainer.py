@@ -79,6 +79,22 @@ def best_precision() -> str:
     return "32-true"
 
 
+def best_device(wanted: str = "auto") -> str:
+    """The device to sample and evaluate on: what is wanted, or with "auto" a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device={wanted} is not usable here ({reason}): give cpu or auto") from error
+    return wanted
+
+
 def fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, resume_from: Path | None) -> None:
     """Train until the budget is spent.
 
