@@ -1,7 +1,7 @@
 """Index and manifest for shards that others wrote: python -m fieldforge.data.index FOLDER [--schema sample].
 
-The shards are plain tars in WebDataset layout, named `<split>-<number>.tar`, with samples that hold the schema's fields.
-Every sample is checked against it. With `--check`, shards are compared with an existing manifest byte for byte instead.
+The shards are plain tars in WebDataset layout, named `<split>-<number>.tar`; their samples hold the fields of the
+schema, and each is checked. `--check` compares the shards with the manifest that is there, byte for byte, instead.
 """
 
 import argparse
