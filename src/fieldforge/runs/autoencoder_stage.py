@@ -139,7 +139,7 @@ def pictures_of_heldout(data: ShardDataModule, shapes: int, size: int, resolutio
         assert isinstance(module, AutoencoderModule)
         heldout = HeldOut(
             data.shards(data.heldout_split),
-            [Surface(points), TrueViews((0,)), Meta()],
+            [Surface(points), TrueViews(), Meta()],
             seed=0,
             batch_size=shapes,
             limit=shapes,

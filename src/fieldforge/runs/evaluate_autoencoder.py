@@ -41,7 +41,7 @@ def evaluate_autoencoder(model: Path, config: DictConfig) -> Path:
     stages: list[Stage] = [
         Surface(points),
         TrueGeometry(),
-        TrueViews(tuple(range(whole_number(config, "reconstruction.views")))),
+        TrueViews(whole_number(config, "reconstruction.views")),
         Meta(),
         Key(),
     ]

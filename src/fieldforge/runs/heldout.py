@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from fieldforge.data.schema import NORMAL_UNIT
 from fieldforge.data.stages import Known
 from fieldforge.generation import Shapes
 from fieldforge.rendering.pictures import image_of
-from fieldforge.rendering.shading import portrait
+from fieldforge.rendering.shading import Stand, portrait
 from fieldforge.rendering.sheet import picture_sheet
 
 
@@ -26,20 +27,30 @@ class Key:
 
 
 class TrueViews:
-    """`views (V, H, W, 4)` float32 premultiplied sRGB and alpha 0…1, `cameras (V, 4, 4)`, `fov_y` of chosen views.
+    """`views (V, H, W, 4)` premultiplied sRGB and alpha 0…1, `cameras (V, 4, 4)`, `fov_y` of `count` stored views.
 
-    Args:
-        views: numbers of the views.
+    The first is the one seen from nearest to where portraits of meshes are taken, the others are spread over the rest.
     """
 
-    def __init__(self, views: tuple[int, ...] = (0,)):
-        self.views = views
+    def __init__(self, count: int = 1):
+        self.count = count
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        pictures = np.stack([sample[f"view_{view:03d}.png"] for view in self.views]).astype(np.float32) / 255
+        chosen = self.choose(sample["cameras.npy"])
+        pictures = np.stack([sample[f"view_{view:03d}.png"] for view in chosen]).astype(np.float32) / 255
         pictures[..., :3] *= pictures[..., 3:]
-        cameras = sample["cameras.npy"][list(self.views)].astype(np.float32)
+        cameras = sample["cameras.npy"][chosen].astype(np.float32)
         return {"views": pictures, "cameras": cameras, "fov_y": float(sample["meta.json"]["fov_y"])}
+
+    def choose(self, cameras: np.ndarray) -> list[int]:
+        """Numbers of the chosen views among cameras (V, 4, 4)."""
+        azimuth, elevation = Stand().azimuth, Stand().elevation
+        toward = [math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation)]
+        directions = cameras[:, :3, 3] / np.linalg.norm(cameras[:, :3, 3], axis=1, keepdims=True)  # (V, 3)
+        first = int((directions @ np.array(toward)).argmax())
+        rest = [view for view in range(len(cameras)) if view != first]
+        spread = np.linspace(0, len(rest) - 1, min(self.count - 1, len(rest))).round().astype(int)
+        return [first, *(rest[place] for place in spread)]
 
 
 class TrueGeometry:
