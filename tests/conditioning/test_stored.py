@@ -6,17 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from pytorch_lightning.utilities import move_data_to_device
 
 from fieldforge.conditioning import ClipImageEncoder, ClipTextEncoder, Conditioner, ImageSource, TextSource
 from fieldforge.conditioning.stages import CaptionIn, StoredFeatures, View
-from fieldforge.conditioning.stored import KeyedShards, captions_of, check_stored, embed_shards, embedding_folder
+from fieldforge.conditioning.stored import KeyedShards, captions_of, embed_shards, embedding_folder
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import read_manifest, write_manifest
 from fieldforge.data.schema import LATENT, SAMPLE
 from fieldforge.data.stages import Labels, Latent
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
+from fieldforge.runs.embed import run_embedding
 
 D, VIEWS = 8, 3
 WORDS = ("armchair", "bathtub", "table", "sink", "chair")
@@ -110,7 +113,6 @@ def test_training_on_stored_features_loads_no_encoder(roots, conditioner):
     for source in conditioner.sources.values():
         vars(source.encoder).pop("network")
     (batch,) = batches(latents, StoredFeatures(str(samples), ["clip_text", "clip_image"]), count=1)
-    check_stored(samples, conditioner, conditioner.names)
     loss(conditioner, batch).backward()
     assert not any("network" in vars(source.encoder) for source in conditioner.sources.values())
 
@@ -157,22 +159,23 @@ def test_embedding_again_changes_nothing_and_goes_on_where_it_stopped(roots, con
 
 
 def test_features_of_another_encoder_are_refused(roots, conditioner, clip_folder, tmp_path):
-    samples, _ = roots
+    samples, latents = roots
     embed_shards(samples, conditioner, ["clip_text"])
-    check_stored(samples, conditioner, ["clip_text"])
+    (batch,) = batches(latents, StoredFeatures(str(samples), ["clip_text"]), count=1)
+    conditioner.embed(batch, ["clip_text"])
     penultimate = Conditioner({"clip_text": TextSource(ClipTextEncoder(str(clip_folder), "penultimate"), D)})
     with pytest.raises(UserError, match=r"another encoder than conditioner\.parts\.clip_text \(layer: last there"):
-        check_stored(samples, penultimate, ["clip_text"])
+        penultimate.embed(batch)
     other = shutil.copytree(clip_folder, tmp_path / "other")
     config = other / "config.json"
     config.write_text(config.read_text() + "\n")
     altered = Conditioner({"clip_text": TextSource(ClipTextEncoder(str(other)), D)})
     with pytest.raises(UserError, match=r"weights: \w+ there, \w+ here"):
-        check_stored(samples, altered, ["clip_text"])
+        altered.embed(batch)
     with pytest.raises(UserError, match="other settings"):
         embed_shards(samples, penultimate, ["clip_text"])
     with pytest.raises(UserError, match="there is no manifest"):
-        check_stored(samples, conditioner, ["clip_image"])
+        batches(latents, StoredFeatures(str(samples), ["clip_image"]), count=1)
 
 
 def test_the_manifest_says_what_was_embedded_by_what(roots, conditioner):
@@ -226,7 +229,7 @@ def test_worker_processes_read_the_same(roots, conditioner):
         second = move_data_to_device(sent, torch.device("cpu"))
         for one, two in zip(first["features"], second["features"], strict=True):
             for name in one:
-                first_row, second_row = vars(one[name]), vars(two[name])
+                first_row, second_row = one[name].arrays, two[name].arrays
                 assert all(np.array_equal(first_row[field], second_row[field]) for field in first_row)
 
 
@@ -237,3 +240,23 @@ def test_languages_that_a_sample_lacks_are_left_out():
     assert CaptionIn(["ja"])(known, random) == {"caption": "a chair"}
     with pytest.raises(UserError, match="at least one language"):
         CaptionIn([])
+
+
+def test_the_entry_embeds_what_it_is_told(roots, clip_folder):
+    samples, _ = roots
+    sources = ["+conditioner=none", f"conditioner.clip={clip_folder}"]
+    with initialize_config_dir(str(Path(__file__).parents[2] / "configs"), version_base="1.3"):
+        config = compose(overrides=[*sources, "+embed=[clip_text,clip_image]", f"+shards={samples}"])
+    run_embedding(config)
+    assert {path.name for path in (samples / "embeddings").iterdir()} == {"clip_text", "clip_image"}
+    by_hand = Conditioner({"clip_image": ImageSource(ClipImageEncoder(str(clip_folder)), D)})
+    found = read_manifest(embedding_folder(samples, "clip_image")).extra["fingerprint"]
+    assert found == by_hand.fingerprint()["clip_image"]
+    for embed, shards, sentence in (
+        ("clip_text", None, "needs the shards"),
+        ("class", "x", "need no encoder"),
+        ("sound", "x", r"conditioner\.sources names sound"),
+        ("clip_text", str(samples / "nowhere"), "there is no manifest"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            run_embedding(OmegaConf.merge(config, {"embed": embed, "shards": shards}))

@@ -5,9 +5,9 @@ Axis letters: B batch, L condition tokens, F width of an encoder's features, D c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ class Features:
     @classmethod
     def from_rows(cls, rows: Sequence[FeatureRow]) -> Self:
         """Stacks rows, each with an L of its own."""
-        return cls.cat([cls(**{name: torch.from_numpy(value[None]) for name, value in vars(r).items()}) for r in rows])
+        return cls.cat([cls(**{name: torch.from_numpy(value[None]) for name, value in r.arrays.items()}) for r in rows])
 
     def only(self, vector: bool, tokens: bool) -> Self:
         """Without what is not wanted."""
@@ -103,11 +103,12 @@ class Features:
 class FeatureRow:
     """Features of one sample on their way through a data loader: `vector (F,)`, `tokens (L, F)`, `mask (L,)` bool.
 
-    Neither mapping nor dataclass: loaders take those apart, and send each array of each sample by itself.
+    `made_by` is the fingerprint of the source that made them. Neither mapping nor dataclass: loaders take those apart,
+    and send each array of each sample by itself.
     """
 
-    def __init__(self, **arrays: np.ndarray) -> None:
-        vars(self).update(arrays)
+    def __init__(self, made_by: Mapping[str, Any], **arrays: np.ndarray) -> None:
+        self.made_by, self.arrays = made_by, arrays
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Conditioner(nn.Module):
         assert len({source.width for source in sources.values()}) <= 1, "all sources have one width"
         self.sources: Mapping[str, Source] = nn.ModuleDict(sources)  # type: ignore[assignment]
         self.drop_all = drop_all
+        self._accepted: dict[str, Mapping[str, Any]] = {}  # source → fingerprint of stored features that fit it
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,7 +47,7 @@ class Conditioner(nn.Module):
         Raises:
             UserError: an unknown source, or a batch without what a source reads.
         """
-        features, stored = {}, _stored(batch.get("features", {}))
+        features, stored = {}, self._stored(batch.get("features", {}))
         for name in self.names if sources is None else sources:
             source = self.source(name)
             if name in stored:
@@ -116,6 +117,28 @@ class Conditioner(nn.Module):
         """What determines the features of each source: goes into a run's fingerprint and beside stored embeddings."""
         return {name: dict(source.fingerprint()) for name, source in self.sources.items()}
 
+    def _stored(self, given: Mapping[str, Features] | Sequence[Mapping[str, FeatureRow]]) -> Mapping[str, Features]:
+        if isinstance(given, Mapping):
+            return given
+        for row in given:
+            for name, features in row.items():
+                self._check_made_by(name, features.made_by)
+        return {name: Features.from_rows([row[name] for row in given]) for name in given[0]}
+
+    def _check_made_by(self, name: str, theirs: Mapping[str, Any]) -> None:
+        """UserError unless stored features are those that the source would give. No encoder's network is loaded."""
+        if self._accepted.get(name) == theirs:
+            return
+        mine = self.source(name).fingerprint()
+        differing = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
+        if differing:
+            told = ", ".join(f"{key}: {theirs.get(key)} there, {mine.get(key)} here" for key in differing)
+            raise UserError(
+                f"the stored features of {name!r} were made by another encoder than conditioner.parts.{name} ({told}): "
+                f"embed the data again in place of their embeddings/{name}, or set the conditioner alike."
+            )
+        self._accepted[name] = theirs
+
     @property
     def device(self) -> torch.device:
         return next((p.device for p in self.parameters()), torch.device("cpu"))
@@ -144,12 +167,6 @@ def compose(
     if unknown:
         raise UserError(f"conditioner.sources names {', '.join(unknown)}, but there are only {', '.join(parts)}.")
     return Conditioner({name: parts[name](width=width) for name in sources}, drop_all)
-
-
-def _stored(given: Mapping[str, Features] | Sequence[Mapping[str, FeatureRow]]) -> Mapping[str, Features]:
-    if isinstance(given, Mapping):
-        return given
-    return {name: Features.from_rows([row[name] for row in given]) for name in given[0]}
 
 
 def _join(parts: Sequence[Condition]) -> Condition:

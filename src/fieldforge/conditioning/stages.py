@@ -93,7 +93,7 @@ class StoredFeatures:
         if "mask" in arrays:  # the padding to the longest of the sample's captions stays behind
             length = int(np.flatnonzero(arrays["mask"])[-1]) + 1
             arrays |= {"tokens": arrays["tokens"][:length], "mask": arrays["mask"][:length].astype(bool)}
-        return FeatureRow(**arrays)
+        return FeatureRow(self.stored[name].manifest.extra["fingerprint"], **arrays)
 
 
 def _texts(meta: Mapping[str, Any], language: str) -> list[str]:

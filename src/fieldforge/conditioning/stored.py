@@ -7,6 +7,7 @@ and with them everything that was trained on them. Rows of a sample: its caption
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -81,23 +82,6 @@ def embedding_folder(root: str | Path, source: str) -> Path:
     return Path(root) / FOLDER / source
 
 
-def check_stored(root: str | Path, conditioner: Conditioner, sources: Iterable[str]) -> None:
-    """Raises UserError unless the stored features of each source are those its encoder would give.
-
-    The encoder's files are compared by checksum; its network is not loaded.
-    """
-    for name in sources:
-        manifest = read_manifest(embedding_folder(root, name))
-        stored, wanted = manifest.extra["fingerprint"], dict(conditioner.source(name).fingerprint())
-        differing = sorted(key for key in {*stored, *wanted} if stored.get(key) != wanted.get(key))
-        if differing:
-            raise UserError(
-                f"{embedding_folder(root, name)}: was made by another encoder than conditioner.parts.{name} "
-                f"({', '.join(f'{key}: {stored.get(key)} there, {wanted.get(key)} here' for key in differing)}): "
-                f"run `python prepare.py embed={name} shards={root}` into a fresh folder, or set the conditioner alike."
-            )
-
-
 def captions_of(meta: Mapping[str, Any]) -> list[str]:
     """Every caption of a sample, in whatever language, each once."""
     translated = meta["captions_by_language"].values()
@@ -121,7 +105,7 @@ class KeyedShards:
         self.root = root
         self._places: dict[str, tuple[ShardReader, int, int]] | None = None
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
         return read_manifest(self.root)
 
