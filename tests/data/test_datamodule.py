@@ -1,6 +1,8 @@
 """The data module under Lightning: counts trained batches, resumes exactly, also with another layout."""
 
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,3 +85,17 @@ def test_resumed_with_another_batch_size_sees_the_rest_of_the_epoch(tmp_path: Pa
     seen = [key for batch in first.seen + second.seen for key in batch]
     assert sorted(seen) == [f"s{number:06d}" for number in range(12)]
     assert resumed.position == 12
+
+
+def test_ranks_share_batches_and_heldout_samples(tmp_path: Path) -> None:
+    write_latents(tmp_path, 12, 3)
+    seen, validated = [], []
+    for rank in range(2):
+        datamodule = data(tmp_path)
+        progress = SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(processed=0)))
+        datamodule.trainer = SimpleNamespace(  # type: ignore[assignment]
+            global_rank=rank, world_size=2, fit_loop=SimpleNamespace(epoch_loop=progress)
+        )
+        seen += [meta["id"] for batch in islice(datamodule.train_dataloader(), 3) for meta in batch["meta"]]
+        validated += [meta["id"] for batch in datamodule.val_dataloader() for meta in batch["meta"]]
+    assert sorted(seen) == sorted(validated) == [f"s{number:06d}" for number in range(12)]

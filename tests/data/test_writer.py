@@ -109,9 +109,7 @@ def test_index_holds_the_place_of_every_sample(tmp_path: Path) -> None:
 def test_manifest_comes_back_equal(tmp_path: Path) -> None:
     manifest = write_spheres(tmp_path, 3, 2, heldout=1)
     assert read_manifest(tmp_path) == manifest
-    assert [entry.samples for entry in manifest.split("train")] == [2, 1]
-    with pytest.raises(UserError, match="'test'"):
-        manifest.split("test")
+    assert [(entry.split, entry.samples) for entry in manifest.shards] == [("heldout", 1), ("train", 2), ("train", 1)]
 
 
 @pytest.mark.parametrize(

@@ -162,10 +162,6 @@ class CachedStore:
             except FileNotFoundError:
                 return  # evicted meanwhile; `read` fetches it again
 
-    def close(self) -> None:
-        self.local.close()
-        self.store.close()
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pool": None, "_coming": set()}
 

@@ -146,11 +146,6 @@ class ObjectStore:
             ) from error
         self.patience.wait(failures)
 
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool, self._coming = None, {}
-
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.url, "patience": self.patience}
 

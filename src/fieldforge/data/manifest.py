@@ -90,14 +90,6 @@ class Manifest:
     shards: tuple[ShardEntry, ...]
     extra: dict[str, Any]
 
-    def split(self, split: str) -> tuple[ShardEntry, ...]:
-        """Shards of one split, in their written order. UserError if there is none."""
-        chosen = tuple(entry for entry in self.shards if entry.split == split)
-        if not chosen:
-            known = sorted({entry.split for entry in self.shards})
-            raise UserError(f"the manifest has no shard of split '{split}', only {known}; choose one of these.")
-        return chosen
-
     def to_json(self) -> bytes:
         """One shard a line, so that the file reads and diffs well."""
         head = {

@@ -27,8 +27,6 @@ class Store(Protocol):
         """Says that these bytes will be read soon."""
         ...
 
-    def close(self) -> None: ...
-
 
 class LocalStore:
     """A local folder; keeps the most recently used files open."""
@@ -63,7 +61,7 @@ class LocalStore:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._descriptor(name), start, stop - start, os.POSIX_FADV_WILLNEED)
 
-    def close(self) -> None:
+    def __del__(self) -> None:
         while self._open:
             os.close(self._open.popitem()[1])
 
