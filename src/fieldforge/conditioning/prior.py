@@ -1,0 +1,88 @@
+"""A prior over image embeddings: what stands between a prompt and a model that is conditioned on pictures.
+
+As in DALL·E 2 (Ramesh et al. 2022, arXiv 2204.06125, section 2.2): a diffusion model, given text, generates the
+embedding that an image encoder would give. Here the embedding is the latent, one token of F channels, so that the
+latent diffusion trains and samples it as it does shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldforge.conditioning.condition import Features
+from fieldforge.conditioning.stored import samples_of
+from fieldforge.errors import UserError
+
+
+class EmbeddingSpace(nn.Module):
+    """Between the vectors of an image source (B, F) and latents (B, 1, F) of mean 0 and variance 1 in each channel.
+
+    Args:
+        mean, std: (F,) over the training set, kept as buffers.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        assert mean.shape == std.shape, f"mean {tuple(mean.shape)} and std {tuple(std.shape)} differ"
+        assert mean.ndim == 1, f"one mean for each channel, not {tuple(mean.shape)}"
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("std", std.float())
+
+    @classmethod
+    def measured(cls, folder: str | Path, split: str = "train") -> EmbeddingSpace:
+        """Mean and deviation over all stored vectors of a split in `<data>/embeddings/<source>`.
+
+        Raises UserError where the source stored no vectors.
+        """
+        count, total, squares = 0, 0.0, 0.0
+        for sample in samples_of(folder, split):
+            vectors = _vectors(sample, str(folder)).astype(np.float64)  # (E, F)
+            count, total, squares = count + len(vectors), total + vectors.sum(0), squares + (vectors**2).sum(0)
+        mean = total / count  # (F,)
+        variance = np.maximum(squares / count - mean**2, 0)
+        # A channel that never changes has nothing to generate; its deviation only must not divide by zero.
+        return cls(torch.from_numpy(mean), torch.from_numpy(np.sqrt(variance)).clamp(min=1e-4))
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """(T, C) = (1, F)."""
+        return 1, len(self.mean)
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        """(B, F) → latents (B, 1, F)."""
+        return ((vectors.float() - self.mean) / self.std)[:, None]
+
+    def decode(self, latents: Tensor) -> Features:
+        """Latents (B, 1, F) → features for an image source that offers its vector alone."""
+        return Features(vector=(latents[:, 0] * self.std + self.mean).to(torch.float16))
+
+
+class VectorLatent:
+    """`latent (1, F)`: the normalised vector of one of the sample's views. A stage over the shards of an image source.
+
+    Args:
+        space: its mean and deviation.
+    """
+
+    def __init__(self, space: EmbeddingSpace) -> None:
+        self.mean, self.std = space.mean.cpu().numpy(), space.std.cpu().numpy()
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        vectors = _vectors(sample, "the sample")
+        row = vectors[int(generator.integers(len(vectors)))].astype(np.float32)  # (F,)
+        return {"latent": ((row - self.mean) / self.std)[None]}
+
+
+def _vectors(sample: Mapping[str, Any], where: str) -> np.ndarray:
+    if "vector.npy" not in sample:
+        raise UserError(f"{where}: holds no vectors, embed the source again with vector=true.")
+    return sample["vector.npy"]
