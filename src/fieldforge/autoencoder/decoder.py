@@ -21,7 +21,7 @@ class Decoder(nn.Module):
         width: int,
         heads: int,
         layers: int,
-        projection: Callable[[int, int, dict[str, tuple[int, int]]], nn.Module],
+        projection: Callable[[int, int, int, dict[str, tuple[int, int]]], nn.Module],
         param_shapes: dict[str, tuple[int, int]],
     ):
         super().__init__()
@@ -29,9 +29,9 @@ class Decoder(nn.Module):
         self.positions = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.transformer = Transformer(width, heads, layers)
         self.norm = nn.LayerNorm(width)
-        self.projection = projection(tokens, width, param_shapes)
+        self.projection = projection(tokens, width, channels, param_shapes)
 
     def forward(self, latents: Tensor) -> dict[str, Tensor]:
         """latents (B, T, C) → {name: (B, rows, row width)}."""
         h = self.from_latent(latents) + self.positions  # (B, T, width)
-        return self.projection(self.norm(self.transformer(h)))
+        return self.projection(self.norm(self.transformer(h)), latents)

@@ -7,9 +7,18 @@ from fieldforge.fields.lattice import PLANES
 from fieldforge.nn.attention import Attention
 from fieldforge.nn.convolution import ConvolutionDown
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
+from fieldforge.nn.linear import pass_through
 from fieldforge.nn.transformer import FeedForward, Transformer
 
 SURFACE_WIDTH = 9  # position, normal, sRGB
+
+
+APPEARANCE_WIDTH = 6
+
+
+def appearance(surface: Tensor) -> Tensor:
+    """Normals and colours of surface (B, N, 9), colours spread to [-1, 1]: (B, N, 6)."""
+    return torch.cat([surface[..., 3:6], 2 * surface[..., 6:] - 1], -1)
 
 
 class TokenHead(nn.Module):
@@ -57,7 +66,9 @@ class PointLatticeEncoder(nn.Module):
         self.cells, self.patch, self.degrees = cells, patch, degrees
         self.latent_shape = (cells**3, channels)
         inputs = 3 + positional_encoding_width(degrees) + SURFACE_WIDTH - 3
-        self.embed = nn.Sequential(nn.Linear(inputs, 2 * point_width), nn.GELU(), nn.Linear(2 * point_width, point_width))
+        self.embed = nn.Sequential(
+            nn.Linear(inputs, 2 * point_width), nn.GELU(), nn.Linear(2 * point_width, point_width)
+        )
         self.to_token = nn.Linear(patch**3 * point_width, width)
         self.head = TokenHead(cells**3, width, heads, layers, channels)
 
@@ -67,7 +78,7 @@ class PointLatticeEncoder(nn.Module):
         points = surface[..., :3]
         scaled = ((points + 1) * (c * p / 2)).clamp(0, c * p - 1e-3)  # (B, N, 3) in fine cells
         cell = scaled.floor()  # (B, N, 3)
-        inputs = [2 * (scaled - cell) - 1, positional_encoding(points, self.degrees), surface[..., 3:]]
+        inputs = [2 * (scaled - cell) - 1, positional_encoding(points, self.degrees), appearance(surface)]
         features = self.embed(torch.cat(inputs, -1)).float()  # (B, N, point width)
         x, y, z = cell.long().unbind(-1)  # (B, N) each
         pooled = scatter_mean(features, (x * c * p + y) * c * p + z, (c * p) ** 3)  # (B, (c · p)³, point width)
@@ -100,6 +111,7 @@ class PointPlanesEncoder(nn.Module):
         inputs = 3 + positional_encoding_width(degrees) + SURFACE_WIDTH - 3
         self.embed = nn.Sequential(nn.Linear(inputs, 64), nn.GELU(), nn.Linear(64, point_width))
         self.down = ConvolutionDown(point_width, convolution_width, width, levels)
+        self.cells, self.shortcut = cells, pass_through(APPEARANCE_WIDTH, channels)
         self.head = TokenHead(3 * cells**2, width, heads, layers, channels)
 
     def forward(self, surface: Tensor) -> Tensor:
@@ -107,13 +119,19 @@ class PointPlanesEncoder(nn.Module):
         r, points = self.resolution, surface[..., :3]
         scaled = ((points + 1) * (r / 2)).clamp(0, r - 1e-3)  # (B, N, 3) in pixels
         pixel = scaled.floor()  # (B, N, 3)
-        inputs = [2 * (scaled - pixel) - 1, positional_encoding(points, self.degrees), surface[..., 3:]]
+        inputs = [2 * (scaled - pixel) - 1, positional_encoding(points, self.degrees), appearance(surface)]
         features = self.embed(torch.cat(inputs, -1)).float()  # (B, N, point width)
         index = pixel.long()
         planes = [scatter_mean(features, index[..., u] * r + index[..., v], r * r) for u, v in PLANES]
-        images = torch.stack(planes, 1).view(-1, r, r, features.shape[-1]).permute(0, 3, 1, 2)  # (B · 3, point width, r, r)
+        images = (
+            torch.stack(planes, 1).view(-1, r, r, features.shape[-1]).permute(0, 3, 1, 2)
+        )  # (B · 3, point width, r, r)
         tokens = self.down(images).permute(0, 2, 3, 1)  # (B · 3, cells, cells, width)
-        return self.head(tokens.reshape(len(surface), -1, tokens.shape[-1]))
+        tokens = tokens.reshape(len(surface), -1, tokens.shape[-1])  # (B, T, width)
+        c, coarse = self.cells, (index * self.cells).div(r, rounding_mode="floor")  # (B, N, 3) in cells
+        look = appearance(surface)  # (B, N, 6)
+        means = [scatter_mean(look, coarse[..., u] * c + coarse[..., v], c * c) for u, v in PLANES]
+        return self.head(tokens) + self.shortcut(torch.cat(means, 1))
 
 
 class PerceiverEncoder(nn.Module):
@@ -143,7 +161,7 @@ class PerceiverEncoder(nn.Module):
 
     def forward(self, surface: Tensor) -> Tensor:
         """surface (B, N, 9) position · normal · sRGB → (B, T, C)."""
-        encoded = torch.cat([positional_encoding(surface[..., :3], self.degrees), surface[..., 3:]], -1)
+        encoded = torch.cat([positional_encoding(surface[..., :3], self.degrees), appearance(surface)], -1)
         points = self.norm_points(self.embed(encoded))  # (B, N, width)
         queries = self.queries.expand(len(surface), -1, -1)  # (B, T, width)
         tokens = queries + self.read(self.norm_queries(queries), points)  # (B, T, width)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.fields.base import Field, Params
 from fieldforge.rendering.volume import render_rays
 
 Batch = dict[str, Tensor]
@@ -25,7 +26,7 @@ class AutoencoderLoss:
 
     distance: float = 1.0
     occupancy: float = 0.1
-    color: float = 2.0
+    color: float = 4.0
     view: float = 0.5
     opacity: float = 0.25
     clamp: float = 0.1
@@ -39,9 +40,15 @@ class AutoencoderLoss:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Batch of the autoencoder's contract → loss (), detached terms by name, before their weights."""
         params = autoencoder(batch["surface"], generator)
-        field = autoencoder.field
-        params = {name: value.float() for name, value in params.items()}
+        with torch.autocast(batch["surface"].device.type, enabled=False):  # distances of a thousandth need float32
+            return self.compare(
+                autoencoder.field, {name: value.float() for name, value in params.items()}, batch, generator
+            )
 
+    def compare(
+        self, field: Field, params: Params, batch: Batch, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The terms for given field parameters, in their precision."""
         points = torch.cat([batch["near_points"], batch["volume_points"]], 1)  # (B, M + K, 3)
         truth = torch.cat([batch["near_sdf"], batch["volume_sdf"]], 1)  # (B, M + K)
         painted = batch["surface"][:, : self.colored]  # (B, P, 9), in random order already
