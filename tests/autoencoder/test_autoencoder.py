@@ -24,7 +24,13 @@ SMALL = {
         *("encoder.cells=2", "encoder.patch=4", "encoder.width=32", "encoder.layers=1"),
         *("field.resolution=8", "field.features=8", "decoder.width=32", "decoder.layers=1"),
     ],
-    "shap_e_small": ["encoder.tokens=12", "encoder.width=32", "encoder.layers=1", "decoder.width=32", "field.hidden=16"],
+    "shap_e_small": [
+        "encoder.tokens=12",
+        "encoder.width=32",
+        "encoder.layers=1",
+        "decoder.width=32",
+        "field.hidden=16",
+    ],
 }
 
 
@@ -70,7 +76,11 @@ def test_latents_have_the_announced_shape_and_decode_to_the_announced_parameters
 
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_training_teaches_a_sphere_and_every_weight_takes_part(name):
-    autoencoder, loss_of, batch = build(name), AutoencoderLoss(colored=128, coarse_samples=8, fine_samples=8), sphere_batch()
+    autoencoder, loss_of, batch = (
+        build(name),
+        AutoencoderLoss(colored=128, coarse_samples=8, fine_samples=8),
+        sphere_batch(),
+    )
     optimizer = torch.optim.Adam(autoencoder.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
     first: dict[str, torch.Tensor] = {}

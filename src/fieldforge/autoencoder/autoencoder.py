@@ -12,8 +12,8 @@ from fieldforge.fields.base import Field, Params
 class Autoencoder(nn.Module):
     """encoder → bottleneck → decoder → `field`'s parameters.
 
-    `encode` and `decode` speak of latents of zero mean and unit variance in every channel. The statistics behind that are
-    measured once over the training set (`set_statistics`) and travel in the checkpoint; before, they are 0 and 1.
+    `encode` and `decode` speak of latents of zero mean and unit variance in every channel. The statistics behind that
+    are measured once over the training set (`set_statistics`) and travel in the checkpoint; before, they are 0 and 1.
     """
 
     def __init__(

@@ -11,8 +11,6 @@ from fieldforge.nn.linear import pass_through
 from fieldforge.nn.transformer import FeedForward, Transformer
 
 SURFACE_WIDTH = 9  # position, normal, sRGB
-
-
 APPEARANCE_WIDTH = 6
 
 
@@ -47,8 +45,8 @@ def scatter_mean(values: Tensor, index: Tensor, bins: int) -> Tensor:
 class PointLatticeEncoder(nn.Module):
     """Points are averaged in fine cells of a lattice; patches of `patch`³ cells become the cells³ tokens.
 
-    Convolutional Occupancy Networks' local pooling (Peng et al. 2020, section 3.1) with a vision transformer's patches in place of
-    3-D convolutions. Token order is that of `LatticeField`.
+    Convolutional Occupancy Networks' local pooling (Peng et al. 2020, section 3.1) with a vision transformer's patches
+    in place of 3-D convolutions. Token order is that of `LatticeField`.
     """
 
     def __init__(
@@ -89,8 +87,9 @@ class PointLatticeEncoder(nn.Module):
 class PointPlanesEncoder(nn.Module):
     """Points are averaged in the pixels of three planes; convolutions make cells² tokens of each plane.
 
-    Convolutional Occupancy Networks' planes (Peng et al. 2020, section 3.1), a transformer in place of most of their U-Net, so that
-    the planes see each other. Tokens are in the order of `TriplaneField`'s planes, then of u, then of v.
+    Convolutional Occupancy Networks' planes (Peng et al. 2020, section 3.1), a transformer in place of most of their
+    U-Net, so that the planes see each other. Tokens are in the order of `TriplaneField`'s planes, then of u, then of v.
+    A learnable shortcut hands the mean normal and colour of a cell to the last latent channels (`pass_through`).
     """
 
     def __init__(
@@ -123,10 +122,8 @@ class PointPlanesEncoder(nn.Module):
         features = self.embed(torch.cat(inputs, -1)).float()  # (B, N, point width)
         index = pixel.long()
         planes = [scatter_mean(features, index[..., u] * r + index[..., v], r * r) for u, v in PLANES]
-        images = (
-            torch.stack(planes, 1).view(-1, r, r, features.shape[-1]).permute(0, 3, 1, 2)
-        )  # (B · 3, point width, r, r)
-        tokens = self.down(images).permute(0, 2, 3, 1)  # (B · 3, cells, cells, width)
+        images = torch.stack(planes, 1).view(-1, r, r, features.shape[-1])  # (B · 3, r, r, point width)
+        tokens = self.down(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # (B · 3, cells, cells, width)
         tokens = tokens.reshape(len(surface), -1, tokens.shape[-1])  # (B, T, width)
         c, coarse = self.cells, (index * self.cells).div(r, rounding_mode="floor")  # (B, N, 3) in cells
         look = appearance(surface)  # (B, N, 6)
@@ -137,7 +134,7 @@ class PointPlanesEncoder(nn.Module):
 class PerceiverEncoder(nn.Module):
     """Learned queries read the points by cross-attention, then look at each other (Perceiver, Jaegle et al. 2021).
 
-    Shap-E's encoder (Jun & Nichol 2023, section 4.1) without its views: the point cloud carries normals and colours here.
+    Shap-E's encoder (Jun & Nichol 2023, section 4.1) without its views: here the points carry normals and colours.
     """
 
     def __init__(
