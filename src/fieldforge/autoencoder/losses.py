@@ -17,7 +17,7 @@ Batch = dict[str, Tensor]
 class AutoencoderLoss:
     """Weighted sum of five terms, each a mean over its points or rays.
 
-    distance: L1 of signed distance, both sides clamped at ±`clamp` (DeepSDF, Park et al. 2019, eq. 4), as a share of it.
+    distance: L1 of signed distance, both sides clamped at ±`clamp` (DeepSDF, Park et al. 2019, eq. 4), over `clamp`.
     occupancy: binary cross-entropy of the side, with sigmoid(-sdf / `sharpness`) as the probability of being inside.
     color: L1 of sRGB at `colored` surface points.
     view: L1 of premultiplied ray colour (Shap-E, Jun & Nichol 2023, section 4.2).

@@ -14,8 +14,8 @@ from fieldforge.nn.linear import pass_through
 class PerRowProjection(nn.Module):
     """Every token has linear maps of its own to its share of the rows of each parameter.
 
-    Shap-E (Jun & Nichol 2023), section 4.1 and released configuration: with as many tokens as rows, token i makes row i;
-    LayerNorm afterwards, its gain initialised to `gain`. Fewer tokens make several rows each.
+    Shap-E (Jun & Nichol 2023), section 4.1 and released configuration: with as many tokens as rows, token i makes row
+    i; LayerNorm afterwards, its gain initialised to `gain`. Fewer tokens make several rows each.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class PerRowProjection(nn.Module):
 
 
 class SpatialProjection(nn.Module, ABC):
-    """Base of projections whose tokens are places: they make the spatial parameter, each other row is a linear map of the tokens' mean.
+    """Tokens are places and make the spatial parameter; each other row is a linear map of the tokens' mean.
 
     Places look alike wherever they are, so what makes the spatial parameter is shared between them.
     """
@@ -61,9 +61,8 @@ class SpatialProjection(nn.Module, ABC):
         if self.spatial not in param_shapes:
             raise ValueError(f"{type(self).__name__}: the field has no '{self.spatial}', only {sorted(param_shapes)}")
         rest = {name: shape for name, shape in param_shapes.items() if name != self.spatial}
-        self.per_row = (
-            PerRowProjection(1, width, channels, rest, gain=0.0) if rest else None
-        )  # starts as the shared weights
+        # A gain of zero: the field starts with its shared weights, and learns before they differ between assets.
+        self.per_row = PerRowProjection(1, width, channels, rest, gain=0.0) if rest else None
 
     @abstractmethod
     def make(self, tokens: Tensor, latents: Tensor) -> Tensor:
@@ -98,7 +97,10 @@ class LatticeProjection(SpatialProjection):
 
 
 class PlanesProjection(SpatialProjection):
-    """3 · cells² tokens → three planes of features, by convolutions that double the resolution `levels` times."""
+    """3 · cells² tokens → three planes of features, by convolutions that double the resolution.
+
+    Beside them, latents reach the features by a linear map alone (`pass_through`), interpolated.
+    """
 
     spatial = "planes"
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class LaplaceDensity(nn.Module):
     """density = Ψ_β(-sdf) / β with Ψ_β the CDF of the Laplace distribution (VolSDF, Yariv et al. 2021, eq. 2-3).
 
-    β (box units) is the half-width over which a surface fades. It is learned, from `initial` and never below `smallest`.
+    β (box units) is the half-width over which a surface fades. It is learned, from `initial`, never below `smallest`.
     """
 
     def __init__(self, initial: float = 0.015, smallest: float = 0.003):

@@ -17,9 +17,9 @@ PLANES = ((0, 1), (0, 2), (1, 2))  # the two axes of each plane of a triplane: x
 class FeatureReader(Field):
     """features at a point ⊕ encoded position → one perceptron for signed distance, one for colour.
 
-    The former's first weight matrix is generated too (parameter `weight`: one row holds the incoming weights of one hidden
-    unit, as in Shap-E, Jun & Nichol 2023, section 3.1), as a change to a shared
-    matrix; the rest is shared. Colour has weights of its own, because distance's gradients are much the larger ones.
+    The former's first weight matrix is generated too (parameter `weight`: one row holds the incoming weights of one
+    hidden unit, as in Shap-E, Jun & Nichol 2023, section 3.1), as a change to a shared matrix; the rest is shared.
+    Colour has weights of its own, because distance's gradients are much the larger ones.
     Subclasses say where the features come from.
     """
 
@@ -93,7 +93,7 @@ class LatticeField(FeatureReader):
 class TriplaneField(FeatureReader):
     """Features on three planes of resolution² over the box (EG3D, Chan et al. 2022), read bilinearly.
 
-    Parameter `planes` (3 · resolution², features): one row a pixel; planes xy, xz, yz in turn, their first axis slowest.
+    Parameter `planes` (3 · resolution², features): one row a pixel; planes xy, xz, yz in turn, first axis slowest.
     """
 
     def __init__(

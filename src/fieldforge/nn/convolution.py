@@ -40,7 +40,7 @@ class ResidualConvolution(nn.Module):
 
 
 class ConvolutionDown(nn.Sequential):
-    """`levels` halvings, channels doubling from `channels` on, the last to `outputs`: (B, in, R, R) → (B, out, r, r)."""
+    """`levels` halvings, channels doubling from `channels` on, at last `outputs`: (B, in, R, R) → (B, out, r, r)."""
 
     def __init__(self, inputs: int, channels: int, outputs: int, levels: int):
         parts: list[nn.Module] = [nn.Conv2d(inputs, channels, 3, 1, 1)]
