@@ -55,13 +55,11 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, whole: Path):
         "root = Path(sys.argv[1])\n"
         "prepare(write_cubes(root / 'assets', t.COUNT), t.SETTINGS, t.SEED, root / 'out', workers=1)\n"
     )
-    run = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], start_new_session=True, stdout=subprocess.DEVNULL
-    )
+    run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
     while not list((tmp_path / "out").glob(".staging/*/thing*.tar")) and run.poll() is None:
         time.sleep(0.002)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate(timeout=120)  # ends when the last process that writes there has ended: workers leave with the run
     staged = list((tmp_path / "out").glob(".staging/*/thing*.tar"))
     if run.returncode != 0:  # killed in time; else it was faster than we
         assert 0 < len(staged) < COUNT
