@@ -72,20 +72,23 @@ class Epoch:
 def whole_epoch(order: EpochOrder) -> Epoch:
     """Walks through the epoch slot by slot (a rank owns the slots of its residue), comparing hashes of what is read."""
     total, expected = 0, 0
-    samples, shards = np.zeros(RANKS, np.int64), [set() for _ in range(RANKS)]  # type: ignore[var-annotated]
-    for slot in range(order.slots):
-        found, inside = order.locate(np.arange(slot, order.length, order.slots))
-        total += int(mixed(found * SAMPLES + inside).sum(dtype=np.uint64))
-        samples[slot % RANKS] += len(found)
-        shards[slot % RANKS].update(np.unique(found).tolist())
+    samples, per_rank, readers = np.zeros(RANKS, np.int64), [], np.zeros(SHARDS, np.int64)
+    for rank in range(RANKS):
+        touched = np.zeros(SHARDS, bool)
+        for slot in range(rank, order.slots, RANKS):
+            found, inside = order.locate(np.arange(slot, order.length, order.slots))
+            total += int(mixed(found * SAMPLES + inside).sum(dtype=np.uint64))
+            samples[rank] += len(found)
+            touched[found] = True
+        per_rank.append(int(touched.sum()))
+        readers += touched
     for start in range(0, order.length, 1 << 20):
         expected += int(mixed(np.arange(start, min(order.length, start + (1 << 20)))).sum(dtype=np.uint64))
-    per_rank = [len(touched) for touched in shards]
     return Epoch(
         bool((total - expected) % 2**64 == 0 and samples.sum() == order.length),
         (int(samples.min()), int(samples.max())),
         (min(per_rank), max(per_rank)),
-        sum(per_rank) / SHARDS,
+        float(readers.mean()),
     )
 
 

@@ -16,6 +16,7 @@ size change. (MosaicML Streaming's "canonical nodes" serve the same end.)
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -90,11 +91,11 @@ class EpochOrder:
         slot, entry = positions % self.slots, positions // self.slots
         block, start, length = self._block_of(slot, entry)
         inside = self._slot_start(slot) + entry - start
-        places = np.empty(len(positions), np.int64)
-        for number in np.unique(block):
-            chosen = block == number
-            permutation = self._permutation(int(number), int(length[chosen][0]))
-            places[chosen] = start[chosen] + permutation[inside[chosen]]
+        places = start.copy()
+        borders = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(block)]  # of runs within one block
+        for low, high in pairwise(borders):
+            permutation = self._permutation(int(block[low]), int(length[low]))
+            places[low:high] += permutation[inside[low:high]]
         line = np.searchsorted(self.shard_ends, places, side="right")
         before = np.where(line > 0, self.shard_ends[line - 1], 0)
         return self.shard_order[line].astype(np.int64), places - before
