@@ -54,12 +54,8 @@ def test_vertex_colours_are_interpolated_and_multiply_the_material():
 
 def test_concatenated_parts_keep_their_looks():
     plain = triangle(materials=(Material((0.1, 0.2, 0.3, 1)),))
-    textured = triangle(
-        materials=(Material(texture=PICTURE),), corner_uv=np.array([[[0.25, 0.75]] * 3], np.float32)
-    )
-    colored = triangle(
-        materials=(Material((1, 1, 1, 1)),), corner_colors=np.tile(np.float32([0, 1, 1, 1]), (1, 3, 1))
-    )
+    textured = triangle(materials=(Material(texture=PICTURE),), corner_uv=np.array([[[0.25, 0.75]] * 3], np.float32))
+    colored = triangle(materials=(Material((1, 1, 1, 1)),), corner_colors=np.tile(np.float32([0, 1, 1, 1]), (1, 3, 1)))
     whole = concatenate([plain, textured, colored])
     assert len(whole.vertices) == 12
     np.testing.assert_allclose(whole.face_areas, [1, 1, 1])
