@@ -12,4 +12,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "prepare")
+    run(main, "prepare", texts=("embed",))

@@ -6,7 +6,7 @@ and with them everything that was trained on them. Rows of a sample: its caption
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image import ImageSource
 from fieldforge.conditioning.source import Source
-from fieldforge.data.manifest import Manifest, read_manifest, write_manifest
+from fieldforge.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
 from fieldforge.data.reader import LazySample, ShardReader
 from fieldforge.data.schema import EMBEDDING, SAMPLE
 from fieldforge.data.shards import open_shards
@@ -36,6 +36,7 @@ def embed_shards(
     sources: Iterable[str] | None = None,
     batch_size: int = 32,
     samples_per_shard: int = 1000,
+    report: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Manifest]:
     """Encodes every caption (all languages) or view of every sample in the shards of `root`, source by source.
 
@@ -47,6 +48,7 @@ def embed_shards(
         sources: which of them; None = all.
         batch_size: pictures a call of an encoder.
         samples_per_shard: of the written shards.
+        report: called after each sample with the source's name, how many are done, and how many there are.
 
     Returns:
         Manifest of each source's folder; its `extra` holds `source`, `fingerprint` and `data`.
@@ -64,12 +66,16 @@ def embed_shards(
             )
         folder = embedding_folder(root, name)
         about = {"source": name, "fingerprint": dict(source.fingerprint()), "data": data.fingerprint}
-        entries = []
+        entries: list[ShardEntry] = []
+        done, total = 0, sum(entry.samples for entry in data.shards)
         for split in dict.fromkeys(entry.split for entry in data.shards):
             with ShardWriter(folder, EMBEDDING, about, samples_per_shard, split) as writer:
                 for sample in samples_of(root, split):
                     if sample.key not in writer.finished_keys:
                         writer.write(sample.key, _embedded(source, sample, conditioner.device, batch_size))
+                    done += 1
+                    if report is not None:
+                        report(name, done, total)
             entries += writer.entries
         written[name] = write_manifest(
             folder, EMBEDDING, {**about, "samples_per_shard": samples_per_shard}, entries, about

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
@@ -33,6 +34,11 @@ def run_embedding(config: DictConfig) -> None:
         raise UserError("embed=class: class labels need no encoder, leave them out")
     config.conditioner.sources = names
     conditioner: Conditioner = build(config, "conditioner", width=1)
-    for name, manifest in embed_shards(config.shards, conditioner).items():
+    report = _show if sys.stderr.isatty() else None
+    for name, manifest in embed_shards(config.shards, conditioner, report=report).items():
         count = sum(entry.samples for entry in manifest.shards)
         log.info("%s: features of %d samples in %s", name, count, embedding_folder(Path(config.shards), name))
+
+
+def _show(name: str, done: int, total: int) -> None:
+    print(f"\r{name}: {done}/{total}\x1b[K", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -11,16 +11,20 @@ from omegaconf import DictConfig
 from fieldforge.errors import UserError
 from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, prepare
 from fieldforge.runs.build import build
+from fieldforge.runs.embed import run_embedding
 
 log = logging.getLogger(__name__)
 
 
 def run_preparation(config: DictConfig) -> None:
-    """Prepares `config.source` into `config.output` and says what came out of it.
+    """Prepares `config.source` into `config.output` and says what came out of it; or embeds `config.shards`.
 
     Raises:
         UserError: a wrong configuration, a source that cannot be had, an output folder that holds something else.
     """
+    if config.embed is not None:
+        run_embedding(config)
+        return
     if "_target_" not in (config.get("source") or {}):
         raise UserError("no source is chosen: python prepare.py source=furniture, or source=folder source.path=…")
     workers = _workers(config)
