@@ -73,3 +73,20 @@ def test_qk_norm_bounds_the_logits():
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="multiple of heads"):
         Attention(10, 3)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_training_in_bfloat16_computes_the_same(masked):
+    """The plain path that a CPU takes there, against float32 and with its gradients."""
+    module, x = Attention(16, 2), torch.randn(2, 9, 16)
+    mask = torch.arange(9)[None] < torch.tensor([[9], [4]]) if masked else None
+    results = []
+    for enabled in (False, True):
+        module.zero_grad()
+        given = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            out = module(given, mask=mask).float()
+        out.square().sum().backward()
+        results.append((out.detach(), given.grad, module.to_qkv.weight.grad.clone()))
+    for exact, close in zip(*results, strict=True):
+        assert (exact - close).norm() < 0.02 * exact.norm()

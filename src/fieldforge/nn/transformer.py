@@ -12,7 +12,7 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, width: int, expansion: float = 4.0):
         hidden = int(width * expansion)
-        super().__init__(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
 
 class Modulation(nn.Module):
