@@ -103,3 +103,19 @@ def test_loss_is_the_weighted_error_of_the_denoised_estimate():
             x_t = model.process.add_noise(x0, noise, t)
             error = (model(x_t, t, NOTHING) - x0).square().flatten(1).mean(dim=1)
             torch.testing.assert_close(loss, weighting.log_weight(model.process.log_snr(t)).exp() * error)
+
+
+def test_a_model_means_the_same_under_another_process():
+    """At equal log-SNR, x_t differs by a factor alone; the same weights then say the same of x₀."""
+    torch.manual_seed(0)
+    backbone = Perceptron().double()
+    log_snr = torch.linspace(-3, 3, 7, dtype=torch.float64)
+    unit = torch.randn(7, 1, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for parameterization, _ in OBJECTIVES:
+        estimates = []
+        for process in PROCESSES:
+            t = process.time_of_log_snr(log_snr)
+            scale = torch.sqrt(process.alpha(t) ** 2 + process.sigma(t) ** 2)[:, None, None]
+            estimates.append(DiffusionModel(backbone, process, parameterization)(scale * unit, t, NOTHING))
+        for other in estimates[1:]:
+            torch.testing.assert_close(other, estimates[0], rtol=1e-7, atol=1e-9)
