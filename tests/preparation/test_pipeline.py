@@ -91,6 +91,12 @@ def test_no_assets_and_nothing_usable(tmp_path: Path):
         prepare(write_cubes(tmp_path / "bad", 0), SETTINGS, SEED, tmp_path / "out", workers=1)
 
 
+def test_missing_libraries_are_named_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs the package open3d.*\.\[prepare\]"):
+        prepare(write_cubes(tmp_path / "assets", 1), SETTINGS, SEED, tmp_path / "out", workers=1)
+
+
 def test_an_asset_that_kills_its_process_is_rejected_and_the_others_go_on(tmp_path: Path):
     records = write_cubes(tmp_path / "assets", 3).records(2**24)
     staging = DeadlyStaging(tmp_path / "staging")

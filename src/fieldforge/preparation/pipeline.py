@@ -1,6 +1,7 @@
 """From an asset source to a folder of shards, with manifest, list of rejected assets and contact sheet."""
 
 import hashlib
+import importlib.util
 import json
 import logging
 import shutil
@@ -64,6 +65,7 @@ def prepare(
     The bytes of the shards depend on source, settings and seed alone. UserError if `output` holds shards of other
     settings, or if no asset can be used.
     """
+    _check_libraries()
     records = source.records(settings.limits.max_file_bytes)
     _check_records(records)
     recipe = {"preparation": asdict(settings), "recipe": RECIPE, "seed": seed}
@@ -93,6 +95,13 @@ def prepare(
     manifest = _write_shards(usable, staging, settings, written, output, len(rejected))
     shutil.rmtree(output / STAGING_NAME)
     return PreparationReport(manifest, len(records), len(rejected), cpu_seconds)
+
+
+def _check_libraries() -> None:
+    """Before the first asset: without them every one of them would be rejected."""
+    for module in ("open3d", "igl"):
+        if importlib.util.find_spec(module) is None:
+            raise UserError(f"preparing needs the package {module}, which is not installed: pip install '.[prepare]'.")
 
 
 def _check_records(records: list[AssetRecord]) -> None:
