@@ -1,5 +1,8 @@
 """The data module under Lightning: counts trained batches, resumes exactly, also with another layout."""
 
+import multiprocessing
+import os
+import signal
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,3 +102,14 @@ def test_ranks_share_batches_and_heldout_samples(tmp_path: Path) -> None:
         seen += [meta["id"] for batch in islice(datamodule.train_dataloader(), 3) for meta in batch["meta"]]
         validated += [meta["id"] for batch in datamodule.val_dataloader() for meta in batch["meta"]]
     assert sorted(seen) == sorted(validated) == [f"s{number:06d}" for number in range(12)]
+
+
+def test_signals_to_the_process_group_leave_the_workers_alone(tmp_path: Path) -> None:
+    write_latents(tmp_path, shards=2, samples=6)
+    batches = iter(data(tmp_path, num_workers=1).train_dataloader())
+    next(batches)
+    [worker] = multiprocessing.active_children()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        os.kill(worker.pid, number)
+    assert len([next(batches) for _ in range(8)]) == 8
+    assert worker.is_alive()

@@ -133,3 +133,22 @@ def test_every_choice_builds(path):
         assert math.isinf(float(built.log_snr(torch.zeros(()))))
     else:
         assert built is not None
+
+
+def test_grouped_tokens_come_back_in_their_places() -> None:
+    torch.manual_seed(0)
+    backbone = DiT(tokens=12, channels=3, width=16, layers=1, heads=2, condition_width=8, group=4)
+    # The identity through an untouched transformer: what goes in at token i, channel c comes out there.
+    with torch.no_grad():
+        backbone.positions.zero_()
+        backbone.embed.weight.copy_(torch.eye(16)[:, :12])
+        backbone.embed.bias.zero_()
+        backbone.project.weight.copy_(torch.eye(16)[:12])
+    backbone.final_norm = torch.nn.Identity()
+    x = torch.randn(2, 12, 3)
+    torch.testing.assert_close(backbone(x, torch.rand(2), Condition()), x)
+
+
+def test_a_group_that_does_not_divide_the_tokens_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"group=5 does not divide the latent's 12 tokens"):
+        DiT(tokens=12, channels=3, width=16, layers=1, heads=2, condition_width=8, group=5)

@@ -1,5 +1,6 @@
 """The Lightning data module over exact streams, for sample shards and latent shards alike."""
 
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,13 @@ from fieldforge.data.order import Mixing
 from fieldforge.data.shards import ShardSet, open_shards
 from fieldforge.data.stages import Stage
 from fieldforge.data.stream import SampleStream
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """Schedulers signal whole process groups; the training decides what a signal means and ends its workers itself."""
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class TimedLoader(DataLoader):
@@ -126,6 +134,7 @@ class ShardDataModule(pl.LightningDataModule):
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=_leave_signals_to_parent,
             prefetch_factor=self.prefetch_batches if workers else None,
             # Connections to object storage do not survive a fork.
             multiprocessing_context="forkserver" if workers and dataset.shards.is_remote else None,

@@ -13,7 +13,7 @@ class DiT(nn.Module):
 
     Tokens get learned positions; with `cross_attention` every block also looks at the condition's tokens. A part that
     the condition lacks (no vector, no tokens) is passed over. The output starts at zero. `output_channels` differs from
-    `channels` for a learned variance.
+    `channels` for a learned variance. `group` neighbouring latent tokens are one token inside, as patches are there.
     """
 
     def __init__(
@@ -28,11 +28,15 @@ class DiT(nn.Module):
         qk_norm: bool = True,
         checkpointing: bool = False,
         output_channels: int | None = None,
+        group: int = 1,
     ):
         super().__init__()
+        if tokens % group:
+            raise ValueError(f"DiT: group={group} does not divide the latent's {tokens} tokens")
+        self.group = group
         self.cross_attention = cross_attention
-        self.embed = nn.Linear(channels, width)
-        self.positions = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        self.embed = nn.Linear(group * channels, width)
+        self.positions = nn.Parameter(torch.randn(tokens // group, width) * 0.02)
         self.embed_noise_level = NoiseLevelEmbedding(width)
         self.embed_condition = nn.Linear(condition_width, width)
         context_width = condition_width if cross_attention else None
@@ -41,7 +45,7 @@ class DiT(nn.Module):
         )
         self.final_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.final_modulation = Modulation(width, width, count=2)
-        self.project = nn.Linear(width, output_channels or channels)
+        self.project = nn.Linear(width, group * (output_channels or channels))
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
@@ -51,7 +55,9 @@ class DiT(nn.Module):
         if condition.vector is not None:
             vector = vector + self.embed_condition(condition.vector)
         context, context_mask = (condition.tokens, condition.mask) if self.cross_attention else (None, None)
-        tokens = self.embed(x) + self.positions  # (B, T, width)
-        tokens = self.transformer(tokens, vector, context, context_mask)  # (B, T, width)
+        grouped = x.unflatten(1, (-1, self.group)).flatten(2)  # (B, T / group, group · C)
+        tokens = self.embed(grouped) + self.positions  # (B, T / group, width)
+        tokens = self.transformer(tokens, vector, context, context_mask)  # (B, T / group, width)
         shift, scale = self.final_modulation(vector)  # (B, 1, width) each
-        return self.project(self.final_norm(tokens) * (1 + scale) + shift)  # (B, T, output_channels)
+        made = self.project(self.final_norm(tokens) * (1 + scale) + shift)  # (B, T / group, group · output_channels)
+        return made.unflatten(2, (self.group, -1)).flatten(1, 2)  # (B, T, output_channels)
