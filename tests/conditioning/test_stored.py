@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.utilities import move_data_to_device
 
 from fieldforge.conditioning import ClipImageEncoder, ClipTextEncoder, Conditioner, ImageSource, TextSource
-from fieldforge.conditioning.stages import CaptionIn, StoredFeatures, View
+from fieldforge.conditioning.stages import CaptionIn, StoredFeatures, View, embed_missing
 from fieldforge.conditioning.stored import KeyedShards, captions_of, embed_shards, embedding_folder
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import read_manifest, write_manifest
@@ -176,6 +176,31 @@ def test_features_of_another_encoder_are_refused(roots, conditioner, clip_folder
         embed_shards(samples, penultimate, ["clip_text"])
     with pytest.raises(UserError, match="there is no manifest"):
         batches(latents, StoredFeatures(str(samples), ["clip_image"]), count=1)
+
+
+def test_what_is_missing_is_embedded_and_what_is_another_s_refused(roots, conditioner, clip_folder):
+    samples, latents = roots
+    stages = Latent(), StoredFeatures(str(samples), ["clip_text"])
+    embed_missing(stages, conditioner)
+    folder = embedding_folder(samples, "clip_text")
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    embed_missing(stages, conditioner)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    conditioner.embed(batches(latents, stages[1], count=1)[0], ["clip_text"])
+    penultimate = Conditioner({"clip_text": TextSource(ClipTextEncoder(str(clip_folder), "penultimate"), D)})
+    with pytest.raises(UserError, match="another encoder"):
+        embed_missing(stages, penultimate)
+
+
+def test_features_of_data_that_were_made_anew_are_refused(roots, conditioner):
+    samples, latents = roots
+    embed_shards(samples, conditioner, ["clip_text"])
+    manifest = read_manifest(samples)
+    write_manifest(samples, SAMPLE, {"seed": 1}, manifest.shards)
+    with pytest.raises(UserError, match="was made from other data"):
+        embed_missing([StoredFeatures(str(samples), ["clip_text"])], conditioner)
+    with pytest.raises(UserError, match="was made from other data"):
+        batches(latents, StoredFeatures(str(samples), ["clip_text"]), count=1)
 
 
 def test_the_manifest_says_what_was_embedded_by_what(roots, conditioner):

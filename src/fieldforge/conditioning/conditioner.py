@@ -122,10 +122,10 @@ class Conditioner(nn.Module):
             return given
         for row in given:
             for name, features in row.items():
-                self._check_made_by(name, features.made_by)
+                self.check_made_by(name, features.made_by)
         return {name: Features.from_rows([row[name] for row in given]) for name in given[0]}
 
-    def _check_made_by(self, name: str, theirs: Mapping[str, Any]) -> None:
+    def check_made_by(self, name: str, theirs: Mapping[str, Any]) -> None:
         """UserError unless stored features are those that the source would give. No encoder's network is loaded."""
         if self._accepted.get(name) == theirs:
             return

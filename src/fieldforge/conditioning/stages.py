@@ -6,13 +6,15 @@ views and features are then found in other shards by the sample's key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fieldforge.conditioning.condition import FeatureRow
-from fieldforge.conditioning.stored import FIELDS, KeyedShards, embedding_folder
+from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.stored import FIELDS, KeyedShards, Report, embed_shards, embedding_folder
+from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
 from fieldforge.errors import UserError
 
 
@@ -67,13 +69,27 @@ class StoredFeatures:
         self.root, self.sources = root, tuple(sources)
         self.stored = {name: KeyedShards(embedding_folder(root, name)) for name in sources}
         self.views = None if views is None else tuple(views)
+        self._of_these_data: set[str] = set()
+
+    def shards(self, name: str) -> KeyedShards:
+        """The stored features of a source. UserError unless they were made from the data as they are now."""
+        stored = self.stored[name]
+        if name not in self._of_these_data:
+            if stored.manifest.extra["data"] != read_manifest(self.root).fingerprint:
+                raise UserError(
+                    f"{stored.root}: was made from other data than {self.root} now holds: remove that folder and run "
+                    f"`python prepare.py embed={name} shards={self.root}`."
+                )
+            self._of_these_data.add(name)
+        return stored
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         view = int(generator.integers(2**31))  # one for all sources that look at a view
         return {"features": {name: self._row(name, sample, view) for name in self.sources}}
 
     def _row(self, name: str, sample: Mapping[str, Any], view: int) -> FeatureRow:
-        stored = self.stored[name].read(sample["__key__"])
+        shards = self.shards(name)
+        stored = shards.read(sample["__key__"])
         rows = stored["meta.json"]["rows"]
         if isinstance(rows[0], str):
             if "caption" not in sample:
@@ -82,7 +98,7 @@ class StoredFeatures:
                 )
             if sample["caption"] not in rows:
                 raise UserError(
-                    f"{self.stored[name].root}: sample {sample['__key__']!r} has no features of the caption "
+                    f"{shards.root}: sample {sample['__key__']!r} has no features of the caption "
                     f"{sample['caption']!r}: run `python prepare.py embed={name} shards={self.root}` again."
                 )
             row = rows.index(sample["caption"])
@@ -93,7 +109,22 @@ class StoredFeatures:
         if "mask" in arrays:  # the padding to the longest of the sample's captions stays behind
             length = int(np.flatnonzero(arrays["mask"])[-1]) + 1
             arrays |= {"tokens": arrays["tokens"][:length], "mask": arrays["mask"][:length].astype(bool)}
-        return FeatureRow(self.stored[name].manifest.extra["fingerprint"], **arrays)
+        return FeatureRow(shards.manifest.extra["fingerprint"], **arrays)
+
+
+def embed_missing(stages: Iterable[object], conditioner: Conditioner, report: Report | None = None) -> None:
+    """Embeds what the `StoredFeatures` among the stages will look for and nobody has embedded yet.
+
+    Raises UserError where what is there was made by another encoder.
+    """
+    for stage in stages:
+        if not isinstance(stage, StoredFeatures):
+            continue
+        for name in stage.sources:
+            if (embedding_folder(stage.root, name) / MANIFEST_NAME).is_file():
+                conditioner.check_made_by(name, stage.shards(name).manifest.extra["fingerprint"])
+            else:
+                embed_shards(stage.root, conditioner, [name], report=report)
 
 
 def _texts(meta: Mapping[str, Any], language: str) -> list[str]:

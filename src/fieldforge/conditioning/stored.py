@@ -28,6 +28,7 @@ from fieldforge.errors import UserError
 
 FOLDER = "embeddings"
 FIELDS = ("vector", "tokens", "mask")
+Report = Callable[[str, int, int], None]
 
 
 def embed_shards(
@@ -36,7 +37,7 @@ def embed_shards(
     sources: Iterable[str] | None = None,
     batch_size: int = 32,
     samples_per_shard: int = 1000,
-    report: Callable[[str, int, int], None] | None = None,
+    report: Report | None = None,
 ) -> dict[str, Manifest]:
     """Encodes every caption (all languages) or view of every sample in the shards of `root`, source by source.
 

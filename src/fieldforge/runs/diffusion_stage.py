@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.stages import embed_missing
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.stages import Meta
@@ -24,6 +25,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import StageDirectory
+from fieldforge.runs.embed import show_progress
 from fieldforge.runs.training_run import plain, seeded, train, whole_number
 from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.diffusion_module import DiffusionModule
@@ -53,6 +55,7 @@ def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents
         return directory
     directory.open(plain(config))
     log.info("%s: in %s", STAGE, directory.path)
+    embed_missing(data.stages, conditioner, show_progress)
     autoencoder, autoencoder_label = load_autoencoder(autoencoder_run.model)
     module = DiffusionModule(
         build_model(config, autoencoder.latent_shape),

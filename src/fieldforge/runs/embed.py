@@ -34,11 +34,12 @@ def run_embedding(config: DictConfig) -> None:
         raise UserError("embed=class: class labels need no encoder, leave them out")
     config.conditioner.sources = names
     conditioner: Conditioner = build(config, "conditioner", width=1)
-    report = _show if sys.stderr.isatty() else None
-    for name, manifest in embed_shards(config.shards, conditioner, report=report).items():
+    for name, manifest in embed_shards(config.shards, conditioner, report=show_progress).items():
         count = sum(entry.samples for entry in manifest.shards)
         log.info("%s: features of %d samples in %s", name, count, embedding_folder(Path(config.shards), name))
 
 
-def _show(name: str, done: int, total: int) -> None:
-    print(f"\r{name}: {done}/{total}\x1b[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
+def show_progress(name: str, done: int, total: int) -> None:
+    """A line on a terminal that says how far the embedding is."""
+    if sys.stderr.isatty():
+        print(f"\r{name}: {done}/{total}\x1b[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
