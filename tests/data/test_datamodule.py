@@ -105,7 +105,7 @@ def test_ranks_share_batches_and_heldout_samples(tmp_path: Path) -> None:
 
 
 def test_signals_to_the_process_group_leave_the_workers_alone(tmp_path: Path) -> None:
-    write_latents(tmp_path, shards=2, samples=6)
+    write_latents(tmp_path, 12, 6)
     batches = iter(data(tmp_path, num_workers=1).train_dataloader())
     next(batches)
     [worker] = multiprocessing.active_children()
