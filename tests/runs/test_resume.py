@@ -91,7 +91,7 @@ def test_finished_stage_is_reused_and_not_touched(place):
 
 def test_what_changes_the_result_gets_a_run_of_its_own_and_is_named(place, caplog):
     caplog.set_level("INFO")
-    first = run_training(place.compose(AUTOENCODER))["autoencoder"]
+    first = run_training(place.compose(AUTOENCODER, "training.autoencoder.optimizer.lr=1e-3"))["autoencoder"]
     second = run_training(place.compose(AUTOENCODER, "training.autoencoder.optimizer.lr=2e-3"))["autoencoder"]
     assert second.path != first.path
     assert "training.optimizer.lr: 0.001 → 0.002" in caplog.text
