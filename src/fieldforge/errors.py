@@ -4,6 +4,6 @@
 class UserError(ValueError):
     """Bad input from outside: a config key, an asset, a shard, a checkpoint, a prompt file.
 
-    Its message is one sentence that says what is wrong, where, and what to do. Entry points print it without a traceback
-    and leave with exit code 2.
+    Its message is one sentence that says what is wrong, where, and what to do. Entry points print it without a
+    traceback and leave with exit code 2.
     """

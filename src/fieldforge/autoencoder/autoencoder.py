@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.autoencoder.bottleneck import NoisyBottleneck
+from fieldforge.autoencoder.encoders import Encoder
 from fieldforge.fields.base import Field, Params
 
 
@@ -18,13 +19,13 @@ class Autoencoder(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: Encoder,
         bottleneck: NoisyBottleneck,
         field: Field,
         decoder: Callable[..., nn.Module],
     ):
         super().__init__()
-        self.latent_shape: tuple[int, int] = encoder.latent_shape  # (T, C)
+        self.latent_shape = encoder.latent_shape  # (T, C)
         self.encoder, self.bottleneck, self.field = encoder, bottleneck, field
         tokens, channels = self.latent_shape
         self.decoder = decoder(tokens=tokens, channels=channels, param_shapes=field.param_shapes)

@@ -1,5 +1,7 @@
 """Point clouds → tokens before the bottleneck."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,15 @@ APPEARANCE_WIDTH = 6
 def appearance(surface: Tensor) -> Tensor:
     """Normals and colours of surface (B, N, 9), colours spread to [-1, 1]: (B, N, 6)."""
     return torch.cat([surface[..., 3:6], 2 * surface[..., 6:] - 1], -1)
+
+
+class Encoder(nn.Module, ABC):
+    """surface (B, N, 9) position · normal · sRGB → (B, T, C), before the bottleneck."""
+
+    latent_shape: tuple[int, int]  # (T, C)
+
+    @abstractmethod
+    def forward(self, surface: Tensor) -> Tensor: ...
 
 
 class TokenHead(nn.Module):
@@ -42,7 +53,7 @@ def scatter_mean(values: Tensor, index: Tensor, bins: int) -> Tensor:
     return values.new_zeros(batch * bins, width).index_add(0, flat, shares).view(batch, bins, width)
 
 
-class PointLatticeEncoder(nn.Module):
+class PointLatticeEncoder(Encoder):
     """Points are averaged in fine cells of a lattice; patches of `patch`³ cells become the cells³ tokens.
 
     Convolutional Occupancy Networks' local pooling (Peng et al. 2020, section 3.1) with a vision transformer's patches
@@ -71,7 +82,6 @@ class PointLatticeEncoder(nn.Module):
         self.head = TokenHead(cells**3, width, heads, layers, channels)
 
     def forward(self, surface: Tensor) -> Tensor:
-        """surface (B, N, 9) position · normal · sRGB → (B, T, C)."""
         c, p = self.cells, self.patch
         points = surface[..., :3]
         scaled = ((points + 1) * (c * p / 2)).clamp(0, c * p - 1e-3)  # (B, N, 3) in fine cells
@@ -84,7 +94,7 @@ class PointLatticeEncoder(nn.Module):
         return self.head(self.to_token(patches.reshape(len(surface), c**3, -1)))
 
 
-class PointPlanesEncoder(nn.Module):
+class PointPlanesEncoder(Encoder):
     """Points are averaged in the pixels of three planes; convolutions make cells² tokens of each plane.
 
     Convolutional Occupancy Networks' planes (Peng et al. 2020, section 3.1), a transformer in place of most of their
@@ -114,7 +124,6 @@ class PointPlanesEncoder(nn.Module):
         self.head = TokenHead(3 * cells**2, width, heads, layers, channels)
 
     def forward(self, surface: Tensor) -> Tensor:
-        """surface (B, N, 9) position · normal · sRGB → (B, T, C)."""
         r, points = self.resolution, surface[..., :3]
         scaled = ((points + 1) * (r / 2)).clamp(0, r - 1e-3)  # (B, N, 3) in pixels
         pixel = scaled.floor()  # (B, N, 3)
@@ -131,7 +140,7 @@ class PointPlanesEncoder(nn.Module):
         return self.head(tokens) + self.shortcut(torch.cat(means, 1))
 
 
-class PerceiverEncoder(nn.Module):
+class PerceiverEncoder(Encoder):
     """Learned queries read the points by cross-attention, then look at each other (Perceiver, Jaegle et al. 2021).
 
     Shap-E's encoder (Jun & Nichol 2023, section 4.1) without its views: here the points carry normals and colours.
@@ -157,7 +166,6 @@ class PerceiverEncoder(nn.Module):
         self.head = TokenHead(tokens, width, heads, layers, channels)
 
     def forward(self, surface: Tensor) -> Tensor:
-        """surface (B, N, 9) position · normal · sRGB → (B, T, C)."""
         encoded = torch.cat([positional_encoding(surface[..., :3], self.degrees), appearance(surface)], -1)
         points = self.norm_points(self.embed(encoded))  # (B, N, width)
         queries = self.queries.expand(len(surface), -1, -1)  # (B, T, width)

@@ -36,8 +36,9 @@ class FeatureReader(Field):
         self.degrees, self.hidden, self.generated = degrees, hidden, generated
         self.fan_in = feature_width + positional_encoding_width(degrees)
         self.first = nn.Linear(self.fan_in, hidden)
-        self.to_distance = nn.Sequential(nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1))
-        nn.init.constant_(self.to_distance[-1].bias, initial_distance)
+        distance = nn.Linear(hidden, 1)
+        nn.init.constant_(distance.bias, initial_distance)  # outside everywhere before anything is learned
+        self.to_distance = nn.Sequential(nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), distance)
         self.to_color = nn.Sequential(nn.Linear(self.fan_in, hidden), nn.SiLU(), nn.Linear(hidden, 3))
         self.density = density or LaplaceDensity()
 
