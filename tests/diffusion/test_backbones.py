@@ -14,7 +14,7 @@ from fieldforge.diffusion.parameterization import PredictData
 from fieldforge.diffusion.sampling import Sampling
 from fieldforge.noise.processes import Exponential
 
-B, T, C, D = 2, 5, 3, 8
+B, T, C, D = 2, 8, 3, 8
 SIZES = dict(tokens=T, channels=C, width=16, layers=2, heads=2, condition_width=D)
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fieldforge.nn.wide_linear import WideLinear
+
 
 class HeadNorm(nn.Module):
     """Root-mean-square norm over each head's channels, in the dtype of what it gets: (..., C) → (..., C)."""
@@ -31,13 +33,13 @@ class Attention(nn.Module):
         self.heads = heads
         self.is_cross = context_width is not None
         if context_width is None:
-            self.to_qkv = nn.Linear(width, 3 * width)
+            self.to_qkv = WideLinear(width, 3 * width)
         else:
-            self.to_q = nn.Linear(width, width)
-            self.to_kv = nn.Linear(context_width, 2 * width)
+            self.to_q = WideLinear(width, width)
+            self.to_kv = WideLinear(context_width, 2 * width)
         self.norm_q = HeadNorm(width // heads) if qk_norm else nn.Identity()
         self.norm_k = HeadNorm(width // heads) if qk_norm else nn.Identity()
-        self.to_out = nn.Linear(width, width)
+        self.to_out = WideLinear(width, width)
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """x (B, N, width), context (B, M, context_width) → (B, N, width).

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fieldforge.nn.attention import Attention
+from fieldforge.nn.wide_linear import WideLinear
 
 
 class FeedForward(nn.Sequential):
@@ -12,7 +13,7 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, width: int, expansion: float = 4.0):
         hidden = int(width * expansion)
-        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        super().__init__(WideLinear(width, hidden), nn.GELU(), WideLinear(hidden, width))
 
 
 class Modulation(nn.Module):

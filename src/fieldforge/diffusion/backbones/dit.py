@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition
+from fieldforge.errors import UserError
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
 from fieldforge.nn.transformer import Modulation, Transformer
 
@@ -32,7 +33,7 @@ class DiT(nn.Module):
     ):
         super().__init__()
         if tokens % group:
-            raise ValueError(f"DiT: group={group} does not divide the latent's {tokens} tokens")
+            raise UserError(f"backbone.group={group} does not divide the latent's {tokens} tokens: choose a divisor")
         self.group = group
         self.cross_attention = cross_attention
         self.embed = nn.Linear(group * channels, width)
