@@ -77,7 +77,8 @@ def train(
             val_check_interval=whole_number(config, "monitor.validate_every"),
             limit_val_batches=whole_number(config, "monitor.validation_batches", least=0),
         )
-        fit(trainer, module, data, last.path if last else None)
+        with hardware.products():
+            fit(trainer, module, data, last.path if last else None)
     finally:
         wandb_run.finish()
     ema.keep_averaged(module)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import platform
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +38,20 @@ class Hardware:
     precision: str = "auto"
     matmul: str = "medium"
 
+    @contextmanager
+    def products(self) -> Iterator[None]:
+        """`matmul` for as long as training lasts: latents encoded by the same process must not depend on it."""
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(self.matmul)
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+
     def trainer(
         self, max_steps: int, callbacks: list[pl.Callback], loggers: list[Any], root: Path, **options: Any
     ) -> pl.Trainer:
         """A trainer that leaves checkpoints, signals, clipping, schedule and data order to this project."""
-        torch.set_float32_matmul_precision(self.matmul)
         _quieten()
         plugins: list[Any] = [AtomicCheckpointIO()]
         if SLURMEnvironment.detect():
