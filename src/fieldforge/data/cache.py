@@ -70,7 +70,10 @@ class CachedStore:
 
     def size(self, name: str) -> int:
         path = self.folder / name
-        return path.stat().st_size if path.exists() else self.store.size(name)
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:  # not here, or evicted by another process between two looks
+            return self.store.size(name)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         if name not in self.entries:
