@@ -128,7 +128,8 @@ class CachedStore:
                     f"shard {self.store.url}/{entry.name}: its checksum is not the manifest's; "
                     "restore or prepare it again, or set data.on_bad_shard=skip."
                 )
-            os.replace(temporary, path)
+            with locked(self.root / "locks" / "room.lock"):  # who counts the room must not miss a file that is renamed
+                os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
