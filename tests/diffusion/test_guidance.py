@@ -140,7 +140,8 @@ def test_classifier_gradient_is_the_finite_difference(classifier, state):
         moved[index] = step
         row = index[0]
         up, down = (classifier(x_t + sign * moved, t)[row, labels[row]] for sign in (1, -1))
-        assert math.isclose(float(gradient[index]), float((up - down).detach()) / (2 * step), rel_tol=1e-5, abs_tol=1e-8)
+        difference = float((up - down).detach()) / (2 * step)
+        assert math.isclose(float(gradient[index]), difference, rel_tol=1e-5, abs_tol=1e-8)
 
 
 def test_classifier_guidance_at_no_scale_is_its_base(model, classifier, state):
