@@ -111,7 +111,8 @@ def test_what_a_killed_process_left_is_removed(shards: ShardSet, tmp_path: Path)
     folder.mkdir(parents=True)
     (folder / ".train-000000.tar.999999999.tmp").write_bytes(bytes(2 * shards[0][1].bytes))
     read_all(several, seed=0, rounds=1)
-    assert not list(folder.glob(".train-000000.tar.999999999.tmp"))
+    several[0][0]._pool.shutdown(wait=True)  # type: ignore[attr-defined]  # what was read ahead may still be under way
+    assert not list(folder.glob(".*.tmp"))
 
 
 def test_a_cache_too_small_for_a_shard_says_so(shards: ShardSet, tmp_path: Path) -> None:
