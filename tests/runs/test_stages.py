@@ -76,3 +76,17 @@ def test_autoencoder_given_by_its_directory_is_used(walked, balls, tmp_path):
 def test_stage_without_the_ones_before_is_refused(place):
     with pytest.raises(UserError, match="each stage needs those before it"):
         run_training(place.compose("stages=[diffusion]"))
+
+
+def test_model_of_other_condition_encoders_is_refused(walked, tmp_path):
+    _, done = walked
+    content = torch.load(done["diffusion"].model, weights_only=True)
+    content["fieldforge"]["encoders"]["class"]["classes"] = ["blue", "green", "yellow"]
+    torch.save(content, tmp_path / "model.ckpt")
+    with pytest.raises(UserError, match=r"other condition encoders than are found here \(class.classes"):
+        load_diffusion(tmp_path / "model.ckpt")
+
+
+def test_what_a_latent_batch_holds_belongs_to_the_run(walked):
+    _, done = walked
+    assert set(done["diffusion"].determining["stages"]) == {"latent", "labels"}

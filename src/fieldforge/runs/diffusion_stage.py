@@ -26,6 +26,7 @@ from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.embed import show_progress
+from fieldforge.runs.fingerprint import differences
 from fieldforge.runs.training_run import plain, seeded, train, whole_number
 from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.diffusion_module import DiffusionModule
@@ -68,7 +69,11 @@ def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents
     draw = pictures_of_prompts(config, data, autoencoder, **plain(config.monitor.pictures))
     train(config, directory, module, data, draw)
     # One file holds all that sampling needs, so that a run can be moved.
-    further = {"autoencoder": autoencoder_label, "autoencoder_state_dict": dict(autoencoder.state_dict())}
+    further = {
+        "autoencoder": autoencoder_label,
+        "autoencoder_state_dict": dict(autoencoder.state_dict()),
+        "encoders": conditioner.fingerprint(),
+    }
     directory.save_model(module.state_dict(), plain(config), **further)
     log.info("%s: finished, %s", STAGE, directory.model)
     return directory
@@ -93,6 +98,7 @@ def determining(
         "seed": config.seed,
         "autoencoder": autoencoder_run.fingerprint,
         "latents": [manifest.fingerprint for manifest in data.shards(data.train_split).manifests],
+        "stages": {name: stage for name, stage in plain(config.latent_data.stages).items() if stage is not None},
         "encoders": conditioner.fingerprint(),
         "training": plain(config.training[STAGE]),
         **{part: plain(config[part]) for part in parts},
@@ -141,7 +147,8 @@ def load_diffusion(
         device: to load to.
 
     Raises:
-        UserError: missing, damaged, of another stage, or its stored configuration names foreign code.
+        UserError: missing, damaged, of another stage, its stored configuration names foreign code, or the condition's
+            encoders are not those that it was trained with.
     """
     content = load_safely(path, device)
     label = content["fieldforge"]
@@ -160,6 +167,12 @@ def load_diffusion(
         raise UserError(
             f"{path}: its weights do not fit its configuration, train it again with this version"
         ) from error
+    changed = differences(conditioner.fingerprint(), label["encoders"])
+    if changed:
+        raise UserError(
+            f"{path} was trained with other condition encoders than are found here ({'; '.join(changed)}): install those, "
+            f"or train it again"
+        )
     for part in (autoencoder, conditioner, model):
         part.to(device).eval()
     sampling = OmegaConf.merge(config, overrides) if overrides is not None else config
