@@ -1,4 +1,6 @@
-"""The training objective, as a function."""
+"""The training objective, as a function and as a choice."""
+
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -35,3 +37,26 @@ def denoising_loss(
     weight = output_weight(t, process, parameterization, weighting)  # (B,)
     squared_error = (output - target).square().flatten(1).mean(dim=1)  # (B,)
     return like(weight, squared_error) * squared_error
+
+
+class Loss(Protocol):
+    """What training minimises. `model` is the kind of model that it trains."""
+
+    model: type[DiffusionModel]
+
+    def __call__(
+        self, model: Any, x0: Tensor, noise: Tensor, t: Tensor, condition: Condition, weighting: Weighting
+    ) -> Tensor:
+        """x0 (B, T, C), noise (B, T, C), t (B,) → (B,)."""
+        ...
+
+
+class DenoisingLoss:
+    """`denoising_loss` as a choice."""
+
+    model = DiffusionModel
+
+    def __call__(
+        self, model: DiffusionModel, x0: Tensor, noise: Tensor, t: Tensor, condition: Condition, weighting: Weighting
+    ) -> Tensor:
+        return denoising_loss(model, x0, noise, t, condition, weighting)

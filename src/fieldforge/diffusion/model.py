@@ -9,7 +9,12 @@ from fieldforge.noise.process import Process, like
 
 
 class DiffusionModel(nn.Module):
-    """`backbone(x (B, T, C), noise_level (B,), condition) → (B, T, C)`, read by `parameterization` under `process`."""
+    """`backbone(x (B, T, C), noise_level (B,), condition) → (B, T, C)`, read by `parameterization` under `process`.
+
+    The backbone has `outputs` output channels for each channel of the data.
+    """
+
+    outputs = 1
 
     def __init__(self, backbone: nn.Module, process: Process, parameterization: Parameterization):
         super().__init__()

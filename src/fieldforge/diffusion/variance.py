@@ -12,11 +12,14 @@ from fieldforge.diffusion.loss import output_weight
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.posterior import posterior_coefficients
 from fieldforge.diffusion.weighting import Weighting
+from fieldforge.errors import UserError
 from fieldforge.noise.process import Process, like
 
 
 class LearnedVarianceModel(DiffusionModel):
     """A `DiffusionModel` whose backbone has output_channels = 2 C. As a denoiser it is like any other."""
+
+    outputs = 2
 
     def split(self, x_t: Tensor, t: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
         """(F, fraction), each (B, T, C); fraction 0 means β̃, 1 means β (ibid., eq. 15, with v = fraction)."""
@@ -72,7 +75,11 @@ class HybridLoss:
     term: share 1e-3 is the paper's. Gradients of the bound do not reach the mean.
     """
 
+    model = LearnedVarianceModel
+
     def __init__(self, discretization: int = 1000, share: float = 1e-3):
+        if discretization < 2 or share < 0:
+            raise UserError(f"HybridLoss needs 2 steps and a share of 0 at least, got {discretization} and {share}")
         self.discretization = discretization
         self.share = share
 

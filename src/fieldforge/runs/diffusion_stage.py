@@ -61,6 +61,7 @@ def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents
     module = DiffusionModule(
         build_model(config, autoencoder.latent_shape),
         conditioner,
+        loss=build(config, "loss"),
         density=build(config, "density"),
         weighting=build(config, "weighting"),
         optimizer=build(config, f"training.{STAGE}.optimizer"),
@@ -92,7 +93,7 @@ def determining(
     config: DictConfig, autoencoder_run: StageDirectory, data: ShardDataModule, conditioner: Conditioner
 ) -> dict[str, Any]:
     """What this stage's result depends on."""
-    parts = ("conditioner", "process", "parameterization", "weighting", "density", "backbone")
+    parts = ("conditioner", "process", "parameterization", "loss", "weighting", "density", "backbone")
     return {
         "stage": STAGE,
         "seed": config.seed,
@@ -106,8 +107,9 @@ def determining(
 
 
 def build_model(config: DictConfig, latent_shape: tuple[int, int], trusted: bool = True) -> DiffusionModel:
-    """Backbone, process and parameterization for latents (T, C)."""
+    """Backbone, process and parameterization for latents (T, C), as the kind of model that the loss trains."""
     tokens, channels = latent_shape
+    kind: type[DiffusionModel] = build(config, "loss", trusted=trusted).model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(whole_number(config, "seed", least=0))
         backbone = build(
@@ -117,10 +119,9 @@ def build_model(config: DictConfig, latent_shape: tuple[int, int], trusted: bool
             tokens=tokens,
             channels=channels,
             condition_width=whole_number(config, "conditioner.width"),
+            output_channels=kind.outputs * channels,
         )
-    return DiffusionModel(
-        backbone, build(config, "process", trusted=trusted), build(config, "parameterization", trusted=trusted)
-    )
+    return kind(backbone, build(config, "process", trusted=trusted), build(config, "parameterization", trusted=trusted))
 
 
 def build_sampler(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fieldforge.conditioning.conditioner import Conditioner
-from fieldforge.diffusion.loss import denoising_loss
+from fieldforge.diffusion.loss import Loss
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.weighting import Weighting
 from fieldforge.noise.densities import Density, stratified_uniform
@@ -26,6 +26,7 @@ class DiffusionModule(pl.LightningModule):
     Args:
         model: backbone, process and parameterization.
         conditioner: turns captions, classes, … into the condition.
+        loss: of a batch; `model` is of the kind that it trains.
         density: of the times that training draws.
         weighting: of the x₀ error over the log-SNR.
         optimizer: parameter groups → optimiser.
@@ -36,6 +37,7 @@ class DiffusionModule(pl.LightningModule):
         self,
         model: DiffusionModel,
         conditioner: Conditioner,
+        loss: Loss,
         density: Density,
         weighting: Weighting,
         optimizer: Callable[..., Optimizer],
@@ -43,7 +45,7 @@ class DiffusionModule(pl.LightningModule):
     ):
         super().__init__()
         self.model, self.conditioner = model, conditioner
-        self.density, self.weighting = density, weighting
+        self.loss, self.density, self.weighting = loss, density, weighting
         self.make_optimizer, self.seed = optimizer, seed
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -70,4 +72,4 @@ class DiffusionModule(pl.LightningModule):
         uniform = stratified_uniform(size, generator, self.global_rank, self.trainer.world_size)  # (B,)
         t = self.density.times(uniform, self.model.process)  # (B,)
         noise = torch.randn(x0.shape, generator=generator).to(x0)  # (B, T, C)
-        return denoising_loss(self.model, x0, noise, t, condition, self.weighting).mean()
+        return self.loss(self.model, x0, noise, t, condition, self.weighting).mean()
