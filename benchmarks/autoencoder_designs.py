@@ -2,9 +2,9 @@
 
     python benchmarks/autoencoder_designs.py [--minutes 4] [key=value …]
 
-Each design is trained by train.py for the same minutes of wall clock, one after the other, on an otherwise quiet machine,
-and measured by evaluate.py. Further arguments go to train.py. Finished designs are not trained again. The table is printed
-and written into docs/autoencoder.md, between its two marks.
+Each design is trained by train.py for the same minutes of wall clock, one after the other on an otherwise quiet
+machine, and measured by evaluate.py. Further arguments go to train.py. Finished designs are not trained again. The
+table is printed and written into docs/autoencoder.md, between its two marks.
 """
 
 import argparse
@@ -46,10 +46,10 @@ def measured(design: str, minutes: float, overrides: list[str], limit: int) -> s
         steps = max(int(row["step"]) for row in csv.DictReader(file))
     weights = torch.load(newest, map_location="cpu", weights_only=True)["state_dict"]
     parameters = sum(tensor.numel() for tensor in weights.values())
-    return (
-        f"| `autoencoder={design}` | {parameters / 1e6:.1f} M | {steps:,} | {mean['iou']:.3f} / {median['iou']:.3f} | "
-        f"{mean['f_score']:.3f} | {mean['chamfer_l1']:.3f} | {mean['normal_consistency']:.3f} | {mean['view_psnr']:.1f} |"
-    )
+    cells = [f"`autoencoder={design}`", f"{parameters / 1e6:.1f} M", f"{steps:,}"]
+    cells += [f"{mean['iou']:.3f} / {median['iou']:.3f}", f"{mean['f_score']:.3f}", f"{mean['chamfer_l1']:.3f}"]
+    cells += [f"{mean['normal_consistency']:.3f}", f"{mean['view_psnr']:.1f}"]
+    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
