@@ -28,7 +28,7 @@ SHORT = [
     "trainer.accelerator=cpu",
 ] + [
     f"training.{stage}.{setting}"
-    for stage in ("autoencoder", "diffusion")
+    for stage in ("autoencoder", "diffusion", "classifier")
     for setting in ("batch_size=2", "budget.max_steps=2", "budget.max_minutes=null")
 ]
 

@@ -1,10 +1,14 @@
 """A classifier of noisy latents, and how it is trained."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fieldforge.diffusion.parameterization import input_scale, noise_level
+from fieldforge.errors import UserError
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
 from fieldforge.nn.transformer import Transformer
 from fieldforge.noise.process import Process, like
@@ -13,14 +17,29 @@ from fieldforge.noise.process import Process, like
 class LatentClassifier(nn.Module):
     """log p(class | x_t) of noisy latents: a modulated transformer whose mean token is classified.
 
-    Dhariwal & Nichol 2021, section 4, with a transformer in the place of their half U-Net.
+    Dhariwal & Nichol 2021, section 4, with a transformer in the place of their half U-Net. `group` neighbouring latent
+    tokens are one token inside. What it sees does not depend on the process, as with a `DiffusionModel`: `process` may
+    be set to that of the model that it is to steer.
     """
 
-    def __init__(self, tokens: int, channels: int, width: int, layers: int, heads: int, classes: int, process: Process):
+    def __init__(
+        self,
+        tokens: int,
+        channels: int,
+        width: int,
+        layers: int,
+        heads: int,
+        classes: int,
+        process: Process,
+        group: int = 1,
+    ):
         super().__init__()
+        if tokens % group:
+            raise UserError(f"classifier.group={group} does not divide the latent's {tokens} tokens: choose a divisor")
         self.process = process
-        self.embed = nn.Linear(channels, width)
-        self.positions = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        self.group = group
+        self.embed = nn.Linear(group * channels, width)
+        self.positions = nn.Parameter(torch.randn(tokens // group, width) * 0.02)
         self.embed_noise_level = NoiseLevelEmbedding(width)
         self.transformer = Transformer(width, heads, layers, vector_width=width)
         self.norm = nn.LayerNorm(width)
@@ -30,7 +49,8 @@ class LatentClassifier(nn.Module):
         """x_t (B, T, C), t (B,) → log-probabilities (B, classes)."""
         scaled = like(input_scale(self.process.alpha(t), self.process.sigma(t)), x_t) * x_t  # (B, T, C)
         level = noise_level(self.process.log_snr(t)).to(device=x_t.device, dtype=x_t.dtype)  # (B,)
-        tokens = self.transformer(self.embed(scaled) + self.positions, self.embed_noise_level(level))  # (B, T, width)
+        tokens = self.embed(scaled.unflatten(1, (-1, self.group)).flatten(2)) + self.positions  # (B, T / group, width)
+        tokens = self.transformer(tokens, self.embed_noise_level(level))  # (B, T / group, width)
         return F.log_softmax(self.project(self.norm(tokens.mean(dim=1))).to(x_t.dtype), dim=-1)  # (B, classes)
 
 
@@ -38,3 +58,18 @@ def classifier_loss(classifier: LatentClassifier, x0: Tensor, noise: Tensor, t: 
     """Cross-entropy on noised data: x0 (B, T, C), noise (B, T, C), t (B,), labels (B,) → (B,) in nats."""
     x_t = classifier.process.add_noise(x0, noise, t)  # (B, T, C)
     return F.nll_loss(classifier(x_t, t), labels, reduction="none")
+
+
+@torch.no_grad()
+def accuracy_by_noise(
+    classifier: LatentClassifier, x0: Tensor, labels: Tensor, levels: Sequence[float], generator: torch.Generator
+) -> dict[float, float]:
+    """Noise level σ/α → share of x0 (B, T, C) whose class (B,) is told from x_t; the same noise at all levels."""
+    noise = torch.randn(x0.shape, generator=generator).to(x0)  # (B, T, C)
+    shares = {}
+    for level in levels:
+        log_snr = torch.full((len(x0),), -2 * math.log(level), dtype=torch.float64)
+        t = classifier.process.time_of_log_snr(log_snr)  # (B,)
+        told = classifier(classifier.process.add_noise(x0, noise, t), t).argmax(dim=1)  # (B,)
+        shares[level] = float((told == labels).double().mean())
+    return shares

@@ -14,7 +14,7 @@ from fieldforge.runs.training_run import whole_number
 from fieldforge.training import interruption
 
 log = logging.getLogger(__name__)
-STAGES = ("autoencoder", "latents", "diffusion")
+ROADS = (("autoencoder", "latents", "diffusion"), ("autoencoder", "latents", "classifier"))
 
 
 def run_training(config: DictConfig) -> dict[str, Any]:
@@ -27,8 +27,9 @@ def run_training(config: DictConfig) -> dict[str, Any]:
     check(config)
     whole_number(config, "seed", least=0)
     wanted = config.stages
-    if not isinstance(wanted, ListConfig) or not wanted or list(wanted) != list(STAGES[: len(wanted)]):
-        raise UserError(f"stages={wanted}: each stage needs those before it, give the first of {list(STAGES)}")
+    if not isinstance(wanted, ListConfig) or not wanted or all(list(wanted) != list(r[: len(wanted)]) for r in ROADS):
+        known = " or of ".join(str(list(road)) for road in ROADS)
+        raise UserError(f"stages={wanted}: each stage needs those before it, give the first of {known}")
     for stage in set(wanted) & set(config.training):
         build(config, f"training.{stage}.budget")
     done = {"autoencoder": train_autoencoder(config)}
@@ -42,6 +43,10 @@ def run_training(config: DictConfig) -> dict[str, Any]:
             from fieldforge.runs.diffusion_stage import train_diffusion
 
             done["diffusion"] = train_diffusion(config, done["autoencoder"], latents)
+        if "classifier" in wanted:
+            from fieldforge.runs.classifier_stage import train_classifier
+
+            done["classifier"] = train_classifier(config, done["autoencoder"], latents)
     return done
 
 

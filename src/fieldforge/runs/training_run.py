@@ -30,11 +30,11 @@ def train(
     directory: StageDirectory,
     module: pl.LightningModule,
     data: ShardDataModule,
-    draw: Draw,
+    draw: Draw | None,
 ) -> None:
     """Train `module` by `config.training.<stage>` to the end of its budget, from the last checkpoint in `directory`.
 
-    Afterwards the module has the averaged weights.
+    Afterwards the module has the averaged weights. Without `draw`, callbacks that want it are left out.
 
     Raises:
         Interrupted: a signal stopped it; its state is saved.
@@ -59,7 +59,7 @@ def train(
     watching = [
         build_with(config, f"callbacks.{name}", {**context, **(checkpoint_context if name == "checkpoints" else {})})
         for name, settings in config.callbacks.items()
-        if settings is not None
+        if settings is not None and (draw is not None or "draw" not in arguments(config, f"callbacks.{name}"))
     ]
     callbacks = [clock, ema, build(config, f"{key}.gradients"), *watching]
     last = find_last(directory.checkpoints, directory.fingerprint)
@@ -86,15 +86,21 @@ def train(
 
 def build_with(config: DictConfig, key: str, context: dict[str, Any]) -> Any:
     """Build `key`; arguments that it asks for and the configuration lacks are filled in by name from `context`."""
+    given = OmegaConf.select(config, key)
+    wanted = arguments(config, key)
+    return build(config, key, **{name: context[name] for name in wanted if name in context and name not in given})
+
+
+def arguments(config: DictConfig, key: str) -> list[str]:
+    """Names of what the class at `key` takes."""
     node = OmegaConf.select(config, key)
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     if target is None:
         raise UserError(f"config key {key} must be a block with a _target_: give the path of a class")
     try:
-        wanted = inspect.signature(hydra.utils.get_object(target)).parameters
+        return list(inspect.signature(hydra.utils.get_object(target)).parameters)
     except Exception as error:
         raise UserError(f"{key}._target_ = {target}: there is no such class, correct the path") from error
-    return build(config, key, **{name: context[name] for name in wanted if name in context and name not in node})
 
 
 def build_loggers(config: DictConfig, directory: StageDirectory) -> list[Any]:

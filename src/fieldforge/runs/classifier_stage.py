@@ -1,0 +1,138 @@
+"""Beside the diffusion: a classifier of noisy latents, by which sampling may be guided."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.diffusion.classifier import LatentClassifier, accuracy_by_noise
+from fieldforge.errors import UserError
+from fieldforge.rendering.pictures import write_whole
+from fieldforge.runs.autoencoder_stage import load_autoencoder
+from fieldforge.runs.build import build
+from fieldforge.runs.directory import StageDirectory
+from fieldforge.runs.training_run import plain, seeded, train, whole_number
+from fieldforge.training.checkpointing import load_safely
+from fieldforge.training.classifier_module import NOISE_LEVELS, ClassifierModule
+
+log = logging.getLogger(__name__)
+STAGE = "classifier"
+DRAWS = 8  # noises for each held-out latent in the final measurement
+
+
+def train_classifier(config: DictConfig, autoencoder_run: StageDirectory, latents: Path) -> StageDirectory:
+    """The directory of a finished classifier: reused, resumed or trained from the start.
+
+    `accuracy.json` in it holds the held-out accuracy at several noise levels.
+
+    Raises:
+        UserError: a wrong configuration, a directory that holds something else.
+        Interrupted: a signal stopped it; its state is saved.
+    """
+    data: ShardDataModule = build(
+        config, "latent_data", root=str(latents), batch_size=whole_number(config, f"training.{STAGE}.batch_size")
+    )
+    manifest = data.shards(data.train_split).manifests[0]
+    classes = sorted(manifest.extra.get("classes", {}))
+    if not classes:
+        raise UserError(
+            f"{latents}: its manifest counts no classes, so there is nothing to tell apart: prepare with classes"
+        )
+    determining = {
+        "stage": STAGE,
+        "seed": config.seed,
+        "autoencoder": autoencoder_run.fingerprint,
+        "latents": [part.fingerprint for part in data.shards(data.train_split).manifests],
+        "classes": classes,
+        "training": plain(config.training[STAGE]),
+        **{part: plain(config[part]) for part in ("process", "density")},
+        # What the data gives is still missing in here.
+        "classifier": {key: value for key, value in plain(config.classifier).items() if value != "???"},
+    }
+    directory = StageDirectory.of(STAGE, Path(config.output_dir) / config.name, determining)
+    if directory.finished:
+        log.info("%s: finished already, reused from %s", STAGE, directory.path)
+        return directory
+    directory.open(plain(config))
+    log.info("%s: in %s", STAGE, directory.path)
+    _, autoencoder_label = load_autoencoder(autoencoder_run.model)
+    tokens, channels = manifest_shape(data)
+    given = {"tokens": tokens, "channels": channels, "classes": len(classes), "process": build(config, "process")}
+    classifier: LatentClassifier = seeded(config, "classifier", **given)
+    module = ClassifierModule(
+        classifier,
+        classes,
+        density=build(config, "density"),
+        optimizer=build(config, f"training.{STAGE}.optimizer"),
+        seed=whole_number(config, "seed", least=0),
+    )
+    train(config, directory, module, data, draw=None)
+    report = heldout_accuracy(module.eval(), data)
+    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), directory.path / "accuracy.json")
+    told = ", ".join(f"{share:.0%} at {level}" for level, share in report["accuracy_by_noise"].items())
+    log.info("%s: held-out accuracy by noise σ/α: %s (most frequent class %.0f%%)", STAGE, told, 100 * report["chance"])
+    further = {"classes": classes, "latent_shape": [tokens, channels], "autoencoder": autoencoder_label["fingerprint"]}
+    directory.save_model(classifier.state_dict(), plain(config), **further)
+    log.info("%s: finished, %s", STAGE, directory.model)
+    return directory
+
+
+def manifest_shape(data: ShardDataModule) -> tuple[int, int]:
+    """(T, C) of the stored latents."""
+    batch = next(iter(data.heldout_loader(data.train_split, limit=1)))
+    return tuple(batch["latent"].shape[1:])
+
+
+@torch.no_grad()
+def heldout_accuracy(module: ClassifierModule, data: ShardDataModule) -> dict[str, Any]:
+    """Accuracy on all held-out latents at each noise level, over several noises, and of always saying the same."""
+    batches = list(data.heldout_loader(data.heldout_split))
+    x0 = torch.cat([batch["latent"] for batch in batches])  # (N, T, C)
+    labels = torch.cat([module.labels(batch) for batch in batches])  # (N,)
+    generator = torch.Generator().manual_seed(0)
+    module.to("cpu")
+    found = [accuracy_by_noise(module.classifier, x0, labels.cpu(), NOISE_LEVELS, generator) for _ in range(DRAWS)]
+    return {
+        "accuracy_by_noise": {f"{level:g}": sum(shares[level] for shares in found) / DRAWS for level in NOISE_LEVELS},
+        "chance": float(labels.bincount().max() / len(labels)),
+        "heldout": len(x0),
+        "draws": DRAWS,
+    }
+
+
+def load_classifier(path: Path, device: torch.device | str = "cpu") -> tuple[LatentClassifier, dict[str, Any]]:
+    """A finished classifier from its `model.ckpt`, in evaluation mode, with its label (`classes`, `autoencoder`, …).
+
+    Raises:
+        UserError: missing, damaged, of another stage, or its stored configuration names foreign code.
+    """
+    content = load_safely(path, device)
+    label = content["fieldforge"]
+    if label["stage"] != STAGE:
+        raise UserError(
+            f"{path} is a {label['stage']}, not a classifier: give the directory of a latent_classifier run"
+        )
+    config = OmegaConf.create(label["config"])
+    tokens, channels = label["latent_shape"]
+    classifier: LatentClassifier = build(
+        config,
+        "classifier",
+        trusted=False,
+        tokens=tokens,
+        channels=channels,
+        classes=len(label["classes"]),
+        process=build(config, "process", trusted=False),
+    )
+    try:
+        classifier.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: its weights do not fit its configuration, train it again with this version"
+        ) from error
+    return classifier.to(device).eval(), label
