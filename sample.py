@@ -12,4 +12,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "commands/sample", texts=("prompt",))
+    run(main, "commands/sample", texts=("prompt", "negative", "to", "from"), words={"guidance": "guidance.by"})

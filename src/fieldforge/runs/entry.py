@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import hydra
@@ -43,6 +43,7 @@ def run(
     *,
     keeps_state: bool = False,
     texts: tuple[str, ...] = (),
+    words: Mapping[str, str] = {},
     example: str | None = None,
 ) -> None:
     """Compose `configs/<config_name>.yaml` with the command line and call `body(config)`; then leave the process.
@@ -52,6 +53,7 @@ def run(
         config_name: primary config below `configs/`; its folder is where choices of groups are looked for.
         keeps_state: the body saves and resumes (training): USR1, USR2 and TERM are noted from the start, not died of.
         texts: keys whose value is free text: commas and brackets in it are not Hydra's syntax.
+        words: key → the key that is meant where its value is a word and no number: guidance=classifier, guidance=3.
         example: a choice without which the configuration is not whole; `--help` is shown for this one.
     """
     # PyTorch's large temporaries in huge pages: page faults were a tenth of a training step on a CPU. Read once, at the
@@ -59,7 +61,7 @@ def run(
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if keeps_state:
         interruption.install()
-    sys.argv[1:] = [quoted(argument, texts) for argument in sys.argv[1:]]
+    sys.argv[1:] = [quoted(spelled_out(argument, words), texts) for argument in sys.argv[1:]]
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
     sys.exit(_exit_code(body, config_name))
@@ -96,6 +98,12 @@ def _exit_code(body: Callable[[DictConfig], None], config_name: str) -> int:
         print(f"error: {sentence}", file=sys.stderr)
         return EXIT_USER_ERROR
     return 0
+
+
+def spelled_out(argument: str, words: Mapping[str, str]) -> str:
+    """`guidance=classifier` as `guidance.by=classifier`, if `words` says so; numbers stay where they are."""
+    key, equals, value = argument.partition("=")
+    return f"{words[key]}={value}" if equals and key in words and value[:1].isalpha() else argument
 
 
 def quoted(argument: str, texts: tuple[str, ...]) -> str:

@@ -131,6 +131,14 @@ def whole_number(config: DictConfig, key: str, least: int = 1) -> int:
     return value
 
 
+def number(config: DictConfig, key: str) -> float:
+    """The number at `key`. UserError if it is something else."""
+    value = OmegaConf.select(config, key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"config key {key} = {value!r} must be a number: correct it")
+    return float(value)
+
+
 def plain(config: Any) -> Any:
     """Resolved configuration as dicts, lists and plain values; UserError for one that misses a value."""
     return OmegaConf.to_container(config, resolve=True)

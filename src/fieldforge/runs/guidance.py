@@ -1,0 +1,139 @@
+"""Guidance that needs a second run: `guidance=classifier guidance.run=…`, `guidance=autoguidance guidance.run=…`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from fieldforge.conditioning.condition import Condition
+from fieldforge.diffusion.classifier import LatentClassifier
+from fieldforge.diffusion.guidance.autoguidance import Autoguidance
+from fieldforge.diffusion.guidance.classifier import ByClassifier
+from fieldforge.errors import UserError
+from fieldforge.generation import Sampler, Steering
+from fieldforge.runs.classifier_stage import load_classifier
+from fieldforge.runs.diffusion_stage import load_diffusion
+from fieldforge.runs.locate import find_model
+from fieldforge.runs.training_run import number
+
+KINDS = ("classifier", "autoguidance")
+
+
+def guided_by(config: DictConfig) -> dict[str, Any]:
+    """What of `config.guidance` names a second run: {} or `guided_by`, `guided_by_run`, `guided_by_scale`."""
+    guidance = config.guidance
+    if not isinstance(guidance, DictConfig) or guidance.get("by") is None:
+        return {}
+    if guidance.by not in KINDS:
+        raise UserError(f"there is no guidance={guidance.by}: give a number, or one of {', '.join(KINDS)}")
+    if guidance.run is None:
+        kind = "a latent_classifier run" if guidance.by == "classifier" else "a weaker diffusion run"
+        raise UserError(f"guidance={guidance.by} needs guidance.run=, the directory of {kind}")
+    scale = number(config, "guidance.scale")
+    return {"guided_by": guidance.by, "guided_by_run": str(guidance.run), "guided_by_scale": scale}
+
+
+def with_guidance(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]) -> Sampler:
+    """The sampler, led by what `config.guidance` names besides; the same where that is nothing.
+
+    Args:
+        config: with `guidance` and `output_dir`.
+        sampler: of the run with this `label`.
+        label: of the checkpoint.
+
+    Raises:
+        UserError: no such run, one of another stage, or one of another autoencoder's latents.
+    """
+    wanted = guided_by(config)
+    if not wanted:
+        return sampler
+    mine = {field.name: getattr(sampler, field.name) for field in fields(Sampler)}
+    run, scale = wanted["guided_by_run"], wanted["guided_by_scale"]
+    if wanted["guided_by"] == "classifier":
+        path, _ = find_model(run, config.output_dir, "classifier")
+        classifier, theirs = load_classifier(path, sampler.device)
+        _check_same_latents(run, theirs["autoencoder"], label)
+        classifier.process = sampler.model.process
+        return ClassifierGuided(**mine, classifier=classifier, classes=theirs["classes"], scale=scale)
+    path, _ = find_model(run, config.output_dir, "diffusion")
+    weak, _, theirs = load_diffusion(path, device=sampler.device)
+    _check_same_latents(run, theirs["autoencoder"]["fingerprint"], label)
+    if theirs["config"]["process"] != label["config"]["process"]:
+        raise UserError(f"guidance.run={run} was trained with another noise process: give one with the same")
+    return AutoGuided(**mine, weak=weak, scale=scale)
+
+
+def _check_same_latents(run: str, theirs: str, label: Mapping[str, Any]) -> None:
+    mine = label["autoencoder"]["fingerprint"]
+    if theirs != mine:
+        raise UserError(f"guidance.run={run} knows the latents of autoencoder {theirs}, not of {mine}: give another")
+
+
+@dataclass(frozen=True)
+class ClassifierGuided(Sampler):
+    """Also led by a classifier's gradient (Dhariwal & Nichol 2021), where a class is asked for.
+
+    The model beneath is asked with what it understands, at a scale of its own; the class may be news to it.
+    """
+
+    classifier: LatentClassifier
+    classes: Sequence[str]
+    scale: float
+
+    @property
+    def keys(self) -> set[str]:
+        return super().keys | {"class"}
+
+    @torch.no_grad()
+    def steering(
+        self,
+        batch: Mapping[str, Any],
+        count: int,
+        scale: float | Mapping[str, float],
+        negative: Mapping[str, Any] | None = None,
+    ) -> Steering:
+        base = super().steering(batch, count, scale, negative)
+        if "class" not in batch:
+            raise UserError("guidance=classifier leads to a class: give class=")
+        unknown = sorted(set(batch["class"]) - set(self.classes))
+        if unknown:
+            raise UserError(f"the classifier does not know class={unknown[0]}: it knows {', '.join(self.classes)}")
+        labels = torch.tensor([self.classes.index(name) for name in batch["class"]], device=self.device)  # (B,)
+        return replace(base, guidance=ByClassifier(self.classifier, labels, self.scale, base.guidance))
+
+
+@dataclass(frozen=True)
+class AutoGuided(Sampler):
+    """Led away from a weaker model that is asked the same (Karras et al. 2024), in the place of other guidance."""
+
+    weak: Sampler
+    scale: float
+
+    @torch.no_grad()
+    def steering(
+        self,
+        batch: Mapping[str, Any],
+        count: int,
+        scale: float | Mapping[str, float],
+        negative: Mapping[str, Any] | None = None,
+    ) -> Steering:
+        base = super().steering(batch, count, 1.0, negative)
+        known = {key: values for key, values in batch.items() if key in self.weak.keys}
+        weak = _Asked(self.weak, self.weak.steering(known, count, 1.0).condition)
+        return replace(base, guidance=Autoguidance(self.scale, weak))
+
+
+class _Asked:
+    """The weak model with a condition of its own: each model's conditioner was trained with it."""
+
+    def __init__(self, sampler: Sampler, condition: Condition):
+        self.model, self.condition = sampler.model, condition
+        self.process = sampler.model.process
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return self.model(x_t, t, self.condition)
