@@ -6,8 +6,10 @@ Axis letters: B shapes, V views, H/W pixels, T latent tokens, C latent channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +17,12 @@ from torch import Tensor
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.prior import EmbeddingSpace
 from fieldforge.diffusion.denoiser import Guidance
+from fieldforge.diffusion.guidance.several import Several
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampling import Sampling
+from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
 from fieldforge.geometry.camera import Camera
 from fieldforge.geometry.colored_mesh import ColoredMesh
@@ -79,12 +84,30 @@ def reconstruct(autoencoder: Autoencoder, surface: Tensor) -> Shapes:
 
 
 @dataclass(frozen=True)
+class Steering:
+    """What leads B shapes somewhere: their condition, what guidance leads away from, and the guidance.
+
+    Guidance by S conditions at once wants S · B rows of condition, all of the first before those of the second.
+    """
+
+    condition: Condition
+    null: Condition
+    guidance: Guidance
+
+    def toward(self, other: Steering, weights: Tensor) -> Steering:
+        """Each row on its way, `weights` (B,) in 0…1, from here to there."""
+        rows = self.condition.batch_size or len(weights)
+        condition = self.condition.lerp(other.condition, weights.repeat(rows // len(weights)))
+        return Steering(condition, self.null, self.guidance)
+
+
+@dataclass(frozen=True)
 class Sampler:
     """Everything between a condition and a latent.
 
     Args:
         model: the denoiser.
-        conditioner: turns prompts or classes into conditions.
+        conditioner: turns prompts, classes, pictures into conditions.
         sampling: sampler with its times.
         guidance: scale → guidance.
         latent_shape: (T, C).
@@ -98,30 +121,109 @@ class Sampler:
 
     @property
     def keys(self) -> set[str]:
-        """What the model can be asked with: "caption", "class", …"""
+        """What the model can be asked with: "caption", "class", "image"."""
         return {self.conditioner.sources[name].key for name in self.conditioner.names}
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     @torch.no_grad()
-    def __call__(self, batch: Mapping[str, Sequence[str]], seeds: Sequence[int], scale: float) -> Tensor:
+    def __call__(self, batch: Mapping[str, Any], seeds: Sequence[int], scale: float | Mapping[str, float]) -> Tensor:
         """Latents (B, T, C), one for each seed.
 
         With a deterministic sampler a row depends on its seed and condition alone; a stochastic one draws for the whole
         batch, beginning at the first seed.
 
         Args:
-            batch: what the conditioner's sources read, for example {"caption": [B texts]}; sources whose key is absent
-                are dropped, so {} is unconditional.
+            batch, scale: see `steering`.
             seeds: B whole numbers.
-            scale: of the guidance; 1 = conditional without guidance, 0 = unconditional.
         """
-        count = len(seeds)
-        sources = [name for name in self.conditioner.names if self.conditioner.sources[name].key in batch]
-        features: dict[str, Features] = self.conditioner.embed(batch, sources) if sources else {}
-        condition: Condition = self.conditioner(features, batch_size=count)
-        null = self.conditioner.null(count)
-        device = next(self.model.parameters()).device
+        return self.draw(self.steering(batch, len(seeds), scale), self.noise(seeds), seeds[0])
+
+    @torch.no_grad()
+    def steering(
+        self,
+        batch: Mapping[str, Any],
+        count: int,
+        scale: float | Mapping[str, float],
+        negative: Mapping[str, Any] | None = None,
+    ) -> Steering:
+        """Where `count` shapes are led.
+
+        Args:
+            batch: what the conditioner's sources read, for example {"caption": [B texts]}, or their `features` by name;
+                sources of which there is nothing are null, so {} is unconditional.
+            count: B.
+            scale: of the guidance: 1 = conditional without guidance, 0 = unconditional. A mapping from what sources
+                read ("caption", "image", …) gives each of them its own (Liu et al. 2022, arXiv 2206.01714, eq. 11).
+            negative: like `batch`: guidance leads away from it, not from the null condition.
+        """
+        features = self._features(batch)
+        null = self.conditioner(self._features(negative or {}), batch_size=count)
+        if isinstance(scale, Mapping) and features:
+            scales = [scale[self.conditioner.sources[name].key] for name in features]
+            return Steering(self.conditioner.separately(features), null, Several(scales))
+        guidance = self.guidance(1.0 if isinstance(scale, Mapping) else scale)
+        return Steering(self.conditioner(features, batch_size=count), null, guidance)
+
+    def noise(self, seeds: Sequence[int]) -> Tensor:
+        """Standard normal (B, T, C), each row from its seed alone."""
         rows = [torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        noise = torch.stack(rows).to(device)  # (B, T, C)
-        denoise = self.model.guided(self.guidance(scale), condition, null)
-        steps = torch.Generator(device).manual_seed(seeds[0])
-        return self.sampling(denoise, noise, self.model.process, steps)
+        return torch.stack(rows).to(self.device)
+
+    @torch.no_grad()
+    def draw(
+        self, steering: Steering, noise: Tensor, seed: int, given: Tensor | None = None, strength: float = 1.0
+    ) -> Tensor:
+        """Latents (B, T, C) out of noise (B, T, C), or, where latents are `given`, variations of these (see
+        `Sampling.vary`). `seed`: of what a stochastic sampler adds on its way."""
+        denoise = self.model.guided(steering.guidance, steering.condition, steering.null)
+        steps = torch.Generator(self.device).manual_seed(seed)
+        if given is None:
+            return self.sampling(denoise, noise, self.model.process, steps)
+        return self.sampling.vary(denoise, given, noise, self.model.process, steps, strength)
+
+    def _features(self, batch: Mapping[str, Any]) -> dict[str, Features]:
+        stored = batch.get("features", {})
+        wanted = [n for n in self.conditioner.names if n in stored or self.conditioner.sources[n].key in batch]
+        return self.conditioner.embed(batch, wanted) if wanted else {}
+
+
+def between(start: Tensor, end: Tensor, weights: Tensor) -> Tensor:
+    """Standard normal noise on the way, `weights` (B,) in 0…1, between two independent ones (B, T, C).
+
+    On the arc, so that the variance stays 1: cos(w π/2) start + sin(w π/2) end (Shoemake 1985, for right angles).
+    """
+    angle = (weights * math.pi / 2).view(-1, 1, 1).to(start)
+    return angle.cos() * start + angle.sin() * end
+
+
+@dataclass(frozen=True)
+class ImagePrior:
+    """From a prompt to the embedding of a picture of it: the prior of DALL·E 2 (arXiv 2204.06125, section 2.2).
+
+    Args:
+        sampler: of latents (B, 1, F).
+        space: what these latents mean.
+        source: name of the image source whose vectors they are.
+        made_by: that source's fingerprint.
+    """
+
+    sampler: Sampler
+    space: EmbeddingSpace
+    source: str
+    made_by: Mapping[str, Any]
+
+    def __call__(self, batch: Mapping[str, Any], seeds: Sequence[int], scale: float) -> dict[str, Features]:
+        """`features` for a batch of the model that the picture would steer; `batch` as for the sampler."""
+        return {self.source: self.space.decode(self.sampler(batch, seeds, scale))}
+
+    def check(self, conditioner: Conditioner) -> None:
+        """UserError unless that conditioner takes vectors of the source, and them alone."""
+        conditioner.check_made_by(self.source, self.made_by)
+        if conditioner.sources[self.source].token_projection is not None:
+            raise UserError(
+                f"the model is steered by the tokens of {self.source} too, but a prior gives only its vector: use one "
+                f"trained with conditioner.parts.{self.source}.tokens=false"
+            )

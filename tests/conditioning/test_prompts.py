@@ -1,6 +1,6 @@
 import pytest
 
-from fieldforge.conditioning.prompts import Prompt, read_prompts
+from fieldforge.conditioning.prompts import Prompt, frequent_names, name_meant, read_prompts
 from fieldforge.errors import UserError
 
 
@@ -52,3 +52,12 @@ def test_a_file_without_a_usable_line_is_refused(tmp_path, content, reason):
         read_prompts(tmp_path / "prompts.txt")
     with pytest.raises(UserError, match="no such file"):
         read_prompts(tmp_path / "none.txt")
+
+
+def test_names_are_picked_by_rule_and_found_in_prompts():
+    metas = [
+        {"class": kind, "name": name} for kind, name in [("s", "Chair"), ("s", "chair"), ("s", "Sofa"), ("t", "Desk")]
+    ]
+    assert frequent_names(metas, 3) == ["chair", "desk", "sofa"]
+    assert name_meant("a red office chair", ["chair", "office chair", "air"]) == "office chair"
+    assert name_meant("a chairlift", ["chair"]) is None

@@ -10,7 +10,6 @@ from tests.runs.conftest import Place
 
 from fieldforge.errors import UserError
 from fieldforge.runs.evaluate import run_evaluation
-from fieldforge.runs.prompts import frequent_names, name_meant, read_prompts
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
 
@@ -78,7 +77,7 @@ def test_evaluation_of_a_diffusion_model_judges_prompts(walked):
     [
         (["prompt=a red ball"], "was not trained with it: it understands class="),
         (["class=purple"], "purple"),
-        (["prompts=/nowhere.txt"], "there is no prompts file"),
+        (["prompts=/nowhere.txt"], "there is no such file"),
         (["prompt=x", "prompts=y"], "the text or the file"),
         (["prompt=''"], "prompt= is empty"),
         (["run=/nowhere"], "has no model.ckpt"),
@@ -130,24 +129,3 @@ def test_pickled_code_in_a_checkpoint_does_not_run(tmp_path):
     with pytest.raises(UserError, match="damaged or not a plain one"):
         load_safely(tmp_path / "harmful.ckpt")
     assert not (tmp_path / "harm").exists()
-
-
-def test_prompt_files(tmp_path):
-    path = tmp_path / "prompts.txt"
-    path.write_text("# mine\n\na red chair\n  a table \n", encoding="utf-8")
-    assert read_prompts(path) == ["a red chair", "a table"]
-    path.write_text("\n# nothing\n")
-    with pytest.raises(UserError, match="is empty"):
-        read_prompts(path)
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="not text in UTF-8"):
-        read_prompts(path)
-
-
-def test_names_are_picked_by_rule_and_found_in_prompts():
-    metas = [
-        {"class": kind, "name": name} for kind, name in [("s", "Chair"), ("s", "chair"), ("s", "Sofa"), ("t", "Desk")]
-    ]
-    assert frequent_names(metas, 3) == ["chair", "desk", "sofa"]
-    assert name_meant("a red office chair", ["chair", "office chair", "air"]) == "office chair"
-    assert name_meant("a chairlift", ["chair"]) is None

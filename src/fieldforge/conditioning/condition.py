@@ -144,17 +144,21 @@ class Condition(Features):
                 chosen[name] = torch.where(drop.view(-1, *[1] * (mine.ndim - 1)), theirs, mine)
         return Condition(**chosen)
 
-    def lerp(self, other: Condition, weight: float) -> Condition:
+    def lerp(self, other: Condition, weight: float | Tensor) -> Condition:
         """On the way from this condition (weight 0) to another (1): vectors and tokens, place by place, are mixed.
 
-        Where only one of them has a token it is mixed with zeros, and counts as real strictly between the ends.
+        The weight is one number, or (B,) of them. Where only one of the two has a token it is mixed with zeros, and
+        counts as real strictly between the ends.
         """
         length = max((c.tokens.shape[1] for c in (self, other) if c.tokens is not None), default=0)
         start, end = self.padded(length), other.padded(length)
         vector = tokens = mask = None
         if start.vector is not None and end.vector is not None:
-            vector = torch.lerp(start.vector, end.vector, weight)
+            rows = torch.as_tensor(weight).reshape(-1, 1).to(start.vector)  # (B, 1) or (1, 1)
+            vector = torch.lerp(start.vector, end.vector, rows)
         if start.tokens is not None and end.tokens is not None and start.mask is not None and end.mask is not None:
-            tokens = torch.lerp(start.tokens * start.mask[..., None], end.tokens * end.mask[..., None], weight)
-            mask = (start.mask & (weight < 1)) | (end.mask & (weight > 0))
+            rows = torch.as_tensor(weight).reshape(-1, 1).to(start.tokens)  # (B, 1) or (1, 1)
+            ends = start.tokens * start.mask[..., None], end.tokens * end.mask[..., None]  # (B, L, D) each
+            tokens = torch.lerp(*ends, rows[..., None])
+            mask = (start.mask & (rows < 1)) | (end.mask & (rows > 0))
         return Condition(vector, tokens, mask)

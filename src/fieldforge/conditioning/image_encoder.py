@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.pretrained import ClipCheckpoint
-from fieldforge.conditioning.text_encoder import Layer, hidden_layer
+from fieldforge.conditioning.text_encoder import hidden_layer
 
 
 class ImageEncoder(Protocol):
@@ -35,16 +35,7 @@ class ImageEncoder(Protocol):
 
 
 class ClipImageEncoder(ClipCheckpoint):
-    """Vision tower of a CLIP or SigLIP checkpoint: its pooled, projected vector and its hidden tokens.
-
-    Args:
-        model: a local folder or a hub name.
-        layer: hidden layer of the tokens (the vector is always the checkpoint's own pooled output).
-    """
-
-    def __init__(self, model: str, layer: Layer = "last") -> None:
-        super().__init__(model)
-        self.layer = layer
+    """Vision tower of a CLIP or SigLIP checkpoint: its pooled, projected vector and its hidden tokens."""
 
     @property
     def size(self) -> int:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.pretrained import files_fingerprint
-from fieldforge.conditioning.text_encoder import Layer, refuse_empty, until_end_of_text, warn_of_cut
+from fieldforge.conditioning.pretrained import Layer, files_fingerprint
+from fieldforge.conditioning.text_encoder import refuse_empty, until_end_of_text, warn_of_cut
 from fieldforge.errors import UserError
 
 

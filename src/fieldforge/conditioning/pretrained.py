@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -16,6 +16,8 @@ from torch import nn
 from fieldforge.errors import UserError
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+
+Layer = Literal["last", "penultimate"]
 
 
 class Pretrained:
@@ -71,7 +73,16 @@ class Pretrained:
 
 
 class ClipCheckpoint(Pretrained):
-    """A checkpoint of the CLIP or SigLIP family. Raises UserError for one of another kind."""
+    """A checkpoint of the CLIP or SigLIP family, one of whose towers is used.
+
+    Args:
+        model: a local folder or a hub name. Raises UserError for a checkpoint of another kind.
+        layer: hidden layer of the tokens (the vector is always the checkpoint's own pooled output).
+    """
+
+    def __init__(self, model: str, layer: Layer = "last") -> None:
+        super().__init__(model)
+        self.layer = layer
 
     def checked(self, config: Any) -> Any:
         if config.model_type not in ("clip", "siglip"):

@@ -1,8 +1,11 @@
-"""Files of prompts: bad lines are told by their number, the rest is used."""
+"""What to ask for: prompts read from files (bad lines are told by their number), or names taken from the data."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +57,33 @@ def read_prompts(path: str | Path) -> PromptFile:
         reason = complaints[0] if complaints else "there is no prompt in it"
         raise UserError(f"prompts={path}: {reason}, give a text file with one prompt a line.")
     return PromptFile(tuple(prompts), tuple(complaints))
+
+
+def frequent_names(metas: Sequence[Mapping], count: int) -> list[str]:
+    """Names to prompt with, picked by rule: the most frequent name of each class in turn, then the next of each, …
+
+    Ties are broken by the alphabet; classes come in the order of their size.
+    """
+    by_class: dict[str, Counter] = {}
+    for meta in metas:
+        by_class.setdefault(meta["class"], Counter())[meta["name"].lower()] += 1
+    ranked = {
+        kind: [name for name, _ in sorted(names.items(), key=lambda item: (-item[1], item[0]))]
+        for kind, names in sorted(by_class.items(), key=lambda item: (-item[1].total(), item[0]))
+    }
+    chosen: list[str] = []
+    depth = 0
+    while len(chosen) < count and depth < max(map(len, ranked.values())):
+        chosen += [names[depth] for names in ranked.values() if depth < len(names) and names[depth] not in chosen]
+        depth += 1
+    return chosen[:count]
+
+
+def name_meant(prompt: str, names: Sequence[str]) -> str | None:
+    """The longest of the names that stands in the prompt as whole words, whatever the case; None if there is none."""
+    text = prompt.lower()
+    found = [name for name in names if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", text)]
+    return max(found, key=lambda name: (len(name), name), default=None)
 
 
 def _from_text(number: int, line: str) -> Prompt:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch.nn import functional as F
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.pretrained import ClipCheckpoint, Pretrained
+from fieldforge.conditioning.pretrained import ClipCheckpoint, Layer, Pretrained
 from fieldforge.errors import UserError
 
 log = logging.getLogger(__name__)
-
-Layer = Literal["last", "penultimate"]
 
 
 class TextEncoder(Protocol):
@@ -86,16 +84,7 @@ class SentenceEncoder(Pretrained):
 
 
 class ClipTextEncoder(ClipCheckpoint):
-    """Text tower of a CLIP or SigLIP checkpoint: its pooled, projected vector and its hidden tokens.
-
-    Args:
-        model: a local folder or a hub name.
-        layer: hidden layer of the tokens (the vector is always the checkpoint's own pooled output).
-    """
-
-    def __init__(self, model: str, layer: Layer = "last") -> None:
-        super().__init__(model)
-        self.layer = layer
+    """Text tower of a CLIP or SigLIP checkpoint: its pooled, projected vector and its hidden tokens."""
 
     @property
     def vector_width(self) -> int:

@@ -1,5 +1,6 @@
 """A sampler with its times: everything that turns a denoiser and noise into data, as one choice in the configs."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.samplers.sampler import Sampler
 from fieldforge.diffusion.spacing import Spacing
 from fieldforge.diffusion.thresholding import Threshold, Thresholded
+from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
 
 
@@ -24,7 +26,37 @@ class Sampling:
     @torch.no_grad()
     def __call__(self, denoise: Denoiser, noise: Tensor, process: Process, generator: torch.Generator) -> Tensor:
         """noise (B, T, C) standard normal → x0 (B, T, C)."""
+        return self._sample(denoise, noise, process, self.spacing.times(self.steps, process), generator)
+
+    @torch.no_grad()
+    def vary(
+        self,
+        denoise: Denoiser,
+        given: Tensor,
+        noise: Tensor,
+        process: Process,
+        generator: torch.Generator,
+        strength: float,
+    ) -> Tensor:
+        """Variations of `given` (B, T, C): noised, then denoised (SDEdit, Meng et al. 2022, alg. 1) → x0 (B, T, C).
+
+        `strength` in (0, 1] is how far the noise is from nothing, σ/α = tan(strength · π/2), whatever the process; of
+        the steps, those remain that lie below.
+        """
+        if not 0 < strength <= 1:
+            raise UserError(f"strength={strength:g} must be above 0 (the given shape) and at most 1 (a new one)")
+        log_snr = -2 * math.log(math.tan(strength * math.pi / 2))
+        start = process.time_of_log_snr(torch.tensor([log_snr], dtype=torch.float64))  # (1,)
         times = self.spacing.times(self.steps, process)  # (steps + 1,)
+        start = torch.minimum(start, times[:1])
+        x_t = process.add_noise(given, noise, start.expand(len(given)))  # (B, T, C)
+        # Samplers scale what they start from to the variance that data have there: it is scaled back before.
+        scale = float(process.alpha(start) ** 2 + process.sigma(start) ** 2) ** 0.5
+        return self._sample(denoise, x_t / scale, process, torch.cat([start, times[times < start]]), generator)
+
+    def _sample(
+        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
+    ) -> Tensor:
         if self.threshold is not None:
             denoise = Thresholded(denoise, self.threshold)
         return self.sampler.sample(denoise, noise, process, times, generator)

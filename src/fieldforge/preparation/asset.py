@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ from fieldforge.preparation.clean import (
 from fieldforge.preparation.distance import Caster, exposed_sides, signed_distance
 from fieldforge.preparation.loading import load_mesh
 from fieldforge.preparation.records import AssetRecord, generator_for, split_of
-from fieldforge.preparation.settings import DistanceSettings, PreparationSettings
-from fieldforge.preparation.stores import AssetError, FileStore, Notes
+from fieldforge.preparation.settings import DistanceSettings, Limits, PreparationSettings
+from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, Notes
 from fieldforge.preparation.views import View, camera_distance, render_view
 
 THUMBNAIL_SIZE = 192
@@ -44,11 +45,7 @@ def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSe
     if record.reject is not None:
         raise AssetError(record.reject)
     notes = Notes([])
-    mesh = load_mesh(store, record.file, settings.limits, notes)
-    check_mesh(mesh, settings.limits.max_triangles)
-    mesh = remove_invisible_faces(fit_to_catalogue(mesh, record))
-    normalised = normalise(mesh, settings.limits.min_thickness)
-    normalised = NormalisedMesh(remove_misleading_faces(normalised.mesh), normalised.center, normalised.scale)
+    normalised = clean_mesh(record, store, settings.limits, notes)
     caster = Caster(normalised.mesh)
     rng = generator_for(seed, record.id)
 
@@ -66,14 +63,12 @@ def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSe
         render_view(caster, pose, settings.views.size, fov_y, settings.views.shading)
         for pose in fibonacci_poses(settings.views.count, away)
     ]
-    colors = np.round(np.clip(surface.colors[:, :3], 0, 1) * 255).astype(np.uint8)
+    stored_surface = surface_members(surface, normals, exposed)
+    colors = stored_surface["surface_colors.npy"]
     split = split_of_record(record, settings)
     sample: Sample = {
         "meta.json": meta_of(record, normalised, split, fov_y, settings.distance.epsilon, colors, exposed),
-        "surface_points.npy": surface.points.astype(np.float16),
-        "surface_normals.npy": np.round(normals * 127).astype(np.int8),
-        "surface_colors.npy": colors,
-        "surface_exposed.npy": exposed.astype(np.uint8),
+        **stored_surface,
         "near_points.npy": near_points,
         "near_sdf.npy": distance[: len(near_points)],
         "volume_points.npy": volume_points,
@@ -85,6 +80,26 @@ def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSe
     front = orbit_poses(azimuth, elevation, away)
     thumbnail = render_view(caster, front, THUMBNAIL_SIZE, fov_y, shading=1.0).rgba
     return PreparedAsset(SAMPLE.encode(record.key, sample), thumbnail, notes.texts)
+
+
+def clean_mesh(record: AssetRecord, store: FileStore, limits: Limits, notes: Notes) -> NormalisedMesh:
+    """The asset's mesh in the box, without faces that mislead. AssetError: why it cannot be used."""
+    mesh = load_mesh(store, record.file, limits, notes)
+    check_mesh(mesh, limits.max_triangles)
+    mesh = remove_invisible_faces(fit_to_catalogue(mesh, record))
+    normalised = normalise(mesh, limits.min_thickness)
+    return NormalisedMesh(remove_misleading_faces(normalised.mesh), normalised.center, normalised.scale)
+
+
+def surface_of_file(path: Path, points: int, limits: Limits, seed: int) -> Sample:
+    """The surface members that a sample of this mesh file would have, on `points` points. Writes nothing.
+
+    AssetError: why it cannot be used.
+    """
+    record = AssetRecord(path.name, path.stem, str(path.parent), path.name, "file")
+    caster = Caster(clean_mesh(record, FolderStore(path.parent, limits.max_file_bytes), limits, Notes([])).mesh)
+    surface = sample_surface(caster.mesh, points, generator_for(seed, record.id))
+    return surface_members(surface, *oriented_normals(caster, surface))
 
 
 def split_of_record(record: AssetRecord, settings: PreparationSettings) -> str:
@@ -122,6 +137,16 @@ def oriented_normals(caster: Caster, surface: SurfaceSamples) -> tuple[np.ndarra
     front, back = exposed_sides(caster, surface.points, surface.normals)
     normals = np.where((back & ~front)[:, None], -surface.normals, surface.normals)
     return normals, front | back
+
+
+def surface_members(surface: SurfaceSamples, normals: np.ndarray, exposed: np.ndarray) -> Sample:
+    """Points with their oriented normals (N, 3) and exposed (N,) bool, as they are stored."""
+    return {
+        "surface_points.npy": surface.points.astype(np.float16),
+        "surface_normals.npy": np.round(normals * 127).astype(np.int8),
+        "surface_colors.npy": np.round(np.clip(surface.colors[:, :3], 0, 1) * 255).astype(np.uint8),
+        "surface_exposed.npy": exposed.astype(np.uint8),
+    }
 
 
 def near_surface_points(

@@ -65,7 +65,7 @@ def prepare(
     The bytes of the shards depend on source, settings and seed alone. UserError if `output` holds shards of other
     settings, or if no asset can be used.
     """
-    _check_libraries()
+    check_libraries()
     records = source.records(settings.limits.max_file_bytes)
     _check_records(records)
     recipe = {"preparation": asdict(settings), "recipe": RECIPE, "seed": seed}
@@ -97,8 +97,8 @@ def prepare(
     return PreparationReport(manifest, len(records), len(rejected), cpu_seconds)
 
 
-def _check_libraries() -> None:
-    """Before the first asset: without them every one of them would be rejected."""
+def check_libraries() -> None:
+    """UserError if a library is missing. Before the first asset: without them every one of them would be rejected."""
     for module in ("open3d", "igl"):
         if importlib.util.find_spec(module) is None:
             raise UserError(f"preparing needs the package {module}, which is not installed: pip install '.[prepare]'.")

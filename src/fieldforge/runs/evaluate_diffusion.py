@@ -11,6 +11,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from fieldforge.conditioning.prompts import frequent_names, name_meant, read_prompts
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Meta, Surface
@@ -22,7 +23,6 @@ from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.diffusion_stage import load_diffusion
-from fieldforge.runs.prompts import frequent_names, name_meant, read_prompts
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain
 from fieldforge.training.trainer import best_device
@@ -40,7 +40,7 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
     metas, clouds = training_shapes(root, settings["cloud_points"])
     names = sorted({meta["name"].lower() for meta in metas})
     class_of = {meta["name"].lower(): meta["class"] for meta in metas}
-    prompts = read_prompts(settings["file"]) if settings["file"] else frequent_names(metas, settings["count"])
+    prompts = prompts_of(settings["file"]) if settings["file"] else frequent_names(metas, settings["count"])
     meant = [name_meant(prompt, names) for prompt in prompts]
     if "caption" not in sampler.keys and not all(meant):
         unknown = prompts[meant.index(None)]
@@ -89,6 +89,17 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
             )
     print(f"{folder}/prompts.json and .png")
     return folder / "prompts.json"
+
+
+def prompts_of(path: str) -> list[str]:
+    """The texts of a prompts file; lines that cannot be used are told."""
+    found = read_prompts(path)
+    for complaint in found.complaints:
+        log.warning("%s (left out)", complaint)
+    texts = [prompt.text for prompt in found.prompts if prompt.text]
+    if not texts:
+        raise UserError(f"{path} holds no texts: give a file with one prompt a line")
+    return texts
 
 
 def training_shapes(root: str, points: int) -> tuple[list[dict[str, Any]], list[np.ndarray]]:

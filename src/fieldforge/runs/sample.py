@@ -1,114 +1,170 @@
-"""Body of sample.py: prompts or classes → shapes in files, and a gallery to look at."""
+"""Body of sample.py: prompts, classes, pictures or a mesh → shapes in files, and a gallery to look at."""
 
 from __future__ import annotations
 
 import json
 import logging
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from fieldforge.errors import UserError
-from fieldforge.generation import Sampler, decode
+from fieldforge.generation import Sampler, Shapes, decode
+from fieldforge.geometry.colored_mesh import ColoredMesh
 from fieldforge.geometry.mesh_files import glb_bytes, write_mesh
 from fieldforge.rendering.gallery import Exhibit, write_gallery
 from fieldforge.rendering.pictures import flatten, write_picture, write_whole
 from fieldforge.rendering.shading import portrait
+from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.rendering.turntable import write_turntable
 from fieldforge.runs.diffusion_stage import load_diffusion
+from fieldforge.runs.drawing import Drawing
+from fieldforge.runs.guidance import guided_by, with_guidance
 from fieldforge.runs.locate import find_model
-from fieldforge.runs.prompts import read_prompts
+from fieldforge.runs.prior_stage import load_prior
+from fieldforge.runs.requests import Job, Request, batches, jobs, request, requests, scales
 from fieldforge.runs.terminal import status
-from fieldforge.runs.training_run import whole_number
+from fieldforge.runs.training_run import number, whole_number
+from fieldforge.runs.variation import latent_of_mesh
 from fieldforge.training.trainer import best_device
 
 log = logging.getLogger(__name__)
 MANY_FACES = 100_000  # a turntable's small frames do not show them, but draw them all
+FRAMES = 8  # of an interpolation
 
 
 def run_sampling(config: DictConfig) -> Path:
-    """Write GLB, PLY, turntable, thumbnail of every shape, `samples.json` and `index.html`; returns the page's path."""
-    wanted = requests(config)
+    """Write GLB, PLY, turntable, thumbnail of every shape, `samples.json` and `index.html`; returns the page's path.
+
+    An interpolation also gives `strip.png`: a row for each seed, a column for each frame.
+    """
     model, _ = find_model(config.run, config.output_dir, "diffusion")
     overrides = OmegaConf.create({"sampler": {"steps": whole_number(config, "steps")}}) if config.steps else None
     sampler, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
-    check_known(wanted, sampler)
-    count, seed, scale = whole_number(config, "n"), whole_number(config, "seed", least=0), number(config, "guidance")
-    folder = Path(config.output) if config.output else model.parent / "samples" / folder_name(wanted, config)
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(request, seed + index) for request in wanted for index in range(count)]
-    exhibits, listed = [], []
+    sampler = with_guidance(config, sampler, label)
+    prior = None
+    if config.prior is not None:
+        prior = load_prior(find_model(config.prior, config.output_dir, "prior")[0], sampler.device)
+        prior.check(sampler.conditioner)
+    wanted = requests(config, sampler, sampler.keys | (prior.sampler.keys if prior else set()))
+    work = planned(config, wanted)
+    scale = scales(config)
+    given = None
+    if config.get("from") is not None:
+        points = OmegaConf.create(label["config"]).latents.points
+        given = latent_of_mesh(Path(config.get("from")), autoencoder, points, whole_number(config, "seed", least=0))
+    negative = negative_of(config, sampler, scale)
+    prior_scale = number(config, "prior_guidance")
+    draw = Drawing(sampler, scale, negative, prior, prior_scale, given, number(config, "strength"))
     resolution = whole_number(config, "mesh_resolution")
     size = whole_number(config, "batch_size")
-    for start in range(0, len(jobs), size):
-        part = jobs[start : start + size]
-        keys = {key for request, _ in part for key in request}
-        batch = {key: [request[key] for request, _ in part] for key in keys}
-        shapes = decode(autoencoder, sampler(batch, [job_seed for _, job_seed in part], scale))  # (B, T, C) → B shapes
-        for index, (request, job_seed) in enumerate(part):
-            title = request.get("caption") or request.get("class") or "unconditional"
-            name = f"{start + index:03d}_{slug(title)}_{job_seed}"
+    folder = Path(config.output) if config.output else model.parent / "samples" / folder_name(wanted, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"guidance": scale, "steps": sampler.sampling.steps, **said(config)}
+    exhibits: list[Exhibit] = []
+    listed: list[dict[str, Any]] = []
+    for part in batches(work, size):
+        shapes = decode(autoencoder, draw(part))  # (B, T, C) → B shapes
+        for index, job in enumerate(part):
+            title = job.request.title
+            name = f"{len(listed):03d}_{slug(title)}_{job.seed}"
             mesh = shapes.mesh(index, resolution)
-            files: dict[str, str | None] = {"glb": None, "ply": None, "turntable": None}
             if mesh.is_empty:
-                log.warning("%s (seed %d) came out empty: there is only its thumbnail", title, job_seed)
-            else:
-                write_mesh(mesh, folder / f"{name}.glb")
-                write_mesh(mesh, folder / f"{name}.ply")
-                small = mesh if len(mesh.faces) < MANY_FACES else shapes.mesh(index, resolution // 2)
-                write_turntable(small, folder / f"{name}.gif")
-                files = {"glb": f"{name}.glb", "ply": f"{name}.ply", "turntable": f"{name}.gif"}
+                log.warning("%s (seed %d) came out empty: there is only its thumbnail", title, job.seed)
+            files = write_shape(mesh, shapes[index], resolution, folder, name)
             picture = portrait(mesh, 320)
             write_picture(flatten(picture), folder / f"{name}.png")
-            said = {"seed": job_seed, "guidance": scale, "steps": sampler.sampling.steps}
-            exhibits.append(Exhibit(title, picture, None if mesh.is_empty else glb_bytes(mesh), said))
-            listed.append({**request, **said, **files, "thumbnail": f"{name}.png", "checkpoint": str(model)})
-            status(f"{start + index + 1}/{len(jobs)} {title[:50]}")
+            facts = {"seed": job.seed, **({"frame": round(job.weight, 3)} if is_walk(config) else {}), **settings}
+            exhibits.append(Exhibit(title, picture, None if mesh.is_empty else glb_bytes(mesh), facts))
+            listed.append({**job.request.said, **facts, **files, "thumbnail": f"{name}.png", "checkpoint": str(model)})
+            status(f"{len(listed)}/{len(work)} {title[:50]}")
     status("")
     report = {"run": str(model.parent), "fingerprint": label["fingerprint"], "samples": listed}
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "samples.json")
+    if is_walk(config):
+        write_strip([exhibit.poster for exhibit in exhibits], work, folder / "strip.png")
     page = folder / "index.html"
-    write_gallery(exhibits, page, "Samples", f"{label['config'].get('name', '')} · guidance {scale:g}")
+    write_gallery(exhibits, page, "Samples", f"{label['config'].get('name', '')} · guidance {shown(scale)}")
     print(page)
     return page
 
 
-def requests(config: DictConfig) -> list[dict[str, str]]:
-    """What is asked for: one dict a request, with `caption`, `class`, both, or nothing (unconditional)."""
-    given = [name for name in ("prompt", "prompts") if config.get(name) is not None]
-    if len(given) > 1:
-        raise UserError("both prompt= and prompts= are given: give the text or the file")
-    if config.prompts is not None:
-        texts: list[str | None] = list(read_prompts(config.prompts))
-    else:
-        texts = [None if config.prompt is None else str(config.prompt)]
-    if texts == [""]:
-        raise UserError("prompt= is empty: write what to make, or leave it out for an unconditional sample")
-    kinds = config.get("class")
-    classes = list(kinds) if isinstance(kinds, ListConfig) else [kinds]
-    return [
-        {key: str(value) for key, value in (("caption", text), ("class", kind)) if value is not None}
-        for text in texts
-        for kind in classes
-    ]
+def planned(config: DictConfig, wanted: list[Request]) -> list[Job]:
+    """Every shape to make. UserError for an interpolation that misses an end."""
+    seed, n = whole_number(config, "seed", least=0), whole_number(config, "n")
+    if not is_walk(config):
+        if config.frames is not None:
+            raise UserError("frames= is given, but no end: give to= (a second prompt) or to_seed= (a second seed)")
+        return jobs(wanted, wanted, seed, seed, n, 1)
+    ends = wanted
+    if config.to is not None:
+        if any("caption" not in start.said for start in wanted):
+            raise UserError("to= is the second of two prompts: give the first one as prompt=")
+        if not str(config.to).strip():
+            raise UserError("to= is empty: write the prompt to go to")
+        text = str(config.to).strip()
+        ends = [
+            replace(start, values={**start.values, "caption": text}, said={**start.said, "caption": text})
+            for start in wanted
+        ]
+    end_seed = seed if config.to_seed is None else whole_number(config, "to_seed", least=0)
+    frames = FRAMES if config.frames is None else whole_number(config, "frames", least=2)
+    return jobs(wanted, ends, seed, end_seed, n, frames)
 
 
-def check_known(wanted: list[dict[str, str]], sampler: Sampler) -> None:
-    """UserError if the model cannot be asked so."""
-    known = sampler.keys
-    said = {"caption": "prompt=", "class": "class="}
-    for key in {key for request in wanted for key in request} - known:
-        ways = " or ".join(said.get(way, way) for way in sorted(known)) or "nothing, it is unconditional"
-        raise UserError(f"{said[key]} is given, but this model was not trained with it: it understands {ways}")
+def is_walk(config: DictConfig) -> bool:
+    """Whether shapes between two prompts or two seeds are asked for."""
+    return config.to is not None or config.to_seed is not None
 
 
-def number(config: DictConfig, key: str) -> float:
-    value: Any = config.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"config key {key} = {value!r} must be a number: correct it")
-    return float(value)
+def negative_of(config: DictConfig, sampler: Sampler, scale: float | Mapping[str, float]) -> Mapping[str, Any]:
+    """What guidance leads away from, as sources read it; empty: from the null condition."""
+    if config.negative is None:
+        return {}
+    if not str(config.negative).strip():
+        raise UserError("negative= is empty: write what to lead away from, or leave it out")
+    if scale in (0.0, 1.0):
+        raise UserError(f"negative= has no effect at guidance={shown(scale)}: give more, such as guidance=3")
+    return request({"caption": str(config.negative).strip()}, sampler, sampler.keys).values
+
+
+def said(config: DictConfig) -> dict[str, Any]:
+    """What was asked for beside prompts, classes and pictures, as far as it was."""
+    given = {key: config.get(key) for key in ("negative", "to", "to_seed", "from", "prior")}
+    told = {key: value for key, value in given.items() if value is not None}
+    for key, belongs_to in (("strength", "from"), ("prior_guidance", "prior")):
+        if belongs_to in told:
+            told[key] = number(config, key)
+    return told | guided_by(config)
+
+
+def write_shape(mesh: ColoredMesh, shape: Shapes, resolution: int, folder: Path, name: str) -> dict[str, str | None]:
+    """GLB, PLY and turntable of one shape; their names, all None where the mesh is empty."""
+    if mesh.is_empty:
+        return {"glb": None, "ply": None, "turntable": None}
+    write_mesh(mesh, folder / f"{name}.glb")
+    write_mesh(mesh, folder / f"{name}.ply")
+    small = mesh if len(mesh.faces) < MANY_FACES else shape.mesh(0, resolution // 2)
+    write_turntable(small, folder / f"{name}.gif")
+    return {"glb": f"{name}.glb", "ply": f"{name}.ply", "turntable": f"{name}.gif"}
+
+
+def write_strip(pictures: Sequence[Image.Image], work: Sequence[Job], path: Path) -> None:
+    """The frames of each interpolation beside each other."""
+    frames = len({job.weight for job in work})
+    rows = [list(pictures[start : start + frames]) for start in range(0, len(pictures), frames)]
+    labels = [ends_of(job) for job in work[::frames]]
+    write_picture(picture_sheet(rows, labels, [f"{job.weight:.2f}" for job in work[:frames]]), path)
+
+
+def ends_of(job: Job) -> str:
+    start, end = (f"{asked.title}, seed {seed}" for asked, seed in ((job.request, job.seed), (job.end, job.end_seed)))
+    return f"{start}\nto {end}"
 
 
 def slug(text: str) -> str:
@@ -116,7 +172,15 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "sample"
 
 
-def folder_name(wanted: list[dict[str, str]], config: DictConfig) -> str:
-    first = wanted[0].get("caption") or wanted[0].get("class") or "unconditional"
+def shown(scale: float | Mapping[str, float]) -> str:
+    """Guidance in few words."""
+    if isinstance(scale, Mapping):
+        return " ".join(f"{'text' if key == 'caption' else key} {value:g}" for key, value in scale.items())
+    return f"{scale:g}"
+
+
+def folder_name(wanted: Sequence[Request], config: DictConfig) -> str:
+    """Of what the folder holds: the same for the same call."""
     more = f"-and-{len(wanted) - 1}-more" if len(wanted) > 1 else ""
-    return f"{slug(first)}{more}_g{config.guidance:g}_s{config.seed}"
+    further = "".join(f"_{key.replace('_', '-')}-{slug(str(value))}" for key, value in said(config).items())
+    return f"{slug(wanted[0].title)}{more}{further}_g{shown(scales(config)).replace(' ', '-')}_s{config.seed}"

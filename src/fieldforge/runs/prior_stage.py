@@ -1,0 +1,150 @@
+"""A prior of image embeddings: a diffusion over the stored vectors of an image source, conditioned on text.
+
+As in DALL·E 2 (Ramesh et al. 2022, arXiv 2204.06125, section 2.2). It needs no autoencoder: its latents are the vectors
+that `prepare.py embed=…` stores, and it embeds what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.image import ImageSource
+from fieldforge.conditioning.prior import EmbeddingSpace, VectorLatent
+from fieldforge.conditioning.stages import StoredFeatures, embed_missing
+from fieldforge.conditioning.stored import embedding_folder
+from fieldforge.conditioning.text import TextSource
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.errors import UserError
+from fieldforge.generation import ImagePrior
+from fieldforge.runs.autoencoder_stage import sample_data
+from fieldforge.runs.build import build
+from fieldforge.runs.diffusion_stage import build_model, build_sampler, with_classes
+from fieldforge.runs.directory import StageDirectory
+from fieldforge.runs.embed import show_progress
+from fieldforge.runs.training_run import plain, seeded, train, whole_number
+from fieldforge.training.checkpointing import load_safely
+from fieldforge.training.diffusion_module import DiffusionModule
+
+log = logging.getLogger(__name__)
+STAGE = "prior"
+
+
+def train_prior(config: DictConfig) -> StageDirectory:
+    """The directory of a finished prior: reused, resumed or trained from the start.
+
+    Raises:
+        UserError: a wrong configuration, data of another encoder, a directory that holds something else.
+        Interrupted: a signal stopped it; its state is saved.
+    """
+    root, generated = config.data.root, config.prior.source
+    image = image_source(config, generated)
+    embed_missing([StoredFeatures(root, [generated])], image, show_progress)
+    space = EmbeddingSpace.measured(embedding_folder(root, generated))
+    config = with_classes(config, sample_data(config))
+    conditioner: Conditioner = seeded(config, "conditioner")
+    data = embeddings(config, space, conditioner)
+    embed_missing(data.stages, conditioner, show_progress)
+    made_by = dict(image.source(generated).fingerprint())
+    directory = StageDirectory.of(
+        STAGE, Path(config.output_dir) / config.name, determining(config, data, conditioner, made_by)
+    )
+    if directory.finished:
+        log.info("%s: finished already, reused from %s", STAGE, directory.path)
+        return directory
+    directory.open(plain(config))
+    log.info("%s: in %s", STAGE, directory.path)
+    module = DiffusionModule(
+        build_model(config, space.latent_shape),
+        conditioner,
+        loss=build(config, "loss"),
+        density=build(config, "density"),
+        weighting=build(config, "weighting"),
+        optimizer=build(config, f"training.{STAGE}.optimizer"),
+        seed=whole_number(config, "seed", least=0),
+    )
+    train(config, directory, module, data, draw=None)
+    further = {"source": generated, "made_by": made_by, "space": dict(space.state_dict())}
+    directory.save_model(module.state_dict(), plain(config), **further)
+    log.info("%s: finished, %s", STAGE, directory.model)
+    return directory
+
+
+def image_source(config: DictConfig, name: str) -> Conditioner:
+    """A conditioner of the image source alone whose vectors are generated, without its tokens.
+
+    Raises UserError for a source that is none, or that the prior is itself conditioned on.
+    """
+    if name in config.conditioner.sources:
+        raise UserError(f"prior.source={name} is also in conditioner.sources: take it out, it is what is generated")
+    alone = config.copy()
+    alone.conditioner.sources = [name]
+    if "tokens" in alone.conditioner.parts.get(name, {}):
+        alone.conditioner.parts[name].tokens = False
+    conditioner: Conditioner = build(alone, "conditioner")
+    if not isinstance(conditioner.source(name), ImageSource):
+        raise UserError(f"prior.source={name} is not an image source: give image_features, clip_image or another one")
+    return conditioner
+
+
+def embeddings(config: DictConfig, space: EmbeddingSpace, conditioner: Conditioner) -> ShardDataModule:
+    """Vectors of `prior.source` as latents, with stored features of the texts that condition them."""
+    root, texts = config.data.root, [n for n in conditioner.names if isinstance(conditioner.source(n), TextSource)]
+    stages = {"latent": VectorLatent(space), "labels": build(config, "latent_data.stages.labels")}
+    if texts:
+        stages["features"] = StoredFeatures(root, texts)
+    return build(
+        config,
+        "latent_data",
+        root=str(embedding_folder(root, config.prior.source)),
+        batch_size=whole_number(config, f"training.{STAGE}.batch_size"),
+        stages=stages,
+    )
+
+
+def determining(
+    config: DictConfig, data: ShardDataModule, conditioner: Conditioner, made_by: dict[str, Any]
+) -> dict[str, Any]:
+    """What this stage's result depends on."""
+    parts = ("prior", "conditioner", "process", "parameterization", "loss", "weighting", "density", "backbone")
+    return {
+        "stage": STAGE,
+        "seed": config.seed,
+        "vectors": [manifest.fingerprint for manifest in data.shards(data.train_split).manifests],
+        "made_by": made_by,
+        "labels": plain(config.latent_data.stages.labels),
+        "encoders": conditioner.fingerprint(),
+        "training": plain(config.training[STAGE]),
+        **{part: plain(config[part]) for part in parts},
+    }
+
+
+def load_prior(path: Path, device: torch.device | str = "cpu") -> ImagePrior:
+    """A finished prior from its `model.ckpt`, in evaluation mode.
+
+    Raises:
+        UserError: missing, damaged, of another stage, or its stored configuration names foreign code.
+    """
+    content = load_safely(path, device)
+    label = content["fieldforge"]
+    if label["stage"] != STAGE:
+        raise UserError(f"{path} is a {label['stage']}, not a prior: give the directory of a clip_prior run")
+    config = OmegaConf.create(label["config"])
+    space = EmbeddingSpace(label["space"]["mean"], label["space"]["std"])
+    conditioner: Conditioner = build(config, "conditioner", trusted=False)
+    model = build_model(config, space.latent_shape, trusted=False)
+    try:
+        torch.nn.ModuleDict({"model": model, "conditioner": conditioner}).load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: its weights do not fit its configuration, train it again with this version"
+        ) from error
+    for part in (space, conditioner, model):
+        part.to(device).eval()
+    sampler = build_sampler(config, model, conditioner, space.latent_shape, trusted=False)
+    return ImagePrior(sampler, space, label["source"], label["made_by"])

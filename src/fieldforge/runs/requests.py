@@ -1,0 +1,152 @@
+"""What sample.py is asked for: prompts, classes, pictures, from the command line or a file, checked before any work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+
+from fieldforge.conditioning.picture import check_not_blank, load_picture, remove_background
+from fieldforge.conditioning.prompts import Prompt, read_prompts
+from fieldforge.errors import UserError
+from fieldforge.generation import Sampler
+from fieldforge.runs.training_run import number
+
+log = logging.getLogger(__name__)
+OPTIONS = {"caption": "prompt=", "class": "class=", "image": "image="}
+"""What sources read → how it is asked for."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one shape is asked by; nothing at all is an unconditional one.
+
+    values: what sources read (caption, class, image as RGBA pixels). said: the same for people, a picture by its path.
+    """
+
+    values: Mapping[str, Any]
+    said: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        image = Path(self.said["image"]).name if "image" in self.said else ""
+        return self.said.get("caption") or self.said.get("class") or image or "unconditional"
+
+
+def requests(config: DictConfig, sampler: Sampler, understood: set[str]) -> list[Request]:
+    """All that is asked for: every prompt with every class with every picture; useless lines of a file are told.
+
+    Args:
+        config: with `prompt`, `prompts`, `class`, `image`, `remove_background`.
+        sampler: its conditioner knows the classes.
+        understood: what may be asked with: the sampler's keys, and those of a prior before it.
+
+    Raises:
+        UserError: a request that cannot be met, or a file without one that can.
+    """
+    if config.prompt is not None and config.prompts is not None:
+        raise UserError("both prompt= and prompts= are given: give the text or the file")
+    if config.prompt is not None and not str(config.prompt).strip():
+        raise UserError("prompt= is empty: write what to make, or leave it out for an unconditional sample")
+    if config.prompts is None:
+        asked = [Prompt(0, None if config.prompt is None else str(config.prompt).strip())]
+        complaints: list[str] = []
+    else:
+        found = read_prompts(config.prompts)
+        asked, complaints = list(found.prompts), list(found.complaints)
+    made = []
+    for prompt in asked:
+        try:
+            for kind in [prompt.class_name] if prompt.class_name else listed(config.get("class")):
+                for image in [prompt.image] if prompt.image else listed(config.image):
+                    given = {"caption": prompt.text, "class": kind, "image": image}
+                    said = {key: str(value) for key, value in given.items() if value is not None}
+                    made.append(request(said, sampler, understood, bool(config.remove_background)))
+        except UserError as error:
+            if not prompt.line:
+                raise
+            complaints.append(f"{Path(config.prompts).name}, line {prompt.line}: {error}")
+    if not made:
+        raise UserError(f"prompts={config.prompts}: no line can be used; {complaints[0]}")
+    for complaint in complaints:
+        log.warning("%s (left out)", complaint)
+    return made
+
+
+def request(said: Mapping[str, str], sampler: Sampler, understood: set[str], cut_out: bool = False) -> Request:
+    """A request that the model can meet. UserError for what it was not trained with, unknown classes, bad pictures."""
+    for key in said.keys() - understood:
+        ways = " or ".join(OPTIONS[way] for way in sorted(understood)) or "nothing, it is unconditional"
+        raise UserError(f"{OPTIONS[key]} is given, but this model was not trained with it: it understands {ways}")
+    values: dict[str, Any] = dict(said)
+    if "class" in said:
+        conditioner = sampler.conditioner
+        names = [name for name in conditioner.names if conditioner.sources[name].key == "class"]
+        conditioner.embed({"class": [said["class"]]}, names)  # refuses unknown classes
+    if "image" in said:
+        pixels = load_picture(said["image"])
+        if cut_out:
+            pixels = remove_background(pixels)
+            check_not_blank(pixels, f"image={said['image']} without its background")
+        values["image"] = pixels
+    return Request(values, said)
+
+
+def listed(value: Any) -> Sequence[Any]:
+    """The values of a list, or the one value."""
+    return list(value) if isinstance(value, ListConfig) else [value]
+
+
+def scales(config: DictConfig) -> float | dict[str, float]:
+    """`guidance`: a number, or, where `guidance.text`, `.image` or `.class` is given, one for each of what is read."""
+    if not isinstance(config.guidance, DictConfig):
+        return number(config, "guidance")
+    common = number(config, "guidance.all")
+    own = {"caption": "text", "image": "image", "class": "class"}
+    if all(config.guidance[name] is None for name in own.values()):
+        return common
+    return {
+        key: common if config.guidance[name] is None else number(config, f"guidance.{name}")
+        for key, name in own.items()
+    }
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shape: `weight` of the way from (request, seed) to (end, end_seed)."""
+
+    request: Request
+    seed: int
+    end: Request
+    end_seed: int
+    weight: float
+
+    @property
+    def keys(self) -> set[str]:
+        return set(self.request.values)
+
+
+def jobs(
+    wanted: Sequence[Request], ends: Sequence[Request], seed: int, end_seed: int, n: int, frames: int
+) -> list[Job]:
+    """`n` times each request, with seeds from `seed` on; between request and end, `frames` of them from 0 to 1."""
+    return [
+        Job(request, seed + index, end, end_seed + index, frame / max(1, frames - 1))
+        for request, end in zip(wanted, ends, strict=True)
+        for index in range(n)
+        for frame in range(frames)
+    ]
+
+
+def batches(all_jobs: Sequence[Job], size: int) -> list[list[Job]]:
+    """The jobs in order, at most `size` together, only those together that are asked with the same."""
+    made: list[list[Job]] = []
+    for job in all_jobs:
+        if not made or len(made[-1]) == size or made[-1][0].keys != job.keys:
+            made.append([])
+        made[-1].append(job)
+    return made
