@@ -50,3 +50,14 @@ def test_both_towers_lose_their_sources_apart_and_together(clip_folder):
     conditioner = built(clip_folder, "+conditioner=clip_both", "conditioner.parts.clip_text.dropout=0.3")
     assert conditioner.drop_all == 0.1
     assert [source.dropout for source in conditioner.sources.values()] == [0.3, 0.1]
+
+
+@pytest.mark.parametrize(("backbone", "offered"), [("dit", False), ("in_context", True)])
+def test_tokens_are_offered_where_the_backbone_reads_them(backbone, offered, clip_folder):
+    conditioner = built(clip_folder, "+conditioner=clip_text", f"+backbone={backbone}")
+    assert (conditioner.sources["clip_text"].token_projection is not None) == offered
+
+
+def test_cross_attention_asks_for_tokens(clip_folder):
+    conditioner = built(clip_folder, "+conditioner=clip_text", "+backbone=dit", "backbone.cross_attention=true")
+    assert conditioner.sources["clip_text"].token_projection is not None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition, Features
+from fieldforge.errors import UserError
 
 
 class Source(nn.Module, ABC):
@@ -66,10 +67,12 @@ class Source(nn.Module, ABC):
     def forward(self, features: Features) -> Condition:
         vector = tokens = mask = None
         if self.vector_projection is not None:
-            assert features.vector is not None, f"the features of {self.key!r} have no vector"
+            if features.vector is None:
+                raise _lacking(self.key, "vector")
             vector = self.vector_projection(features.vector.to(self.null_vector.dtype))  # (B, D)
         if self.token_projection is not None:
-            assert features.tokens is not None, f"the features of {self.key!r} have no tokens"
+            if features.tokens is None:
+                raise _lacking(self.key, "tokens")
             tokens = self.token_projection(features.tokens.to(self.null_token.dtype))  # (B, L, D)
             tokens = tokens if self.positions is None else tokens + self.positions  # (B, L, D)
             mask = features.mask  # (B, L)
@@ -87,6 +90,13 @@ class Source(nn.Module, ABC):
         if self.token_projection is not None:
             tokens = self.null_token.expand(batch_size, 1, -1)  # (B, 1, D)
         return Condition(vector, tokens)
+
+
+def _lacking(key: str, part: str) -> UserError:
+    return UserError(
+        f"the stored features of {key!r} have no {part}, but the conditioner wants them: remove their folder below "
+        f"embeddings/ and embed again, or set {part}=false"
+    )
 
 
 def _projection(features: int | None, width: int, normalize: bool) -> nn.Module | None:

@@ -1,0 +1,259 @@
+"""sample.py by picture, text and class, against a prompt, on the way between two, from a mesh, and through a prior."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from hydra import compose, initialize_config_dir
+from PIL import Image
+from tests.conditioning.conftest import clip_folder  # noqa: F401 (a fixture)
+from tests.runs.conftest import Place
+
+from fieldforge.conditioning.stored import embedding_folder
+from fieldforge.data.manifest import read_manifest
+from fieldforge.errors import UserError
+from fieldforge.runs.diffusion_stage import load_diffusion
+from fieldforge.runs.drawing import Drawing
+from fieldforge.runs.entry import CONFIGS
+from fieldforge.runs.prior_stage import load_prior
+from fieldforge.runs.requests import Job, batches, jobs, request, scales
+from fieldforge.runs.sample import run_sampling
+from fieldforge.runs.train import run_training
+from fieldforge.runs.variation import latent_of_mesh
+from fieldforge.training import interruption
+from fieldforge.training.interruption import Interrupted
+
+SMALL = ["steps=2", "mesh_resolution=16", "n=1"]
+KILL = f"+callbacks.kill={{_target_:tests.runs.tiny.SignalAt,step:3,number:{int(signal.SIGTERM)}}}"
+TINY_PRIOR = [
+    "stages=[prior]",
+    "+prior.source=clip_image",
+    "+training@training.prior=stage",
+    "training.prior.batch_size=4",
+    "training.prior.budget={max_steps:6,warmup_steps:2}",
+    "backbone.group=1",
+    "conditioner.sources=[clip_text]",
+]
+
+
+@pytest.fixture(scope="module")
+def trained(balls, clip_folder, tmp_path_factory):  # noqa: F811
+    """A model of class, caption and view, through towers on disk."""
+    place = Place(balls, tmp_path_factory.mktemp("sampling"))
+    done = run_training(
+        place.compose(
+            "conditioner.sources=[class,clip_text,clip_image]",
+            f"conditioner.clip={clip_folder}",
+            "conditioner.parts.clip_image.tokens=false",
+            f"+latent_data.stages.view={{_target_:fieldforge.conditioning.stages.View,root:{balls}}}",
+        )
+    )
+    return place, done["diffusion"]
+
+
+@pytest.fixture(scope="module")
+def prior(trained, clip_folder):  # noqa: F811
+    place, _ = trained
+    return run_training(place.compose(*TINY_PRIOR, f"conditioner.clip={clip_folder}"))["prior"]
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A red square on a plain ground."""
+    pixels = np.full((60, 90, 3), 240, np.uint8)
+    pixels[20:40, 30:60] = (200, 30, 30)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture(scope="module")
+def sampler(trained):
+    return load_diffusion(trained[1].model)[0]
+
+
+def command(place: Place, *overrides: str):
+    with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
+        return compose("sample", [f"output_dir={place.outputs}", *overrides])
+
+
+def drawn(sampler, work: list[Job], scale=3.0, negative=None, given=None, strength=1.0, prior=None) -> torch.Tensor:
+    return Drawing(sampler, scale, negative or {}, prior, 1.0, given, strength)(work)
+
+
+def asked(sampler, **said: str):
+    return request({"class" if key == "kind" else key: value for key, value in said.items()}, sampler, sampler.keys)
+
+
+def test_training_draws_what_heldout_views_give(trained):
+    (picture,) = trained[1].pictures.glob("step_*.png")
+    assert Image.open(picture).width > 0
+
+
+def test_several_at_once_with_scales_of_their_own(trained, photo, tmp_path):
+    place, _ = trained
+    said = ["prompt=a red ball", "class=red", f"image={photo}", "guidance.text=4", "guidance.image=2"]
+    run_sampling(command(place, *said, "negative=a blue ball", f"output={tmp_path / 'out'}", *SMALL))
+    (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
+    assert entry["guidance"] == {"caption": 4.0, "image": 2.0, "class": 3.0}
+    assert (entry["caption"], entry["class"], entry["image"]) == ("a red ball", "red", str(photo))
+    assert entry["negative"] == "a blue ball"
+
+
+def test_each_scale_weighs_its_own_source(sampler, photo):
+    both = asked(sampler, caption="a red ball", image=str(photo))
+    (job,) = jobs([both], [both], 0, 0, 1, 1)
+    text = asked(sampler, caption="a red ball")
+    (only_text,) = jobs([text], [text], 0, 0, 1, 1)
+    found = drawn(sampler, [job], {"caption": 4.0, "image": 0.0, "class": 3.0})
+    torch.testing.assert_close(found, drawn(sampler, [only_text], 4.0), atol=1e-4, rtol=1e-4)
+
+
+def test_guidance_is_a_number_or_one_for_each(trained):
+    place, _ = trained
+    assert scales(command(place)) == scales(command(place, "guidance=3")) == 3.0
+    assert scales(command(place, "guidance.text=4")) == {"caption": 4.0, "image": 3.0, "class": 3.0}
+
+
+def test_away_from_the_prompt_itself_nothing_is_guided(sampler):
+    text = asked(sampler, caption="a red ball")
+    (job,) = jobs([text], [text], 5, 5, 1, 1)
+    away = drawn(sampler, [job], 3.0, negative=text.values)
+    torch.testing.assert_close(away, drawn(sampler, [job], 1.0), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(drawn(sampler, [job], 3.0), away, atol=1e-3)
+
+
+def test_ways_begin_and_end_at_their_ends(sampler, trained, tmp_path):
+    start, end = asked(sampler, caption="a red ball"), asked(sampler, caption="a kitchen sink")
+    first, middle, last = jobs([start], [end], 1, 7, 1, 3)
+    way = drawn(sampler, [first, middle, last])
+    plain = [drawn(sampler, jobs([r], [r], seed, seed, 1, 1)) for r, seed in ((start, 1), (end, 7))]
+    torch.testing.assert_close(way[:1], plain[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(way[2:], plain[1], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(way[1], way[0], atol=1e-3)
+
+    to = ["prompt=a red ball", "to=a kitchen sink", "to_seed=7", "frames=3", f"output={tmp_path / 'out'}"]
+    run_sampling(command(trained[0], *to, *SMALL))
+    listed = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
+    assert [entry["frame"] for entry in listed] == [0, 0.5, 1]
+    assert Image.open(tmp_path / "out" / "strip.png").width > 3 * 160
+
+
+def test_noise_on_the_way_keeps_its_variance(sampler):
+    from fieldforge.generation import between
+
+    a, b = torch.randn(2, 1, 200, 200, generator=torch.Generator().manual_seed(0))[..., None, :].flatten(1, 2)[:, None]
+    for weight in (0.0, 0.25, 0.5, 1.0):
+        assert between(a, b, torch.tensor([weight])).std() == pytest.approx(1, abs=0.02)
+
+
+def test_variations_of_a_mesh(trained, sampler, tmp_path):
+    place, run = trained
+    trimesh.creation.icosphere(subdivisions=2, radius=3.0).export(tmp_path / "ball.glb")
+    _, autoencoder, _ = load_diffusion(run.model)
+    given = latent_of_mesh(tmp_path / "ball.glb", autoencoder, 64, seed=0)
+    assert given.shape == (1, *autoencoder.latent_shape)
+    nothing = asked(sampler)
+    work = jobs([nothing], [nothing], 0, 0, 2, 1)
+    near, far = (drawn(sampler, work, given=given, strength=strength) for strength in (0.001, 0.9))
+    assert (near - given).abs().max() < 0.05
+    assert (far - given).abs().max() > 0.2
+    run_sampling(command(place, f"from={tmp_path / 'ball.glb'}", "strength=0.4", f"output={tmp_path / 'out'}", *SMALL))
+    (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
+    assert (entry["from"], entry["strength"]) == (str(tmp_path / "ball.glb"), 0.4)
+
+
+def test_useless_lines_of_a_file_are_told_and_the_rest_is_made(trained, tmp_path, caplog):
+    lines = ['{"prompt": "a red ball"}', "{", '{"class": "purple"}', '{"image": "none.png"}', '{"class": "blue"}']
+    (tmp_path / "prompts.jsonl").write_text("\n".join(lines))
+    run_sampling(command(trained[0], f"prompts={tmp_path / 'prompts.jsonl'}", f"output={tmp_path / 'out'}", *SMALL))
+    listed = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
+    assert [(entry.get("caption"), entry.get("class")) for entry in listed] == [("a red ball", None), (None, "blue")]
+    for line, reason in ((2, "is not JSON"), (3, "'purple'"), (4, "no such file")):
+        assert any(f"line {line}: " in text and reason in text for text in caplog.messages)
+
+
+def test_jobs_that_are_asked_differently_are_not_mixed(sampler):
+    red, named = asked(sampler, kind="red"), asked(sampler, caption="a ball")
+    parts = batches(jobs([red, named, named], [red, named, named], 0, 0, 2, 1), 3)
+    assert [len(part) for part in parts] == [2, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["prompt=' '"], "prompt= is empty"),
+        (["class=gren"], "did you mean green"),
+        (["image=/nowhere.png"], "no such file"),
+        (["image=BLANK"], "is blank"),
+        (["image=BROKEN"], "not a readable picture"),
+        (["negative=' '"], "negative= is empty"),
+        (["prompt=x", "negative=y", "guidance=1"], "no effect at guidance=1"),
+        (["to=a ball"], "give the first one as prompt="),
+        (["prompt=x", "to=' '"], "to= is empty"),
+        (["frames=4"], "no end"),
+        (["prompt=x", "to=y", "frames=1"], "frames = 1"),
+        (["from=/nowhere.glb"], "from=/nowhere.glb: there is no such file"),
+        (["from=BROKEN"], "from=.*broken"),
+        (["guidance.text=much"], "guidance.text = 'much' must be a number"),
+        (["prior=/nowhere"], "has no model.ckpt"),
+    ],
+)
+def test_mistakes_are_one_sentence(trained, tmp_path, overrides, sentence):
+    Image.new("RGB", (8, 8), "white").save(tmp_path / "blank.png")
+    (tmp_path / "broken.glb").write_bytes(b"glTF")
+    files = {"BLANK": str(tmp_path / "blank.png"), "BROKEN": str(tmp_path / "broken.glb")}
+    for name, path in files.items():
+        overrides = [override.replace(name, path) for override in overrides]
+    with pytest.raises(UserError, match=sentence) as mistake:
+        run_sampling(command(trained[0], f"output={tmp_path / 'out'}", *overrides, *SMALL))
+    assert "\n" not in str(mistake.value)
+
+
+def test_a_variation_goes_no_further_than_something_new(trained, sampler):
+    nothing = asked(sampler)
+    with pytest.raises(UserError, match="strength=2 must be above 0"):
+        drawn(
+            sampler, jobs([nothing], [nothing], 0, 0, 1, 1), given=torch.zeros(1, *sampler.latent_shape), strength=2.0
+        )
+
+
+def test_a_prior_is_trained_from_stored_vectors_and_resumes_exactly(trained, prior, balls, clip_folder, tmp_path):  # noqa: F811
+    assert read_manifest(embedding_folder(balls, "clip_image")).schema.name == "embedding"
+    other = Place(balls, tmp_path)
+    given = [*TINY_PRIOR, f"conditioner.clip={clip_folder}"]
+    with pytest.raises(Interrupted):
+        run_training(other.compose(*given, KILL))
+    interruption.forget()
+    again = run_training(other.compose(*given))["prior"]
+    weights = [torch.load(run.model, weights_only=True)["state_dict"] for run in (prior, again)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert again.fingerprint == prior.fingerprint
+
+
+def test_a_prior_stands_between_a_prompt_and_an_image_conditioned_model(trained, prior, sampler, tmp_path):
+    imagined = load_prior(prior.model)
+    features = imagined({"caption": ["a red ball", "a bathtub"]}, [3, 3], 1.0)["clip_image"]
+    assert features.vector.shape == (2, 24)
+    imagined.check(sampler.conditioner)
+    said = ["prompt=a red ball", f"prior={prior.path}", f"output={tmp_path / 'out'}"]
+    run_sampling(command(trained[0], *said, *SMALL))
+    (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
+    assert (entry["prior"], entry["prior_guidance"]) == (str(prior.path), 1.0)
+
+
+def test_a_prior_of_another_encoder_is_refused(prior, sampler):
+    from dataclasses import replace
+
+    other = replace(load_prior(prior.model), made_by={"kind": "clip_image", "weights": "another"})
+    with pytest.raises(UserError, match="made by another encoder"):
+        other.check(sampler.conditioner)
+
+
+def test_a_prior_cannot_be_given_what_it_generates(trained, clip_folder):  # noqa: F811
+    place, _ = trained
+    both = "conditioner.sources=[clip_text,clip_image]"
+    with pytest.raises(UserError, match="take it out"):
+        run_training(place.compose(*TINY_PRIOR[:-1], both, f"conditioner.clip={clip_folder}"))
