@@ -33,11 +33,11 @@ def test_classifier_leaves_model_accuracy_and_metrics(walked, caplog):
     assert label["autoencoder"] == done["autoencoder"].fingerprint
     assert classifier(torch.zeros(2, 8, 4), torch.full((2,), 0.5).double()).exp().sum(1).allclose(torch.ones(2))
     report = json.loads((done["classifier"].path / "accuracy.json").read_text())
-    assert list(report["accuracy_by_noise"]) == ["0.1", "0.3", "1", "3", "10"]
+    assert list(report["accuracy_by_noise"]) == ["0.3", "1", "3", "10", "30", "100"]
     assert report["heldout"] == 3
     assert report["chance"] == pytest.approx(1 / 3)
     header = (done["classifier"].path / "metrics.csv").read_text().splitlines()[0]
-    assert "heldout/accuracy_at_0.1" in header
+    assert "heldout/accuracy_at_0.3" in header
     caplog.set_level("INFO")
     run_training(place.compose(STAGES, *SMALL, *SHORT, "monitor.log_every=3"))
     assert f"finished already, reused from {done['classifier'].path}" in caplog.text
@@ -82,3 +82,111 @@ def test_a_model_of_another_stage_is_refused(walked):
     _, done = walked
     with pytest.raises(UserError, match="not a classifier"):
         load_classifier(Path(done["autoencoder"].model))
+
+
+@pytest.fixture(scope="module")
+def diffused(walked):
+    """An unconditional model of the latents that the classifier knows, and a weaker one."""
+    place, done = walked
+    given = ["autoencoder_run=" + str(done["autoencoder"].path), "conditioner=none"]
+    strong, weak = (
+        run_training(place.compose(*given, f"name={name}", f"backbone.width={width}"))["diffusion"]
+        for name, width in (("strong", 16), ("weak", 8))
+    )
+    return place, done, strong, weak
+
+
+def sampled(place: Place, folder: Path, *overrides: str) -> dict:
+    from hydra import compose, initialize_config_dir
+
+    from fieldforge.runs.entry import CONFIGS
+    from fieldforge.runs.sample import run_sampling
+
+    with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
+        small = [f"output_dir={place.outputs}", f"output={folder}", "steps=2", "mesh_resolution=16", "n=1"]
+        run_sampling(compose("sample", [*small, *overrides]))
+    return json.loads((folder / "samples.json").read_text())
+
+
+def test_sampling_led_by_the_classifier_reaches_a_class_that_the_model_does_not_know(diffused, tmp_path):
+    place, done, strong, _ = diffused
+    led = [f"run={strong.path}", "guidance.by=classifier", f"guidance.run={done['classifier'].path}"]
+    report = sampled(place, tmp_path / "led", *led, "class=[red,blue]", "guidance.scale=3")
+    assert [entry["class"] for entry in report["samples"]] == ["red", "blue"]
+    assert report["samples"][0]["guided_by"] == "classifier"
+    assert report["samples"][0]["guided_by_scale"] == 3
+    with pytest.raises(UserError, match="give class="):
+        sampled(place, tmp_path / "no", *led)
+    with pytest.raises(UserError, match="does not know class=purple: it knows blue, green, red"):
+        sampled(place, tmp_path / "no", *led, "class=purple")
+    with pytest.raises(UserError, match="was not trained with it"):
+        sampled(place, tmp_path / "no", f"run={strong.path}", "class=red")
+    with pytest.raises(UserError, match=r"needs guidance\.run="):
+        sampled(place, tmp_path / "no", f"run={strong.path}", "guidance.by=classifier", "class=red")
+    with pytest.raises(UserError, match="not of stage classifier"):
+        sampled(place, tmp_path / "no", *led[:2], f"guidance.run={strong.path}", "class=red")
+
+
+def test_the_loaded_classifier_adds_its_gradient_to_the_estimate(diffused):
+    from omegaconf import OmegaConf
+
+    from fieldforge.runs.diffusion_stage import load_diffusion
+    from fieldforge.runs.guidance import with_guidance
+
+    place, done, strong, _ = diffused
+    sampler, _, label = load_diffusion(strong.model)
+    classifier, _ = load_classifier(done["classifier"].model)
+    guidance = {"by": "classifier", "run": str(done["classifier"].path), "scale": 3.0}
+    led = with_guidance(OmegaConf.create({"guidance": guidance, "output_dir": str(place.outputs)}), sampler, label)
+    steering = led.steering({"class": ["green", "red"]}, 2, 1.0)
+    t = torch.full((2,), 0.2).double()
+    x_t = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    chosen = classifier(x_t, t)[[0, 1], [1, 2]]  # blue, green, red
+    gradient = torch.autograd.grad(chosen.sum(), x_t)[0]
+    process = sampler.model.process
+    with torch.no_grad():
+        found = led.model.guided(steering.guidance, steering.condition, steering.null)(x_t, t)
+        reach = float(process.sigma(t)[0] ** 2 / process.alpha(t)[0])
+        expected = sampler.model(x_t, t, steering.condition) + 3 * reach * gradient
+    torch.testing.assert_close(found, expected)
+    assert (3 * reach * gradient).abs().max() > 1e-4
+
+
+def test_autoguidance_leads_away_from_the_weaker_run(diffused, tmp_path):
+    from omegaconf import OmegaConf
+
+    from fieldforge.runs.diffusion_stage import load_diffusion
+    from fieldforge.runs.guidance import with_guidance
+
+    place, _, strong, weak = diffused
+    sampler, _, label = load_diffusion(strong.model)
+    other, _, _ = load_diffusion(weak.model)
+    guidance = {"by": "autoguidance", "run": str(weak.path), "scale": 2.0}
+    led = with_guidance(OmegaConf.create({"guidance": guidance, "output_dir": str(place.outputs)}), sampler, label)
+    steering = led.steering({}, 2, 3.0)
+    x_t, t = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0)), torch.full((2,), 0.3).double()
+    with torch.no_grad():
+        found = led.model.guided(steering.guidance, steering.condition, steering.null)(x_t, t)
+        expected = 2 * sampler.model(x_t, t, steering.condition) - other.model(x_t, t, steering.condition)
+    torch.testing.assert_close(found, expected)
+    run = f"guidance.run={weak.path}"
+    report = sampled(place, tmp_path / "led", f"run={strong.path}", "guidance.by=autoguidance", run)
+    assert report["samples"][0]["guided_by"] == "autoguidance"
+
+
+def test_a_classifier_of_other_latents_is_refused(diffused):
+    from fieldforge.runs.guidance import _check_same_latents
+
+    _, done, _, _ = diffused
+    with pytest.raises(UserError, match="knows the latents of autoencoder abc"):
+        _check_same_latents("r", "abc", {"autoencoder": {"fingerprint": done["autoencoder"].fingerprint}})
+
+
+def test_guidance_is_a_number_or_a_word():
+    from fieldforge.runs.entry import spelled_out
+
+    words = {"guidance": "guidance.by"}
+    assert spelled_out("guidance=classifier", words) == "guidance.by=classifier"
+    assert spelled_out("guidance=3", words) == "guidance=3"
+    assert spelled_out("guidance.scale=3", words) == "guidance.scale=3"
+    assert spelled_out("prompt=guidance=x", words) == "prompt=guidance=x"

@@ -17,7 +17,7 @@ from fieldforge.training.budget import logs_next
 from fieldforge.training.optimization import build_optimizer
 from fieldforge.training.randomness import step_generator
 
-NOISE_LEVELS = (0.1, 0.3, 1.0, 3.0, 10.0)  # σ/α at which held-out accuracy is told
+NOISE_LEVELS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # σ/α at which held-out accuracy is told
 
 
 class ClassifierModule(pl.LightningModule):
