@@ -91,3 +91,24 @@ class UniformLogSNR:
         lowest = max(-self.limit, float(process.log_snr(torch.ones((), dtype=torch.float64))))
         times = process.time_of_log_snr(torch.linspace(lowest, self.limit, steps, dtype=torch.float64))
         return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+
+
+class Power:
+    """σ/α = sigma_max · u^ρ, u falling in even steps from 1 to 0 (Karras et al. 2022, eq. 5 with σ_min → 0).
+
+    The times of few steps are among those of a multiple of them, as distillation wants it.
+    """
+
+    def __init__(self, sigma_max: float = 160.0, rho: float = 3.0):
+        if sigma_max <= 0 or rho <= 0:
+            raise UserError(f"Power needs a positive sigma_max and rho, got {sigma_max} and {rho}")
+        self.sigma_max = sigma_max
+        self.rho = rho
+
+    def times(self, steps: int, process: Process) -> Tensor:
+        _check(steps)
+        ceiling = -float(process.log_snr(torch.ones((), dtype=torch.float64))) / 2
+        highest = min(math.log(self.sigma_max), ceiling)
+        ramp = torch.arange(steps, 0, -1, dtype=torch.float64) / steps
+        times = process.time_of_log_snr(-2 * (highest + self.rho * ramp.log()))  # (steps,)
+        return torch.cat([times, torch.zeros(1, dtype=torch.float64)])

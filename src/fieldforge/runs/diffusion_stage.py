@@ -9,13 +9,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.stages import embed_missing
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.data.heldout import HeldOut
-from fieldforge.data.stages import Meta
+from fieldforge.data.shards import open_shards
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.errors import UserError
 from fieldforge.generation import Sampler, decode
@@ -24,12 +24,14 @@ from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
+from fieldforge.runs.conditions import conditions
 from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.embed import show_progress
 from fieldforge.runs.fingerprint import differences
 from fieldforge.runs.training_run import plain, seeded, train, whole_number
 from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.diffusion_module import DiffusionModule
+from fieldforge.training.distillation_module import DistillationModule
 from fieldforge.training.pictures import Draw
 
 log = logging.getLogger(__name__)
@@ -171,8 +173,8 @@ def load_diffusion(
     changed = differences(conditioner.fingerprint(), label["encoders"])
     if changed:
         raise UserError(
-            f"{path} was trained with other condition encoders than are found here ({'; '.join(changed)}): install those, "
-            f"or train it again"
+            f"{path} was trained with other condition encoders than are found here ({'; '.join(changed)}): install "
+            "those, or train it again"
         )
     for part in (autoencoder, conditioner, model):
         part.to(device).eval()
@@ -190,24 +192,25 @@ def pictures_of_prompts(
     resolution: int,
     seeds: int = 2,
     steps: int = 12,
+    scale: float = 3.0,
 ) -> Draw:
-    """Draws what the first training captions give: a row for each prompt, a column for each seed."""
+    """Draws what the first training captions, or views of the first held-out assets, give: a column for each seed."""
 
     def draw(module: pl.LightningModule, path: Path) -> None:
-        assert isinstance(module, DiffusionModule)
-        metas = next(iter(HeldOut(data.shards(data.train_split), [Meta()], seed=0, batch_size=shapes, limit=shapes)))[
-            "meta"
-        ]
+        assert isinstance(module, DiffusionModule | DistillationModule)
         quick = OmegaConf.merge(config, {"sampler": {"steps": steps}})
         assert isinstance(quick, DictConfig)
         sampler = build_sampler(quick, module.model, module.conditioner, autoencoder.latent_shape)
-        prompts = [meta for meta in metas for _ in range(seeds)]
-        batch = {"caption": [meta["captions"][0] for meta in prompts], "class": [meta["class"] for meta in prompts]}
-        latents = sampler(batch, [seed for _ in metas for seed in range(seeds)], scale=3.0)  # (B, T, C)
+        seen = "image" in sampler.keys  # latent shards have no views
+        shards = open_shards(config.data.root, data.heldout_split) if seen else data.shards(data.train_split)
+        asked = conditions(shards, sampler.keys, shapes)
+        batch = {key: [value for value in asked[key] for _ in range(seeds)] for key in sampler.keys}
+        latents = sampler(batch, [seed for _ in asked["meta"] for seed in range(seeds)], scale)  # (B, T, C)
         made = decode(autoencoder.to(module.device), latents)
         pictures = [portrait(made.mesh(index, resolution), size) for index in range(len(made))]
-        rows = [pictures[seeds * row : seeds * (row + 1)] for row in range(len(metas))]
-        columns = [f"seed {seed}" for seed in range(seeds)]
-        write_picture(picture_sheet(rows, [meta["captions"][0] for meta in metas], columns, cell=size), path)
+        given = [[Image.fromarray(pixels)] for pixels in asked["image"]] if seen else [[] for _ in asked["meta"]]
+        rows = [[*first, *pictures[seeds * row : seeds * (row + 1)]] for row, first in enumerate(given)]
+        columns = [*(["given"] if seen else []), *(f"seed {seed}" for seed in range(seeds))]
+        write_picture(picture_sheet(rows, asked["caption"], columns, cell=size), path)
 
     return draw

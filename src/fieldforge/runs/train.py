@@ -14,7 +14,12 @@ from fieldforge.runs.training_run import whole_number
 from fieldforge.training import interruption
 
 log = logging.getLogger(__name__)
-ROADS = (("autoencoder", "latents", "diffusion"), ("autoencoder", "latents", "classifier"))
+ROADS = (
+    ("autoencoder", "latents", "diffusion"),
+    ("autoencoder", "latents", "classifier"),
+    ("distillation",),
+    ("prior",),
+)
 
 
 def run_training(config: DictConfig) -> dict[str, Any]:
@@ -32,6 +37,14 @@ def run_training(config: DictConfig) -> dict[str, Any]:
         raise UserError(f"stages={wanted}: each stage needs those before it, give the first of {known}")
     for stage in set(wanted) & set(config.training):
         build(config, f"training.{stage}.budget")
+    if "distillation" in wanted:
+        from fieldforge.runs.distillation_stage import train_distillation
+
+        return {"diffusion": train_distillation(config)}
+    if "prior" in wanted:
+        from fieldforge.runs.prior_stage import train_prior
+
+        return {"prior": train_prior(config)}
     done = {"autoencoder": train_autoencoder(config)}
     _stop_if_asked()
     if "latents" in wanted:

@@ -1,0 +1,86 @@
+"""A trained model made fast: phases that are runs, resumed and reused like all runs."""
+
+import signal
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from tests.runs.conftest import SEARCH, Place
+
+from fieldforge.errors import UserError
+from fieldforge.runs.diffusion_stage import load_diffusion
+from fieldforge.runs.entry import CONFIGS
+from fieldforge.runs.train import run_training
+from fieldforge.training import interruption
+from fieldforge.training.interruption import Interrupted
+
+SMALL = [
+    "distillation.teacher_steps=8",
+    "distillation.steps=[4,2]",
+    "training.diffusion.batch_size=4",
+    "training.diffusion.budget={max_steps:6,max_minutes:null,warmup_steps:2}",
+    "trainer.accelerator=cpu",
+    "monitor={log_every:1,validate_every:4,validation_batches:1,pictures:{shapes:1,size:8,resolution:4}}",
+]
+KILL = f"+callbacks.kill={{_target_:tests.runs.tiny.SignalAt,step:3,number:{int(signal.SIGTERM)}}}"
+
+
+@pytest.fixture(scope="module")
+def walked(balls, tmp_path_factory):
+    place = Place(balls, tmp_path_factory.mktemp("walked"))
+    return place, run_training(place.compose("latent_data.num_workers=0"))["diffusion"]
+
+
+def distill(place: Place, teacher, *overrides: str):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        given = [f"teacher={teacher}", f"output_dir={place.outputs}", *SMALL, *overrides]
+        return run_training(compose("train", [SEARCH, "experiment=distill", *given]))["diffusion"]
+
+
+def test_phases_leave_runs_that_sample_in_few_steps(walked, caplog):
+    place, teacher = walked
+    last = distill(place, teacher.path)
+    assert len(list((place.outputs / "distill").glob("*/model.ckpt"))) == 2
+    sampler, _, label = load_diffusion(last.model)
+    assert sampler.sampling.steps == 2
+    assert label["config"]["distillation"] == {"steps": 2, "substeps": 2, "guidance": 3.0}
+    calls = []
+    denoise, plain = sampler.model.forward, sampler.model
+    plain.forward = lambda *given: calls.append(len(given[0])) or denoise(*given)  # type: ignore[method-assign]
+    latents = sampler({"class": ["red", "blue"]}, [0, 1], 3.0)
+    assert calls == [2, 2]  # two steps, guided, with one row for each sample
+    assert torch.isfinite(latents).all()
+    with pytest.raises(UserError, match="knows no guidance=2"):
+        sampler({"class": ["red"]}, [0], 2.0)
+    teacher_state, state = (torch.load(run.model, weights_only=True)["state_dict"] for run in (teacher, last))
+    moved = {name for name in state if not torch.equal(state[name], teacher_state[name])}
+    assert any(name.startswith("model.") for name in moved)
+    assert not any(name.startswith("conditioner.") for name in moved)
+    caplog.set_level("INFO")
+    assert distill(place, teacher.path).path == last.path
+    assert caplog.text.count("reused from") == 2
+
+
+def test_distillation_resumes_exactly(walked, tmp_path):
+    place, teacher = walked
+    undisturbed = distill(place, teacher.path)
+    other = Place(place.data, tmp_path)
+    latents = next((place.outputs / "tiny").glob("*/latents/*"))
+    given = [teacher.path, f"latent_data.root={latents}"]
+    with pytest.raises(Interrupted):
+        distill(other, *given, KILL)
+    interruption.forget()
+    weights = [torch.load(run.model, weights_only=True)["state_dict"] for run in (undisturbed, distill(other, *given))]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_mistakes_are_one_sentence(walked, tmp_path):
+    place, teacher = walked
+    with pytest.raises(UserError, match="8 steps are no multiple of 3"):
+        distill(place, teacher.path, "distillation.steps=[3]")
+    with pytest.raises(UserError, match=r"give their folder, latent_data\.root"):
+        distill(Place(place.data, tmp_path), teacher.path)
+    with pytest.raises(UserError, match="times of 4 steps are not among those of 8"):
+        distill(place, teacher.path, "sampler=heun")
+    with pytest.raises(UserError, match="is distilled already"):
+        distill(place, distill(place, teacher.path).path)
