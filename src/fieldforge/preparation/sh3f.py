@@ -106,6 +106,24 @@ def read_library(
     return records
 
 
+def read_icons(path: Path, max_file_bytes: int = 2**24) -> dict[str, bytes]:
+    """Asset id → picture file of the catalogue, as far as there is one. UserError as for `read_library`."""
+    store = ZipStore(path, max_file_bytes)
+    try:
+        catalogue = parse_properties(store.read(f"{CATALOGUE}.properties"))
+    except AssetError as error:
+        raise UserError(f"{path}: not a furniture library ({error}) Get the file again.") from error
+    icons: dict[str, bytes] = {}
+    number = 1
+    while f"name#{number}" in catalogue:
+        asset_id = catalogue.get(f"id#{number}", "").strip() or f"{catalogue.get('name', path.stem)}#{number}"
+        icon = catalogue.get(f"icon#{number}", "").strip().lstrip("/")
+        if icon in store.names():
+            icons[asset_id] = store.read(icon)
+        number += 1
+    return icons
+
+
 _KEYS = ("id", "name", "tags", "width", "depth", "height", "model", "modelRotation", "creator")
 
 

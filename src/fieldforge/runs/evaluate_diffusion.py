@@ -23,6 +23,7 @@ from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.diffusion_stage import load_diffusion
+from fieldforge.runs.evaluate_images import evaluate_images
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain
 from fieldforge.training.trainer import best_device
@@ -31,13 +32,23 @@ log = logging.getLogger(__name__)
 
 
 def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
-    """Sample prompts × seeds × guidance scales; writes `evaluation/prompts.json` and `.png` beside the model."""
+    """Sample prompts × seeds × guidance scales; writes `evaluation/prompts.json` and `.png` beside the model.
+
+    A model that knows pictures is asked with these too, or with these alone: see `evaluate_images`.
+    """
     settings = plain(config.prompts)
     steps = settings["steps"]
     overrides = OmegaConf.create({"sampler": {"steps": steps}}) if steps else None
     sampler, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
     root = config.data_root or OmegaConf.create(label["config"]).data.root
     metas, clouds = training_shapes(root, settings["cloud_points"])
+    folder = model.parent / "evaluation"
+    folder.mkdir(exist_ok=True)
+    about = {"run": str(model.parent), "fingerprint": label["fingerprint"], "data": str(root)}
+    if "image" in sampler.keys:
+        page = evaluate_images(sampler, autoencoder, root, (metas, clouds), plain(config.images), about, folder)
+        if sampler.keys == {"image"}:
+            return page
     names = sorted({meta["name"].lower() for meta in metas})
     class_of = {meta["name"].lower(): meta["class"] for meta in metas}
     prompts = prompts_of(settings["file"]) if settings["file"] else frequent_names(metas, settings["count"])
@@ -47,7 +58,7 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
         raise UserError(f"this model reads no texts, and no training name is in the prompt {unknown!r}: leave it out")
     jobs = [(row, seed) for row in range(len(prompts)) for seed in settings["seeds"]]
     columns: dict[tuple[float, int], list[Image.Image]] = {}
-    report: dict[str, Any] = {}
+    by_guidance: dict[float, dict[str, Any]] = {}
     for scale in settings["guidance"]:
         made = []
         for start in range(0, len(jobs), settings["batch_size"]):
@@ -62,29 +73,24 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
             status(f"guidance {scale:g}: {done}/{len(jobs)}")
         for (_, seed), mesh in zip(jobs, made, strict=True):
             columns.setdefault((scale, seed), []).append(portrait(mesh, settings["picture_size"]))
-        if scale == settings["judged_guidance"]:
-            rng = np.random.default_rng(0)
-            generated = [surface_points(mesh, settings["cloud_points"], rng)[0] for mesh in made]
-            report = judged(generated, [meant[row] for row, _ in jobs], metas, clouds)
+        rng = np.random.default_rng(0)
+        generated = [surface_points(mesh, settings["cloud_points"], rng)[0] for mesh in made]
+        by_guidance[scale] = judged(generated, [meant[row] for row, _ in jobs], metas, clouds)
     status("")
-    report |= {
-        "run": str(model.parent),
-        "fingerprint": label["fingerprint"],
-        "data": str(root),
+    report = by_guidance.get(settings["judged_guidance"], {}) | {
+        "by_guidance": {f"{scale:g}": found for scale, found in by_guidance.items()},
+        **about,
         "measured_with": settings,
         "prompts": [{"prompt": prompt, "name": name} for prompt, name in zip(prompts, meant, strict=True)],
     }
-    folder = model.parent / "evaluation"
-    folder.mkdir(exist_ok=True)
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prompts.json")
     rows = [[pictures[row] for pictures in columns.values()] for row in range(len(prompts))]
     heads = [f"guidance {scale:g}\nseed {seed}" for scale, seed in columns]
     write_picture(picture_sheet(rows, prompts, heads, cell=settings["picture_size"]), folder / "prompts.png")
-    for kind in ("name", "class"):
-        if kind in report:
-            found = report[kind]
+    for scale, agreements in by_guidance.items():
+        for kind, found in agreements.items():
             print(
-                f"nearest training shape has the prompted {kind}: {found['share']:.1%}, "
+                f"guidance {scale:g}: nearest training shape has the prompted {kind}: {found['share']:.1%}, "
                 f"by chance {found['chance']:.2%}, {found['lift']:.1f} times as often"
             )
     print(f"{folder}/prompts.json and .png")

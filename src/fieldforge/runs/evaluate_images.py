@@ -1,0 +1,168 @@
+"""Do generated shapes follow their pictures? Icons of training assets by another renderer, views of held-out assets."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.data.shards import open_shards
+from fieldforge.data.stages import Surface
+from fieldforge.errors import UserError
+from fieldforge.generation import Sampler, decode
+from fieldforge.geometry.colored_mesh import ColoredMesh
+from fieldforge.metrics.clouds import chamfer_matrix
+from fieldforge.metrics.prompts import nearest_shapes
+from fieldforge.metrics.reconstruction import BOX_DIAGONAL, Floats, surface_points
+from fieldforge.preparation.sh3f import read_icons
+from fieldforge.rendering.pictures import write_picture, write_whole
+from fieldforge.rendering.shading import portrait
+from fieldforge.rendering.sheet import picture_sheet
+from fieldforge.runs.conditions import conditions
+from fieldforge.runs.terminal import status
+
+
+def evaluate_images(
+    sampler: Sampler,
+    autoencoder: Autoencoder,
+    root: str,
+    training: tuple[list[dict[str, Any]], list[np.ndarray]],
+    settings: dict[str, Any],
+    about: dict[str, Any],
+    folder: Path,
+) -> Path:
+    """Writes `images.json`, `icons.png` and `views.png` into `folder`; returns the first.
+
+    Args:
+        sampler, autoencoder: of the run.
+        root: its sample shards.
+        training: metadata and clouds (N, 3) of the training assets.
+        settings: the block `images` of the configuration.
+        about: what the report says of the run.
+        folder: for the files.
+    """
+    maker = _Maker(sampler, autoencoder, settings)
+    report = dict(about) | {"measured_with": settings}
+    if settings["libraries"]:
+        report["icons"], sheet = maker.of_icons(*training)
+        write_picture(sheet, folder / "icons.png")
+    report["views"], sheet = maker.of_views(root)
+    write_picture(sheet, folder / "views.png")
+    status("")
+    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "images.json")
+    if "icons" in report:
+        found = report["icons"]
+        print(
+            f"nearest training shape is the asset whose icon is given: {found['share']:.1%} of {found['shapes']}, "
+            f"by chance {found['chance']:.2%}"
+        )
+    found = report["views"]
+    print(
+        f"Chamfer L1 to the held-out asset whose view is given: {found['conditional']:.4f}, unconditional "
+        f"{found['unconditional']:.4f}: {found['reduction']:.1%} lower, mean of {found['shapes']}"
+    )
+    print(folder / "images.json")
+    return folder / "images.json"
+
+
+class _Maker:
+    def __init__(self, sampler: Sampler, autoencoder: Autoencoder, settings: dict[str, Any]) -> None:
+        if settings["steps"]:
+            sampler = replace(sampler, sampling=replace(sampler.sampling, steps=settings["steps"]))
+        self.sampler, self.autoencoder, self.settings = sampler, autoencoder, settings
+        self.size = settings["picture_size"]
+
+    def of_icons(self, metas: list[dict[str, Any]], clouds: list[np.ndarray]) -> tuple[dict[str, Any], Image.Image]:
+        """How often the nearest training shape is the asset whose icon was given."""
+        icons = icons_of(Path(self.settings["libraries"]))
+        known = [number for number, meta in enumerate(metas) if meta["id"] in icons]
+        if not known:
+            raise UserError(f"images.libraries={self.settings['libraries']}: no icon there is of a training asset")
+        chosen = [known[place] for place in spread(len(known), self.settings["icons"])]
+        pictures = [picture_of(icons[metas[number]["id"]]) for number in chosen]
+        made = self.made(pictures, self.settings["guidance"], "icons")
+        nearest = nearest_shapes(self.clouds_of(made), clouds)
+        met = [int(found) == number for found, number in zip(nearest, chosen, strict=True)]
+        figures = {"share": float(np.mean(met)), "chance": 1 / len(clouds), "shapes": len(chosen)}
+        rows = [
+            [Image.fromarray(picture), portrait(mesh, self.size)] for picture, mesh in zip(pictures, made, strict=True)
+        ]
+        told = [f"{metas[number]['name']}\nnearest: {metas[found]['name']}" for number, found in
+                zip(chosen, nearest, strict=True)]  # fmt: skip
+        return figures, self.sheet(rows, told, ["icon", "generated"])
+
+    def of_views(self, root: str) -> tuple[dict[str, Any], Image.Image]:
+        """Mean Chamfer distance to held-out assets, from one of their views and without any condition."""
+        points = Surface(self.settings["cloud_points"])
+        asked = conditions(open_shards(root, "heldout"), {"image"}, self.settings["heldout"], [points])
+        truths = list(asked["surface"][..., :3].numpy())
+        made = {
+            scale: self.made(asked["image"], scale, f"views, guidance {scale:g}")
+            for scale in (self.settings["guidance"], 0.0)
+        }
+        conditional, unconditional = (
+            float(np.mean([chamfer(*pair) for pair in zip(self.clouds_of(meshes), truths, strict=True)]))
+            for meshes in made.values()
+        )
+        figures = {
+            "conditional": conditional,
+            "unconditional": unconditional,
+            "reduction": 1 - conditional / unconditional,
+            "shapes": len(truths),
+        }
+        both = zip(asked["image"], *made.values(), strict=True)
+        rows = [
+            [Image.fromarray(picture), *(portrait(mesh, self.size) for mesh in meshes)] for picture, *meshes in both
+        ]
+        names = [meta["name"] for meta in asked["meta"]]
+        return figures, self.sheet(rows, names, ["view", "generated", "unconditional"])
+
+    def made(self, pictures: Sequence[np.ndarray], scale: float, what: str) -> list[ColoredMesh]:
+        """A mesh of each picture, seeds 0, 1, …"""
+        meshes: list[ColoredMesh] = []
+        for start in range(0, len(pictures), self.settings["batch_size"]):
+            part = list(pictures[start : start + self.settings["batch_size"]])
+            latents = self.sampler({"image": part}, list(range(start, start + len(part))), scale)  # (B, T, C)
+            shapes = decode(self.autoencoder, latents)
+            meshes += [shapes.mesh(index, self.settings["mesh_resolution"]) for index in range(len(part))]
+            status(f"{what}: {len(meshes)}/{len(pictures)}")
+        return meshes
+
+    def clouds_of(self, meshes: Sequence[ColoredMesh]) -> list[Floats]:
+        rng = np.random.default_rng(0)
+        return [surface_points(mesh, self.settings["cloud_points"], rng)[0] for mesh in meshes]
+
+    def sheet(self, rows: list[list[Image.Image]], labels: list[str], heads: list[str]) -> Image.Image:
+        shown = spread(len(rows), self.settings["pictures"])
+        return picture_sheet([rows[row] for row in shown], [labels[row] for row in shown], heads, cell=self.size)
+
+
+def chamfer(cloud: Floats, truth: Floats) -> float:
+    """chamfer_l1 of two clouds (N, 3), not normalised; the box's diagonal where there is no surface."""
+    return float(chamfer_matrix([cloud], [truth], squared=False)[0, 0]) if len(cloud) else BOX_DIAGONAL
+
+
+def icons_of(folder: Path) -> dict[str, bytes]:
+    """Asset id → picture file, of all libraries in a folder. UserError if there are none."""
+    libraries = sorted(folder.glob("*.sh3f"))
+    if not libraries:
+        raise UserError(f"images.libraries={folder}: there are no .sh3f libraries, give the folder that holds them")
+    return {asset: icon for library in libraries for asset, icon in read_icons(library).items()}
+
+
+def picture_of(payload: bytes) -> np.ndarray:
+    """uint8 RGBA (H, W, 4) of a picture file."""
+    with Image.open(io.BytesIO(payload)) as picture:
+        return np.asarray(picture.convert("RGBA"))
+
+
+def spread(count: int, wanted: int | None) -> list[int]:
+    """At most `wanted` of the numbers below `count`, evenly spread."""
+    return [int(place) for place in np.linspace(0, count - 1, min(count, count if wanted is None else wanted)).round()]
