@@ -9,13 +9,17 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from tests.data.make import write_latents
+from tests.data.make import latent_sample, write_latents
 
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.manifest import write_manifest
 from fieldforge.data.order import Mixing
+from fieldforge.data.schema import LATENT
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Labels, Latent, Meta
 from fieldforge.data.store import BadShardError
 from fieldforge.data.stream import SampleStream
+from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
 
 BAD = "train-000001.tar"
@@ -73,13 +77,14 @@ DAMAGES = [
 ]
 
 
-def stream(folder: Path, on_bad_shard: str = "error") -> SampleStream:
+def stream(folder: Path, on_bad_shard: str = "error", position: int = 0) -> SampleStream:
     return SampleStream(
         open_shards(folder, "train"),
         [Latent(), Meta(), Labels()],
         seed=0,
         batch_size=4,
         mixing=Mixing(),
+        position=position,
         on_bad_shard=on_bad_shard,
     )
 
@@ -92,33 +97,73 @@ def test_error_names_the_shard(tmp_path: Path, damage: Callable[[Path], None]) -
         list(islice(stream(tmp_path), 4))  # one epoch
 
 
+def ids(batches: list[dict]) -> list[str]:
+    return [meta["id"] for batch in batches for meta in batch["meta"]]
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_skip_reports_counts_and_gives_only_sound_samples(
+def test_skip_reports_counts_and_loses_no_sound_sample(
     tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     write_latents(tmp_path, 16, 4)
     damage(tmp_path)
     skipping = stream(tmp_path, "skip")
     with caplog.at_level(logging.WARNING):
-        batches = list(islice(skipping, 4))
-    ids = [meta["id"] for batch in batches for meta in batch["meta"]]
-    sound = {f"s{number:06d}" for number in (*range(4), *range(8, 16))}
-    assert len(ids) == 16
-    assert sound <= set(ids)
-    damaged_seen = set(ids) - sound
-    assert not damaged_seen or damage is flip_one_bit  # its other samples match their checksums
-    assert len(skipping.bad_shards) == 1
+        batches = list(islice(skipping, 8))
+    altered = {"s000004"} if damage is flip_one_bit else {f"s{number:06d}" for number in range(4, 8)}
+    for epoch in (ids(batches[:4]), ids(batches[4:])):
+        assert len(epoch) == 16
+        assert set(epoch) == {f"s{number:06d}" for number in range(16)} - altered
+    assert skipping.damaged.tolist() == [False, True, False, False]
     assert sum(BAD in message for message in caplog.messages) == 1
-    again = list(islice(stream(tmp_path, "skip"), 4))
-    assert [meta["id"] for batch in again for meta in batch["meta"]] == ids  # replacements are a function of position
+
+
+@pytest.mark.parametrize("damage", [flip_one_bit, remove])
+def test_skip_is_a_function_of_the_position(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    """Whatever was met before: resumed, the same samples stand in for the damaged ones."""
+    write_latents(tmp_path, 16, 4)
+    damage(tmp_path)
+    whole = list(islice(stream(tmp_path, "skip"), 8))
+    for start in range(8):
+        resumed = ids(list(islice(stream(tmp_path, "skip", position=4 * start), 8 - start)))
+        assert resumed == ids(whole[start:])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_what_workers_skip_is_said_at_the_end(tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture) -> None:
+    write_latents(tmp_path, 16, 4)
+    remove(tmp_path)
+    stages = {"latent": Latent(), "meta": Meta()}
+    data = ShardDataModule(tmp_path, stages, 4, num_workers=workers, on_bad_shard="skip")
+    found = ids(list(islice(data.train_dataloader(), 4)))
+    assert found == ids(list(islice(stream(tmp_path, "skip"), 4)))
+    data.teardown("fit")
+    assert data.damaged_shards == [f"{tmp_path}/{BAD}"]
+    assert (
+        f"1 shards had samples that could not be used; others were trained on in their places: {tmp_path}/{BAD}"
+        in (caplog.messages[-1])
+    )
 
 
 def test_all_bad_is_an_error(tmp_path: Path) -> None:
     write_latents(tmp_path, 8, 4)
     for shard in tmp_path.glob("*.tar"):
         shard.unlink()
-    with pytest.raises(UserError, match="every shard"):
+    with pytest.raises(UserError, match="none is usable"):
         next(iter(stream(tmp_path, "skip")))
+
+
+def test_skip_passes_over_a_sample_that_its_stages_cannot_read(tmp_path: Path) -> None:
+    """Its checksum is right, but its array is none: its writer failed."""
+    encoded = {**LATENT.encode("s0", latent_sample("s0")), "latent.npy": b"\x93NUMPY nonsense"}
+    with ShardWriter(tmp_path, LATENT, {}, 2, "train") as writer:
+        writer.write_encoded("s0", encoded)
+        writer.write("s1", latent_sample("s1"))
+    write_manifest(tmp_path, LATENT, {}, writer.entries)
+    with pytest.raises(BadShardError, match=r"train-000000\.tar, sample 's0'.*latent\.npy"):
+        next(iter(stream(tmp_path)))
+    assert ids([next(iter(stream(tmp_path, "skip")))]) == ["s1"] * 4
 
 
 def test_a_broken_sample_with_a_right_checksum_is_named(tmp_path: Path) -> None:

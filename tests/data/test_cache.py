@@ -14,7 +14,7 @@ from tests.data.make import write_latents
 
 from fieldforge.data.cache import Cache, CachedStore, locked
 from fieldforge.data.reader import ShardReader
-from fieldforge.data.shards import ShardSet, open_shards
+from fieldforge.data.shards import Place, ShardSet, open_shards
 from fieldforge.data.store import LocalStore
 from fieldforge.errors import UserError
 
@@ -44,10 +44,10 @@ def shards(tmp_path: Path) -> ShardSet:
 
 
 def cached(shards: ShardSet, tmp_path: Path, limit_bytes: int) -> ShardSet:
-    entries = [entry for _, entry in shards.located]
+    [place] = shards.places
     store = SlowStore(tmp_path / "shards", tmp_path / "log")
-    wrapped = CachedStore(store, tmp_path / "cache", limit_bytes, entries)  # type: ignore[arg-type]
-    return ShardSet(shards.schema, tuple((wrapped, entry) for entry in entries), shards.manifests)
+    wrapped = CachedStore(store, tmp_path / "cache", limit_bytes, place.table, place.rows)  # type: ignore[arg-type]
+    return ShardSet(shards.schema, (Place(wrapped, place.table, place.rows),), shards.manifests)
 
 
 def read_all(shards: ShardSet, seed: int, rounds: int) -> None:
@@ -71,7 +71,7 @@ def run_together(shards: ShardSet, rounds: int, watch: Any) -> None:
 def test_several_readers_download_each_shard_once(shards: ShardSet, tmp_path: Path) -> None:
     run_together(cached(shards, tmp_path, 10**9), rounds=2, watch=lambda: time.sleep(0.01))
     downloads = Counter((tmp_path / "log").read_text().split())
-    assert downloads == {entry.name: 1 for _, entry in shards.located}
+    assert downloads == {entry.name: 1 for _, entry in shards}
 
 
 def test_several_readers_stay_below_the_limit(shards: ShardSet, tmp_path: Path) -> None:

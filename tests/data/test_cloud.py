@@ -125,7 +125,7 @@ def test_web_servers_and_patterns(local: Path) -> None:
     url = f"{os.environ['AWS_ENDPOINT_URL']}/data/some/shards"
     assert_equal(batches(open_shards(url, "train"), 2), batches(open_shards(local, "train"), 2))
     for pattern in ("train-00000[12].tar", "train-{000001..000002}.tar"):
-        names = [entry.name for _, entry in open_shards(f"s3://data/some/shards/{pattern}", "train").located]
+        names = [entry.name for _, entry in open_shards(f"s3://data/some/shards/{pattern}", "train")]
         assert names == ["train-000001.tar", "train-000002.tar"]
 
 

@@ -21,6 +21,7 @@ def every_place(shards: list[int]) -> list[tuple[int, int]]:
 
 
 @given(SHARDS, MIXINGS, st.integers(0, 2**31), st.integers(0, 5))
+@settings(deadline=None)
 def test_each_epoch_is_a_permutation(shards: list[int], mixing: Mixing, seed: int, epoch: int) -> None:
     order = Order(np.array(shards), mixing, seed)
     length = order.epoch_length
@@ -29,6 +30,7 @@ def test_each_epoch_is_a_permutation(shards: list[int], mixing: Mixing, seed: in
 
 
 @given(SHARDS, MIXINGS, st.integers(0, 99), st.lists(st.integers(0, 400), min_size=1, max_size=30))
+@settings(deadline=None)
 def test_a_place_depends_on_its_position_alone(
     shards: list[int], mixing: Mixing, seed: int, positions: list[int]
 ) -> None:
@@ -60,6 +62,7 @@ def test_elastic_runs_see_each_sample_of_each_epoch_once(data: st.DataObject) ->
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 2, 4, 8]), st.integers(1, 8))
+@settings(deadline=None)
 def test_a_rank_stays_with_the_slots_of_its_residue(start: int, world_size: int, per_rank: int) -> None:
     slots = 16
     for rank in range(world_size):

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from tests.data.make import write_latents, write_spheres
 
-from fieldforge.data.shards import open_shards
+from fieldforge.data.shards import ShardSet, open_shards
 from fieldforge.errors import UserError
 
 
-def names(shards: object) -> list[str]:
-    return [f"{Path(store.url).name}/{entry.name}" for store, entry in shards.located]  # type: ignore[attr-defined]
+def names(shards: ShardSet) -> list[str]:
+    return [f"{Path(store.url).name}/{entry.name}" for store, entry in shards]
 
 
 def test_every_way_to_name_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def test_unsound_manifests_are_refused(tmp_path: Path, change: dict, named: str)
     write_latents(tmp_path, 2, 2)
     values = json.loads((tmp_path / "manifest.json").read_text())
     with pytest.raises(UserError, match=named):
-        Manifest.from_json(json.dumps({**values, **change}).encode(), "here")
+        Manifest.from_json([json.dumps({**values, **change}).encode()], "here")
 
 
 @pytest.mark.parametrize("name", ["../train-000000.tar", "/etc/passwd.tar", "a\\b.tar", "a.zip"])
@@ -136,7 +136,7 @@ def test_manifests_cannot_point_outside_their_folder(tmp_path: Path, name: str) 
     values = json.loads((tmp_path / "manifest.json").read_text())
     values["shards"][0]["name"] = name
     with pytest.raises(UserError, match="name"):
-        Manifest.from_json(json.dumps(values).encode(), "here")
+        Manifest.from_json([json.dumps(values).encode()], "here")
 
 
 def test_no_manifest_says_what_to_do(tmp_path: Path) -> None:

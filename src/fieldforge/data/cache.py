@@ -4,17 +4,19 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fieldforge.data.cloud import ObjectStore
 from fieldforge.data.files import sync, temporary_name
-from fieldforge.data.manifest import ShardEntry
 from fieldforge.data.store import BadShardError, LocalStore
+from fieldforge.data.table import ShardEntry, ShardTable
 from fieldforge.errors import UserError
 
 OPEN_FILES = 8  # a deleted file frees its space when the last reader closes it, so readers keep few open
@@ -36,8 +38,9 @@ class Cache:
                 f"data.cache.limit_gb={self.limit_gb}: give the cache a positive size, or set data.cache=null."
             )
 
-    def wrap(self, store: ObjectStore, entries: Sequence[ShardEntry]) -> "CachedStore":
-        return CachedStore(store, Path(self.folder), int(self.limit_gb * 1e9), entries)
+    def wrap(self, store: ObjectStore, table: ShardTable, rows: np.ndarray) -> "CachedStore":
+        """The store with its shards in rows `rows (F,)` of its manifest's table kept here."""
+        return CachedStore(store, Path(self.folder), int(self.limit_gb * 1e9), table, rows)
 
 
 @contextmanager
@@ -52,13 +55,13 @@ def locked(path: Path) -> Iterator[None]:
 class CachedStore:
     """A remote store whose shards are fetched whole, once a node, and checked by their sha256 before they are used."""
 
-    def __init__(self, store: ObjectStore, folder: Path, limit_bytes: int, entries: Sequence[ShardEntry]) -> None:
+    def __init__(self, store: ObjectStore, folder: Path, limit_bytes: int, table: ShardTable, rows: np.ndarray) -> None:
         self.store, self.root, self.limit_bytes = store, folder, limit_bytes
         self.folder = folder / hashlib.sha256(store.url.encode()).hexdigest()[:16]
         self.url = f"{store.url} (cached in {self.folder})"
         self.local = LocalStore(self.folder, OPEN_FILES)
-        self.entries = {entry.name: entry for entry in entries}
-        largest = max(entries, key=lambda entry: entry.bytes)
+        self.table = table
+        largest = table[int(rows[np.argmax(table.bytes[rows])])]
         if largest.bytes > limit_bytes:
             raise UserError(
                 f"data.cache.limit_gb: {limit_bytes / 1e9:g} GB cannot hold shard {largest.name} of "
@@ -76,7 +79,7 @@ class CachedStore:
             return self.store.size(name)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        if name not in self.entries:
+        if not name.endswith(".tar"):
             return self.store.read(name, start, stop)  # manifests and indexes are small
         while True:
             self.fetch(name)
@@ -107,7 +110,9 @@ class CachedStore:
             return
         with locked(self.root / "locks" / f"{self.folder.name}-{name}.lock"):
             if not path.exists():
-                self._download(self.entries[name], path)
+                entry = self.table.find(name)
+                assert entry is not None, name
+                self._download(entry, path)
 
     def _download(self, entry: ShardEntry, path: Path) -> None:
         temporary = temporary_name(path)

@@ -1,5 +1,6 @@
 """The Lightning data module over exact streams, for sample shards and latent shards alike."""
 
+import logging
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from fieldforge.data.order import Mixing
 from fieldforge.data.shards import ShardSet, open_shards
 from fieldforge.data.stages import Stage
 from fieldforge.data.stream import SampleStream
+
+log = logging.getLogger(__name__)
 
 
 def _leave_signals_to_parent(worker: int) -> None:
@@ -55,7 +58,8 @@ class ShardDataModule(pl.LightningDataModule):
             as the number of samples *trained*: what was only prefetched does not count.
         cache: where to keep remote shards; null reads the samples' byte ranges straight from where they are.
         heldout_limit: look at no more than this many held-out samples.
-        on_bad_shard: "error", or "skip" to report and count a shard that is missing, cut or altered and to go on.
+        on_bad_shard: "error", or "skip" to go on without samples of shards that are missing, cut or altered: each such
+            shard is reported when it is met, and they are counted at the end.
     """
 
     def __init__(
@@ -139,6 +143,24 @@ class ShardDataModule(pl.LightningDataModule):
             # Connections to object storage do not survive a fork.
             multiprocessing_context="forkserver" if workers and dataset.shards.is_remote else None,
         )
+
+    @property
+    def damaged_shards(self) -> list[str]:
+        """Shards of which this rank, in any of its workers, has skipped samples."""
+        stream = self.train_loader.dataset if self.train_loader is not None else None
+        if not isinstance(stream, SampleStream):
+            return []
+        found = [stream.shards[shard] for shard in stream.damaged.nonzero().flatten().tolist()]
+        return [f"{store.url}/{entry.name}" for store, entry in found]
+
+    def teardown(self, stage: str) -> None:
+        """Says at the end of the training what was skipped in its course."""
+        if damaged := self.damaged_shards:
+            names = ", ".join(damaged[:10]) + (", …" if len(damaged) > 10 else "")
+            log.warning(
+                "%d shards had samples that could not be used; others were trained on in their places: %s",
+                len(damaged), names,
+            )  # fmt: skip
 
     @property
     def waited_seconds(self) -> float:

@@ -6,35 +6,21 @@ Each shard `train-000000.tar` has a sidecar `train-000000.index.json` (keys and 
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fieldforge.data.files import atomic_file
+from fieldforge.data.json_pieces import JsonError, JsonPieces
 from fieldforge.data.schema import SCHEMAS, Schema
+from fieldforge.data.table import EntryError, ShardEntry, ShardTable
 from fieldforge.errors import UserError
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "fieldforge-shards"
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class ShardEntry:
-    """One shard in the manifest: file name, split, counts, size in bytes, sha256 of the tar and of its index."""
-
-    name: str
-    split: str
-    samples: int
-    members: int
-    bytes: int
-    sha256: str
-    index_sha256: str
-
-    @property
-    def index_name(self) -> str:
-        return index_name(self.name)
+PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -55,10 +41,6 @@ class ShardIndex:
     keys: tuple[str, ...]
     offsets: tuple[int, ...]
     crc32: tuple[int, ...]
-
-
-def index_name(shard_name: str) -> str:
-    return shard_name.removesuffix(".tar") + ".index.json"
 
 
 def settings_sha256(schema: Schema, settings: Mapping[str, Any]) -> str:
@@ -87,11 +69,11 @@ class Manifest:
     schema: Schema
     settings: dict[str, Any]
     fingerprint: str
-    shards: tuple[ShardEntry, ...]
+    shards: ShardTable
     extra: dict[str, Any]
 
-    def to_json(self) -> bytes:
-        """One shard a line, so that the file reads and diffs well."""
+    def to_json(self) -> Iterator[bytes]:
+        """Piece by piece, one shard a line, so that the file reads and diffs well."""
         head = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -100,62 +82,68 @@ class Manifest:
             "settings": self.settings,
             "extra": self.extra,
         }
-        lines = [
-            f"{json.dumps(key)}: {json.dumps(value, sort_keys=True, allow_nan=False)}" for key, value in head.items()
-        ]
-        rows = ",\n  ".join(json.dumps(asdict(entry)) for entry in self.shards)
-        return ("{\n" + ",\n".join(lines) + ',\n"shards": [\n  ' + rows + "\n]}\n").encode()
+        yield b"{\n"
+        for key, value in head.items():
+            yield f"{json.dumps(key)}: {json.dumps(value, sort_keys=True, allow_nan=False)},\n".encode()
+        yield b'"shards": ['
+        for number, entry in enumerate(self.shards):
+            yield f"{',' if number else ''}\n  {json.dumps(asdict(entry))}".encode()
+        yield b"\n]}\n"
 
     @staticmethod
-    def from_json(payload: bytes, where: str) -> "Manifest":
-        """Parses and checks a manifest; UserError names `where` and the offending key."""
+    def from_json(pieces: Iterable[bytes], where: str) -> "Manifest":
+        """Parses and checks a manifest that comes in pieces of its bytes, the whole of which is never in memory.
+
+        UserError names `where` and the offending key.
+        """
+        cursor = JsonPieces(pieces)
+        values: dict[str, Any] = {}
         try:
-            values = json.loads(payload)
-        except ValueError as error:
+            for key in cursor.members():
+                if key == "shards" and cursor.peek() == "[":
+                    values[key] = ShardTable(ShardEntry(**row) for row in cursor.items())
+                else:
+                    values[key] = cursor.value()
+            cursor.finish()
+        except JsonError as error:
             raise UserError(f"{where}: not readable as JSON ({error}); write the shards again.") from error
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise UserError(
-                f"{where}: not a manifest of shards (format is not '{FORMAT}'); point to a prepared folder."
-            )
-        if values.get("format_version") != FORMAT_VERSION:
-            raise UserError(
-                f"{where}: format_version {values.get('format_version')}, but {FORMAT_VERSION} is read; prepare again."
-            )
+        except (EntryError, TypeError, OverflowError) as error:
+            _check_format(values, where)
+            raise UserError(f"{where}: its list of shards is unsound ({error}); write the shards again.") from error
+        _check_format(values, where)
         try:
             schema = SCHEMAS.get(values["schema"]["name"])
             if schema is None or schema.version != values["schema"]["version"]:
                 raise UserError(
                     f"{where}: schema {values['schema']} is not known to this version; prepare the shards again."
                 )
-            entries = tuple(ShardEntry(**row) for row in values["shards"])
-            manifest = Manifest(schema, values["settings"], values["fingerprint"], entries, values["extra"])
+            if not isinstance(values["shards"], ShardTable):
+                raise TypeError("shards is no list")
+            return Manifest(schema, values["settings"], values["fingerprint"], values["shards"], values["extra"])
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"{where}: a part of the manifest is missing or wrong ({error}); write the shards again."
             ) from error
-        for entry in entries:
-            _check_entry(entry, where)
-        if len({entry.name for entry in entries}) != len(entries):
-            raise UserError(f"{where}: a shard is listed twice; write the shards again.")
-        return manifest
 
 
-def _check_entry(entry: ShardEntry, where: str) -> None:
-    for spec in fields(entry):
-        if not isinstance(getattr(entry, spec.name), spec.type):  # type: ignore[arg-type]
-            raise UserError(f"{where}: shard {entry.name!r} has a wrong {spec.name}; write the shards again.")
-    if "/" in entry.name or "\\" in entry.name or not entry.name.endswith(".tar") or entry.samples < 1:
-        raise UserError(f"{where}: the shard name {entry.name!r} or its count is not allowed; write the shards again.")
+def _check_format(values: Mapping[str, Any], where: str) -> None:
+    if values.get("format") != FORMAT:
+        raise UserError(f"{where}: not a manifest of shards (format is not '{FORMAT}'); point to a prepared folder.")
+    if values.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"{where}: format_version {values.get('format_version')}, but {FORMAT_VERSION} is read; prepare again."
+        )
 
 
 def build_manifest(
     schema: Schema, settings: Mapping[str, Any], entries: Iterable[ShardEntry], extra: Mapping[str, Any] | None = None
 ) -> Manifest:
     """Manifest over finished shards. Its fingerprint covers schema, settings and every shard's checksum."""
-    ordered = tuple(sorted(entries, key=lambda entry: (entry.split, entry.name)))
-    content = settings_sha256(schema, settings) + "".join(entry.name + entry.sha256 for entry in ordered)
-    fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return Manifest(schema, dict(settings), fingerprint, ordered, dict(extra or {}))
+    table = ShardTable(sorted(entries, key=lambda entry: (entry.split, entry.name)))
+    content = hashlib.sha256(settings_sha256(schema, settings).encode())
+    for entry in table:
+        content.update((entry.name + entry.sha256).encode())
+    return Manifest(schema, dict(settings), content.hexdigest()[:16], table, dict(extra or {}))
 
 
 def write_manifest(
@@ -171,7 +159,7 @@ def write_manifest(
     """
     manifest = build_manifest(schema, settings, entries, extra)
     with atomic_file(Path(folder) / MANIFEST_NAME) as file:
-        file.write(manifest.to_json())
+        file.writelines(manifest.to_json())
     return manifest
 
 
@@ -183,4 +171,5 @@ def read_manifest(folder: str | Path) -> Manifest:
         raise UserError(
             f"{path}: there is no manifest; prepare the data first, or point data.root to a folder of shards."
         )
-    return Manifest.from_json(path.read_bytes(), str(path))
+    with open(path, "rb") as file:
+        return Manifest.from_json(iter(lambda: file.read(PIECE_BYTES), b""), str(path))

@@ -11,10 +11,12 @@ import numpy as np
 from fieldforge.data.codec import decode_member
 from fieldforge.data.manifest import ShardIndex, parse_index
 from fieldforge.data.shards import ShardSet
-from fieldforge.data.store import BadShardError
+from fieldforge.data.store import BadSampleError, BadShardError, Store
+from fieldforge.data.table import ShardEntry
 from fieldforge.errors import UserError
 
 KEPT_INDEXES = 256
+ADVICE = "restore or prepare it again, or set data.on_bad_shard=skip"
 BLOCK = 512
 PLAIN_FILE, EXTENDED_HEADER = b"0\0", b"x"  # tar's type flags; webdataset's own writer puts an extended time everywhere
 
@@ -32,7 +34,7 @@ class LazySample(Mapping[str, Any]):
             try:
                 self._decoded[suffix] = decode_member(suffix, self._members[suffix])
             except UserError as error:
-                raise BadShardError(f"{self.shard}, sample '{self.key}': {error}") from error
+                raise BadSampleError(f"{self.shard}, sample '{self.key}': {error}") from error
         return self._decoded[suffix]
 
     def __iter__(self) -> Iterator[str]:
@@ -67,69 +69,86 @@ def split_members(block: bytes, key: str) -> dict[str, memoryview]:
 class ShardReader:
     """Random access to the samples of a `ShardSet`. One per process; keeps recently used indexes.
 
-    Every read raises BadShardError, naming the shard, for anything that the manifest does not say.
+    Every read raises BadShardError, naming the shard, for anything that the manifest does not say; BadSampleError where
+    only that sample is concerned. What was found of a shard once is not looked for again.
     """
 
     def __init__(self, shards: ShardSet) -> None:
         self.shards = shards
-        self._indexes: OrderedDict[int, ShardIndex] = OrderedDict()
+        self._indexed: OrderedDict[int, tuple[Store, ShardEntry, ShardIndex]] = OrderedDict()
+        self._unusable: dict[int, str] = {}
 
     def index(self, shard: int) -> ShardIndex:
-        """Index of a shard, checked with the shard's size against the manifest when it is first used."""
-        if shard in self._indexes:
-            self._indexes.move_to_end(shard)
-            return self._indexes[shard]
+        """Index of a shard, compared with the manifest when it is first used."""
+        return self._open(shard)[2]
+
+    def _open(self, shard: int) -> tuple[Store, ShardEntry, ShardIndex]:
+        if shard in self._indexed:
+            self._indexed.move_to_end(shard)
+            return self._indexed[shard]
+        if shard in self._unusable:
+            raise BadShardError(self._unusable[shard])
         store, entry = self.shards[shard]
+        try:
+            self._indexed[shard] = store, entry, self._checked_index(store, entry)
+        except BadShardError as error:
+            self._unusable[shard] = str(error)
+            raise
+        if len(self._indexed) > KEPT_INDEXES:
+            self._indexed.popitem(last=False)
+        return self._indexed[shard]
+
+    def _checked_index(self, store: Store, entry: ShardEntry) -> ShardIndex:
         where = f"shard {store.url}/{entry.name}"
-        advice = "restore or prepare it again, or set data.on_bad_shard=skip"
         try:
             size = store.size(entry.name)
             payload = store.read(entry.index_name)
         except FileNotFoundError as error:
-            raise BadShardError(f"{where}: it or its index is missing, but the manifest lists it; {advice}.") from error
+            raise BadShardError(f"{where}: it or its index is missing, but the manifest lists it; {ADVICE}.") from error
         if size != entry.bytes:
-            raise BadShardError(f"{where}: has {size} bytes, but the manifest says {entry.bytes}; {advice}.")
+            raise BadShardError(f"{where}: has {size} bytes, but the manifest says {entry.bytes}; {ADVICE}.")
         if hashlib.sha256(payload).hexdigest() != entry.index_sha256:
-            raise BadShardError(f"{where}: its index was altered or is not of this manifest; {advice}.")
+            raise BadShardError(f"{where}: its index was altered or is not of this manifest; {ADVICE}.")
         index = parse_index(payload, where)
         schema = self.shards.schema
         if (index.schema, index.version) != (schema.name, schema.version):
             raise BadShardError(
                 f"{where}: is of schema {index.schema} {index.version}, "
-                f"but the manifest says {schema.name} {schema.version}; {advice}."
+                f"but the manifest says {schema.name} {schema.version}; {ADVICE}."
             )
         if index.samples != entry.samples or index.offsets[-1] > entry.bytes:
-            raise BadShardError(f"{where}: its index holds {index.samples} samples, not {entry.samples}; {advice}.")
-        self._indexes[shard] = index
-        if len(self._indexes) > KEPT_INDEXES:
-            self._indexes.popitem(last=False)
+            raise BadShardError(f"{where}: its index holds {index.samples} samples, not {entry.samples}; {ADVICE}.")
         return index
 
     def read(self, shard: int, sample: int) -> LazySample:
         """One sample by the number of its shard and its number therein; its bytes match the index's checksum."""
-        index = self.index(shard)
-        store, entry = self.shards[shard]
+        store, entry, index = self._open(shard)
         where, key = f"shard {store.url}/{entry.name}", index.keys[sample]
         start, stop = index.offsets[sample], index.offsets[sample + 1]
-        advice = "restore or prepare it again, or set data.on_bad_shard=skip"
         try:
             block = store.read(entry.name, start, stop)
         except FileNotFoundError as error:
-            raise BadShardError(f"{where}: is missing, but the manifest lists it; {advice}.") from error
+            raise self._give_up(shard, f"{where}: is missing, but the manifest lists it; {ADVICE}.") from error
+        except BadShardError as error:  # of a cache, which compares whole shards
+            raise self._give_up(shard, str(error)) from error
         if len(block) != stop - start or zlib.crc32(block) != index.crc32[sample]:
-            raise BadShardError(f"{where}, sample '{key}': is cut or was altered (checksum); {advice}.")
+            raise BadSampleError(f"{where}, sample '{key}': is cut or was altered (checksum); {ADVICE}.")
         try:
             members = split_members(block, key)
         except (ValueError, IndexError) as error:
-            raise BadShardError(f"{where}, sample '{key}': {error}; {advice}.") from error
+            raise BadSampleError(f"{where}, sample '{key}': {error}; {ADVICE}.") from error
         return LazySample(key, members, where)
+
+    def _give_up(self, shard: int, reason: str) -> BadShardError:
+        self._unusable[shard] = reason
+        self._indexed.pop(shard, None)
+        return BadShardError(reason)
 
     def read_ahead(self, shards: np.ndarray, samples: np.ndarray) -> None:
         """Says which samples (P,) are read next."""
         for shard, sample in zip(shards.tolist(), samples.tolist(), strict=True):
             try:
-                index = self.index(shard)
-                store, entry = self.shards[shard]
+                store, entry, index = self._open(shard)
                 store.read_ahead(entry.name, index.offsets[sample], index.offsets[sample + 1])
             except (BadShardError, FileNotFoundError):
                 continue  # `read` reports it when the sample's turn comes

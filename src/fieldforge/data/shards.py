@@ -2,21 +2,37 @@
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob
 from pathlib import Path
 
 import numpy as np
-from webdataset.shardlists import expand_urls
 
 from fieldforge.data.cache import Cache
 from fieldforge.data.cloud import ObjectStore, is_remote
-from fieldforge.data.manifest import MANIFEST_NAME, Manifest, ShardEntry
+from fieldforge.data.manifest import MANIFEST_NAME, PIECE_BYTES, Manifest
 from fieldforge.data.schema import Schema
 from fieldforge.data.store import LocalStore, Store
+from fieldforge.data.table import ShardEntry, ShardTable
 from fieldforge.errors import UserError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Shards of one store: those in the rows `rows (F,)` of its manifest's table."""
+
+    store: Store
+    table: ShardTable
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, shard: int) -> tuple[Store, ShardEntry]:
+        return self.store, self.table[int(self.rows[shard])]
 
 
 @dataclass(frozen=True)
@@ -24,18 +40,26 @@ class ShardSet:
     """Shards in a fixed order: `shards[i]` is the store and the manifest's entry of shard i."""
 
     schema: Schema
-    located: tuple[tuple[Store, ShardEntry], ...]
+    places: tuple[Place, ...]
     manifests: tuple[Manifest, ...]
 
+    @cached_property
+    def _ends(self) -> list[int]:
+        return np.cumsum([len(place) for place in self.places]).tolist()
+
     def __getitem__(self, shard: int) -> tuple[Store, ShardEntry]:
-        return self.located[shard]
+        number = bisect_right(self._ends, shard)
+        return self.places[number][shard - (self._ends[number - 1] if number else 0)]
 
     def __len__(self) -> int:
-        return len(self.located)
+        return self._ends[-1]
+
+    def __iter__(self) -> Iterator[tuple[Store, ShardEntry]]:
+        return map(self.__getitem__, range(len(self)))
 
     @cached_property
     def samples_per_shard(self) -> np.ndarray:  # (F,)
-        return np.array([entry.samples for _, entry in self.located], np.int32)
+        return np.concatenate([place.table.samples[place.rows] for place in self.places])
 
     @property
     def samples(self) -> int:
@@ -43,7 +67,7 @@ class ShardSet:
 
     @property
     def is_remote(self) -> bool:
-        return not all(isinstance(store, LocalStore) for store, _ in self.located)
+        return not all(isinstance(place.store, LocalStore) for place in self.places)
 
 
 def open_shards(
@@ -56,14 +80,13 @@ def open_shards(
     Raises UserError if a manifest is missing, nothing matches, or schemas differ.
     """
     given = [roots] if isinstance(roots, str | Path) else list(roots)
-    spelled = [whole for place in given for part in expand_urls(str(place)) for whole in _folders(part)]
-    places = [folder_and_names(place) for place in spelled]
-    if not places:
+    spelled = [whole for place in given for part in _expanded(str(place)) for whole in _folders(part)]
+    if not spelled:
         raise UserError(f"data.root={roots}: names no place to read shards from; give it a folder of shards.")
     patterns: dict[str, list[str]] = {}
-    for folder, name in places:
+    for folder, name in map(folder_and_names, spelled):
         patterns.setdefault(folder, []).append(name)
-    located: list[tuple[Store, ShardEntry]] = []
+    places: list[Place] = []
     manifests: list[Manifest] = []
     for folder, names in patterns.items():
         reading: Store = store or (ObjectStore(folder) if is_remote(folder) else LocalStore(folder))
@@ -74,28 +97,46 @@ def open_shards(
                 f"{folder}: holds {manifest.schema.name} shards, but the others hold {manifests[0].schema.name} "
                 "shards; read one kind at a time."
             )
-        chosen = [entry for entry in _matching(manifest.shards, names, folder) if entry.split == split]
-        if chosen and cache and isinstance(reading, ObjectStore):
-            reading = cache.wrap(reading, chosen)
-        located += [(reading, entry) for entry in chosen]
-    if not located:
-        known = sorted({entry.split for manifest in manifests for entry in manifest.shards})
+        rows = _matching(manifest.shards, manifest.shards.of_split(split), names, folder)
+        if len(rows) and cache and isinstance(reading, ObjectStore):
+            reading = cache.wrap(reading, manifest.shards, rows)
+        if len(rows):
+            places.append(Place(reading, manifest.shards, rows))
+    if not places:
+        known = sorted({name for manifest in manifests for name in manifest.shards.splits})
         raise UserError(
             f"data.root={roots}: there is no shard of split '{split}', only of {known}; choose one of these."
         )
-    return ShardSet(manifests[0].schema, tuple(located), tuple(manifests))
+    return ShardSet(manifests[0].schema, tuple(places), tuple(manifests))
 
 
 def load_manifest(store: Store) -> Manifest:
     """The manifest in a store's folder. UserError if there is none or it is unsound."""
     where = f"{store.url}/{MANIFEST_NAME}"
     try:
-        return Manifest.from_json(store.read(MANIFEST_NAME), where)
+        return Manifest.from_json(_pieces(store, MANIFEST_NAME), where)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{where}: there is no manifest; prepare the data first, point data.root to a folder of shards, or index "
             "shards of other origin with python -m fieldforge.data.index."
         ) from error
+
+
+def _pieces(store: Store, name: str) -> Iterator[bytes]:
+    size = store.size(name)
+    for start in range(0, size, PIECE_BYTES):
+        stop = min(size, start + PIECE_BYTES)
+        if stop < size:
+            store.read_ahead(name, stop, min(size, stop + PIECE_BYTES))
+        yield store.read(name, start, stop)
+
+
+def _expanded(place: str) -> list[str]:
+    if not re.search(r"[{$]|::", place):
+        return [place]
+    from webdataset.shardlists import expand_urls  # brings PyTorch along, which nothing else here needs
+
+    return expand_urls(place)
 
 
 def _folders(place: str) -> list[str]:
@@ -117,8 +158,15 @@ def folder_and_names(place: str) -> tuple[str, str]:
     return (folder or ".", name) if name.endswith(".tar") else (place.rstrip("/") or "/", "*")
 
 
-def _matching(entries: Sequence[ShardEntry], names: list[str], folder: str) -> list[ShardEntry]:
+def _matching(table: ShardTable, rows: np.ndarray, names: list[str], folder: str) -> np.ndarray:
+    """Those of `rows` whose names match; every pattern must match a shard of some split."""
+    if "*" in names:
+        return rows
+    known = [table.name(row) for row in range(len(table))]
+    every, wanted = set(known), set[str]()
     for name in names:
-        if not any(fnmatch.fnmatchcase(entry.name, name) for entry in entries):
+        matching = fnmatch.filter(known, name) if re.search(r"[*?\[]", name) else {name} & every
+        if not matching:
             raise UserError(f"data.root: the manifest in {folder} lists no shard {name}; correct the path.")
-    return [entry for entry in entries if any(fnmatch.fnmatchcase(entry.name, name) for name in names)]
+        wanted.update(matching)
+    return rows[[known[row] in wanted for row in rows.tolist()]]

@@ -12,6 +12,10 @@ class BadShardError(UserError):
     """A shard that is missing, cut, altered, or of another schema than its manifest says."""
 
 
+class BadSampleError(BadShardError):
+    """A sample that is cut, altered or unreadable in a shard whose others may be sound."""
+
+
 class Store(Protocol):
     """A folder of files. `size` and `read` raise FileNotFoundError if there is no such file, OSError for the rest."""
 

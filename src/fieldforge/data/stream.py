@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from fieldforge.data.order import Mixing, Order, rank_positions
-from fieldforge.data.reader import LazySample, ShardReader
+from fieldforge.data.reader import ShardReader
 from fieldforge.data.shards import ShardSet
 from fieldforge.data.stages import Stage, apply_stages
 from fieldforge.data.store import BadShardError
@@ -18,6 +18,7 @@ from fieldforge.errors import UserError
 log = logging.getLogger(__name__)
 
 TRAINING, VALIDATION, REPLACEMENT = 0, 1, 2  # tags that keep the families of generators apart
+MOST_REPLACEMENTS = 1000  # samples tried for one place before the data as a whole are called unusable
 Batch = dict[str, Any]
 
 
@@ -37,8 +38,9 @@ class SampleStream(IterableDataset):
     Batch k after `position` is the slice [position + k G, position + (k + 1) G) of the order, G = `batch_size`, the
     global batch. In a DataLoader (`batch_size=None`) worker w of n makes batches w, w + n, …, and the loader's round
     robin restores their order.
-    `on_bad_shard="skip"` puts other samples of the epoch in the place of those of a shard that is unusable, reports
-    the shard once and counts it in `bad_shards`; "error" raises.
+    `on_bad_shard="skip"` puts other samples of the epoch, drawn as a function of seed and position, in the places of
+    those that are unusable, reports each shard that holds such once a process and marks it in `damaged (F,)`, which all
+    workers of a rank share; "error" raises.
     """
 
     def __init__(
@@ -62,7 +64,8 @@ class SampleStream(IterableDataset):
         self.on_bad_shard = on_bad_shard
         self.order = Order(shards.samples_per_shard, mixing, seed)
         self.reader = ShardReader(shards)
-        self.bad_shards: dict[int, str] = {}
+        self.damaged = torch.zeros(len(shards), dtype=torch.bool).share_memory_()  # (F,)
+        self._reported: set[int] = set()
         rank_positions(position, batch_size, rank, world_size)  # checks that the ranks share the batch evenly
 
     def __iter__(self) -> Iterator[Batch]:
@@ -89,24 +92,30 @@ class SampleStream(IterableDataset):
         return positions, *self.order.locate(positions)
 
     def _sample(self, position: int, shard: int, sample: int) -> dict[str, Any]:
-        generator = np.random.default_rng([self.seed, TRAINING, position])
-        return apply_stages(self._read(position, shard, sample), self.stages, generator)
+        for candidate in self._candidates(position, shard, sample):
+            generator = np.random.default_rng([self.seed, TRAINING, position])
+            try:
+                return apply_stages(self.reader.read(*candidate), self.stages, generator)
+            except BadShardError as error:
+                if self.on_bad_shard == "error":
+                    raise
+                self._report(candidate[0], error)
+        raise UserError(
+            f"data.root: {MOST_REPLACEMENTS} samples were drawn for one place, and none is usable; "
+            "restore or prepare the shards again."
+        )
 
-    def _read(self, position: int, shard: int, sample: int) -> LazySample:
-        """The sample at a place; if its shard is unusable and skipped, one at a random place of the same epoch."""
-        replacement: np.random.Generator | None = None
-        while True:
-            if shard not in self.bad_shards:
-                try:
-                    return self.reader.read(shard, sample)
-                except BadShardError as error:
-                    if self.on_bad_shard == "error":
-                        raise
-                    self.bad_shards[shard] = str(error)
-                    log.warning("skipped shard %d of this run: %s", len(self.bad_shards), error)
-            if len(self.bad_shards) == len(self.shards):
-                raise UserError(f"every shard is unusable; the last one: {self.bad_shards[shard]}")
-            replacement = replacement or np.random.default_rng([self.seed, REPLACEMENT, position])
-            place = position - position % self.order.epoch_length
-            place += int(replacement.integers(self.order.epoch_length))
-            shard, sample = (int(found[0]) for found in self.order.locate(np.array([place])))
+    def _candidates(self, position: int, shard: int, sample: int) -> Iterator[tuple[int, int]]:
+        """The place of a position, then random ones of the same epoch; nothing depends on what was met before."""
+        yield shard, sample
+        generator = np.random.default_rng([self.seed, REPLACEMENT, position])
+        epoch_start = position - position % self.order.epoch_length
+        for place in generator.integers(self.order.epoch_length, size=MOST_REPLACEMENTS):
+            found = self.order.locate(np.array([epoch_start + place]))
+            yield int(found[0][0]), int(found[1][0])
+
+    def _report(self, shard: int, error: BadShardError) -> None:
+        if shard not in self._reported:
+            self._reported.add(shard)
+            self.damaged[shard] = True
+            log.warning("skipped: %s", error)

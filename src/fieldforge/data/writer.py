@@ -19,8 +19,9 @@ from types import TracebackType
 from typing import Any
 
 from fieldforge.data.files import atomic_file, remove_leftovers
-from fieldforge.data.manifest import ShardEntry, ShardIndex, index_name, parse_index, settings_sha256
+from fieldforge.data.manifest import ShardIndex, parse_index, settings_sha256
 from fieldforge.data.schema import Schema
+from fieldforge.data.table import ShardEntry, index_name
 from fieldforge.errors import UserError
 
 BLOCK = tarfile.BLOCKSIZE

@@ -1,0 +1,91 @@
+"""Reads a large JSON document piece by piece, so that memory holds its values and never its whole text."""
+
+import codecs
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+SPACE = " \t\r\n"
+
+
+class JsonError(ValueError):
+    """The text is not JSON."""
+
+
+class JsonPieces:
+    """A cursor over the text of a JSON document that arrives in pieces of bytes. JsonError where it is not JSON."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+        self._scan = json.JSONDecoder().raw_decode
+        self._text, self._place = "", 0
+
+    def _more(self) -> bool:
+        piece = next(self._pieces, None)
+        if piece is None:
+            return False
+        try:
+            self._text, self._place = self._text[self._place :] + self._utf8.decode(piece), 0
+        except UnicodeDecodeError as error:
+            raise JsonError(str(error)) from error
+        return True
+
+    def peek(self) -> str:
+        """The next character that is not a space; "" at the end."""
+        while True:
+            while self._place < len(self._text):
+                if self._text[self._place] not in SPACE:
+                    return self._text[self._place]
+                self._place += 1
+            if not self._more():
+                return ""
+
+    def take(self, expected: str) -> str:
+        """The next character, which must be one of these."""
+        found = self.peek()
+        if not found or found not in expected:
+            raise JsonError(f"{found or 'the end'} where one of {expected} should be")
+        self._place += 1
+        return found
+
+    def value(self) -> Any:
+        """The whole value that comes next."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._scan(self._text, self._place)
+            except json.JSONDecodeError as error:
+                if not self._more():
+                    raise JsonError(error.msg) from error
+                continue
+            if end == len(self._text) and self._more():
+                continue  # a number may go on in the next piece
+            self._place = end
+            return value
+
+    def members(self) -> Iterator[str]:
+        """Names in the object that comes next; the caller takes the value of each before asking for another name."""
+        separator = self.take("{")
+        if self.peek() == "}":
+            separator = self.take("}")
+        while separator != "}":
+            key = self.value()
+            if not isinstance(key, str):
+                raise JsonError(f"{key!r} where a key should be")
+            self.take(":")
+            yield key
+            separator = self.take(",}")
+
+    def items(self) -> Iterator[Any]:
+        """Values of the list that comes next."""
+        separator = self.take("[")
+        if self.peek() == "]":
+            separator = self.take("]")
+        while separator != "]":
+            yield self.value()
+            separator = self.take(",]")
+
+    def finish(self) -> None:
+        if self.peek():
+            raise JsonError(f"{self.peek()} after the end")
