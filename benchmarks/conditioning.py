@@ -2,9 +2,11 @@
 
     python benchmarks/conditioning.py
 
-Random weights (speed does not depend on their values), real shards in a temporary folder, denoisers on 64 latent
-tokens. A step: read the batch, embed a caption and a view of each sample, condition, loss, backward, optimiser. The
-ratio falls with the size of the denoiser, which costs the same either way.
+Random weights (speed does not depend on their values), real shards in a temporary folder. A step, as the framework
+trains it: read the batch, embed a caption and a view of each sample, condition, loss, backward, optimiser; encoders in
+float32, the rest in the precision that `trainer=auto` chooses on this machine. The denoiser costs the same either way,
+so the ratio falls with its size; the fair one is what is trained when nothing else is chosen: the default backbone on
+the latents of the default autoencoder, in the default batch.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
@@ -28,16 +32,14 @@ from fieldforge.data.manifest import write_manifest
 from fieldforge.data.schema import LATENT, SAMPLE
 from fieldforge.data.stages import Labels, Latent
 from fieldforge.data.writer import ShardWriter
-from fieldforge.diffusion.backbones.dit import DiT
-from fieldforge.diffusion.loss import denoising_loss
-from fieldforge.diffusion.model import DiffusionModel
-from fieldforge.diffusion.parameterization import PredictData
-from fieldforge.diffusion.weighting import UniformData
-from fieldforge.noise.processes import Exponential
+from fieldforge.runs.build import build
+from fieldforge.runs.diffusion_stage import build_model
+from fieldforge.runs.entry import CONFIGS
+from fieldforge.training.optimization import build_optimizer
+from fieldforge.training.trainer import best_precision
 
 WORDS = [f"word{i}" for i in range(400)]
-WIDTH, LATENT_SHAPE = 256, (64, 16)
-DENOISERS = ((128, 4), (256, 8))  # width, layers
+LATENT_SHAPE = (192, 32)  # of configs/autoencoder/planes.yaml
 
 
 def save_towers(folder: Path) -> None:
@@ -86,24 +88,25 @@ def save_data(samples: Path, latents: Path, count: int, views: int, pixels: int)
         write_manifest(writer.folder, writer.schema, {}, writer.entries)
 
 
-def seconds_a_step(conditioner: Conditioner, data: ShardDataModule, denoiser: tuple[int, int], steps: int) -> float:
-    """CPU-seconds of a training step, reading included, after one to warm up; the denoiser is (width, layers).
+def seconds_a_step(conditioner: Conditioner, data: ShardDataModule, config: DictConfig, steps: int) -> float:
+    """CPU-seconds of a training step, reading included, after one to warm up.
 
     CPU time, not wall time: other work on the machine does not count.
     """
-    torch.manual_seed(0)
-    backbone = DiT(*LATENT_SHAPE, *denoiser, heads=4, condition_width=WIDTH)
-    model = DiffusionModel(backbone, Exponential(12.0), PredictData())
-    optimizer = torch.optim.AdamW([*model.parameters(), *conditioner.parameters()])
+    model = build_model(config, LATENT_SHAPE)
+    optimizer = build_optimizer(build(config, "training.diffusion.optimizer"), model, conditioner)
+    loss_of, weighting, low = build(config, "loss"), build(config, "weighting"), best_precision() == "bf16-mixed"
     generator, batches = torch.Generator().manual_seed(0), iter(data.train_dataloader())
     for step in range(1 + steps):
         if step == 1:
             started = time.process_time()
         batch = next(batches)
         x0 = batch["latent"]
-        condition = conditioner(conditioner.embed(batch), conditioner.draw_drop(len(x0), generator))
+        features = conditioner.embed(batch)
         noise, t = torch.randn(x0.shape, generator=generator), torch.rand(len(x0), generator=generator)
-        loss = denoising_loss(model, x0, noise, t, condition, UniformData()).mean()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            condition = conditioner(features, conditioner.draw_drop(len(x0), generator))
+            loss = loss_of(model, x0, noise, t, condition, weighting).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -116,13 +119,16 @@ def main() -> None:
     arguments.add_argument("--batch-size", type=int, default=16)
     arguments.add_argument("--steps", type=int, default=8)
     given = arguments.parse_args()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", ["experiment=shape_latent"])
+    width = config.conditioner.width
     with tempfile.TemporaryDirectory() as temporary:
         towers, samples, latents = (Path(temporary) / name for name in ("towers", "samples", "latents"))
         save_towers(towers)
         save_data(samples, latents, given.assets, views=4, pixels=128)
         # Large data sets meet most captions once: a cache of one string keeps live encoding live.
-        text = TextSource(ClipTextEncoder(str(towers)), WIDTH, tokens=False, cache_size=1)
-        image = ImageSource(ClipImageEncoder(str(towers)), WIDTH, tokens=False)
+        text = TextSource(ClipTextEncoder(str(towers)), width, tokens=False, cache_size=1)
+        image = ImageSource(ClipImageEncoder(str(towers)), width, tokens=False)
         conditioner = Conditioner({"clip_text": text, "clip_image": image}, drop_all=0.1)
         started = time.process_time()
         embed_shards(samples, conditioner)
@@ -134,13 +140,12 @@ def main() -> None:
             return ShardDataModule(latents, stages, given.batch_size)
 
         ahead, view = data(StoredFeatures(str(samples), conditioner.names)), data(View(str(samples)))
-        for denoiser in DENOISERS:
-            live = seconds_a_step(conditioner, view, denoiser, given.steps)
-            stored = seconds_a_step(conditioner, ahead, denoiser, given.steps)
-            print(
-                f"denoiser of width {denoiser[0]}, {denoiser[1]} layers: a step of {given.batch_size} samples takes "
-                f"{live:.2f} s live, {stored:.2f} s stored; ratio {live / stored:.1f}"
-            )
+        with build(config, "trainer").products():
+            live, stored = (seconds_a_step(conditioner, way, config, given.steps) for way in (view, ahead))
+        print(
+            f"default denoiser, {best_precision()}: a step of {given.batch_size} samples takes {live:.2f} s live, "
+            f"{stored:.2f} s stored; ratio {live / stored:.1f}"
+        )
 
 
 if __name__ == "__main__":
