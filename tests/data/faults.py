@@ -2,13 +2,17 @@
 
 import http.client
 import random
+import re
 import socket
+import ssl
 import struct
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
+from urllib.parse import unquote
 
 KINDS = ("drop", "reset", "status", "short", "slow")
 
@@ -16,7 +20,15 @@ KINDS = ("drop", "reset", "status", "short", "slow")
 class FaultyProxy:
     """`rate` of the requests for objects go wrong; `injected` counts the faults by kind."""
 
-    def __init__(self, host: str, port: int, rate: float, seed: int = 0, slow_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        rate: float,
+        seed: int = 0,
+        slow_seconds: float = 1.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.upstream, self.rate, self.slow_seconds = (host, port), rate, slow_seconds
         self.injected: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
@@ -36,7 +48,9 @@ class FaultyProxy:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.server.server_port}"
         Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
@@ -90,3 +104,41 @@ class FaultyProxy:
                 handler.wfile.write(body)
         except (BrokenPipeError, ConnectionResetError):
             handler.close_connection = True  # the reader had no patience left for a slow answer
+
+
+class FileServer:
+    """A web server for the files of one folder, under whatever path; by default it sends ranges, as most do."""
+
+    def __init__(self, folder: Path, ranges: bool = True) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                path = folder / unquote(self.path).rpartition("/")[2]
+                body = path.read_bytes() if path.is_file() else b""
+                wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if ranges else None
+                self.send_response(404 if not path.is_file() else 206 if wanted else 200)
+                if wanted:
+                    start, stop = int(wanted[1]), min(len(body), int(wanted[2]) + 1)
+                    self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(body)}")
+                    body = body[start:stop]
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("ETag", '"1"')
+                self.send_header("Last-Modified", "Mon, 23 Nov 2026 00:00:00 GMT")
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.address = ("127.0.0.1", self.server.server_port)
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from fieldforge.errors import UserError
@@ -13,6 +14,7 @@ from fieldforge.errors import UserError
 SCHEMES = ("s3://", "gs://", "https://", "http://")
 REQUEST_BYTES = 32 << 20  # of one request at most, so that a request's time limit means something
 PARALLEL_READS = 16
+METADATA_SERVICE = "169.254.169.254"  # where virtual machines in a cloud find their own credentials
 
 
 def is_remote(place: object) -> bool:
@@ -54,15 +56,22 @@ class ObjectStore:
         if self._store is None:
             try:
                 import obstore.store
+                from obstore import exceptions
             except ImportError as error:
                 raise UserError(
                     f"{self.url}: object storage needs obstore; pip install 'fieldforge[cloud]'."
                 ) from error
-            options: dict[str, Any] = {"timeout": timedelta(seconds=self.patience.request_seconds)}
+            client: dict[str, Any] = {"timeout": timedelta(seconds=self.patience.request_seconds)}
             if self.url.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"):
-                options["allow_http"] = True
+                client["allow_http"] = True
             # Retries are ours alone: the library would start a broken transfer over, or give up in its midst.
-            self._store = obstore.store.from_url(self.url, client_options=options, retry_config={"max_retries": 0})  # type: ignore[call-overload]
+            options = {"client_options": client, "retry_config": {"max_retries": 0}, **_profile(self.url)}
+            try:
+                self._store = obstore.store.from_url(self.url, **options)
+            except (exceptions.BaseError, ValueError) as error:
+                raise UserError(
+                    f"{self.url}: {_reason(error)}; correct the address, or the credentials in the environment."
+                ) from error
         return self._store
 
     def size(self, name: str) -> int:
@@ -135,14 +144,23 @@ class ObjectStore:
             raise FileNotFoundError(where) from error
         if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
             raise UserError(f"{where}: access was denied; check the credentials in the environment.") from error
+        if isinstance(error, exceptions.NotSupportedError):
+            raise UserError(
+                f"{where}: the server does not send parts of files (HTTP range requests); copy the shards to one that "
+                "does, or to a local folder."
+            ) from error
         if isinstance(error, exceptions.PreconditionError):
             raise UserError(f"{where}: was replaced while it was being read; let writers finish first.") from error
         if not isinstance(error, exceptions.BaseError | OSError):
             raise error
         if failures >= self.patience.attempts:
-            reason = " ".join(str(error).split())[:200]
+            if METADATA_SERVICE in str(error):  # the last place where credentials are looked for
+                raise UserError(
+                    f"{where}: no credentials were found; set those of {self.url.partition(':')[0]}:// in the "
+                    "environment (docs/data_format.md)."
+                ) from error
             raise UserError(
-                f"{where}: could not be read in {failures} attempts ({reason}); check the network."
+                f"{where}: could not be read in {failures} attempts ({_reason(error)}); check the network."
             ) from error
         self.patience.wait(failures)
 
@@ -151,3 +169,28 @@ class ObjectStore:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).partition("Debug source")[0].split())[:200]
+
+
+def _profile(url: str) -> dict[str, Any]:
+    """Credentials out of AWS's files, which obstore leaves to boto3; nothing where the environment holds a key."""
+    profile = os.environ.get("AWS_PROFILE")
+    file = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
+    if not url.startswith("s3://") or "AWS_ACCESS_KEY_ID" in os.environ or not (profile or file.is_file()):
+        return {}
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        raise UserError(
+            f"{url}: reading credentials from {file} needs boto3; pip install boto3, or set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY."
+        ) from error
+    try:
+        return {"credential_provider": Boto3CredentialProvider(boto3.Session())}
+    except (BotoCoreError, ValueError) as error:
+        raise UserError(f"{url}: {_reason(error)}; correct AWS_PROFILE={profile} or {file}.") from error
