@@ -34,6 +34,7 @@ from fieldforge.data.stages import Distances, Labels, Latent, Meta, Stage, Surfa
 from fieldforge.data.stream import collate
 from fieldforge.data.writer import ShardWriter
 
+ROOT = Path(__file__).resolve().parent.parent
 BATCH = 16
 LATENT_SHAPE = (256, 32)
 STAGES: dict[str, dict[str, Stage]] = {
@@ -132,9 +133,9 @@ def rates(root: str, stages: dict[str, Stage], workers: int, seconds: float, rou
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--samples", default="shards/furniture" if Path("shards/furniture").exists() else "data/furniture_cc0"
-    )
+    folders = [ROOT / "shards" / "furniture", ROOT / "data" / "furniture_cc0"]
+    prepared = next(str(folder) for folder in folders if (folder / "manifest.json").is_file())
+    parser.add_argument("--samples", default=prepared, help="by default, the prepared furniture, or the embedded one")
     parser.add_argument("--latents", help="by default, noise of a realistic size")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
@@ -145,6 +146,7 @@ def main() -> None:
         if latents is None:
             latents = f"{scratch}/latents"
             write_latents(Path(latents), shards=20, samples_per_shard=200)
+        print(f"sample shards: {options.samples}; latent shards: {options.latents or 'noise'}")
         print(f"{'':34}{'ours':>10}{'webdataset':>12}{'raw':>10}   samples/s")
         ratios = []
         for (kind, stages), root in zip(STAGES.items(), (options.samples, latents), strict=True):
