@@ -27,7 +27,7 @@ def start(meshes: Path, output: Path) -> subprocess.Popen:
     command = [sys.executable, str(ROOT / "prepare.py"), "source=folder", f"source.path={meshes}", f"output={output}"]
     command += ["workers=2", *(f"preparation.{setting}" for setting in SMALL)]
     with open(output.with_suffix(".log"), "a") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, cwd=output.parent, start_new_session=True)
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=output.parent, process_group=0)
 
 
 def finish(meshes: Path, output: Path) -> dict[str, bytes]:
