@@ -238,12 +238,12 @@ def run(arguments: argparse.Namespace) -> None:
     more = ""
     if arguments.distilled:
         cells, told = distilled(arguments, batch, frechet, shapes, cells, sampler, best, budgets[-1], progress)
-        more = f" {told}"
+        more = f"\n\n{told}"
         print(told)
     facts = (
         f"{count} samples, guidance {arguments.guidance:g}, {arguments.components} components "
         f"({frechet.share:.0%} of the variance), real latents among themselves {floor:.3f}; "
-        f"1-NNA of {shown} shapes, {CLOUD} points each."
+        f"1-NNA of {shown} shapes, {CLOUD} points each, of decoded real latents {real:.0%}."
     )
     write_whole(json.dumps([plain(cell) for cell in cells], indent=1).encode(), evaluation(model))
     if not arguments.dry:
@@ -297,14 +297,17 @@ def distilled(
 
 
 def verdict(cells: list[Cell], frechet: LatentFrechet) -> tuple[str, str]:
-    """The sampler that is best at no more than 16 evaluations, and how far it is from its own best."""
+    """The sampler that is best at no more than 16 evaluations, and how far each is from where it ends."""
     few = min((cell for cell in cells if cell.evaluations <= 16), key=lambda cell: cell.frechet)
-    many = max((cell for cell in cells if cell.sampler == few.sampler), key=lambda cell: cell.evaluations)
-    spread = deviation_of_ratio(frechet, few.coordinates, many.coordinates)
-    return few.sampler, (
-        f"Best at no more than 16 evaluations: {few.sampler} with {few.evaluations}, "
-        f"{few.frechet / many.frechet - 1:+.1%} (± {spread:.1%}) from its own distance at {many.evaluations}."
-    )
+    told = [f"Nearest at no more than 16 evaluations: {few.sampler} with {few.evaluations}."]
+    for name in dict.fromkeys(cell.sampler for cell in cells):
+        own = [cell for cell in cells if cell.sampler == name]
+        most = max(own, key=lambda cell: cell.evaluations)
+        some = max((cell for cell in own if cell.evaluations <= 16), key=lambda cell: cell.evaluations)
+        spread = deviation_of_ratio(frechet, some.coordinates, most.coordinates)
+        change = f"{some.frechet / most.frechet - 1:+.1%} (± {spread:.1%})"
+        told.append(f"- `{name}`: {change} at {some.evaluations} of {most.evaluations} evaluations")
+    return few.sampler, "\n".join([told[0], "How far the distance still was from where it ended:", "", *told[1:]])
 
 
 def described(cell: Cell) -> str:

@@ -31,7 +31,7 @@ class StageDirectory:
     """One stage of one configuration.
 
     Args:
-        stage: "autoencoder" or "diffusion".
+        stage: "autoencoder", "diffusion", "classifier", …
         path: its directory, which ends in the fingerprint.
         determining: the plain values that the fingerprint covers.
     """

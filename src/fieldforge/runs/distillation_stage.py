@@ -87,7 +87,7 @@ def train_phase(
     sampling: Sampling = build(own, "sampler")
     process = sampler.model.process
     module = DistillationModule(
-        copy.deepcopy(sampler.model),
+        copy.deepcopy(sampler.model).train(),
         sampler.conditioner,
         sampler.model,
         guidance,

@@ -15,7 +15,7 @@ def find_model(run: str | None, output_dir: str, stage: str | None = None) -> tu
     Args:
         run: directory of a run, its `model.ckpt`, or None for the newest finished run below `output_dir`.
         output_dir: where runs lie.
-        stage: "autoencoder" or "diffusion"; None takes either.
+        stage: "autoencoder", "diffusion" or "classifier"; None takes any.
 
     Raises:
         UserError: no such run, an unfinished one, or one of another stage.

@@ -131,6 +131,7 @@ def _quieten() -> None:
         ".*does not have many workers.*",
         ".*no attribute `val_dataloader`.*",
         ".*Checkpoint directory.*exists and is not empty.*",
+        ".*in eval mode at the start of training.*",
         ".*`training_step` returned `None`.*",
         ".*ended before the epoch ended.*",
         ".*LeafSpec.*",
