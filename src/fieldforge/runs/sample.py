@@ -65,7 +65,7 @@ def run_sampling(config: DictConfig) -> Path:
     size = whole_number(config, "batch_size")
     folder = Path(config.output) if config.output else model.parent / "samples" / folder_name(wanted, config)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"guidance": scale, "steps": sampler.sampling.steps, **said(config)}
+    settings = {"guidance": named(scale), "steps": sampler.sampling.steps, **said(config)}
     exhibits: list[Exhibit] = []
     listed: list[dict[str, Any]] = []
     for part in batches(work, size):
@@ -172,11 +172,17 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "sample"
 
 
+def named(scale: float | Mapping[str, float]) -> float | dict[str, float]:
+    """Guidance as it is asked for: what sources read as a caption is called text."""
+    if not isinstance(scale, Mapping):
+        return scale
+    return {"text" if key == "caption" else key: value for key, value in scale.items()}
+
+
 def shown(scale: float | Mapping[str, float]) -> str:
     """Guidance in few words."""
-    if isinstance(scale, Mapping):
-        return " ".join(f"{'text' if key == 'caption' else key} {value:g}" for key, value in scale.items())
-    return f"{scale:g}"
+    told = named(scale)
+    return " ".join(f"{key} {value:g}" for key, value in told.items()) if isinstance(told, dict) else f"{told:g}"
 
 
 def folder_name(wanted: Sequence[Request], config: DictConfig) -> str:
