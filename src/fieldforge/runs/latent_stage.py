@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ def cache_latents(config: DictConfig, autoencoder_run: StageDirectory) -> Path:
         return folder
     autoencoder, _ = load_autoencoder(autoencoder_run.model)
     data = sample_data(config)
-    manifest = open_shards(data.root, data.train_split).manifests[0]
-    splits = sorted({entry.split for entry in manifest.shards})
+    manifests = open_shards(data.root, data.train_split).manifests
+    splits = sorted({split for manifest in manifests for split in manifest.shards.splits})
     entries = []
     for split in splits:
         with ShardWriter(folder, LATENT, settings, SHARD, split) as writer:
@@ -60,7 +61,7 @@ def cache_latents(config: DictConfig, autoencoder_run: StageDirectory) -> Path:
                 writer.write(key, {"meta.json": meta, "latent.npy": latent.numpy()})
         entries += writer.entries
     extra = {
-        "classes": manifest.extra.get("classes", {}),
+        "classes": sum((Counter(manifest.extra.get("classes", {})) for manifest in manifests), Counter()),
         "latent_mean": autoencoder.latent_mean.tolist(),
         "latent_std": autoencoder.latent_std.tolist(),
     }
