@@ -39,7 +39,7 @@ from fieldforge.training.optimization import build_optimizer
 from fieldforge.training.trainer import best_precision
 
 WORDS = [f"word{i}" for i in range(400)]
-LATENT_SHAPE = (192, 32)  # of configs/autoencoder/planes.yaml
+LATENT_SHAPE = (768, 8)  # of configs/autoencoder/planes.yaml
 
 
 def save_towers(folder: Path) -> None:

@@ -104,7 +104,7 @@ def trained(objective: Objective, latents: Tensor, steps: int, width: int, layer
     """The averaged model after `steps` steps on latents (N, T, C)."""
     torch.manual_seed(0)
     _, tokens, channels = latents.shape
-    group = 4 if tokens % 4 == 0 else 1
+    group = math.gcd(tokens, 16)
     backbone = DiT(tokens, channels, width, layers, max(1, width // 64), condition_width=1, group=group)
     model = DiffusionModel(backbone, objective.process, objective.parameterization)
     optimizer = build_optimizer(lambda groups: torch.optim.AdamW(groups, PEAK, (0.9, 0.99), weight_decay=0.01), model)

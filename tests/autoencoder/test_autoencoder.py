@@ -11,14 +11,15 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.autoencoder.bottleneck import NoisyBottleneck
 from fieldforge.autoencoder.encoders import scatter_mean
 from fieldforge.autoencoder.losses import AutoencoderLoss
+from fieldforge.autoencoder.planes import PATCH, in_planes, to_images, to_tokens
 from fieldforge.noise.processes import PowerLaw
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "autoencoder"
 SMALL = {
     "planes": [
-        *("encoder.cells=2", "encoder.levels=2", "encoder.convolution_width=8", "encoder.width=32", "encoder.layers=1"),
+        *("encoder.cells=4", "encoder.levels=1", "encoder.convolution_width=8", "encoder.width=32", "encoder.layers=1"),
         *("field.resolution=8", "field.features=8", "decoder.width=32", "decoder.layers=1"),
-        "decoder.projection.convolution_width=8",
+        "decoder.convolution_width=8",
     ],
     "lattice": [
         *("encoder.cells=2", "encoder.patch=4", "encoder.width=32", "encoder.layers=1"),
@@ -137,3 +138,25 @@ def test_scatter_mean_is_the_mean_of_each_bin():
     index = torch.tensor([[0, 0, 2], [1, 1, 1]])
     expected = torch.tensor([[[2.0], [0.0], [10.0]], [[0.0], [4.0], [0.0]]])
     torch.testing.assert_close(scatter_mean(values, index, 3), expected)
+
+
+def test_tokens_of_planes_follow_each_other_patch_by_patch():
+    u, v = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    images = torch.stack([u, v]).float().repeat(6, 1, 1, 1)  # (2 · 3, 2, 8, 8): each cell knows where it is
+    images = torch.cat([images, torch.arange(6.0).view(6, 1, 1, 1).expand(6, 1, 8, 8)], 1)
+    tokens = to_tokens(images)  # (2, 3 · 64, 3)
+    patches = tokens.view(2, 3, 4, PATCH**2, 3)
+    assert patches[0, 0, 1].tolist() == [[row, column, 0] for row in range(4) for column in range(4, 8)]
+    assert patches[1, 2, 2, :, 2].unique().tolist() == [5]
+    torch.testing.assert_close(to_images(tokens), images)
+
+
+def test_points_land_in_the_pixels_of_their_planes():
+    place = torch.tensor([[[0, 1, 2], [0, 1, 2], [3, 0, 1]]])  # (1, 3, 3)
+    images = in_planes(torch.tensor([[[2.0], [4.0], [7.0]]]), place, 4)  # (3, 1, 4, 4): planes xy, xz, yz
+    assert [image.nonzero().tolist() for image in images[:, 0]] == [
+        [[0, 1], [3, 0]],
+        [[0, 2], [3, 1]],
+        [[0, 1], [1, 2]],
+    ]
+    assert [images[0, 0, 0, 1], images[1, 0, 3, 1], images[2, 0, 1, 2]] == [3.0, 7.0, 3.0]

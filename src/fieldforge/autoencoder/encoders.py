@@ -5,11 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from fieldforge.fields.lattice import PLANES
 from fieldforge.nn.attention import Attention
-from fieldforge.nn.convolution import ConvolutionDown
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
-from fieldforge.nn.linear import pass_through
 from fieldforge.nn.transformer import FeedForward, Transformer
 
 SURFACE_WIDTH = 9  # position, normal, sRGB
@@ -92,52 +89,6 @@ class PointLatticeEncoder(Encoder):
         pooled = scatter_mean(features, (x * c * p + y) * c * p + z, (c * p) ** 3)  # (B, (c · p)³, point width)
         patches = pooled.view(-1, c, p, c, p, c, p, pooled.shape[-1]).permute(0, 1, 3, 5, 2, 4, 6, 7)
         return self.head(self.to_token(patches.reshape(len(surface), c**3, -1)))
-
-
-class PointPlanesEncoder(Encoder):
-    """Points are averaged in the pixels of three planes; convolutions make cells² tokens of each plane.
-
-    Convolutional Occupancy Networks' planes (Peng et al. 2020, section 3.1), a transformer in place of most of their
-    U-Net, so that the planes see each other. Tokens are in the order of `TriplaneField`'s planes, then of u, then of v.
-    A learnable shortcut hands the mean normal and colour of a cell to the last latent channels (`pass_through`).
-    """
-
-    def __init__(
-        self,
-        cells: int = 8,
-        levels: int = 3,
-        point_width: int = 16,
-        convolution_width: int = 32,
-        width: int = 256,
-        heads: int = 4,
-        layers: int = 3,
-        channels: int = 32,
-        degrees: int = 5,
-    ):
-        super().__init__()
-        self.resolution, self.degrees = cells * 2**levels, degrees
-        self.latent_shape = (3 * cells**2, channels)
-        inputs = 3 + positional_encoding_width(degrees) + SURFACE_WIDTH - 3
-        self.embed = nn.Sequential(nn.Linear(inputs, 64), nn.GELU(), nn.Linear(64, point_width))
-        self.down = ConvolutionDown(point_width, convolution_width, width, levels)
-        self.cells, self.shortcut = cells, pass_through(APPEARANCE_WIDTH, channels)
-        self.head = TokenHead(3 * cells**2, width, heads, layers, channels)
-
-    def forward(self, surface: Tensor) -> Tensor:
-        r, points = self.resolution, surface[..., :3]
-        scaled = ((points + 1) * (r / 2)).clamp(0, r - 1e-3)  # (B, N, 3) in pixels
-        pixel = scaled.floor()  # (B, N, 3)
-        inputs = [2 * (scaled - pixel) - 1, positional_encoding(points, self.degrees), appearance(surface)]
-        features = self.embed(torch.cat(inputs, -1)).float()  # (B, N, point width)
-        index = pixel.long()
-        planes = [scatter_mean(features, index[..., u] * r + index[..., v], r * r) for u, v in PLANES]
-        images = torch.stack(planes, 1).view(-1, r, r, features.shape[-1])  # (B · 3, r, r, point width)
-        tokens = self.down(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # (B · 3, cells, cells, width)
-        tokens = tokens.reshape(len(surface), -1, tokens.shape[-1])  # (B, T, width)
-        c, coarse = self.cells, (index * self.cells).div(r, rounding_mode="floor")  # (B, N, 3) in cells
-        look = appearance(surface)  # (B, N, 6)
-        means = [scatter_mean(look, coarse[..., u] * c + coarse[..., v], c * c) for u, v in PLANES]
-        return self.head(tokens) + self.shortcut(torch.cat(means, 1))
 
 
 class PerceiverEncoder(Encoder):

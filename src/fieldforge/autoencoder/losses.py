@@ -25,8 +25,8 @@ class AutoencoderLoss:
     """
 
     distance: float = 1.0
-    occupancy: float = 0.1
-    color: float = 4.0
+    occupancy: float = 0.02
+    color: float = 2.0
     view: float = 0.5
     opacity: float = 0.25
     clamp: float = 0.1
