@@ -248,7 +248,11 @@ def run(arguments: argparse.Namespace) -> None:
     write_whole(json.dumps([plain(cell) for cell in cells], indent=1).encode(), evaluation(model))
     if not arguments.dry:
         draw(cells, floor, ROOT / "docs" / "images" / "sampler_quality.png")
-        text = f"{facts}\n\n{table(cells, budgets)}\n\n{sentence}{more}"
+        picture = (
+            "![Fréchet distance of latents and 1-NNA of decoded shapes against the number of evaluations, one line for "
+            "each sampler](images/sampler_quality.png)"
+        )
+        text = f"{picture}\n\n{facts}\n\n{table(cells, budgets)}\n\n{sentence}{more}"
         write_section(ROOT / "docs" / "samplers.md", "sampler_quality", text)
 
 

@@ -27,11 +27,7 @@ SHORT = [
     "monitor.validation_batches=1",
     "monitor.pictures={shapes:1,size:8,resolution:4}",
     "trainer.accelerator=cpu",
-] + [
-    f"training.{stage}.{setting}"
-    for stage in ("autoencoder", "diffusion", "classifier")
-    for setting in STEPS
-]
+] + [f"training.{stage}.{setting}" for stage in ("autoencoder", "diffusion", "classifier") for setting in STEPS]
 
 
 def composed(experiment: str, *overrides: str):

@@ -94,21 +94,25 @@ class UniformLogSNR:
 
 
 class Power:
-    """σ/α = sigma_max · u^ρ, u falling in even steps from 1 to 0 (Karras et al. 2022, eq. 5 with σ_min → 0).
+    """σ/α = sigma_min + (sigma_max - sigma_min) u^ρ, u falling in even steps from 1; after the last of them t = 0.
 
-    The times of few steps are among those of a multiple of them, as distillation wants it.
+    The times of few steps are among those of a multiple of them, as distillation wants it. None but the end is below
+    `sigma_min`, where a denoiser may not have been trained.
     """
 
-    def __init__(self, sigma_max: float = 160.0, rho: float = 3.0):
-        if sigma_max <= 0 or rho <= 0:
-            raise UserError(f"Power needs a positive sigma_max and rho, got {sigma_max} and {rho}")
+    def __init__(self, sigma_min: float = 0.2, sigma_max: float = 100.0, rho: float = 3.0):
+        if not 0 <= sigma_min < sigma_max or rho <= 0:
+            raise UserError(
+                f"Power needs 0 <= sigma_min < sigma_max and a positive rho, got {sigma_min}, {sigma_max} and {rho}"
+            )
+        self.sigma_min = sigma_min
         self.sigma_max = sigma_max
         self.rho = rho
 
     def times(self, steps: int, process: Process) -> Tensor:
         _check(steps)
         ceiling = -float(process.log_snr(torch.ones((), dtype=torch.float64))) / 2
-        highest = min(math.log(self.sigma_max), ceiling)
+        highest = math.exp(min(math.log(self.sigma_max), ceiling))
         ramp = torch.arange(steps, 0, -1, dtype=torch.float64) / steps
-        times = process.time_of_log_snr(-2 * (highest + self.rho * ramp.log()))  # (steps,)
-        return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+        levels = self.sigma_min + (highest - self.sigma_min) * ramp**self.rho  # (steps,)
+        return torch.cat([process.time_of_log_snr(-2 * levels.log()), torch.zeros(1, dtype=torch.float64)])
