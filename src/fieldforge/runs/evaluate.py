@@ -11,5 +11,5 @@ from fieldforge.runs.locate import find_model
 
 def run_evaluation(config: DictConfig) -> None:
     """Evaluate the run that `config.run` means by what it is."""
-    model, stage = find_model(config.run, config.output_dir)
+    model, stage = find_model(config.run, config.output_dir, "autoencoder", "diffusion")
     (evaluate_autoencoder if stage == "autoencoder" else evaluate_diffusion)(model, config)

@@ -9,17 +9,18 @@ from fieldforge.runs.directory import MODEL
 from fieldforge.training.checkpointing import load_safely
 
 
-def find_model(run: str | None, output_dir: str, stage: str | None = None) -> tuple[Path, str]:
+def find_model(run: str | None, output_dir: str, *stages: str) -> tuple[Path, str]:
     """`model.ckpt` and stage of the run meant.
 
     Args:
         run: directory of a run, its `model.ckpt`, or None for the newest finished run below `output_dir`.
         output_dir: where runs lie.
-        stage: "autoencoder", "diffusion" or "classifier"; None takes any.
+        stages: those that will do, of "autoencoder", "diffusion", "classifier" and "prior".
 
     Raises:
         UserError: no such run, an unfinished one, or one of another stage.
     """
+    wanted = " or ".join(stages)
     if run is not None:
         path = Path(run)
         model = path if path.is_file() else path / MODEL
@@ -28,15 +29,15 @@ def find_model(run: str | None, output_dir: str, stage: str | None = None) -> tu
             advice = "train.py has not finished it, run its command again" if unfinished else "give a run's directory"
             raise UserError(f"run={run} has no {MODEL}: {advice}")
         found = stage_of(model)
-        if stage is not None and found != stage:
-            raise UserError(f"run={run} holds a model of stage {found}, not of stage {stage}: give another run")
+        if found not in stages:
+            raise UserError(f"run={run} holds a model of stage {found}, not of stage {wanted}: give another run")
         return model, found
     models = sorted(Path(output_dir).glob(f"*/*/{MODEL}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for model in models:
         found = stage_of(model)
-        if stage in (None, found):
+        if found in stages:
             return model, found
-    raise UserError(f"there is no finished {stage or 'model'} below {output_dir}: train one first, or give run=")
+    raise UserError(f"there is no finished {wanted} below {output_dir}: train one first, or give run=")
 
 
 def stage_of(model: Path) -> str:
