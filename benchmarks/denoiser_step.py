@@ -20,12 +20,12 @@ import argparse
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import time
 
 import torch
+from memory import peak_mb
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -132,7 +132,7 @@ def worker(side: str, threads: int) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         loss = float(step(model, FULL, autocast=side == "ours"))
         seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        peak = peak_mb() / 1024
         print(json.dumps({"seconds": seconds, "cpu": cpu_seconds, "peak": peak, "loss": loss}), flush=True)
 
 

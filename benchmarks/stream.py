@@ -10,7 +10,6 @@ ratio ours / webdataset over all rows; above it stands peak memory for growing n
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -109,16 +108,16 @@ def write_latents(folder: Path, shards: int, samples_per_shard: int, shape: tupl
 def peak_memory_mb(root: Path) -> float:
     """Peak memory of a fresh process that streams 2,000 latents."""
     program = f"""
-import itertools, json, resource, sys
+import itertools, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-import stream
+import memory, stream
 for batch in itertools.islice(stream.ours({str(root)!r}, stream.STAGES["latent shards"], 0), 2000 // stream.BATCH):
     pass
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+print(memory.peak_mb())
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment)
-    return float(json.loads(found.stdout))
+    return float(found.stdout)
 
 
 def rates(root: str, stages: dict[str, Stage], workers: int, seconds: float, rounds: int) -> Iterator[float]:

@@ -12,7 +12,6 @@ seconds, which other work on the machine disturbs least. The last line is `ok` o
 import argparse
 import hashlib
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from memory import peak_mb
 
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.order import EpochOrder, Mixing, Order, rank_positions
@@ -34,8 +34,6 @@ RANKS, WORKERS, PER_RANK = 1024, 8, 16
 SHARDS, SAMPLES = 1_000_000, 1_000
 MIXING = Mixing(slots=RANKS * WORKERS, mix_shards=4)
 PAGE = Path(__file__).parent.parent / "docs" / "stream_scale.md"
-
-
 PROCESSES = 3
 
 
@@ -43,10 +41,6 @@ def entries() -> Iterator[ShardEntry]:
     for number in range(SHARDS):
         digest = hashlib.sha256(number.to_bytes(4)).hexdigest()
         yield ShardEntry(f"train-{number:06d}.tar", "train", SAMPLES, 2 * SAMPLES, 34_000_000, digest, digest[::-1])
-
-
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def one_rank(folder: str) -> dict[str, float]:
