@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fieldforge.data.json_pieces import JsonError, JsonPieces
@@ -95,7 +95,9 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=3), VALUES, max_size=4), st.integers(1, 30), st.sampled_from([None, 1]))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=100)
+@example({"": 0.0}, 1, None)
+@example({"a": [-1.5e-7, 20]}, 1, None)
 def test_pieces_of_json_read_like_the_whole(document: dict[str, Any], size: int, indent: int | None) -> None:
     text = json.dumps(document, indent=indent, ensure_ascii=False).encode()
     assert read_whole([text[at : at + size] for at in range(0, len(text), size)]) == document

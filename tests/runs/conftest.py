@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from tests.runs.tiny import write_balls
@@ -49,15 +48,6 @@ def balls(tmp_path_factory) -> Path:
 def place(balls: Path, tmp_path: Path) -> Place:
     (tmp_path / "outputs").mkdir()
     return Place(balls, tmp_path / "outputs")
-
-
-@pytest.fixture(autouse=True, scope="package")
-def _one_thread_as_in_processes_of_their_own():
-    """Sums over several threads differ in their last bits from those over one: `Place.start` uses one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 SPACE = " \t\r\n"
+OF_NUMBERS = "0123456789.eE+-"
 
 
 class JsonError(ValueError):
@@ -59,8 +60,8 @@ class JsonPieces:
                 if not self._more():
                     raise JsonError(error.msg) from error
                 continue
-            if end == len(self._text) and self._more():
-                continue  # a number may go on in the next piece
+            if not self._text[end:].strip(OF_NUMBERS) and self._more():
+                continue  # a number may go on in the next piece: 0 may be the start of 0.5, whose "0." reads as 0 too
             self._place = end
             return value
 
