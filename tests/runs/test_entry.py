@@ -22,7 +22,7 @@ def leave_with(monkeypatch, capsys, body, *arguments: str, name: str = "train") 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "no experiment is chosen: give experiment= one of furniture_autoencoder"),
+        ([], "no experiment is chosen: give experiment= one of clip_prior, distill, furniture_autoencoder"),
         (["experiment=nothing"], "there is no experiment=nothing: choose one of"),
         (["experiment=shape_latent", "nokey=1"], "unknown config key nokey"),
         (["experiment=shape_latent", "training.autoencoder.budget.max_step=3"], "unknown config key training.auto"),
