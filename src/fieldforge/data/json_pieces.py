@@ -60,7 +60,7 @@ class JsonPieces:
                 if not self._more():
                     raise JsonError(error.msg) from error
                 continue
-            if not self._text[end:].strip(OF_NUMBERS) and self._more():
+            if self._text[end : end + 1] in OF_NUMBERS and self._more():
                 continue  # a number may go on in the next piece: 0 may be the start of 0.5, whose "0." reads as 0 too
             self._place = end
             return value
