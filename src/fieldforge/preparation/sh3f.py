@@ -55,11 +55,7 @@ def read_library(
     `classes` class → keywords (see `class_of`); `dropped_tags` say nothing about shape; `exclude` id → reason;
     `licences` pattern in the catalogue's licence text → its SPDX name.
     """
-    store = ZipStore(path, max_file_bytes)
-    try:
-        catalogue = parse_properties(store.read(f"{CATALOGUE}.properties"))
-    except AssetError as error:
-        raise UserError(f"{path}: not a furniture library ({error}) Get the file again.") from error
+    store, catalogue = _open(path, max_file_bytes)
     languages = {
         match[1]: parse_properties(store.read(name))
         for name in store.names()
@@ -75,7 +71,7 @@ def read_library(
     number = 1
     while f"name#{number}" in catalogue:
         entry = {key: catalogue.get(f"{key}#{number}", "").strip() for key in _KEYS}
-        asset_id = entry["id"] or f"{source}#{number}"
+        asset_id = _asset_id(catalogue, number, path)
         tags = [tag.strip() for tag in entry["tags"].split(",") if tag.strip() and tag.strip().lower() not in dropped]
         translated = [(code, texts.get(f"name#{number}", "").strip()) for code, texts in sorted(languages.items())]
         reject = exclude.get(asset_id)
@@ -108,15 +104,11 @@ def read_library(
 
 def read_icons(path: Path, max_file_bytes: int = 2**24) -> dict[str, bytes]:
     """Asset id → picture file of the catalogue, as far as there is one. UserError as for `read_library`."""
-    store = ZipStore(path, max_file_bytes)
-    try:
-        catalogue = parse_properties(store.read(f"{CATALOGUE}.properties"))
-    except AssetError as error:
-        raise UserError(f"{path}: not a furniture library ({error}) Get the file again.") from error
+    store, catalogue = _open(path, max_file_bytes)
     icons: dict[str, bytes] = {}
     number = 1
     while f"name#{number}" in catalogue:
-        asset_id = catalogue.get(f"id#{number}", "").strip() or f"{catalogue.get('name', path.stem)}#{number}"
+        asset_id = _asset_id(catalogue, number, path)
         icon = catalogue.get(f"icon#{number}", "").strip().lstrip("/")
         if icon in store.names():
             icons[asset_id] = store.read(icon)
@@ -124,7 +116,19 @@ def read_icons(path: Path, max_file_bytes: int = 2**24) -> dict[str, bytes]:
     return icons
 
 
-_KEYS = ("id", "name", "tags", "width", "depth", "height", "model", "modelRotation", "creator")
+def _open(path: Path, max_file_bytes: int) -> tuple[ZipStore, dict[str, str]]:
+    store = ZipStore(path, max_file_bytes)
+    try:
+        return store, parse_properties(store.read(f"{CATALOGUE}.properties"))
+    except AssetError as error:
+        raise UserError(f"{path}: not a furniture library ({error}) Get the file again.") from error
+
+
+def _asset_id(catalogue: Mapping[str, str], number: int, path: Path) -> str:
+    return catalogue.get(f"id#{number}", "").strip() or f"{catalogue.get('name', path.stem)}#{number}"
+
+
+_KEYS = ("name", "tags", "width", "depth", "height", "model", "modelRotation", "creator")
 
 
 def _rotation(text: str) -> tuple[tuple[float, ...], ...] | None:

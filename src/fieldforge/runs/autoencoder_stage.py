@@ -19,7 +19,7 @@ from fieldforge.errors import UserError
 from fieldforge.generation import reconstruct
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.runs.build import build
-from fieldforge.runs.directory import MODEL, StageDirectory
+from fieldforge.runs.directory import MODEL, StageDirectory, load_weights
 from fieldforge.runs.heldout import TrueViews, reconstruction_rows, reconstruction_sheet
 from fieldforge.runs.training_run import plain, seeded, train, whole_number
 from fieldforge.training.autoencoder_module import AutoencoderModule
@@ -123,12 +123,7 @@ def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Au
     if label["stage"] != STAGE:
         raise UserError(f"{path} is a {label['stage']}, not an autoencoder: give the checkpoint of an autoencoder run")
     autoencoder: Autoencoder = build(OmegaConf.create(label["config"]), "autoencoder", trusted=False)
-    try:
-        autoencoder.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise UserError(
-            f"{path}: its weights do not fit its configuration, train it again with this version"
-        ) from error
+    load_weights(autoencoder, content["state_dict"], path)
     return autoencoder.to(device).eval(), label
 
 

@@ -16,7 +16,7 @@ from fieldforge.errors import UserError
 from fieldforge.rendering.pictures import write_whole
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
-from fieldforge.runs.directory import StageDirectory
+from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.training_run import plain, seeded, train, whole_number
 from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.classifier_module import NOISE_LEVELS, ClassifierModule
@@ -129,10 +129,5 @@ def load_classifier(path: Path, device: torch.device | str = "cpu") -> tuple[Lat
         classes=len(label["classes"]),
         process=build(config, "process", trusted=False),
     )
-    try:
-        classifier.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise UserError(
-            f"{path}: its weights do not fit its configuration, train it again with this version"
-        ) from error
+    load_weights(classifier, content["state_dict"], path)
     return classifier.to(device).eval(), label

@@ -25,13 +25,13 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
 from fieldforge.runs.conditions import conditions
-from fieldforge.runs.directory import StageDirectory
+from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.embed import show_progress
 from fieldforge.runs.fingerprint import differences
 from fieldforge.runs.training_run import plain, seeded, train, whole_number
 from fieldforge.training.checkpointing import load_safely
+from fieldforge.training.conditional_module import ConditionalModule
 from fieldforge.training.diffusion_module import DiffusionModule
-from fieldforge.training.distillation_module import DistillationModule
 from fieldforge.training.pictures import Draw
 
 log = logging.getLogger(__name__)
@@ -60,15 +60,7 @@ def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents
     log.info("%s: in %s", STAGE, directory.path)
     embed_missing(data.stages, conditioner, show_progress)
     autoencoder, autoencoder_label = load_autoencoder(autoencoder_run.model)
-    module = DiffusionModule(
-        build_model(config, autoencoder.latent_shape),
-        conditioner,
-        loss=build(config, "loss"),
-        density=build(config, "density"),
-        weighting=build(config, "weighting"),
-        optimizer=build(config, f"training.{STAGE}.optimizer"),
-        seed=whole_number(config, "seed", least=0),
-    )
+    module = build_module(config, STAGE, autoencoder.latent_shape, conditioner)
     draw = pictures_of_prompts(config, data, autoencoder, **plain(config.monitor.pictures))
     train(config, directory, module, data, draw)
     # One file holds all that sampling needs, so that a run can be moved.
@@ -126,6 +118,21 @@ def build_model(config: DictConfig, latent_shape: tuple[int, int], trusted: bool
     return kind(backbone, build(config, "process", trusted=trusted), build(config, "parameterization", trusted=trusted))
 
 
+def build_module(
+    config: DictConfig, stage: str, latent_shape: tuple[int, int], conditioner: Conditioner
+) -> DiffusionModule:
+    """A denoiser of latents (T, C) and how `training.<stage>` trains it."""
+    return DiffusionModule(
+        build_model(config, latent_shape),
+        conditioner,
+        loss=build(config, "loss"),
+        density=build(config, "density"),
+        weighting=build(config, "weighting"),
+        optimizer=build(config, f"training.{stage}.optimizer"),
+        seed=whole_number(config, "seed", least=0),
+    )
+
+
 def build_sampler(
     config: DictConfig, model: DiffusionModel, conditioner: Conditioner, shape: tuple[int, int], trusted: bool = True
 ) -> Sampler:
@@ -162,14 +169,8 @@ def load_diffusion(
     autoencoder: Autoencoder = build(OmegaConf.create(stored["config"]), "autoencoder", trusted=False)
     conditioner: Conditioner = build(config, "conditioner", trusted=False)
     model = build_model(config, autoencoder.latent_shape, trusted=False)
-    weights = {"model": model, "conditioner": conditioner}
-    try:
-        autoencoder.load_state_dict(label["autoencoder_state_dict"])
-        torch.nn.ModuleDict(weights).load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise UserError(
-            f"{path}: its weights do not fit its configuration, train it again with this version"
-        ) from error
+    load_weights(autoencoder, label["autoencoder_state_dict"], path)
+    load_weights(torch.nn.ModuleDict({"model": model, "conditioner": conditioner}), content["state_dict"], path)
     changed = differences(conditioner.fingerprint(), label["encoders"])
     if changed:
         raise UserError(
@@ -197,7 +198,7 @@ def pictures_of_prompts(
     """Draws what the first training captions, or views of the first held-out assets, give: a column for each seed."""
 
     def draw(module: pl.LightningModule, path: Path) -> None:
-        assert isinstance(module, DiffusionModule | DistillationModule)
+        assert isinstance(module, ConditionalModule)
         quick = OmegaConf.merge(config, {"sampler": {"steps": steps}})
         assert isinstance(quick, DictConfig)
         sampler = build_sampler(quick, module.model, module.conditioner, autoencoder.latent_shape)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fieldforge.errors import UserError
 from fieldforge.runs.fingerprint import differences, fingerprint
 from fieldforge.training.checkpointing import FORMAT, load_safely, save_atomically
@@ -109,6 +111,16 @@ class StageDirectory:
             "; ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else ""),
             self.path,
         )
+
+
+def load_weights(module: torch.nn.Module, weights: Mapping[str, Any], path: Path) -> None:
+    """Put the weights of the checkpoint at `path` into `module`. UserError if they are of another one."""
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: its weights do not fit its configuration, train it again with this version"
+        ) from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -24,12 +24,11 @@ from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior
 from fieldforge.runs.autoencoder_stage import sample_data
 from fieldforge.runs.build import build
-from fieldforge.runs.diffusion_stage import build_model, build_sampler, with_classes
-from fieldforge.runs.directory import StageDirectory
+from fieldforge.runs.diffusion_stage import build_model, build_module, build_sampler, with_classes
+from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.embed import show_progress
 from fieldforge.runs.training_run import plain, seeded, train, whole_number
 from fieldforge.training.checkpointing import load_safely
-from fieldforge.training.diffusion_module import DiffusionModule
 
 log = logging.getLogger(__name__)
 STAGE = "prior"
@@ -59,15 +58,7 @@ def train_prior(config: DictConfig) -> StageDirectory:
         return directory
     directory.open(plain(config))
     log.info("%s: in %s", STAGE, directory.path)
-    module = DiffusionModule(
-        build_model(config, space.latent_shape),
-        conditioner,
-        loss=build(config, "loss"),
-        density=build(config, "density"),
-        weighting=build(config, "weighting"),
-        optimizer=build(config, f"training.{STAGE}.optimizer"),
-        seed=whole_number(config, "seed", least=0),
-    )
+    module = build_module(config, STAGE, space.latent_shape, conditioner)
     train(config, directory, module, data, draw=None)
     further = {"source": generated, "made_by": made_by, "space": dict(space.state_dict())}
     directory.save_model(module.state_dict(), plain(config), **further)
@@ -138,12 +129,7 @@ def load_prior(path: Path, device: torch.device | str = "cpu") -> ImagePrior:
     space = EmbeddingSpace(label["space"]["mean"], label["space"]["std"])
     conditioner: Conditioner = build(config, "conditioner", trusted=False)
     model = build_model(config, space.latent_shape, trusted=False)
-    try:
-        torch.nn.ModuleDict({"model": model, "conditioner": conditioner}).load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise UserError(
-            f"{path}: its weights do not fit its configuration, train it again with this version"
-        ) from error
+    load_weights(torch.nn.ModuleDict({"model": model, "conditioner": conditioner}), content["state_dict"], path)
     for part in (space, conditioner, model):
         part.to(device).eval()
     sampler = build_sampler(config, model, conditioner, space.latent_shape, trusted=False)

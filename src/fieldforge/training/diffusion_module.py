@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -15,12 +14,11 @@ from fieldforge.diffusion.loss import Loss
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.weighting import Weighting
 from fieldforge.noise.densities import Density, stratified_uniform
-from fieldforge.training.budget import logs_next
+from fieldforge.training.conditional_module import ConditionalModule
 from fieldforge.training.optimization import build_optimizer
-from fieldforge.training.randomness import step_generator
 
 
-class DiffusionModule(pl.LightningModule):
+class DiffusionModule(ConditionalModule):
     """Trains a `DiffusionModel` and its `Conditioner` on normalised latents.
 
     Args:
@@ -43,20 +41,8 @@ class DiffusionModule(pl.LightningModule):
         optimizer: Callable[..., Optimizer],
         seed: int,
     ):
-        super().__init__()
-        self.model, self.conditioner = model, conditioner
+        super().__init__(model, conditioner, optimizer, seed)
         self.loss, self.density, self.weighting = loss, density, weighting
-        self.make_optimizer, self.seed = optimizer, seed
-
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self._loss(batch, step_generator(self.seed, self.global_step, self.global_rank))
-        if logs_next(self.trainer):
-            self.log("train/loss", loss.detach())
-        return loss
-
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        loss = self._loss(batch, step_generator(self.seed, batch_idx, self.global_rank, purpose="validation"))
-        self.log("heldout/loss", loss, batch_size=len(batch["latent"]), sync_dist=True)
 
     def configure_optimizers(self) -> Optimizer:
         return build_optimizer(self.make_optimizer, self.model, self.conditioner)
@@ -65,10 +51,7 @@ class DiffusionModule(pl.LightningModule):
         """Ho & Salimans 2022, algorithm 1; batch: latent (B, T, C) and what the conditioner's sources read → ()."""
         x0 = batch["latent"]  # (B, T, C)
         size = len(x0)
-        with torch.autocast(self.device.type, enabled=False):  # frozen encoders have a precision of their own
-            features = self.conditioner.embed(batch)
-        drop = self.conditioner.draw_drop(size, generator, self.device)  # {source: (B,)}
-        condition = self.conditioner(features, drop, batch_size=size)
+        condition = self.condition(batch, generator)
         uniform = stratified_uniform(size, generator, self.global_rank, self.trainer.world_size)  # (B,)
         t = self.density.times(uniform, self.model.process)  # (B,)
         noise = torch.randn(x0.shape, generator=generator).to(x0)  # (B, T, C)

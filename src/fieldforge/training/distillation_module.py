@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -16,12 +15,11 @@ from fieldforge.diffusion.distillation import distillation_loss
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.weighting import Weighting
 from fieldforge.noise.densities import stratified_uniform
-from fieldforge.training.budget import logs_next
+from fieldforge.training.conditional_module import ConditionalModule
 from fieldforge.training.optimization import build_optimizer
-from fieldforge.training.randomness import step_generator
 
 
-class DistillationModule(pl.LightningModule):
+class DistillationModule(ConditionalModule):
     """Trains `model`, which starts as a copy of its teacher.
 
     Args:
@@ -46,11 +44,9 @@ class DistillationModule(pl.LightningModule):
         optimizer: Callable[..., Optimizer],
         seed: int,
     ):
-        super().__init__()
-        self.model, self.conditioner = model, conditioner.requires_grad_(False)
+        super().__init__(model, conditioner.requires_grad_(False), optimizer, seed)
         self._beside = (teacher.eval().requires_grad_(False),)  # in a tuple: no part of this module
         self.guidance, self.intervals, self.weighting = guidance, intervals, weighting
-        self.make_optimizer, self.seed = optimizer, seed
 
     @property
     def teacher(self) -> DiffusionModel:
@@ -59,16 +55,6 @@ class DistillationModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         self.teacher.to(self.device)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self._loss(batch, step_generator(self.seed, self.global_step, self.global_rank))
-        if logs_next(self.trainer):
-            self.log("train/loss", loss.detach())
-        return loss
-
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        loss = self._loss(batch, step_generator(self.seed, batch_idx, self.global_rank, purpose="validation"))
-        self.log("heldout/loss", loss, batch_size=len(batch["latent"]), sync_dist=True)
-
     def configure_optimizers(self) -> Optimizer:
         return build_optimizer(self.make_optimizer, self.model)
 
@@ -76,10 +62,7 @@ class DistillationModule(pl.LightningModule):
         """Salimans & Ho 2022, algorithm 2; batch: latent (B, T, C) and what the conditioner's sources read → ()."""
         x0 = batch["latent"]  # (B, T, C)
         size = len(x0)
-        with torch.autocast(self.device.type, enabled=False):  # frozen encoders have a precision of their own
-            features = self.conditioner.embed(batch)
-        drop = self.conditioner.draw_drop(size, generator, self.device)  # {source: (B,)}
-        condition = self.conditioner(features, drop, batch_size=size)
+        condition = self.condition(batch, generator)
         teacher = self.teacher.guided(self.guidance, condition, self.conditioner.null(size))
         uniform = stratified_uniform(size, generator, self.global_rank, self.trainer.world_size)  # (B,)
         times = self.intervals[(uniform * len(self.intervals)).long()]  # (B, substeps + 1)
