@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from latent_quality import ROOT
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
 
 from fieldforge.diffusion.sampling import Sampling
 from fieldforge.runs.build import build
+from fieldforge.runs.entry import CONFIGS
 
 # flow_euler is left out: at the times of its file it takes the steps of ddim.
 SAMPLERS = ("ddpm", "ddpm_learned", "ddim", "euler", "heun", "heun_churn", "flow_heun")
@@ -17,6 +17,8 @@ BUDGETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 def sampling_of(name: str, budget: int) -> Sampling | None:
     """The sampler of configs/sampler with at most `budget` evaluations; None where fewer come to the same."""
-    config = OmegaConf.create({"sampler": OmegaConf.load(ROOT / "configs" / "sampler" / f"{name}.yaml")})
-    config.sampler.steps = (budget + 1) // 2 if name in TWO_EVALUATIONS else budget
-    return None if name in TWO_EVALUATIONS and budget == 2 else build(config, "sampler")
+    if name in TWO_EVALUATIONS and budget == 2:
+        return None
+    steps = (budget + 1) // 2 if name in TWO_EVALUATIONS else budget
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return build(compose(f"sampler/{name}", [f"sampler.steps={steps}"]), "sampler")
