@@ -1,4 +1,6 @@
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from torch import nn
 from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
 
 from fieldforge.conditioning import ClipImageEncoder, GridEncoder, ImageSource, efficientnet_lite0
-from fieldforge.conditioning.picture import frame, load_picture, object_mask
+from fieldforge.conditioning.picture import frame, load_picture, object_mask, remove_background
 from fieldforge.errors import UserError
 
 CPU = torch.device("cpu")
@@ -171,3 +173,38 @@ class TestLoadPicture:
         Image.new("RGB", (8, 8), "white").save(tmp_path / "large.png")
         with pytest.raises(UserError, match="8 x 8 pixels are too many"):
             load_picture(tmp_path / "large.png")
+
+
+class TestRemoveBackground:
+    PHOTO = np.full((4, 6, 3), 90, np.uint8)
+
+    def library(self, monkeypatch, new_session):
+        """Stands in for rembg: cuts away the left half."""
+
+        def remove(picture, session):
+            assert session == "u2net"
+            cut = np.dstack([np.asarray(picture), np.full((4, 6), 255, np.uint8)])
+            cut[:, :3, 3] = 0
+            return Image.fromarray(cut)
+
+        monkeypatch.setitem(sys.modules, "rembg", types.SimpleNamespace(new_session=new_session, remove=remove))
+
+    def test_what_is_left_is_the_object(self, monkeypatch):
+        self.library(monkeypatch, lambda name: name)
+        cut = remove_background(self.PHOTO)
+        assert (cut.shape, cut.dtype) == ((4, 6, 4), np.uint8)
+        assert (object_mask(cut) == [0, 0, 0, 255, 255, 255]).all()
+
+    def test_a_missing_package_says_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "rembg", None)
+        with pytest.raises(UserError, match=r"pip install fieldforge\[background\]"):
+            remove_background(self.PHOTO)
+
+    def test_weights_that_cannot_be_fetched_are_one_sentence(self, monkeypatch):
+        def offline(name):
+            raise ConnectionError("a long story\nof several lines")
+
+        self.library(monkeypatch, offline)
+        with pytest.raises(UserError, match=r"u2net\.onnx could not be fetched \(ConnectionError\)") as mistake:
+            remove_background(self.PHOTO)
+        assert "\n" not in str(mistake.value)

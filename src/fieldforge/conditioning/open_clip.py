@@ -141,5 +141,5 @@ def _library() -> ModuleType:
     try:
         import open_clip
     except ImportError as error:
-        raise UserError("the open_clip sources need open_clip: run `pip install open_clip_torch`.") from error
+        raise UserError("the open_clip sources need open_clip: run `pip install fieldforge[open_clip]`.") from error
     return open_clip

@@ -96,12 +96,25 @@ def object_mask(pixels: np.ndarray) -> np.ndarray | None:
 
 
 def remove_background(pixels: np.ndarray) -> np.ndarray:
-    """RGBA (H, W, 4) with the background cut away by the segmentation network of the optional package `rembg`."""
+    """RGBA (H, W, 4) with the background cut away by the segmentation network U²-Net (arXiv 2005.09007).
+
+    The optional package `rembg` brings it. Raises UserError where it, or the network's weights, are missing.
+    """
     try:
-        from rembg import remove
+        from rembg import new_session, remove
     except ImportError as error:
-        raise UserError("remove_background=true needs the package rembg: run `pip install rembg[cpu]`.") from error
-    return np.asarray(remove(Image.fromarray(pixels[..., :3]))).astype(np.uint8)
+        raise UserError(
+            "remove_background=true needs the package rembg: run `pip install fieldforge[background]`."
+        ) from error
+    try:
+        session = new_session("u2net")  # its own default is not for commercial use
+    except OSError as error:
+        raise UserError(
+            "remove_background=true: the weights u2net.onnx could not be fetched "
+            f"({type(error).__name__}): run `rembg d u2net` where there is a network, copy the file here, and set "
+            "U2NET_HOME to its folder."
+        ) from error
+    return np.asarray(remove(Image.fromarray(pixels[..., :3]), session=session)).astype(np.uint8)
 
 
 def _central_square(rgb: np.ndarray) -> np.ndarray:
