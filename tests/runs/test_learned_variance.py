@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.runs.conftest import Place
 
 from fieldforge.diffusion.variance import LearnedVarianceModel
 from fieldforge.errors import UserError
@@ -29,6 +30,8 @@ def test_hybrid_loss_trains_a_variance_that_the_learned_walk_uses(place):
     assert not torch.equal(first, other)
 
 
-def test_the_learned_walk_refuses_a_model_without_variance(place):
-    with pytest.raises(UserError, match="learned no variance"):
-        run_training(place.compose("sampler=ddpm_learned"))
+def test_the_learned_walk_is_refused_before_training_where_no_variance_is_learned(tmp_path):
+    nowhere = Place(tmp_path / "no data", tmp_path / "outputs")  # data are not even looked for
+    with pytest.raises(UserError, match="needs the variance that loss=hybrid learns") as mistake:
+        run_training(nowhere.compose("sampler=ddpm_learned"))
+    assert "\n" not in str(mistake.value)

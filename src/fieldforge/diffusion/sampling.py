@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
+from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.samplers.sampler import Sampler
 from fieldforge.diffusion.spacing import Spacing
 from fieldforge.diffusion.thresholding import Threshold, Thresholded
@@ -22,6 +23,11 @@ class Sampling:
     spacing: Spacing
     steps: int
     threshold: Threshold | None = None
+
+    def check(self, model: type[DiffusionModel]) -> None:
+        """UserError where the sampler needs what models of this kind do not learn (samplers with a `check` say so)."""
+        if hasattr(self.sampler, "check"):
+            self.sampler.check(model)
 
     @torch.no_grad()
     def __call__(self, denoise: Denoiser, noise: Tensor, process: Process, generator: torch.Generator) -> Tensor:

@@ -65,11 +65,14 @@ def check(config: DictConfig) -> None:
     Values that are still missing are left for `build`, as the program may give them.
 
     Raises:
-        UserError: unknown key, wrongly typed value or unknown target; names the key.
+        UserError: unknown key, wrongly typed value or unknown target (names the key); a sampler that cannot sample what
+            the loss trains.
     """
     for name in map(str, config):
         if not OmegaConf.is_missing(config, name):
             _check(config[name], name, trusted=True, given=None)
+    if "sampler" in config and "loss" in config:
+        build(config, "sampler").check(build(config, "loss").model)
 
 
 def _check(node: Any, path: str, trusted: bool, given: set[str] | None) -> None:

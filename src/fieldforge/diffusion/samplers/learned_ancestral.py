@@ -4,10 +4,14 @@ import torch
 from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
+from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.posterior import posterior_coefficients
 from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
+from fieldforge.diffusion.variance import LearnedVarianceModel
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+
+NO_VARIANCE = "sampler=ddpm_learned needs the variance that loss=hybrid learns: train with that, or choose sampler=ddpm"
 
 
 class LearnedAncestral:
@@ -17,11 +21,16 @@ class LearnedAncestral:
     `LearnedVarianceModel`.
     """
 
+    def check(self, model: type[DiffusionModel]) -> None:
+        """UserError unless models of this kind learn a variance."""
+        if not issubclass(model, LearnedVarianceModel):
+            raise UserError(NO_VARIANCE)
+
     def sample(
         self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
     ) -> Tensor:
         if not hasattr(denoise, "fraction"):
-            raise UserError("this model has learned no variance: sample with sampler=ddpm instead of its learned form")
+            raise UserError(NO_VARIANCE)
         grid = Grid.of(process, times)
         x = grid.start(noise)  # (B, T, C)
         for i in grid.steps:
