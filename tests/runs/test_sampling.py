@@ -21,6 +21,7 @@ from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.drawing import Drawing
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
+from fieldforge.runs.evaluate_prior import Truth
 from fieldforge.runs.prior_stage import load_prior
 from fieldforge.runs.requests import Job, batches, jobs, request, scales
 from fieldforge.runs.sample import run_sampling
@@ -276,6 +277,23 @@ def test_a_prior_stands_between_a_prompt_and_an_image_conditioned_model(trained,
     run_sampling(command(trained[0], *said, *SMALL))
     (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
     assert (entry["prior"], entry["prior_guidance"]) == (str(prior.path), 1.0)
+
+
+def test_evaluation_of_a_prior_looks_for_the_assets_meant(prior, balls, capsys):
+    with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
+        config = compose("evaluate", [f"run={prior.path}", "prior.seeds=[0,1]", "prior.steps=2", "prior.pictures=2"])
+    run_evaluation(config)
+    report = json.loads((prior.path / "evaluation" / "prior.json").read_text())
+    assert (report["assets"], report["distinct_captions"], report["split"]) == (3, 3, "heldout")
+    assert report["retrieval"]["top_1"]["chance"] == pytest.approx(1 / 3)
+    assert report["retrieval"]["top_5"] == {"share": 1.0, "chance": 1.0}  # of three
+    assert all(-1 <= cosine <= 1 for cosine in report["cosine"].values())
+    sheet = Image.open(prior.path / "evaluation" / "prior.png")
+    assert sheet.width > 3 * 128  # the asset meant, and a view for each seed
+    assert "the asset meant is in the top 1" in capsys.readouterr().out
+    other = replace(load_prior(prior.model), made_by={"kind": "clip_image", "weights": "another"})
+    with pytest.raises(UserError, match="made by another encoder"):
+        Truth.of(str(balls), other, "heldout", None)
 
 
 def test_a_prior_of_another_encoder_is_refused(prior, sampler):

@@ -1,0 +1,77 @@
+"""Do generated embeddings belong to what they were asked for? Compared with the true embeddings of many assets.
+
+Axis letters: G generated embeddings, N assets, R views of all assets together, F width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fieldforge.metrics.clouds import Floats
+
+
+@dataclass(frozen=True)
+class Views:
+    """Embeddings of the views of N assets.
+
+    Args:
+        vectors: (V, F) for each asset, with a mean of 0 over the data: only then is a cosine of 0 that of strangers.
+    """
+
+    vectors: Sequence[Floats]
+
+    def __post_init__(self) -> None:
+        assert len(self.vectors) > 1, "one asset alone cannot be told from others"
+        assert all(len(views) for views in self.vectors), "an asset without views"
+
+    def cosines(self, generated: Floats) -> NDArray[np.float64]:
+        """generated (G, F) → (G, R), views in the order of their assets."""
+        return _unit(generated) @ _unit(np.concatenate(self.vectors)).T
+
+    def mean(self, cosines: Floats) -> NDArray[np.float64]:
+        """(G, R) → (G, N): over the views of each asset."""
+        return np.add.reduceat(cosines, self._starts, axis=1) / [len(views) for views in self.vectors]
+
+    def best(self, cosines: Floats) -> NDArray[np.float64]:
+        """(G, R) → (G, N): of the nearest view of each asset."""
+        return np.maximum.reduceat(cosines, self._starts, axis=1)
+
+    def place(self, row: int) -> tuple[int, int]:
+        """Asset and view of one of the R."""
+        asset = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return asset, row - int(self._starts[asset])
+
+    def between_views(self) -> float:
+        """Mean cosine of two different views of one asset: what no embedding made from a name alone surpasses."""
+        found = []
+        for views in self.vectors:
+            cosines = _unit(views) @ _unit(views).T
+            found += list(cosines[~np.eye(len(views), dtype=bool)])
+        return float(np.mean(found)) if found else float("nan")
+
+    @property
+    def _starts(self) -> NDArray[np.int64]:
+        return np.cumsum([0, *(len(views) for views in self.vectors[:-1])])
+
+
+def own_and_others(mean: Floats, meant: NDArray[np.integer]) -> tuple[float, float]:
+    """From cosines (G, N) and the asset meant by each (G,): their mean to that asset, and to all others.
+
+    The second is what shuffled pairs have, without the chance of one shuffle.
+    """
+    own = np.zeros(mean.shape, bool)
+    own[np.arange(len(mean)), meant] = True
+    return float(mean[own].mean()), float(mean[~own].mean())
+
+
+def top_share(best: Floats, meant: NDArray[np.integer], count: int) -> float:
+    """From cosines (G, N): how often the asset meant is among the `count` nearest. A tie counts against it."""
+    own = best[np.arange(len(best)), meant][:, None]  # (G, 1)
+    return float(((best >= own).sum(axis=1) <= count).mean())
+
+
+def _unit(vectors: Floats) -> NDArray[np.float64]:
+    vectors = vectors.astype(np.float64)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
