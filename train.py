@@ -1,14 +1,16 @@
 """Train a generative model of 3D shapes: python train.py experiment=shape_latent (see --help)."""
 
+from typing import Any
+
 from omegaconf import DictConfig
 
 from fieldforge.runs.entry import run
 
 
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> dict[str, Any]:
     from fieldforge.runs.train import run_training
 
-    run_training(config)
+    return run_training(config)
 
 
 if __name__ == "__main__":

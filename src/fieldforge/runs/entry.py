@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.errors import (
@@ -31,6 +32,7 @@ from omegaconf.errors import (
 )
 
 from fieldforge.errors import UserError
+from fieldforge.sweeps.job import is_trial, run_trial
 from fieldforge.training import interruption
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -38,7 +40,7 @@ EXIT_USER_ERROR = 2
 
 
 def run(
-    body: Callable[[DictConfig], None],
+    body: Callable[[DictConfig], Any],
     config_name: str,
     *,
     keeps_state: bool = False,
@@ -62,23 +64,27 @@ def run(
     if keeps_state:
         interruption.install()
     sys.argv[1:] = [quoted(spelled_out(argument, words), texts) for argument in sys.argv[1:]]
+    sys.argv[1:] = multirun_first(sys.argv[1:])
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
     sys.exit(_exit_code(body, config_name))
 
 
-def _exit_code(body: Callable[[DictConfig], None], config_name: str) -> int:
+def _exit_code(body: Callable[[DictConfig], Any], config_name: str) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
     folder, _, name = config_name.rpartition("/")
     failures: list[BaseException] = []
 
-    def kept_from_hydra(config: DictConfig) -> None:
+    def kept_from_hydra(config: DictConfig) -> float | None:
         if not logging.getLogger().handlers:
             logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        if is_trial(config):
+            return run_trial(body, config, explain)
         try:
             body(config)
         except BaseException as failure:  # raised again below, without the lines that Hydra would print above it
             failures.append(failure)
+        return None
 
     main = hydra.main(version_base="1.3", config_path=str(CONFIGS / folder), config_name=name)(kept_from_hydra)
     try:
@@ -104,6 +110,17 @@ def spelled_out(argument: str, words: Mapping[str, str]) -> str:
     """`guidance=classifier` as `guidance.by=classifier`, if `words` says so; numbers stay where they are."""
     key, equals, value = argument.partition("=")
     return f"{words[key]}={value}" if equals and key in words and value[:1].isalpha() else argument
+
+
+def multirun_first(arguments: list[str]) -> list[str]:
+    """With -m in front, where Hydra reads it rightly, and also where search= asks for it without saying so."""
+    flags = ("-m", "--multirun")
+    others = [argument for argument in arguments if argument not in flags]
+    searches = any(argument.startswith("search=") and argument != "search=none" for argument in others)
+    of_a_sweep = any(argument.startswith("search.trial=") for argument in others)  # a process of one of its trials
+    told = any(argument in ("--help", "-h", "--cfg", "-c") for argument in others)
+    sweeps = len(others) < len(arguments) or (searches and not of_a_sweep and not told)
+    return ["--multirun", *others] if sweeps else others
 
 
 def quoted(argument: str, texts: tuple[str, ...]) -> str:
@@ -148,6 +165,8 @@ def _missing_choice(text: str) -> str:
     listed = ", ".join(option for option in options if not option.startswith(("Config search", "provider=")))
     name = wanted.group(1) if wanted else _one_line(text)
     group, _, choice = name.rpartition("/")
+    if group == "hydra/launcher":
+        return f"launcher={choice} is not installed: pip install 'fieldforge[sweep]', or choose one of {listed}"
     if group and listed and "Available options in" in text:
         return f"there is no {group}={choice}: choose one of {listed}"
     return f"there is no config {name}: look into configs/ for what there is"

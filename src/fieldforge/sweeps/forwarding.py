@@ -1,0 +1,56 @@
+"""Signals to a process that only waits for its jobs: handed on to them, so that they save and leave."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from fieldforge.training import interruption
+
+
+@contextlib.contextmanager
+def forwarding(to_children: bool) -> Iterator[None]:
+    """Within: signals that ask to stop are noted here and, with `to_children`, sent to the processes below as TERM.
+
+    Ctrl-C reaches those of a terminal by itself; the first one is noted, a second one stops at once.
+    """
+    interruption.install()
+    if not to_children:
+        yield
+        return
+    noting = {number: signal.getsignal(number) for number in (signal.SIGTERM, *_user_signals())}
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        handler = noting[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+        for child in children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
+
+    for number in noting:
+        signal.signal(number, hand_on)
+    interruption.hold_ctrl_c()
+    try:
+        yield
+    finally:
+        interruption.install()
+        interruption.release_ctrl_c()
+
+
+def children() -> list[int]:
+    """Ids of the processes that this one has started (Linux; elsewhere none are known)."""
+    mine, found = os.getpid(), []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == mine:
+                found.append(int(path.parent.name))
+    return found
+
+
+def _user_signals() -> list[signal.Signals]:
+    return [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]

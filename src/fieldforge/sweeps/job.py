@@ -1,0 +1,159 @@
+"""One trial, in whatever process a launcher runs it: trains, and leaves a record whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from fieldforge.errors import UserError
+from fieldforge.sweeps.records import FAILED, FINISHED, PRUNED, Record, held
+from fieldforge.training import interruption
+
+log = logging.getLogger(__name__)
+Body = Callable[[DictConfig], Any]
+
+
+def is_trial(config: DictConfig) -> bool:
+    """Whether a sweep composed this configuration."""
+    search = config.get("search")
+    return isinstance(search, DictConfig) and search.get("trial") is not None
+
+
+def run_trial(body: Body, config: DictConfig, explain: Callable[[BaseException], str | None]) -> float | None:
+    """Train with `config`, write the record at `config.search.trial`, return the objective.
+
+    A run that a signal stopped leaves no record: it is continued later. Under submitit its job is requeued.
+
+    Args:
+        body: the training; returns the directories of its stages by name, that of the last one last.
+        config: of this trial.
+        explain: one sentence for a user's mistake, None for a bug.
+    """
+    earlier: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, *_user_signals())}
+    interruption.install()
+    if _rank() != 0:  # of a trial with several processes: the first one keeps the record
+        from fieldforge.training.pruning import Pruned
+
+        with contextlib.suppress(Pruned):
+            body(config)
+        return None
+    path = Path(config.search.trial)
+    with held(path.with_suffix(".lock")) as lock:
+        record = Record.read(path)
+        if record is None:  # (else a process that the sweep believed lost has finished it meanwhile)
+            stopped_by = interruption.noted()
+            if stopped_by is None:
+                with _as_one_run():
+                    record, stopped_by = _train(body, config, explain, path)
+            if record is not None:
+                record = Record(**{**vars(record), "seconds": round(lock.seconds, 1)})
+                record.write(path)
+    if record is None:
+        assert stopped_by is not None
+        _hand_over(stopped_by, earlier)
+        return None
+    if record.note:
+        log.error("error: %s", record.note)
+    return record.value
+
+
+def _train(
+    body: Body, config: DictConfig, explain: Callable[[BaseException], str | None], path: Path
+) -> tuple[Record | None, signal.Signals | None]:
+    """How the training ended; or the signal that stopped it."""
+    from fieldforge.training.pruning import Pruned
+
+    try:
+        done = body(config)
+        return _finished(config, Path(list(done.values())[-1].path)) if done else Record(FINISHED), None
+    except Pruned as end:
+        return Record(PRUNED, end.value, end.step, run=str(end.run)), None
+    except interruption.Interrupted as stop:
+        return None, stop.by
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            path.with_suffix(".txt").write_text(traceback.format_exc())
+            sentence = (
+                f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]} (see {path.with_suffix('.txt')})"
+            )
+        return Record(FAILED, note=sentence), None
+
+
+def _finished(config: DictConfig, run: Path) -> Record:
+    """With the objective's last logged value."""
+    from fieldforge.training.metrics_table import read_table
+
+    rows = read_table(run / "metrics.csv")
+    metric, step = config.search.objective, max(rows) + 1 if rows else None  # rows count steps from 0
+    values = [row[metric] for _, row in sorted(rows.items()) if metric in row]
+    if values and math.isfinite(values[-1]):
+        return Record(FINISHED, values[-1], step, run=str(run))
+    if values:
+        return Record(FAILED, step=step, run=str(run), note=f"{metric} is {values[-1]} at the end: narrow the space")
+    if config.search.get("space"):
+        logged = ", ".join(sorted({name for row in rows.values() for name in row})) or "nothing"
+        raise UserError(f"search.objective = {metric} is not logged: choose one of {logged}")
+    return Record(FINISHED, None, step, run=str(run))
+
+
+@contextlib.contextmanager
+def _as_one_run() -> Iterator[None]:
+    """Command line and environment as if this job had been started by itself.
+
+    Lightning starts further processes of a job with the command line that it finds, and leaves the ranks in the
+    environment, from which the next job of this process would believe that it has been started by another.
+    """
+    overrides = HydraConfig.get().overrides if HydraConfig.initialized() else None
+    arguments, ranks = sys.argv, ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    before = {name: os.environ.get(name) for name in ranks}
+    if overrides is not None:
+        of_hydra = [given for given in overrides.hydra if not given.startswith(("hydra.mode", "hydra/", "hydra.sweep"))]
+        sys.argv = [arguments[0], *of_hydra, *overrides.task]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _hand_over(stopped_by: signal.Signals, earlier: Mapping[int, Any]) -> None:
+    """Let submitit requeue its job, now that the state is saved: its own handler does that and leaves the process.
+
+    It listens to USR2 (or what SUBMITIT_PREEMPT_SIGNAL names) and ignores TERM, which under Slurm means preemption.
+    """
+    if "SUBMITIT_EXECUTOR" not in os.environ:
+        return
+    requeues = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
+    if stopped_by is signal.SIGTERM and os.environ["SUBMITIT_EXECUTOR"] != "slurm":
+        return
+    handler = earlier.get(requeues)
+    if callable(handler) and stopped_by is not signal.SIGINT:
+        handler(requeues, None)
+
+
+def _user_signals() -> list[signal.Signals]:
+    return [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+
+
+def _rank() -> int:
+    """Of this process among those that train together, from what their launchers set."""
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    return 0

@@ -1,0 +1,74 @@
+"""What `configs/search/*.yaml` says, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fieldforge.errors import UserError
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """A sweep's settings.
+
+    Args:
+        objective: name of a logged metric of the last stage; its last value ranks the trials.
+        direction: "minimize" or "maximize".
+        parallel: trials handed to the launcher at once.
+        trial: where the record of one job goes; the sweep fills it in.
+        trials: so many are finished or pruned at the end; None without a space, and for a grid: all of it.
+        seed: of the sampler.
+        sampler: block of an Optuna sampler (partial, it gets the seed), or of `Grid`.
+        pruner: block of an Optuna pruner.
+        space: key of the configuration → what it may be (see `fieldforge.sweeps.space`); empty: nothing is searched.
+    """
+
+    objective: str
+    direction: str = "minimize"
+    parallel: int = 1
+    trial: str | None = None
+    trials: int | None = None
+    seed: int = 0
+    sampler: Mapping[str, Any] | None = None
+    pruner: Mapping[str, Any] | None = None
+    space: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.objective, str) or not self.objective:
+            raise UserError(f"search.objective = {self.objective!r} must name a logged metric, such as heldout/loss")
+        if self.direction not in ("minimize", "maximize"):
+            raise UserError(f"search.direction = {self.direction!r} must be minimize or maximize: correct it")
+        for name, least in (("parallel", 1), ("trials", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is None and name == "trials":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UserError(f"search.{name} = {value!r} must be a whole number of at least {least}: correct it")
+        if not isinstance(self.space, Mapping):
+            raise UserError(f"search.space = {self.space!r} must be a block of key: range or choices")
+        if self.space and (self.sampler is None or self.pruner is None):
+            raise UserError("a search with a space needs a sampler and a pruner: begin its file with defaults: [base]")
+
+    @staticmethod
+    def of(config: DictConfig) -> SearchSettings:
+        """From the block `search` of a configuration.
+
+        Raises:
+            UserError: a key that there is not, or a wrong value; names the key.
+        """
+        missing = [str(key) for key in config.search if OmegaConf.is_missing(config.search, key)]
+        if missing:
+            raise UserError(
+                f"the config key search.{missing[0]} has no value: write it into the file in configs/search"
+            )
+        values = OmegaConf.to_container(config.search, resolve=True)
+        assert isinstance(values, dict)
+        known = [entry.name for entry in fields(SearchSettings)]
+        for key in map(str, values):
+            if key not in known:
+                raise UserError(f"unknown config key search.{key}: there are {', '.join(known)}")
+        return SearchSettings(**{str(key): value for key, value in values.items()})
