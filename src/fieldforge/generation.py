@@ -164,7 +164,9 @@ class Sampler:
         if isinstance(scale, Mapping) and features:
             scales = [scale[self.conditioner.sources[name].key] for name in features]
             return Steering(self.conditioner.separately(features), null, Several(scales))
-        guidance = self.guidance(1.0 if isinstance(scale, Mapping) else scale)
+        common = 1.0 if isinstance(scale, Mapping) else scale
+        # Asked with nothing, condition and null are one: scale 0 says so with a single evaluation.
+        guidance = self.guidance(common if features or negative else 0.0)
         return Steering(self.conditioner(features, batch_size=count), null, guidance)
 
     def noise(self, seeds: Sequence[int]) -> Tensor:

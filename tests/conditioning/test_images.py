@@ -142,6 +142,11 @@ class TestLoadPicture:
         turned.save(tmp_path / "turned.png", exif=exif)
         assert load_picture(tmp_path / "turned.png").shape == (9, 6, 4)
 
+    def test_greys_of_sixteen_bits_keep_their_shades(self, tmp_path):
+        shades = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+        Image.fromarray(shades).save(tmp_path / "deep.png")
+        assert (load_picture(tmp_path / "deep.png")[..., 0].ravel() == np.arange(256)).all()
+
     @pytest.mark.parametrize(
         ("content", "sentence"),
         [(b"", "not a readable picture"), (b"\x89PNG\r\n\x1a\n" + b"x" * 40, "not a readable picture")],

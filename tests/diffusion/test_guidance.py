@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -54,8 +55,28 @@ def state():
 
 def test_scale_one_is_the_conditional_model_and_zero_the_unconditional(model, state):
     condition, null = conditions(2)
-    assert torch.equal(ClassifierFree(1.0)(model, condition, null)(*state), model(*state, condition))
-    assert torch.equal(ClassifierFree(0.0)(model, condition, null)(*state), model(*state, null))
+    for form in (
+        ClassifierFree,
+        Rescaled,
+        Interval,
+        partial(Interval, highest=1e-3),
+        partial(Interval, guidance=Rescaled),
+    ):
+        assert torch.equal(form(scale=1.0)(model, condition, null)(*state), model(*state, condition))
+        assert torch.equal(form(scale=0.0)(model, condition, null)(*state), model(*state, null))
+
+
+@pytest.mark.parametrize("form", [ClassifierFree, Rescaled, Interval])
+def test_a_model_without_conditions_is_evaluated_once(form, state):
+    seen = []
+
+    def model(x_t, t, condition):
+        seen.append(len(x_t))
+        return 0.5 * x_t
+
+    model.process = Exponential(12.0)
+    assert torch.equal(form(3.0)(model, Condition(), Condition())(*state), 0.5 * state[0])
+    assert seen == [ROWS]
 
 
 @pytest.mark.parametrize("scale", [-1.0, 0.5, 3.0, 15.0])
@@ -72,7 +93,7 @@ def test_other_forms_reduce_to_plain_guidance(model, state, scale):
     plain = ClassifierFree(scale)(model, condition, null)(*state)
     reductions = {
         "rescaled by nothing": Rescaled(scale, phi=0.0)(model, condition, null),
-        "an interval without ends": Interval(ClassifierFree(scale), 0.0, math.inf)(model, condition, null),
+        "an interval without ends": Interval(scale)(model, condition, null),
         "one condition of several": Several([scale])(model, condition, null),
         "a second condition of no weight": Several([scale, 0.0])(model, Condition.cat([condition, negative]), null),
         "a second condition that is null": Several([scale, 5.0])(model, Condition.cat([condition, null]), null),
@@ -90,8 +111,8 @@ def test_other_forms_reduce_to_plain_guidance(model, state, scale):
 def test_outside_of_the_interval_the_model_is_conditional(model, state):
     condition, null = conditions(2)
     sigma = math.exp(-float(model.process.log_snr(state[1])[0]) / 2)
-    inside = Interval(ClassifierFree(3.0), 0.5 * sigma, 2 * sigma)(model, condition, null)
-    outside = Interval(ClassifierFree(3.0), 1.5 * sigma, 2 * sigma)(model, condition, null)
+    inside = Interval(3.0, ClassifierFree, 0.5 * sigma, 2 * sigma)(model, condition, null)
+    outside = Interval(3.0, ClassifierFree, 1.5 * sigma, 2 * sigma)(model, condition, null)
     assert torch.equal(inside(*state), ClassifierFree(3.0)(model, condition, null)(*state))
     assert torch.equal(outside(*state), model(*state, condition))
 

@@ -22,6 +22,7 @@ from fieldforge.runs.drawing import Drawing
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.evaluate_prior import Truth
+from fieldforge.runs.guidance import with_form
 from fieldforge.runs.prior_stage import load_prior
 from fieldforge.runs.requests import Job, batches, jobs, request, scales
 from fieldforge.runs.sample import run_sampling
@@ -128,6 +129,36 @@ def test_guidance_is_a_number_or_one_for_each(trained):
     assert scales(command(place, "guidance.text=4")) == {"caption": 4.0, "image": 3.0, "class": 3.0}
 
 
+def test_guidance_takes_the_form_that_is_asked_for(sampler, trained, tmp_path):
+    label = torch.load(trained[1].model, weights_only=True)["fieldforge"]
+    text = asked(sampler, caption="a red ball")
+    (job,) = jobs([text], [text], 0, 0, 1, 1)
+    plain, conditional = drawn(sampler, [job], 3.0), drawn(sampler, [job], 1.0)
+
+    def formed(*overrides: str) -> torch.Tensor:
+        return drawn(with_form(command(trained[0], *overrides), sampler, label), [job], 3.0)
+
+    torch.testing.assert_close(formed("guidance.rescale=0"), plain)
+    torch.testing.assert_close(formed("guidance.interval=[0,1e9]"), plain)
+    torch.testing.assert_close(formed("guidance.rescale=0.7", "guidance.interval=[1e8,1e9]"), conditional)
+    for form in ("guidance.rescale=0.7", "guidance.interval=[0.2,5]"):
+        assert not torch.allclose(formed(form), plain, atol=1e-3)
+    with pytest.raises(UserError, match="learned in"):
+        with_form(command(trained[0], "guidance.rescale=0.7"), sampler, {"config": {"distillation": {}}})
+    said = ["prompt=a red ball", "guidance.interval=[0.2,5]", f"output={tmp_path / 'out'}"]
+    run_sampling(command(trained[0], *said, *SMALL))
+    (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
+    assert entry["guidance_interval"] == [0.2, 5.0]
+
+
+def test_a_scale_of_what_the_model_does_not_read_is_refused(trained):
+    place, _ = trained
+    with pytest.raises(UserError, match=r"guidance.image is given, .* its scales are guidance.text"):
+        scales(command(place, "guidance.image=2"), {"caption"})
+    with pytest.raises(UserError, match="it is unconditional"):
+        scales(command(place, "guidance.text=2"), set())
+
+
 def test_away_from_the_prompt_itself_nothing_is_guided(sampler):
     text = asked(sampler, caption="a red ball")
     (job,) = jobs([text], [text], 5, 5, 1, 1)
@@ -209,6 +240,10 @@ def test_jobs_that_are_asked_differently_are_not_mixed(sampler):
         (["from=/nowhere.glb"], "from=/nowhere.glb: there is no such file"),
         (["from=BROKEN"], "from=.*broken"),
         (["guidance.text=much"], "guidance.text = 'much' must be a number"),
+        (["guidance.rescale=2"], "between 0 .plain guidance. and 1"),
+        (["guidance.interval=[5,0.2]"], "0 <= lowest < highest"),
+        (["guidance.interval=3"], "two noise levels"),
+        (["guidance.text=2", "guidance.rescale=0.7"], "one scale for all"),
         (["prior=/nowhere"], "has no model.ckpt"),
     ],
 )

@@ -27,7 +27,7 @@ def load_picture(path: str | Path) -> np.ndarray:
         with Image.open(path) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise UserError(f"image={path}: {opened.width} x {opened.height} pixels are too many, scale it down.")
-            pixels = np.asarray(ImageOps.exif_transpose(opened).convert("RGBA"))
+            pixels = np.asarray(_eight_bits(ImageOps.exif_transpose(opened)).convert("RGBA"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, UserError):
             raise
@@ -115,6 +115,13 @@ def remove_background(pixels: np.ndarray) -> np.ndarray:
             "U2NET_HOME to its folder."
         ) from error
     return np.asarray(remove(Image.fromarray(pixels[..., :3]), session=session)).astype(np.uint8)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Greys of 16 bits scaled down, which Pillow's conversion would clip; other pictures as they are."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
 
 
 def _central_square(rgb: np.ndarray) -> np.ndarray:

@@ -1,19 +1,24 @@
-"""Guidance that needs a second run: `guidance=classifier guidance.run=…`, `guidance=autoguidance guidance.run=…`."""
+"""Guidance as sample.py is asked for it: its form, and what needs a second run (a classifier, a weaker model)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.classifier import LatentClassifier
+from fieldforge.diffusion.denoiser import Guidance
 from fieldforge.diffusion.guidance.autoguidance import Autoguidance
 from fieldforge.diffusion.guidance.classifier import ByClassifier
+from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
+from fieldforge.diffusion.guidance.interval import Interval
+from fieldforge.diffusion.guidance.rescaled import Rescaled
 from fieldforge.errors import UserError
 from fieldforge.generation import Sampler, Steering
 from fieldforge.runs.classifier_stage import load_classifier
@@ -22,6 +27,46 @@ from fieldforge.runs.locate import find_model
 from fieldforge.runs.training_run import number
 
 KINDS = ("classifier", "autoguidance")
+
+
+def form_of(config: DictConfig) -> dict[str, Any]:
+    """What of `config.guidance` asks for another form: {}, `guidance_rescale` (0…1), `guidance_interval` (two σ/α)."""
+    guidance = config.guidance
+    if not isinstance(guidance, DictConfig):
+        return {}
+    told: dict[str, Any] = {}
+    if guidance.rescale is not None:
+        told["guidance_rescale"] = number(config, "guidance.rescale")
+        if not 0 <= told["guidance_rescale"] <= 1:
+            raise UserError(f"guidance.rescale={guidance.rescale} must be between 0 (plain guidance) and 1")
+    if guidance.interval is not None:
+        levels = list(guidance.interval) if isinstance(guidance.interval, ListConfig) else []
+        if len(levels) != 2 or not all(isinstance(level, int | float) for level in levels):
+            raise UserError(f"guidance.interval={guidance.interval} must be two noise levels σ/α, such as [0.2,5]")
+        told["guidance_interval"] = [float(level) for level in levels]
+    if told and any(guidance[name] is not None for name in ("text", "image", "class")):
+        raise UserError("guidance.rescale and guidance.interval go with one scale for all: give guidance.all=")
+    return told
+
+
+def with_form(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]) -> Sampler:
+    """The sampler with guidance in the form that is asked for; the same where none is.
+
+    Raises UserError for impossible settings, and for a model whose guidance is learned in.
+    """
+    wanted = form_of(config)
+    if not wanted:
+        return sampler
+    if "distillation" in label["config"]:
+        raise UserError(f"this model's guidance is learned in, its form too: leave out {', '.join(wanted)}")
+    form: Callable[[float], Guidance] = ClassifierFree
+    if "guidance_rescale" in wanted:
+        form = partial(Rescaled, phi=wanted["guidance_rescale"])
+    if "guidance_interval" in wanted:
+        lowest, highest = wanted["guidance_interval"]
+        form = partial(Interval, guidance=form, lowest=lowest, highest=highest)
+        form(1.0)  # refuses impossible levels now
+    return replace(sampler, guidance=form)
 
 
 def guided_by(config: DictConfig) -> dict[str, Any]:

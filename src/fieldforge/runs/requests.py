@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from fieldforge.runs.training_run import number
 log = logging.getLogger(__name__)
 OPTIONS = {"caption": "prompt=", "class": "class=", "image": "image="}
 """What sources read → how it is asked for."""
+SCALES = {"caption": "text", "image": "image", "class": "class"}
+"""What sources read → the key of its own scale of guidance."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +103,22 @@ def listed(value: Any) -> Sequence[Any]:
     return list(value) if isinstance(value, ListConfig) else [value]
 
 
-def scales(config: DictConfig) -> float | dict[str, float]:
-    """`guidance`: a number, or, where `guidance.text`, `.image` or `.class` is given, one for each of what is read."""
+def scales(config: DictConfig, understood: Collection[str] = tuple(OPTIONS)) -> float | dict[str, float]:
+    """`guidance`: a number, or, where `guidance.text`, `.image` or `.class` is given, one for each of what is read.
+
+    Raises UserError for something that is no number, or a scale of what the model does not read.
+    """
     if not isinstance(config.guidance, DictConfig):
         return number(config, "guidance")
     common = number(config, "guidance.all")
-    own = {"caption": "text", "image": "image", "class": "class"}
-    if all(config.guidance[name] is None for name in own.values()):
+    own = {key: name for key, name in SCALES.items() if config.guidance[name] is not None}
+    for key, name in own.items():
+        if key not in understood:
+            known = ", ".join(f"guidance.{SCALES[key]}" for key in sorted(understood)) or "none, it is unconditional"
+            raise UserError(f"guidance.{name} is given, but this model was not trained with it: its scales are {known}")
+    if not own:
         return common
-    return {
-        key: common if config.guidance[name] is None else number(config, f"guidance.{name}")
-        for key, name in own.items()
-    }
+    return {key: number(config, f"guidance.{own[key]}") if key in own else common for key in SCALES}
 
 
 @dataclass(frozen=True)

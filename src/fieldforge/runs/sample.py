@@ -24,7 +24,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.rendering.turntable import write_turntable
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.drawing import Drawing
-from fieldforge.runs.guidance import guided_by, with_guidance
+from fieldforge.runs.guidance import form_of, guided_by, with_form, with_guidance
 from fieldforge.runs.locate import find_model
 from fieldforge.runs.prior_stage import load_prior
 from fieldforge.runs.requests import Job, Request, batches, jobs, request, requests, scales
@@ -46,14 +46,14 @@ def run_sampling(config: DictConfig) -> Path:
     model, _ = find_model(config.run, config.output_dir, "diffusion")
     overrides = OmegaConf.create({"sampler": {"steps": whole_number(config, "steps")}}) if config.steps else None
     sampler, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
-    sampler = with_guidance(config, sampler, label)
+    sampler = with_guidance(config, with_form(config, sampler, label), label)
     prior = None
     if config.prior is not None:
         prior = load_prior(find_model(config.prior, config.output_dir, "prior")[0], sampler.device)
         prior.check(sampler.conditioner)
     wanted = requests(config, sampler, sampler.keys | (prior.sampler.keys if prior else set()))
     work = planned(config, wanted)
-    scale = scales(config)
+    scale = scales(config, sampler.keys)
     given = None
     if config.get("from") is not None:
         points = OmegaConf.create(label["config"]).latents.points
@@ -140,7 +140,7 @@ def said(config: DictConfig) -> dict[str, Any]:
     for key, belongs_to in (("strength", "from"), ("prior_guidance", "prior")):
         if belongs_to in told:
             told[key] = number(config, key)
-    return told | guided_by(config)
+    return told | form_of(config) | guided_by(config)
 
 
 def write_shape(mesh: ColoredMesh, shape: Shapes, resolution: int, folder: Path, name: str) -> dict[str, str | None]:

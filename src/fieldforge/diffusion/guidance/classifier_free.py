@@ -19,8 +19,8 @@ class ClassifierFree:
         self.scale = scale
 
     def __call__(self, model: ConditionalDenoiser, condition: Condition, null: Condition) -> Denoiser:
-        if self.scale in (0, 1):
-            only = condition if self.scale == 1 else null
+        if self.scale in (0, 1) or condition.batch_size is None:  # (a model without sources has nothing to compare)
+            only = null if self.scale == 0 else condition
             return lambda x_t, t: model(x_t, t, only)
         both = Condition.cat([condition, null])  # 2B rows
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.denoiser import ConditionalDenoiser, Denoiser
+from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.diffusion.guidance.extrapolate import extrapolate
 
 
@@ -12,6 +13,7 @@ class Rescaled:
     """Classifier-free guidance whose estimate gets back the deviation of the conditional one, by the share `phi`.
 
     Lin et al. 2023, "Common diffusion noise schedules", eq. 15-16, per sample. phi 0 is plain guidance.
+    Scale 1 is the conditional model, 0 the unconditional one, both as they are.
     """
 
     def __init__(self, scale: float, phi: float = 0.7):
@@ -19,6 +21,8 @@ class Rescaled:
         self.phi = phi
 
     def __call__(self, model: ConditionalDenoiser, condition: Condition, null: Condition) -> Denoiser:
+        if self.scale in (0, 1) or condition.batch_size is None:
+            return ClassifierFree(self.scale)(model, condition, null)
         both = Condition.cat([condition, null])  # 2B rows
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
