@@ -99,8 +99,9 @@ def test_recomputation_and_compilation_change_no_number(build):
         gradients.append([parameter.grad for parameter in backbone.parameters()])
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b)
-    compiled = torch.compile(plain, backend="eager")  # what torch.compile traces, without a compiler's minutes
+    compiled = shaken(build(compile="eager"))  # what torch.compile traces, without a compiler's minutes
     torch.testing.assert_close(compiled(x, level, condition), plain(x, level, condition))
+    assert compiled.transformer._compiled_call_impl is not None
 
 
 def test_bfloat16_autocast_stays_close():
@@ -128,7 +129,8 @@ def test_every_choice_builds(path):
         config.update(dict(tokens=T, channels=C, condition_width=D, width=16, heads=2, layers=1))
         if "group" in config:
             config.group = T
-    built = hydra.utils.instantiate(config)
+    # Whoever samples sets the scale of guidance.
+    built = hydra.utils.instantiate(config, **({"scale": 2.0} if group == "guidance" else {}))
     if group == "sampler" and path.stem != "ddpm_learned":
         noise, generator = torch.randn(B, T, C), torch.Generator().manual_seed(0)
         constant = Sampling(built.sampler, built.spacing, 4)

@@ -106,7 +106,8 @@ class Truth:
                 "the data that it was trained on, data_root="
             )
         mean, std = prior.space.mean.cpu().numpy(), prior.space.std.cpu().numpy()  # (F,) each
-        metas, keys, vectors = [], [], []
+        metas: list[dict[str, Any]] = []
+        keys, vectors = [], []
         for sample in samples_of(folder, split):
             if limit is None or len(metas) < limit:
                 metas.append(sample["meta.json"])
