@@ -45,19 +45,24 @@ def train_autoencoder(config: DictConfig) -> StageDirectory:
         return directory
     directory.open(plain(config))
     log.info("%s: in %s", STAGE, directory.path)
-    autoencoder: Autoencoder = seeded(config, "autoencoder")
-    module = AutoencoderModule(
-        autoencoder,
-        loss=build(config, "autoencoder_loss"),
-        optimizer=build(config, f"training.{STAGE}.optimizer"),
-        seed=whole_number(config, "seed", least=0),
-    )
+    module = build_module(config)
+    autoencoder = module.autoencoder
     data = sample_data(config)
     train(config, directory, module, data, pictures_of_heldout(data, **plain(config.monitor.pictures)))
     measure_statistics(autoencoder.eval(), data, whole_number(config, "latents.points"))
     directory.save_model(autoencoder.state_dict(), plain(config))
     log.info("%s: finished, %s", STAGE, directory.model)
     return directory
+
+
+def build_module(config: DictConfig) -> AutoencoderModule:
+    """An autoencoder and how `training.autoencoder` trains it."""
+    return AutoencoderModule(
+        seeded(config, "autoencoder"),
+        loss=build(config, "autoencoder_loss"),
+        optimizer=build(config, f"training.{STAGE}.optimizer"),
+        seed=whole_number(config, "seed", least=0),
+    )
 
 
 def determining(config: DictConfig) -> dict[str, Any]:
@@ -103,13 +108,18 @@ def sample_data(config: DictConfig) -> ShardDataModule:
 
 def given_autoencoder(config: DictConfig) -> StageDirectory:
     """The autoencoder in `autoencoder_run`, whatever it was trained on."""
+    return StageDirectory(STAGE, Path(config.autoencoder_run), determining(given_autoencoder_config(config)))
+
+
+def given_autoencoder_config(config: DictConfig) -> DictConfig:
+    """The stored configuration of the autoencoder in `autoencoder_run`."""
     path = Path(config.autoencoder_run)
     if not (path / MODEL).is_file():
         raise UserError(f"autoencoder_run={path} has no finished {MODEL}: give the directory of a finished autoencoder")
     label = load_safely(path / MODEL)["fieldforge"]
     if label["stage"] != STAGE:
         raise UserError(f"autoencoder_run={path} holds a {label['stage']}, not an autoencoder: give another directory")
-    return StageDirectory(STAGE, path, determining(OmegaConf.create(label["config"])))
+    return OmegaConf.create(label["config"])
 
 
 def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Autoencoder, dict[str, Any]]:

@@ -63,24 +63,29 @@ def train_classifier(config: DictConfig, autoencoder_run: StageDirectory, latent
     log.info("%s: in %s", STAGE, directory.path)
     _, autoencoder_label = load_autoencoder(autoencoder_run.model)
     tokens, channels = manifest_shape(data)
-    given = {"tokens": tokens, "channels": channels, "classes": len(classes), "process": build(config, "process")}
-    classifier: LatentClassifier = seeded(config, "classifier", **given)
-    module = ClassifierModule(
-        classifier,
-        classes,
-        density=build(config, "density"),
-        optimizer=build(config, f"training.{STAGE}.optimizer"),
-        seed=whole_number(config, "seed", least=0),
-    )
+    module = build_module(config, (tokens, channels), classes)
     train(config, directory, module, data, draw=None)
     report = heldout_accuracy(module.eval(), data)
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), directory.path / "accuracy.json")
     told = ", ".join(f"{share:.0%} at {level}" for level, share in report["accuracy_by_noise"].items())
     log.info("%s: held-out accuracy by noise σ/α: %s (most frequent class %.0f%%)", STAGE, told, 100 * report["chance"])
     further = {"classes": classes, "latent_shape": [tokens, channels], "autoencoder": autoencoder_label["fingerprint"]}
-    directory.save_model(classifier.state_dict(), plain(config), **further)
+    directory.save_model(module.classifier.state_dict(), plain(config), **further)
     log.info("%s: finished, %s", STAGE, directory.model)
     return directory
+
+
+def build_module(config: DictConfig, latent_shape: tuple[int, int], classes: list[str]) -> ClassifierModule:
+    """A classifier of latents (T, C) and how `training.classifier` trains it."""
+    tokens, channels = latent_shape
+    given = {"tokens": tokens, "channels": channels, "classes": len(classes), "process": build(config, "process")}
+    return ClassifierModule(
+        seeded(config, "classifier", **given),
+        classes,
+        density=build(config, "density"),
+        optimizer=build(config, f"training.{STAGE}.optimizer"),
+        seed=whole_number(config, "seed", least=0),
+    )
 
 
 def manifest_shape(data: ShardDataModule) -> tuple[int, int]:

@@ -37,6 +37,11 @@ def run_training(config: DictConfig) -> dict[str, Any]:
         raise UserError(f"stages={wanted}: each stage needs those before it, give the first of {known}")
     for stage in set(wanted) & set(config.training):
         build(config, f"training.{stage}.budget")
+    if config.plan.show:
+        from fieldforge.runs.plan import print_plan
+
+        print_plan(config)
+        return {}
     if "distillation" in wanted:
         from fieldforge.runs.distillation_stage import train_distillation
 

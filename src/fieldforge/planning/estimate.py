@@ -1,0 +1,198 @@
+"""From the cost of a step to devices, days and shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fieldforge.errors import UserError
+from fieldforge.planning.step import StepCost
+
+SECONDS_A_DAY = 86400
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What is trained on.
+
+    Args:
+        nodes, devices: how many, and how many in each.
+        peak_flops: floating-point operations a second of one device, in the precision that is trained in.
+        utilisation: the share of that which training reaches, 0 … 1.
+        precision: its name.
+        kind: "GPU" or "CPU".
+    """
+
+    nodes: int
+    devices: int
+    peak_flops: float
+    utilisation: float
+    precision: str
+    kind: str
+
+    def __post_init__(self) -> None:
+        if self.peak_flops <= 0 or not 0 < self.utilisation <= 1:
+            raise UserError(
+                f"plan.peak_flops={self.peak_flops:g} and plan.utilisation={self.utilisation:g}: give operations a "
+                "second above 0 and a share between 0 and 1"
+            )
+
+    @property
+    def world(self) -> int:
+        return self.nodes * self.devices
+
+    def seconds(self, operations: float) -> float:
+        """Of so many operations on one device."""
+        return operations / (self.peak_flops * self.utilisation)
+
+
+def memory_ddp(cost: StepCost, world: int) -> dict[str, int]:
+    """Bytes on each device where each holds the whole model; several exchange gradients through buckets.
+
+    `validation` is what a look at held-out samples needs beyond the activations of a step.
+    """
+    return {
+        "parameters": cost.parameters,
+        "gradients": cost.gradients,
+        "exchange": cost.gradients if world > 1 else 0,
+        "optimiser": cost.optimizer,
+        "moving average": cost.average,
+        "activations": cost.activations,
+        "validation": max(0, cost.validation - cost.activations),
+    }
+
+
+def memory_fsdp(cost: StepCost, world: int) -> dict[str, int]:
+    """Bytes on each device where parameters, gradients, optimiser and average are sharded over all of them.
+
+    Gathered at a time: what is in no transformer block, and two blocks (the one at work and the next), once as weights
+    and once as gradients. While held-out samples are looked at, the weights set aside are sharded as well.
+    """
+    share = lambda size: -(-size // world)  # noqa: E731
+    gathered = 2 * (cost.outside_blocks + 2 * cost.block)
+    aside = cost.validation - cost.parameters + share(cost.parameters)
+    return {
+        "parameters": share(cost.parameters),
+        "gradients": share(cost.gradients),
+        "exchange": gathered,
+        "optimiser": share(cost.optimizer),
+        "moving average": share(cost.average),
+        "activations": cost.activations,
+        "validation": max(0, aside - cost.activations),
+    }
+
+
+@dataclass(frozen=True)
+class DataSide:
+    """What a stage reads: shards and samples of the training split (None: not known), virtual slots, readers a rank."""
+
+    shards: int | None
+    samples: int | None
+    slots: int
+    workers: int
+
+    def readers(self, world: int) -> int:
+        return world * max(1, self.workers)
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage that takes steps: global batch, steps until the budget is spent (None minutes: steps alone count)."""
+
+    name: str
+    cost: StepCost
+    batch_size: int
+    asked_batch_size: int
+    max_steps: int
+    max_minutes: float | None
+    data: DataSide
+    notes: tuple[str, ...] = ()
+
+    def step_seconds(self, cluster: Cluster) -> float:
+        return cluster.seconds(self.cost.operations)
+
+    def samples_a_day(self, cluster: Cluster) -> float:
+        return self.batch_size / self.step_seconds(cluster) * SECONDS_A_DAY
+
+    def days(self, cluster: Cluster) -> float:
+        """Until the budget's steps are done, or its minutes are over."""
+        days = self.max_steps * self.step_seconds(cluster) / SECONDS_A_DAY
+        return days if self.max_minutes is None else min(days, self.max_minutes / (24 * 60))
+
+    def warnings(self, cluster: Cluster) -> list[str]:
+        found = []
+        if self.asked_batch_size != self.batch_size:
+            found.append(
+                f"training.{self.name}.batch_size={self.asked_batch_size} is no multiple of the {cluster.world} "
+                f"devices, training would refuse it; planned with {self.batch_size}"
+            )
+        readers, data = self.data.readers(cluster.world), self.data
+        if data.shards is not None and data.shards < readers:
+            found.append(
+                f"{data.shards} shards for {readers} readers: several read the same shard; prepare smaller shards"
+            )
+        if data.slots < cluster.world:
+            found.append(
+                f"mixing.slots={data.slots} for {cluster.world} ranks: every rank reads all shards; "
+                f"give at least {cluster.world}, before the training starts"
+            )
+        elif data.slots % cluster.world:
+            found.append(f"mixing.slots={data.slots} is no multiple of the {cluster.world} ranks: they share shards")
+        return found
+
+    def plain(self, cluster: Cluster) -> dict[str, Any]:
+        """All numbers, for programs; bytes, seconds, days."""
+        cost = self.cost
+        layouts: Mapping[str, dict[str, int]] = {
+            "ddp": memory_ddp(cost, cluster.world),
+            "fsdp": memory_fsdp(cost, cluster.world),
+        }
+        return {
+            "parameters": dict(cost.parts),
+            "trained_parameters": cost.trained,
+            "batch_size": self.batch_size,
+            "operations_a_step": cost.operations * cluster.world,
+            "operations_a_device": cost.operations,
+            "memory": {name: {**rows, "in all": sum(rows.values())} for name, rows in layouts.items()},
+            "activations_checkpointed": cost.checkpointed,
+            "step_seconds": self.step_seconds(cluster),
+            "samples_a_day": self.samples_a_day(cluster),
+            "days": self.days(cluster),
+            "max_steps": self.max_steps,
+            "shards": self.data.shards,
+            "samples": self.data.samples,
+            "readers": self.data.readers(cluster.world),
+            "warnings": self.warnings(cluster),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class EncodingPlan:
+    """Every sample through the encoder, once."""
+
+    operations: int  # a sample
+    samples: int | None
+    name: str = "latents"
+
+    def plain(self, cluster: Cluster) -> dict[str, Any]:
+        known = self.samples is not None
+        days = cluster.seconds(self.operations * (self.samples or 0)) / SECONDS_A_DAY
+        return {"operations_a_sample": self.operations, "samples": self.samples, "device_days": days if known else None}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages of an experiment on a cluster."""
+
+    experiment: str
+    cluster: Cluster
+    stages: tuple[StagePlan | EncodingPlan, ...]
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "experiment": self.experiment,
+            "cluster": {**vars(self.cluster), "world": self.cluster.world},
+            "stages": {stage.name: stage.plain(self.cluster) for stage in self.stages},
+        }

@@ -1,0 +1,50 @@
+"""How many bytes are alive at a time, followed from operation to operation."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LiveMemory(TorchDispatchMode):
+    """Bytes of all storages made inside of the mode and not yet freed, and the most there were at a time.
+
+    Sees what operations return, in the forward and the backward pass alike, so that activations kept for the backward
+    pass, recomputed ones and temporaries all count for as long as they live. Within a `FakeTensorMode` nothing is
+    allocated. What kernels take for themselves inside of one operation is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: dict[int, weakref.ref] = {}
+
+    def restart_peak(self) -> None:
+        """Look for the peak from here on."""
+        self.peak = self.live
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, Tensor):
+                self._note(leaf)
+        return made
+
+    def _note(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        identity = id(storage)
+        if identity in self._known:
+            return
+        size = storage.nbytes()
+
+        def freed(_: weakref.ref) -> None:
+            del self._known[identity]
+            self.live -= size
+
+        self._known[identity] = weakref.ref(storage, freed)
+        self.live += size
+        self.peak = max(self.peak, self.live)

@@ -1,0 +1,100 @@
+"""A plan as a table in plain text."""
+
+from __future__ import annotations
+
+from fieldforge.planning.estimate import SECONDS_A_DAY, Cluster, EncodingPlan, Plan, StagePlan, memory_ddp, memory_fsdp
+
+WIDTH = 18
+
+
+def text(plan: Plan) -> str:
+    """What people read."""
+    cluster = plan.cluster
+    lines = [
+        f"{plan.experiment}: {_count(cluster.nodes, 'node')} × {_count(cluster.devices, cluster.kind)}, "
+        f"{cluster.precision}, {short(cluster.peak_flops)}FLOP/s each at {cluster.utilisation:.0%}",
+    ]
+    for stage in plan.stages:
+        lines += ["", stage.name]
+        lines += _encoding(stage, cluster) if isinstance(stage, EncodingPlan) else _stage(stage, cluster)
+    lines += [
+        "",
+        "Memory is that of tensors: a device's context, libraries and fragmentation come on top (1 GiB and 10 %, say).",
+        "Operations are those of matrix products, convolutions and attention, forward and backward.",
+    ]
+    return "\n".join(lines)
+
+
+def _stage(stage: StagePlan, cluster: Cluster) -> list[str]:
+    cost, world = stage.cost, cluster.world
+    parts = " · ".join(f"{name.removeprefix('autoencoder.')} {short(size)}" for name, size in cost.parts.items())
+    lines = [_row("parameters", f"{short(sum(cost.parts.values()))}: {parts}")]
+    share = f", {stage.batch_size // world} a device" if world > 1 else ""
+    operations = f"{short(cost.operations * world)}FLOP" + (f", {short(cost.operations)}FLOP a device" * (world > 1))
+    lines.append(_row("a step", f"{stage.batch_size} samples{share} · {operations}"))
+    layouts = {"DDP": memory_ddp(cost, world), "FSDP": memory_fsdp(cost, world)} if world > 1 else {
+        "one process": memory_ddp(cost, world)
+    }  # fmt: skip
+    lines.append(_row("memory a device", "".join(f"{name:>14}" for name in layouts)))
+    for name in next(iter(layouts.values())):
+        if any(rows[name] for rows in layouts.values()):
+            lines.append(_row(f"  {name}", "".join(f"{binary(rows[name]):>14}" for rows in layouts.values())))
+    lines.append(_row("  in all", "".join(f"{binary(sum(rows.values())):>14}" for rows in layouts.values())))
+    if cost.checkpointed < 0.9 * cost.activations:
+        lines.append(_row("", f"with transformers that recompute activations, these are {binary(cost.checkpointed)}"))
+    budget = f"{stage.max_steps:,} steps" + (
+        f" or {stage.max_minutes:g} minutes" if stage.max_minutes is not None else ""
+    )
+    lines.append(
+        _row(
+            "time",
+            f"{_duration(stage.step_seconds(cluster))} a step · {short(stage.samples_a_day(cluster))}samples a day · "
+            f"{budget}: {_duration(stage.days(cluster) * SECONDS_A_DAY)}",
+        )
+    )
+    data = stage.data
+    if data.shards is None:
+        lines.append(_row("shards", "not known, the data is not here: give plan.shards and plan.samples"))
+    else:
+        each = data.shards / world
+        epochs = f" · {stage.max_steps * stage.batch_size / data.samples:,.1f} epochs" if data.samples else ""
+        lines.append(
+            _row("shards", f"{data.shards:,} for {world} ranks: {each:.4g} each, {data.readers(world)} readers{epochs}")
+        )
+    lines += [_row("note", note) for note in stage.notes]
+    return lines + [_row("warning", warning) for warning in stage.warnings(cluster)]
+
+
+def _encoding(stage: EncodingPlan, cluster: Cluster) -> list[str]:
+    told = f"{short(stage.operations)}FLOP a sample"
+    if stage.samples is not None:
+        seconds = cluster.seconds(stage.operations * stage.samples)
+        told += f" · {stage.samples:,} samples: {_duration(seconds)} of one device"
+    return [_row("encoding", told)]
+
+
+def _row(name: str, value: str) -> str:
+    return f"  {name:<{WIDTH}}{value}".rstrip()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def short(number: float) -> str:
+    """1234567 as `1.23 M`, with a blank at the end where a unit may follow."""
+    for factor, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= factor:
+            return f"{number / factor:.3g} {letter}"
+    return f"{number:.3g} "
+
+
+def binary(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", SECONDS_A_DAY), ("hours", 3600), ("minutes", 60), ("s", 1)):
+        if seconds >= 2 * length or (unit == "s" and seconds >= 1):
+            return f"{seconds / length:.3g} {unit}"
+    return f"{1000 * seconds:.3g} ms"

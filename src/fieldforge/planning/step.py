@@ -1,0 +1,180 @@
+"""What one step of a Lightning module costs, found by taking it with tensors that have shapes and no values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fieldforge.nn.ema import EMA, Decay
+from fieldforge.nn.transformer import Transformer, TransformerBlock
+from fieldforge.planning.fake_modules import without_values
+from fieldforge.planning.fused_attention import as_on_gpu, cpu_formulas
+from fieldforge.planning.live_memory import LiveMemory
+
+Batch = dict[str, Any]
+# All that training steps ask of a trainer.
+_NOBODY = SimpleNamespace(global_step=0, global_rank=0, local_rank=0, world_size=1, log_every_n_steps=1 << 60)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One process' share of a training step; sizes in bytes.
+
+    parts: parameters by part of the model, in numbers.
+    trained: how many of them are trained.
+    operations: floating-point operations of matrix products, convolutions and attention, forward and backward.
+    parameters, gradients, optimizer, average: held through the whole training.
+    activations: what comes on top at the worst moment of a step.
+    checkpointed: the same where transformers recompute their activations.
+    validation: what comes on top while held-out samples are looked at, with the trained weights set aside.
+    block: parameters of the largest transformer block.
+    outside_blocks: parameters that are in no transformer block.
+    """
+
+    parts: Mapping[str, int]
+    trained: int
+    operations: int
+    parameters: int
+    gradients: int
+    optimizer: int
+    average: int
+    activations: int
+    checkpointed: int
+    validation: int
+    block: int
+    outside_blocks: int
+
+    @property
+    def held(self) -> int:
+        """What every process holds all the time where nothing is sharded."""
+        return self.parameters + self.gradients + self.optimizer + self.average
+
+
+def measure_step(
+    make_module: Callable[[], pl.LightningModule],
+    make_batch: Callable[[], Batch],
+    make_heldout_batch: Callable[[], Batch],
+    decay: Decay,
+    *,
+    bfloat16: bool,
+    gpu: bool,
+) -> StepCost:
+    """Cost of a step of the module. Nothing is allocated, nothing is started.
+
+    Args:
+        make_module: called where all tensors are fake, as are the next two.
+        make_batch: the batch of one process, (B, …).
+        make_heldout_batch: that of validation.
+        decay: of the average of the weights.
+        bfloat16: mixed precision.
+        gpu: attention as a GPU computes it.
+    """
+    measure = partial(_measure, make_module, make_batch, make_heldout_batch, decay, bfloat16, gpu)
+    return replace(measure(checkpointing=False), checkpointed=measure(checkpointing=True).activations)
+
+
+def _measure(
+    make_module: Callable[[], pl.LightningModule],
+    make_batch: Callable[[], Batch],
+    make_heldout_batch: Callable[[], Batch],
+    decay: Decay,
+    bfloat16: bool,
+    gpu: bool,
+    checkpointing: bool,
+) -> StepCost:
+    with ExitStack() as modes:
+        modes.enter_context(without_values())
+        memory = modes.enter_context(LiveMemory())
+        if gpu:
+            modes.enter_context(as_on_gpu())
+        module = make_module()
+        module.trainer = _NOBODY  # type: ignore[assignment]
+        for name in ("log", "log_dict"):
+            setattr(module, name, _say_nothing)
+        for part in module.modules():
+            if isinstance(part, Transformer) and checkpointing:
+                part.checkpointing = True
+        parameters = memory.live
+        average = EMA(module, decay)
+        averaged = memory.live - parameters
+        optimizer = module.configure_optimizers()
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+
+        def step(batch: Batch) -> None:  # in Lightning's order: old gradients live through the forward pass
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                loss = module.training_step(batch, 0)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            average.update(module, 1)
+
+        counter = FlopCounterMode(display=False, custom_mapping=cpu_formulas())
+        with counter:
+            step(make_batch())
+        gradients = sum(_bytes(p.grad) for p in trained if p.grad is not None)
+        state = sum(_bytes(t) for kept in optimizer.state.values() for t in kept.values() if torch.is_tensor(t))
+        held = parameters + averaged + gradients + state
+        memory.restart_peak()
+        step(make_batch())
+        activations = memory.peak - held
+        memory.restart_peak()
+        validate(module, make_heldout_batch(), bfloat16)
+        blocks = [count(part) for part in module.modules() if isinstance(part, TransformerBlock)]
+        return StepCost(
+            parts=parts_of(module),
+            trained=sum(p.numel() for p in trained),
+            operations=counter.get_total_flops(),
+            parameters=parameters,
+            gradients=gradients,
+            optimizer=state,
+            average=averaged,
+            activations=activations,
+            checkpointed=activations,
+            validation=memory.peak - held,
+            block=4 * max(blocks, default=0),
+            outside_blocks=4 * (count(module) - sum(blocks)),
+        )
+
+
+@torch.no_grad()
+def validate(module: pl.LightningModule, batch: Batch, bfloat16: bool) -> None:
+    """A look at held-out samples, with the trained weights set aside for the averaged ones."""
+    aside = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        module.eval().validation_step(batch, 0)
+    module.load_state_dict(aside)
+
+
+def parts_of(module: nn.Module) -> dict[str, int]:
+    """Parameters of the parts of a model, two levels deep where there are several."""
+    found: dict[str, int] = {}
+    for name, child in module.named_children():
+        inner = {f"{name}.{inner}": count(grandchild) for inner, grandchild in child.named_children()}
+        named = {key: number for key, number in inner.items() if number}
+        own = count(child) - sum(named.values())
+        found |= named
+        if own:
+            found[name if not named else f"{name} (own)"] = own
+    return found
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _say_nothing(*args: Any, **kwargs: Any) -> None:
+    return None
