@@ -44,11 +44,22 @@ class Pretrained:
         return config
 
     def load(self, kind: Any, read: str = "from_pretrained", **options: Any) -> Any:
-        """`kind.from_pretrained` (or what `read` names) of the located model; UserError where it is missing."""
+        """`kind.from_pretrained` (or what `read` names) of the located model; UserError where it is missing.
+
+        A model that brings code of its own is refused: nobody is asked whether to run it.
+        """
+        if read == "from_pretrained":
+            options = {"trust_remote_code": False, **options}
         try:
             return getattr(kind, read)(locate_model(self.model), **options)
         except (OSError, ImportError) as error:
             raise missing_model(self.model, error) from error
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            raise UserError(
+                f"the encoder {self.model} brings code of its own, which is not run: give another."
+            ) from error
 
     def load_network(self, kind: Any) -> nn.Module:
         """The network without its other towers; UserError where the checkpoint lacks weights of it."""

@@ -3,6 +3,7 @@
 F shards; an entry becomes an object only when somebody asks for it.
 """
 
+import re
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SHA256_BYTES = 32
+SPLIT_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 class EntryError(ValueError):
@@ -34,12 +36,14 @@ class ShardEntry:
         return index_name(self.name)
 
     def check(self) -> None:
-        """EntryError naming what is wrong: a type, a name that leaves its folder, a count, a checksum."""
+        """EntryError naming what is wrong: a type, a name or split that leaves its folder, a count, a checksum."""
         for key, kind in ShardEntry.__annotations__.items():
             if type(getattr(self, key)) is not kind:
                 raise EntryError(f"shard {self.name!r} has a wrong {key}")
         if "/" in self.name or "\\" in self.name or not self.name.endswith(".tar"):
             raise EntryError(f"the shard name {self.name!r} is not allowed")
+        if not SPLIT_PATTERN.fullmatch(self.split):  # names of files begin with it
+            raise EntryError(f"the split {self.split!r} of shard {self.name!r} is not allowed")
         if self.samples < 1 or self.members < self.samples or self.bytes < 0:
             raise EntryError(f"shard {self.name!r} has wrong counts")
 

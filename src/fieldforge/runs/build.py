@@ -8,16 +8,26 @@ import inspect
 import re
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fieldforge.errors import UserError
 
-SAFE_TARGETS = ("fieldforge.", "torch.optim.adamw.AdamW", "torch.optim.adam.Adam", "torch.optim.sgd.SGD")
+# What a configuration that came with a checkpoint may name: classes of these places, and these functions. No writer of
+# files, no entry point, nothing that builds from a configuration in its turn.
+SAFE_PLACES = (
+    *(f"fieldforge.{room}." for room in ("autoencoder", "conditioning", "diffusion", "fields", "nn", "noise")),
+    *(f"fieldforge.data.{module}." for module in ("cache", "datamodule", "order", "stages")),
+)
+SAFE_FUNCTIONS = (
+    "fieldforge.conditioning.conditioner.compose",
+    "fieldforge.conditioning.efficientnet.efficientnet_lite0",
+)
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
@@ -27,7 +37,8 @@ def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -
     Args:
         config: the whole configuration, so that interpolations resolve.
         key: dotted path of a node with `_target_`.
-        trusted: False for a configuration that came with a checkpoint: its `_target_`s must be ours (`SAFE_TARGETS`).
+        trusted: False for a configuration that came with a checkpoint: its `_target_`s must be parts of models and data
+            (`SAFE_PLACES`), its values plain.
         given: arguments that only the program knows; they win over the configuration's.
 
     Raises:
@@ -37,6 +48,7 @@ def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise UserError(f"config key {key} must be a block with a _target_: choose one of the files in configs/{key}")
     _check(node, key, trusted, set(given))
+    node = _without(node, given)
     try:
         # `given` stays out of Hydra's hands: it would merge dicts into the configuration and build what they contain.
         made = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
@@ -59,6 +71,15 @@ def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -
         raise
 
 
+def _without(node: DictConfig, names: Iterable[str]) -> DictConfig:
+    """A copy without these keys: what stands there is neither checked nor wanted, so it must not be built either."""
+    rest = node.copy()
+    with open_dict(rest):
+        for name in names:
+            rest.pop(name, None)
+    return rest
+
+
 def check(config: DictConfig) -> None:
     """Find mistakes in all blocks of a configuration at once, before hours are spent on the first of them.
 
@@ -79,11 +100,14 @@ def _check(node: Any, path: str, trusted: bool, given: set[str] | None) -> None:
     """Walk all blocks below `node` before anything is built; `given` None: anything may still be given."""
     if isinstance(node, ListConfig):
         for index in range(len(node)):
+            _check_plain(node, index, f"{path}[{index}]", trusted)
             if not OmegaConf.is_missing(node, index):
                 _check(node[index], f"{path}[{index}]", trusted, None if given is None else set())
         return
     if not isinstance(node, DictConfig):
         return
+    for name in map(str, node):
+        _check_plain(node, name, f"{path}.{name}", trusted)
     if "_target_" in node:
         _check_call(node, path, trusted, given)
     for name in map(str, node):
@@ -91,18 +115,27 @@ def _check(node: Any, path: str, trusted: bool, given: set[str] | None) -> None:
             _check(node[name], f"{path}.{name}", trusted, None if given is None else set())
 
 
+def _check_plain(node: DictConfig | ListConfig, key: str | int, path: str, trusted: bool) -> None:
+    """A stored configuration is resolved when it is stored; `${...}` in one could read the environment."""
+    if not trusted and OmegaConf.is_interpolation(node, key):
+        raise UserError(f"{path} refers to another value: a stored configuration holds plain values only")
+
+
 def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str] | None) -> None:
     target = node["_target_"]
-    foreign = UserError(f"{path}._target_ = {target} is not part of fieldforge: a stored configuration may not name it")
-    if not trusted and not str(target).startswith(("fieldforge.", "torch.optim.")):
+    foreign = UserError(
+        f"{path}._target_ = {target} is no part of a model or of its data: a stored configuration may not name it"
+    )
+    if not trusted and not str(target).startswith("fieldforge."):
         raise foreign  # before anything is imported
     try:
         called = hydra.utils.get_object(target)
     except Exception as error:
         raise UserError(f"{path}._target_ = {target}: there is no such class or function, correct the path") from error
     home = f"{getattr(called, '__module__', '')}.{getattr(called, '__qualname__', '')}"
-    if not trusted and not home.startswith(SAFE_TARGETS):
-        raise foreign  # something that a module of ours has merely imported
+    safe = home in SAFE_FUNCTIONS or (inspect.isclass(called) and home.startswith(SAFE_PLACES))
+    if not trusted and not safe:
+        raise foreign  # also something that a module of ours has merely imported
     try:
         parameters = inspect.signature(called).parameters
         hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
