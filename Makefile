@@ -1,5 +1,6 @@
 # make demo    train on the embedded furniture and make shapes from prompts; prints the path of the gallery (< 20 minutes)
 # make test    the tests        make check    linters, types, import direction        make clean    remove .venv
+# make cluster-test    trainings on a Slurm of two nodes that it sets up on this machine (packages: Debian, root or sudo)
 # Each sets .venv up by itself, from Python 3.11 and constraints.txt.
 
 PYTHON ?= python3.11
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test cluster-test check format clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -16,7 +17,7 @@ help:
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not there: install Python 3.11, or say which: make PYTHON=... demo" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[prepare,demo,cloud,image,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[prepare,demo,cloud,image,sweep,test]'
 	@touch $@
 
 demo: $(READY)
@@ -25,6 +26,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+cluster-test: $(READY)
+	tests/cluster/install.sh
+	$(BIN)/python -m pytest tests/cluster --durations=12
 
 check: $(READY)
 	$(BIN)/ruff check .

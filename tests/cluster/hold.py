@@ -1,0 +1,35 @@
+"""A callback that lets a test meet a training in the middle of a step."""
+
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from fieldforge.training import interruption
+
+
+class Hold(pl.Callback):
+    """Once in a run, in the given step of each stage, rank 0 waits before the backward pass until a signal has come.
+
+    Other ranks wait for it in their backward pass, as they would for a slow one. That rank 0 has come there shows as
+    the file `held_<stage>`; a run that finds it goes on without waiting.
+
+    Args:
+        folder: where the file is made.
+        steps: stage → step.
+        name: the stage that is trained.
+    """
+
+    def __init__(self, folder: str, steps: dict[str, int], name: str):
+        self.mark, self.step = Path(folder) / f"held_{name}", steps.get(name)
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: torch.Tensor) -> None:
+        if trainer.global_step != self.step or not trainer.is_global_zero or self.mark.exists():
+            return
+        self.mark.touch()
+        deadline = time.monotonic() + 300
+        while interruption.noted() is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no signal came in step {self.step}")
+            time.sleep(0.05)
