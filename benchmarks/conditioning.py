@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -88,21 +90,33 @@ def save_data(samples: Path, latents: Path, count: int, views: int, pixels: int)
         write_manifest(writer.folder, writer.schema, {}, writer.entries)
 
 
-def seconds_a_step(conditioner: Conditioner, data: ShardDataModule, config: DictConfig, steps: int) -> float:
-    """CPU-seconds of a training step, reading included, after one to warm up.
+@dataclass(frozen=True)
+class Cost:
+    """CPU-seconds of a training step, and of what it takes to have the features: reading and encoding."""
 
-    CPU time, not wall time: other work on the machine does not count.
+    step: float
+    features: float
+
+    def __str__(self) -> str:
+        return f"{self.step:.2f} s ({self.features:.3f} of them for reading and features)"
+
+
+def cost_of(conditioner: Conditioner, data: ShardDataModule, config: DictConfig, steps: int) -> Cost:
+    """Medians over `steps` training steps, after one to warm up.
+
+    CPU time, not wall time: other work on the machine counts only as far as it takes caches and memory away.
     """
     model = build_model(config, LATENT_SHAPE)
     optimizer = build_optimizer(build(config, "training.diffusion.optimizer"), model, conditioner)
     loss_of, weighting, low = build(config, "loss"), build(config, "weighting"), best_precision() == "bf16-mixed"
     generator, batches = torch.Generator().manual_seed(0), iter(data.train_dataloader())
-    for step in range(1 + steps):
-        if step == 1:
-            started = time.process_time()
+    costs = []
+    for _ in range(1 + steps):
+        started = time.process_time()
         batch = next(batches)
-        x0 = batch["latent"]
         features = conditioner.embed(batch)
+        ready = time.process_time()
+        x0 = batch["latent"]
         noise, t = torch.randn(x0.shape, generator=generator), torch.rand(len(x0), generator=generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             condition = conditioner(features, conditioner.draw_drop(len(x0), generator))
@@ -110,18 +124,18 @@ def seconds_a_step(conditioner: Conditioner, data: ShardDataModule, config: Dict
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return (time.process_time() - started) / steps
+        costs.append((time.process_time() - started, ready - started))
+    return Cost(*(statistics.median(kind) for kind in zip(*costs[1:], strict=True)))
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--assets", type=int, default=32)
-    arguments.add_argument("--batch-size", type=int, default=16)
     arguments.add_argument("--steps", type=int, default=8)
     given = arguments.parse_args()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", ["experiment=shape_latent"])
-    width = config.conditioner.width
+    width, batch_size = config.conditioner.width, config.training.diffusion.batch_size
     with tempfile.TemporaryDirectory() as temporary:
         towers, samples, latents = (Path(temporary) / name for name in ("towers", "samples", "latents"))
         save_towers(towers)
@@ -137,15 +151,15 @@ def main() -> None:
 
         def data(stage: object) -> ShardDataModule:
             stages = {"latent": Latent(), "labels": Labels(), "condition": stage}
-            return ShardDataModule(latents, stages, given.batch_size)
+            return ShardDataModule(latents, stages, batch_size)
 
         ahead, view = data(StoredFeatures(str(samples), conditioner.names)), data(View(str(samples)))
         with build(config, "trainer").products():
-            live, stored = (seconds_a_step(conditioner, way, config, given.steps) for way in (view, ahead))
+            live, stored = (cost_of(conditioner, way, config, given.steps) for way in (view, ahead))
         print(
-            f"default denoiser, {best_precision()}: a step of {given.batch_size} samples takes {live:.2f} s live, "
-            f"{stored:.2f} s stored; ratio {live / stored:.1f}"
+            f"default denoiser, {best_precision()}: a step of {batch_size} samples takes {live} live, {stored} stored"
         )
+        print(f"ratio: {live.step / stored.step:.2f}")
 
 
 if __name__ == "__main__":
