@@ -82,11 +82,11 @@ def write_balls(folder: Path, train: int = 9, heldout: int = 3) -> Path:
 
 
 class SignalAt(pl.Callback):
-    """Sends this process a signal in the middle of a step."""
+    """Sends this process a signal in the middle of a step, if it is the one of this rank."""
 
-    def __init__(self, step: int, number: int):
-        self.step, self.number = step, number
+    def __init__(self, step: int, number: int, rank: int = 0):
+        self.step, self.number, self.rank = step, number, rank
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: torch.Tensor) -> None:
-        if trainer.global_step == self.step:
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
             os.kill(os.getpid(), self.number)

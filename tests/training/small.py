@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.nn.ema import PlainDecay
+from fieldforge.noise.draws import Draws
 from fieldforge.training.autoencoder_module import AutoencoderModule
 from fieldforge.training.budget import Budget, BudgetCallback
 from fieldforge.training.ema import EMACallback
@@ -27,7 +28,7 @@ class Line(nn.Module):
         return self.map(x)
 
 
-def distance(line: nn.Module, batch: dict, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+def distance(line: nn.Module, batch: dict, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
     x = batch["surface"]
     loss = (line(x) - x).square().mean()
     return loss, {"distance": loss.detach()}

@@ -12,13 +12,13 @@ from fieldforge.errors import UserError
 from fieldforge.nn.ema import PlainDecay
 from fieldforge.training import checkpointing, interruption
 from fieldforge.training.budget import Budget, BudgetCallback
-from fieldforge.training.checkpointing import Checkpointer, find_last
+from fieldforge.training.checkpointer import Checkpointer
+from fieldforge.training.checkpointing import find_last
 from fieldforge.training.ema import EMACallback
 from fieldforge.training.gradient_guard import GradientGuard
 from fieldforge.training.metrics_table import MetricsTable, read_table
 from fieldforge.training.optimization import build_optimizer
 from fieldforge.training.pictures import Pictures
-from fieldforge.training.randomness import step_generator
 from fieldforge.training.throughput import Progress, Throughput, clock_time
 
 
@@ -46,8 +46,8 @@ def test_average_follows_its_recursion(tmp_path):
 
 
 def test_step_with_a_broken_gradient_is_left_out_and_training_goes_on(tmp_path):
-    def sometimes_broken(line, batch, generator):
-        loss, terms = distance(line, batch, generator)
+    def sometimes_broken(line, batch, draws):
+        loss, terms = distance(line, batch, draws)
         sometimes_broken.step += 1
         return (loss * float("nan") if sometimes_broken.step == 4 else loss), terms
 
@@ -60,8 +60,8 @@ def test_step_with_a_broken_gradient_is_left_out_and_training_goes_on(tmp_path):
 
 
 def test_endless_broken_gradients_end_the_run_with_one_sentence(tmp_path):
-    def broken(line, batch, generator):
-        loss, terms = distance(line, batch, generator)
+    def broken(line, batch, draws):
+        loss, terms = distance(line, batch, draws)
         return loss * float("inf"), terms
 
     with pytest.raises(UserError, match="no finite gradient for 4 steps"):
@@ -171,15 +171,6 @@ def test_table_goes_on_where_a_run_resumes(tmp_path):
     assert read_table(tmp_path / "metrics.csv") == {0: {"loss": 0.0}, 1: {"loss": 1.0}, 2: {"loss": 20.0, "extra": 1.0}}
     with (tmp_path / "metrics.csv").open() as stream:
         assert next(csv.reader(stream)) == ["step", "extra", "loss"]
-
-
-def test_step_generators_are_functions_of_seed_step_rank_and_purpose():
-    def draw(*key, **named):
-        return torch.rand(2, generator=step_generator(*key, **named)).tolist()
-
-    assert draw(0, 5, 0) == draw(0, 5, 0)
-    different = [draw(0, 5, 0), draw(1, 5, 0), draw(0, 6, 0), draw(0, 5, 1), draw(0, 5, 0, purpose="validation")]
-    assert len({tuple(values) for values in different}) == 5
 
 
 def test_second_ctrl_c_stops_at_once():

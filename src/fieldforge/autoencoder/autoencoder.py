@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fieldforge.autoencoder.bottleneck import NoisyBottleneck
 from fieldforge.autoencoder.encoders import Encoder
 from fieldforge.fields.base import Field, Params
+from fieldforge.noise.draws import Source
 
 
 class Autoencoder(nn.Module):
@@ -34,9 +35,9 @@ class Autoencoder(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(channels))
         self.register_buffer("latent_std", torch.ones(channels))
 
-    def forward(self, surface: Tensor, generator: torch.Generator | None = None) -> Params:
+    def forward(self, surface: Tensor, draws: Source | None = None) -> Params:
         """Reconstruct: surface (B, N, 9) → field parameters, through the noise of the bottleneck while training."""
-        return self.decoder(self.bottleneck(self.encoder(surface), generator))
+        return self.decoder(self.bottleneck(self.encoder(surface), draws))
 
     def encode(self, surface: Tensor) -> Tensor:
         """surface (B, N, 9) position · normal · sRGB → latents (B, T, C), unit variance once statistics are set."""

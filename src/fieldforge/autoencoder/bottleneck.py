@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from fieldforge.noise.draws import Source, normal, uniform
 from fieldforge.noise.process import Process
 
 
@@ -19,14 +20,14 @@ class NoisyBottleneck(nn.Module):
             raise ValueError(f"NoisyBottleneck: noised={noised} is a probability, give it between 0 and 1")
         self.process, self.noised = process, noised
 
-    def forward(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """h (B, T, C) → latents (B, T, C) in [-1, 1]; noised in training mode, which needs a generator."""
+    def forward(self, h: Tensor, draws: Source | None = None) -> Tensor:
+        """h (B, T, C) → latents (B, T, C) in [-1, 1]; noised in training mode, which needs draws."""
         z = h.tanh()
         if not self.training:
             return z
-        if generator is None:
-            raise ValueError("NoisyBottleneck draws noise in training mode: pass it a generator")
-        draw = torch.rand(2, len(z), generator=generator, device=z.device)  # (2, B)
-        t = torch.where(draw[0] < self.noised, draw[1], 0.0)  # (B,)
-        noise = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)  # (B, T, C)
+        if draws is None:
+            raise ValueError("NoisyBottleneck draws noise in training mode: pass it draws, or a generator")
+        chance, time = uniform((len(z), 2), draws).to(z.device).unbind(1)  # (B,) each
+        t = torch.where(chance < self.noised, time, 0.0)  # (B,)
+        noise = normal(z.shape, draws).to(z)  # (B, T, C)
         return self.process.add_noise(z, noise, t)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.fields.base import Field, Params
+from fieldforge.noise.draws import Source
 from fieldforge.rendering.volume import render_rays
 
 Batch = dict[str, Tensor]
@@ -35,19 +36,15 @@ class AutoencoderLoss:
     coarse_samples: int = 24
     fine_samples: int = 24
 
-    def __call__(
-        self, autoencoder: Autoencoder, batch: Batch, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, autoencoder: Autoencoder, batch: Batch, draws: Source) -> tuple[Tensor, dict[str, Tensor]]:
         """Batch of the autoencoder's contract → loss (), detached terms by name, before their weights."""
-        params = autoencoder(batch["surface"], generator)
+        params = autoencoder(batch["surface"], draws)
         with torch.autocast(batch["surface"].device.type, enabled=False):  # distances of a thousandth need float32
             return self.compare(
-                autoencoder.field, {name: value.float() for name, value in params.items()}, batch, generator
+                autoencoder.field, {name: value.float() for name, value in params.items()}, batch, draws
             )
 
-    def compare(
-        self, field: Field, params: Params, batch: Batch, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def compare(self, field: Field, params: Params, batch: Batch, draws: Source) -> tuple[Tensor, dict[str, Tensor]]:
         """The terms for given field parameters, in their precision."""
         points = torch.cat([batch["near_points"], batch["volume_points"]], 1)  # (B, M + K, 3)
         truth = torch.cat([batch["near_sdf"], batch["volume_sdf"]], 1)  # (B, M + K)
@@ -67,7 +64,7 @@ class AutoencoderLoss:
                 batch["ray_directions"],
                 self.coarse_samples,
                 self.fine_samples,
-                generator,
+                draws,
             )
             terms["view"] = (seen.rgb - batch["ray_rgba"][..., :3]).abs().mean()
             terms["opacity"] = (seen.opacity - batch["ray_rgba"][..., 3]).abs().mean()

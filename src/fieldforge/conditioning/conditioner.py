@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition, FeatureRow, Features
 from fieldforge.conditioning.source import Source
 from fieldforge.errors import UserError
+from fieldforge.noise import draws as random_draws
 
 
 class Conditioner(nn.Module):
@@ -100,7 +101,7 @@ class Conditioner(nn.Module):
         return Condition.cat([self({name: held}) for name, held in features.items()])
 
     def draw_drop(
-        self, batch_size: int, generator: Generator, device: torch.device | str | None = None
+        self, batch_size: int, draws: random_draws.Source, device: torch.device | str | None = None
     ) -> dict[str, Tensor]:
         """Which samples lose which source in this step: source → (B,) bool, each sample and source by itself.
 
@@ -108,8 +109,8 @@ class Conditioner(nn.Module):
         source as in InstructPix2Pix, arXiv 2211.09800, section 3.2.1.
         """
         chances = [self.drop_all, *(source.dropout for source in self.sources.values())]
-        draws = torch.rand(len(chances), batch_size, generator=generator, device=generator.device)
-        lost = draws < torch.tensor(chances, device=generator.device)[:, None]  # (1 + sources, B)
+        drawn = random_draws.uniform((batch_size, len(chances)), draws).T  # (1 + sources, B)
+        lost = drawn < torch.tensor(chances, device=drawn.device)[:, None]
         lost = (lost[1:] | lost[:1]).to(device if device is not None else self.device)
         return dict(zip(self.sources, lost, strict=True))
 

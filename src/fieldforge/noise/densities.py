@@ -10,20 +10,15 @@ from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
 
 
-def stratified_uniform(
-    count: int, generator: torch.Generator, rank: int = 0, world_size: int = 1, dtype: torch.dtype = torch.float64
-) -> Tensor:
-    """One number in (0, 1) from each of this rank's `count` of the count · world_size equal strata, shuffled: (count,).
+def stratified_uniform(count: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    """One number in (0, 1) from each of `count` equal strata, shuffled: (count,).
 
-    Every rank owns every world_size-th stratum, so that the global batch covers (0, 1) evenly though the ranks'
-    generators know nothing of each other.
+    `count` is the global batch: every process draws all of these few numbers from the same generator and uses its own
+    (`noise.draws`), so that the whole batch covers (0, 1) evenly however many processes share it.
     """
-    if not 0 <= rank < world_size:
-        raise UserError(f"rank {rank} is outside of 0 … {world_size - 1}")
     jitter = torch.rand(count, generator=generator, device=generator.device, dtype=dtype)
-    strata = torch.randperm(count, generator=generator, device=generator.device) * world_size + rank
-    uniform = (strata + jitter) / (count * world_size)
-    return uniform.clamp(1e-9, 1 - 1e-9)  # the ends have no quantile in most densities
+    strata = torch.randperm(count, generator=generator, device=generator.device)
+    return ((strata + jitter) / count).clamp(1e-9, 1 - 1e-9)  # the ends have no quantile in most densities
 
 
 class Density(Protocol):

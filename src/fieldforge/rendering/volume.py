@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fieldforge.geometry.camera import BOX, Camera, Rays
+from fieldforge.noise.draws import Source, uniform
 
 
 class Radiance(Protocol):
@@ -50,21 +51,21 @@ def render_rays(
     directions: Tensor,
     n_coarse: int,
     n_fine: int,
-    generator: torch.Generator | None,
+    draws: Source | None,
 ) -> RenderedRays:
     """Integrate origins, directions (B, R, 3) through the box, n_fine samples placed where the n_coarse saw matter.
 
     Every point is queried once: the coarse samples count in the integral as well. Gradients flow through density and
-    colour, not through the places of the samples. With a generator (of the rays' device) samples are stratified at
-    random, as training wants them; without one they sit at the middles, and the result is deterministic.
+    colour, not through the places of the samples. With draws samples are stratified at random, as training wants
+    them; without, they sit at the middles, and the result is deterministic.
     """
     near, far = Rays(origins, directions).box_interval()  # (B, R)
-    distances = stratified_distances(near, far, n_coarse, generator)  # (B, R, S)
+    distances = stratified_distances(near, far, n_coarse, draws)  # (B, R, S)
     density, rgb = _query_along(query, origins, directions, distances)
     if n_fine > 0:
         with torch.no_grad():
             weights = integration_weights(density, interval_lengths(distances, near, far))
-            finer = importance_distances(interval_edges(distances, near, far), weights, n_fine, generator)
+            finer = importance_distances(interval_edges(distances, near, far), weights, n_fine, draws)
         finer_density, finer_rgb = _query_along(query, origins, directions, finer)
         distances = torch.cat([distances, finer], dim=-1)
         density, rgb = torch.cat([density, finer_density], dim=-1), torch.cat([rgb, finer_rgb], dim=-2)
@@ -108,13 +109,13 @@ def interval_lengths(distances: Tensor, near: Tensor, far: Tensor) -> Tensor:
     return interval_edges(distances, near, far).diff(dim=-1)
 
 
-def stratified_distances(near: Tensor, far: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
-    """One sample (B, R, S) in each of S equal stretches of near…far (NeRF eq. 2); without generator their middles."""
-    places = _stratified_quantiles((*near.shape, samples), near, generator)
+def stratified_distances(near: Tensor, far: Tensor, samples: int, draws: Source | None) -> Tensor:
+    """One sample (B, R, S) in each of S equal stretches of near…far (NeRF eq. 2); without draws their middles."""
+    places = _stratified_quantiles((*near.shape, samples), near, draws)
     return near.unsqueeze(-1) + (far - near).unsqueeze(-1) * places
 
 
-def importance_distances(edges: Tensor, weights: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
+def importance_distances(edges: Tensor, weights: Tensor, samples: int, draws: Source | None) -> Tensor:
     """Samples (..., samples), sorted, distributed as the histogram of weights (..., S) between edges (..., S + 1).
 
     Hierarchical sampling (NeRF section 5.2, eq. 5), quantiles stratified. One part in a hundred is spread evenly over
@@ -124,7 +125,7 @@ def importance_distances(edges: Tensor, weights: Tensor, samples: int, generator
     weights = weights + 0.01 * weights.sum(dim=-1, keepdim=True) / stretches + 1e-6
     cumulative = weights.cumsum(dim=-1)
     cumulative = cumulative / cumulative[..., -1:]  # (..., S), ends in exactly 1
-    quantiles = _stratified_quantiles((*weights.shape[:-1], samples), weights, generator)
+    quantiles = _stratified_quantiles((*weights.shape[:-1], samples), weights, draws)
     stretch = torch.searchsorted(cumulative, quantiles, right=True).clamp_max(stretches - 1)
     starts = torch.cat([torch.zeros_like(cumulative[..., :1]), cumulative[..., :-1]], dim=-1)
     low, high = starts.gather(-1, stretch), cumulative.gather(-1, stretch)
@@ -132,11 +133,11 @@ def importance_distances(edges: Tensor, weights: Tensor, samples: int, generator
     return left + (right - left) * ((quantiles - low) / (high - low)).clamp(0, 1)
 
 
-def _stratified_quantiles(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+def _stratified_quantiles(shape: tuple[int, ...], like: Tensor, draws: Source | None) -> Tensor:
     steps = torch.arange(shape[-1], device=like.device, dtype=torch.float32)
-    if generator is None:
+    if draws is None:
         return ((steps + 0.5) / shape[-1]).expand(shape).contiguous()
-    return (steps + torch.rand(shape, generator=generator, device=like.device)) / shape[-1]
+    return (steps + uniform(shape, draws).to(like.device)) / shape[-1]
 
 
 def _query_along(query: RadianceQuery, origins: Tensor, directions: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,8 @@ from fieldforge.rendering.pictures import write_picture
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import MODEL, StageDirectory, load_weights
 from fieldforge.runs.heldout import TrueViews, reconstruction_rows, reconstruction_sheet
-from fieldforge.runs.training_run import plain, seeded, train, whole_number
+from fieldforge.runs.training_run import plain, seeded, stop_if_asked, train, whole_number
+from fieldforge.training import ranks
 from fieldforge.training.autoencoder_module import AutoencoderModule
 from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.pictures import Draw
@@ -43,14 +44,19 @@ def train_autoencoder(config: DictConfig) -> StageDirectory:
     if directory.finished:
         log.info("%s: finished already, reused from %s", STAGE, directory.path)
         return directory
-    directory.open(plain(config))
+    ranks.first_alone(lambda: directory.open(plain(config)))
     log.info("%s: in %s", STAGE, directory.path)
     module = build_module(config)
     autoencoder = module.autoencoder
     data = sample_data(config)
-    train(config, directory, module, data, pictures_of_heldout(data, **plain(config.monitor.pictures)))
-    measure_statistics(autoencoder.eval(), data, whole_number(config, "latents.points"))
-    directory.save_model(autoencoder.state_dict(), plain(config))
+    trained = train(config, directory, module, data, pictures_of_heldout(data, **plain(config.monitor.pictures)))
+    assert isinstance(trained, AutoencoderModule)
+
+    def finish() -> None:
+        measure_statistics(trained.autoencoder.eval(), data, whole_number(config, "latents.points"))
+        directory.save_model(trained.autoencoder.state_dict(), plain(config))
+
+    ranks.first_alone(finish)
     log.info("%s: finished, %s", STAGE, directory.model)
     return directory
 
@@ -165,6 +171,7 @@ def measure_statistics(autoencoder: Autoencoder, data: ShardDataModule, points: 
     count = 0
     samples = HeldOut(data.shards(data.train_split), [Surface(points)], seed=data.seed, batch_size=batch_size)
     for batch in samples:
+        stop_if_asked()
         latents = autoencoder.encode(batch["surface"]).double().flatten(0, 1)  # (B · T, C)
         total, squares, count = total + latents.sum(0), squares + latents.square().sum(0), count + len(latents)
     mean = total / count

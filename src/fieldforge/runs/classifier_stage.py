@@ -18,6 +18,7 @@ from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.training_run import plain, seeded, train, whole_number
+from fieldforge.training import ranks
 from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.classifier_module import NOISE_LEVELS, ClassifierModule
 
@@ -59,18 +60,24 @@ def train_classifier(config: DictConfig, autoencoder_run: StageDirectory, latent
     if directory.finished:
         log.info("%s: finished already, reused from %s", STAGE, directory.path)
         return directory
-    directory.open(plain(config))
+    ranks.first_alone(lambda: directory.open(plain(config)))
     log.info("%s: in %s", STAGE, directory.path)
     _, autoencoder_label = load_autoencoder(autoencoder_run.model)
     tokens, channels = manifest_shape(data)
     module = build_module(config, (tokens, channels), classes)
-    train(config, directory, module, data, draw=None)
-    report = heldout_accuracy(module.eval(), data)
-    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), directory.path / "accuracy.json")
-    told = ", ".join(f"{share:.0%} at {level}" for level, share in report["accuracy_by_noise"].items())
-    log.info("%s: held-out accuracy by noise σ/α: %s (most frequent class %.0f%%)", STAGE, told, 100 * report["chance"])
+    trained = train(config, directory, module, data, draw=None)
+    assert isinstance(trained, ClassifierModule)
     further = {"classes": classes, "latent_shape": [tokens, channels], "autoencoder": autoencoder_label["fingerprint"]}
-    directory.save_model(module.classifier.state_dict(), plain(config), **further)
+
+    def finish() -> None:
+        report = heldout_accuracy(trained.eval(), data)
+        write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), directory.path / "accuracy.json")
+        told = ", ".join(f"{share:.0%} at {level}" for level, share in report["accuracy_by_noise"].items())
+        chance = 100 * report["chance"]
+        log.info("%s: held-out accuracy by noise σ/α: %s (most frequent class %.0f%%)", STAGE, told, chance)
+        directory.save_model(trained.classifier.state_dict(), plain(config), **further)
+
+    ranks.first_alone(finish)
     log.info("%s: finished, %s", STAGE, directory.model)
     return directory
 

@@ -13,7 +13,6 @@ from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
-from fieldforge.conditioning.stages import embed_missing
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.shards import open_shards
 from fieldforge.diffusion.model import DiffusionModel
@@ -26,9 +25,9 @@ from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
 from fieldforge.runs.conditions import conditions
 from fieldforge.runs.directory import StageDirectory, load_weights
-from fieldforge.runs.embed import show_progress
 from fieldforge.runs.fingerprint import differences
-from fieldforge.runs.training_run import plain, seeded, train, whole_number
+from fieldforge.runs.training_run import embed_once, plain, seeded, train, whole_number
+from fieldforge.training import ranks
 from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.conditional_module import ConditionalModule
 from fieldforge.training.diffusion_module import DiffusionModule
@@ -56,20 +55,20 @@ def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents
     if directory.finished:
         log.info("%s: finished already, reused from %s", STAGE, directory.path)
         return directory
-    directory.open(plain(config))
+    ranks.first_alone(lambda: directory.open(plain(config)))
     log.info("%s: in %s", STAGE, directory.path)
-    embed_missing(data.stages, conditioner, show_progress)
+    embed_once(data.stages, conditioner)
     autoencoder, autoencoder_label = load_autoencoder(autoencoder_run.model)
     module = build_module(config, STAGE, autoencoder.latent_shape, conditioner)
     draw = pictures_of_prompts(config, data, autoencoder, **plain(config.monitor.pictures))
-    train(config, directory, module, data, draw)
+    trained = train(config, directory, module, data, draw)
     # One file holds all that sampling needs, so that a run can be moved.
     further = {
         "autoencoder": autoencoder_label,
         "autoencoder_state_dict": dict(autoencoder.state_dict()),
         "encoders": conditioner.fingerprint(),
     }
-    directory.save_model(module.state_dict(), plain(config), **further)
+    ranks.first_alone(lambda: directory.save_model(trained.state_dict(), plain(config), **further))
     log.info("%s: finished, %s", STAGE, directory.model)
     return directory
 

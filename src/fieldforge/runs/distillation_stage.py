@@ -10,7 +10,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fieldforge.conditioning.stages import embed_missing
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
@@ -23,9 +22,9 @@ from fieldforge.errors import UserError
 from fieldforge.runs.build import build
 from fieldforge.runs.diffusion_stage import STAGE, load_diffusion, pictures_of_prompts
 from fieldforge.runs.directory import StageDirectory
-from fieldforge.runs.embed import show_progress
 from fieldforge.runs.locate import find_model
-from fieldforge.runs.training_run import number, plain, train, whole_number
+from fieldforge.runs.training_run import embed_once, number, plain, train, whole_number
+from fieldforge.training import ranks
 from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.distillation_module import DistillationModule
 
@@ -81,9 +80,9 @@ def train_phase(
     if directory.finished:
         log.info("distillation to %d steps: finished already, reused from %s", steps, directory.path)
         return directory
-    directory.open(plain(own))
+    ranks.first_alone(lambda: directory.open(plain(own)))
     log.info("distillation to %d steps: in %s", steps, directory.path)
-    embed_missing(data.stages, sampler.conditioner, show_progress)
+    embed_once(data.stages, sampler.conditioner)
     sampling: Sampling = build(own, "sampler")
     process = sampler.model.process
     module = DistillationModule(
@@ -97,9 +96,9 @@ def train_phase(
         seed=whole_number(own, "seed", least=0),
     )
     shown = {**plain(own.monitor.pictures), "steps": steps, "scale": scale}
-    train(own, directory, module, data, pictures_of_prompts(own, data, autoencoder, **shown))
+    trained = train(own, directory, module, data, pictures_of_prompts(own, data, autoencoder, **shown))
     kept = {name: label[name] for name in ("autoencoder", "autoencoder_state_dict", "encoders")}
-    directory.save_model(module.state_dict(), plain(own), **kept)
+    ranks.first_alone(lambda: directory.save_model(trained.state_dict(), plain(own), **kept))
     log.info("distillation to %d steps: finished, %s", steps, directory.model)
     return directory
 

@@ -25,8 +25,8 @@ from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.fingerprint import fingerprint
 from fieldforge.runs.heldout import Key
 from fieldforge.runs.terminal import status
-from fieldforge.runs.training_run import whole_number
-from fieldforge.training import interruption
+from fieldforge.runs.training_run import stop_if_asked, whole_number
+from fieldforge.training import ranks
 
 log = logging.getLogger(__name__)
 SHARD = 256  # latents a shard
@@ -50,6 +50,14 @@ def cache_latents(config: DictConfig, autoencoder_run: StageDirectory) -> Path:
     if (folder / MANIFEST_NAME).is_file():
         log.info("latents: encoded already, reused from %s", folder)
         return folder
+    ranks.first_alone(lambda: encode_all(config, autoencoder_run, folder, settings, points))
+    return folder
+
+
+def encode_all(
+    config: DictConfig, autoencoder_run: StageDirectory, folder: Path, settings: dict[str, Any], points: int
+) -> None:
+    """Write the latent shards of all splits that are not there yet, and their manifest."""
     autoencoder, _ = load_autoencoder(autoencoder_run.model)
     data = sample_data(config)
     manifests = open_shards(data.root, data.train_split).manifests
@@ -67,7 +75,6 @@ def cache_latents(config: DictConfig, autoencoder_run: StageDirectory) -> Path:
     }
     write_manifest(folder, LATENT, settings, entries, extra)
     log.info("latents: in %s", folder)
-    return folder
 
 
 @torch.no_grad()
@@ -78,9 +85,7 @@ def encoded(
     samples = HeldOut(data.shards(split), [Surface(points), Meta(), Key()], seed=data.seed, batch_size=BATCH)
     done = 0
     for batch in samples:
-        stopped_by = interruption.noted()
-        if stopped_by is not None:
-            raise interruption.Interrupted(stopped_by)
+        stop_if_asked()
         if finished.issuperset(batch["key"]):
             latents = torch.zeros(len(batch["meta"]), *autoencoder.latent_shape)
         else:

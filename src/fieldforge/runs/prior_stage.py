@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image import ImageSource
 from fieldforge.conditioning.prior import EmbeddingSpace, VectorLatent
-from fieldforge.conditioning.stages import StoredFeatures, embed_missing
+from fieldforge.conditioning.stages import StoredFeatures
 from fieldforge.conditioning.stored import embedding_folder
 from fieldforge.conditioning.text import TextSource
 from fieldforge.data.datamodule import ShardDataModule
@@ -26,8 +26,8 @@ from fieldforge.runs.autoencoder_stage import sample_data
 from fieldforge.runs.build import build
 from fieldforge.runs.diffusion_stage import build_model, build_module, build_sampler, with_classes
 from fieldforge.runs.directory import StageDirectory, load_weights
-from fieldforge.runs.embed import show_progress
-from fieldforge.runs.training_run import plain, seeded, train, whole_number
+from fieldforge.runs.training_run import embed_once, plain, seeded, train, whole_number
+from fieldforge.training import ranks
 from fieldforge.training.checkpointing import load_safely
 
 log = logging.getLogger(__name__)
@@ -43,12 +43,12 @@ def train_prior(config: DictConfig) -> StageDirectory:
     """
     root, generated = config.data.root, config.prior.source
     image = image_source(config, generated)
-    embed_missing([StoredFeatures(root, [generated])], image, show_progress)
+    embed_once([StoredFeatures(root, [generated])], image)
     space = EmbeddingSpace.measured(embedding_folder(root, generated))
     config = with_classes(config, sample_data(config))
     conditioner: Conditioner = seeded(config, "conditioner")
     data = embeddings(config, space, conditioner)
-    embed_missing(data.stages, conditioner, show_progress)
+    embed_once(data.stages, conditioner)
     made_by = dict(image.source(generated).fingerprint())
     directory = StageDirectory.of(
         STAGE, Path(config.output_dir) / config.name, determining(config, data, conditioner, made_by)
@@ -56,12 +56,12 @@ def train_prior(config: DictConfig) -> StageDirectory:
     if directory.finished:
         log.info("%s: finished already, reused from %s", STAGE, directory.path)
         return directory
-    directory.open(plain(config))
+    ranks.first_alone(lambda: directory.open(plain(config)))
     log.info("%s: in %s", STAGE, directory.path)
     module = build_module(config, STAGE, space.latent_shape, conditioner)
-    train(config, directory, module, data, draw=None)
+    trained = train(config, directory, module, data, draw=None)
     further = {"source": generated, "made_by": made_by, "space": dict(space.state_dict())}
-    directory.save_model(module.state_dict(), plain(config), **further)
+    ranks.first_alone(lambda: directory.save_model(trained.state_dict(), plain(config), **further))
     log.info("%s: finished, %s", STAGE, directory.model)
     return directory
 

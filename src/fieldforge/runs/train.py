@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import sys
+from collections.abc import Collection
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
 from fieldforge.errors import UserError
 from fieldforge.runs.autoencoder_stage import train_autoencoder
 from fieldforge.runs.build import build, check
 from fieldforge.runs.training_run import whole_number
-from fieldforge.training import interruption
+from fieldforge.training import interruption, ranks
+from fieldforge.training.requeue import requeue
+from fieldforge.training.trainer import Hardware
 
 log = logging.getLogger(__name__)
 ROADS = (
@@ -42,6 +50,19 @@ def run_training(config: DictConfig) -> dict[str, Any]:
 
         print_plan(config)
         return {}
+    hardware: Hardware = build(config, "trainer")
+    interruption.limit_time(hardware.max_hours)
+    with hardware.processes(this_command):
+        try:
+            return walk(config, wanted)
+        except interruption.Interrupted as stop:
+            if hardware.requeue and stop.by is not signal.SIGINT and ranks.rank() == 0:
+                requeue()
+            raise
+
+
+def walk(config: DictConfig, wanted: Collection[str]) -> dict[str, Any]:
+    """The stages one after the other, in all processes alike."""
     if "distillation" in wanted:
         from fieldforge.runs.distillation_stage import train_distillation
 
@@ -69,6 +90,20 @@ def run_training(config: DictConfig) -> dict[str, Any]:
 
 
 def _stop_if_asked() -> None:
-    stopped_by = interruption.noted()
-    if stopped_by is not None:
-        raise interruption.Interrupted(stopped_by)
+    if ranks.agree_to_stop():
+        raise interruption.Interrupted(interruption.noted())
+
+
+def this_command() -> list[str]:
+    """What starts this training once more, in a process beside this one.
+
+    Raises:
+        UserError: it was not started by `train.py`.
+    """
+    if not HydraConfig.initialized():
+        raise UserError("trainer.devices: several processes are started by train.py, srun or torchrun")
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.RUN:
+        return [sys.executable, os.path.abspath(sys.argv[0]), *sys.argv[1:]]
+    places = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath")]
+    return [sys.executable, os.path.abspath(sys.argv[0]), *places, *hydra.overrides.task]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra.utils
@@ -11,11 +13,14 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.stages import embed_missing
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.errors import UserError
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import StageDirectory
-from fieldforge.training import wandb_run
+from fieldforge.runs.embed import show_progress
+from fieldforge.training import interruption, ranks, wandb_run
 from fieldforge.training.budget import BudgetCallback
 from fieldforge.training.checkpointing import find_last
 from fieldforge.training.metrics_table import MetricsTable
@@ -31,10 +36,11 @@ def train(
     module: pl.LightningModule,
     data: ShardDataModule,
     draw: Draw | None,
-) -> None:
+) -> pl.LightningModule:
     """Train `module` by `config.training.<stage>` to the end of its budget, from the last checkpoint in `directory`.
 
-    Afterwards the module has the averaged weights. Without `draw`, callbacks that want it are left out.
+    Returns the module with the averaged weights: the one given, or where that one is spread over processes a whole
+    copy. Without `draw`, callbacks that want it are left out.
 
     Raises:
         Interrupted: a signal stopped it; its state is saved.
@@ -43,11 +49,16 @@ def train(
     key = f"training.{stage}"
     budget, ema = build(config, f"{key}.budget"), build(config, f"{key}.ema")
     batch_size = whole_number(config, f"{key}.batch_size")
-    clock = BudgetCallback(budget)
+    hardware: Hardware = build(config, "trainer")
+    data.batch_size = hardware.share(batch_size)
+    hardware.prepare(module)
+    clock, guard = BudgetCallback(budget), build(config, f"{key}.gradients")
     context = {
         "directory": directory.pictures,
         "clock": clock,
         "ema": ema,
+        "guard": guard,
+        "fingerprint": directory.fingerprint,
         "batch_size": batch_size,
         "draw": draw,
         "name": stage,
@@ -57,15 +68,16 @@ def train(
         "label": {"stage": stage, "fingerprint": directory.fingerprint, "config": plain(config)},
     }
     watching = [
-        build_with(config, f"callbacks.{name}", {**context, **(checkpoint_context if name == "checkpoints" else {})})
+        build_with(
+            config,
+            f"callbacks.{name}",
+            {**context, **(checkpoint_context if name in ("checkpoints", "recovery") else {})},
+        )
         for name, settings in config.callbacks.items()
         if settings is not None and (draw is not None or "draw" not in arguments(config, f"callbacks.{name}"))
     ]
-    callbacks = [clock, ema, build(config, f"{key}.gradients"), *watching]
-    last = find_last(directory.checkpoints, directory.fingerprint)
-    if last:
-        log.info("%s: goes on at step %d from %s", stage, last.step, last.path)
-    hardware: Hardware = build(config, "trainer")
+    callbacks = [clock, ema, guard, *watching]
+    last = ranks.first_alone(lambda: last_checkpoint(directory))
     loggers = build_loggers(config, directory)
     try:
         trainer = hardware.trainer(
@@ -74,14 +86,48 @@ def train(
             loggers,
             directory.path,
             log_every_n_steps=whole_number(config, "monitor.log_every"),
-            val_check_interval=whole_number(config, "monitor.validate_every"),
+            val_check_interval=whole_number(config, "monitor.validate_every") * hardware.accumulate,
             limit_val_batches=whole_number(config, "monitor.validation_batches", least=0),
         )
         with hardware.products():
-            fit(trainer, module, data, last.path if last else None)
+            fit(trainer, module, data, Path(last) if last else None)
     finally:
         wandb_run.finish()
-    ema.keep_averaged(module)
+    return ema.finished(module)
+
+
+def last_checkpoint(directory: StageDirectory) -> str:
+    """Path of the newest checkpoint that can be read, empty if there is none; says from where the stage goes on."""
+    last = find_last(directory.checkpoints, directory.fingerprint)
+    if last is None:
+        return ""
+    log.info("%s: goes on at step %d from %s", directory.stage, last.step, last.path)
+    return str(last.path)
+
+
+def stop_if_asked() -> None:
+    """For work in the first process alone, outside of the training loop.
+
+    Raises:
+        Interrupted: a signal has asked some process to stop, or its time is up.
+    """
+    if ranks.stop_asked():
+        raise interruption.Interrupted(interruption.noted())
+
+
+def embed_once(stages: Sequence[object], conditioner: Conditioner) -> None:
+    """Embed, in the first process alone, what stages will look for and nobody has embedded yet; all wait.
+
+    Raises:
+        Interrupted: the run was asked to stop.
+    """
+
+    def report(name: str, done: int, total: int) -> None:
+        stop_if_asked()
+        show_progress(name, done, total)
+
+    ranks.first_alone(lambda: embed_missing(stages, conditioner, report))
+    embed_missing(stages, conditioner)  # nothing is missing: each process checks what made them
 
 
 def build_with(config: DictConfig, key: str, context: dict[str, Any]) -> Any:

@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 from torch import Tensor
 from torch.optim import Optimizer
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.training.budget import logs_next
 from fieldforge.training.optimization import build_optimizer
-from fieldforge.training.randomness import step_generator
+from fieldforge.training.stage_module import StageModule
 
-AutoencoderLoss = Callable[..., tuple[Tensor, dict[str, Tensor]]]  # (autoencoder, batch, generator) → loss, terms
+AutoencoderLoss = Callable[..., tuple[Tensor, dict[str, Tensor]]]  # (autoencoder, batch, draws) → loss, terms
 
 
-class AutoencoderModule(pl.LightningModule):
+class AutoencoderModule(StageModule):
     """Trains an `Autoencoder`.
 
     Args:
         autoencoder: its parameters are trained.
-        loss: (autoencoder, batch, generator) → loss (), detached terms by name.
+        loss: (autoencoder, batch, draws) → loss (), detached terms by name.
         optimizer: parameter groups → optimiser.
-        seed: with the step and the rank it determines every random number of a step.
+        seed: see `StageModule`.
     """
 
     def __init__(
@@ -34,25 +32,19 @@ class AutoencoderModule(pl.LightningModule):
         optimizer: Callable[..., Optimizer],
         seed: int,
     ):
-        super().__init__()
-        self.autoencoder, self.loss = autoencoder, loss
-        self.make_optimizer, self.seed = optimizer, seed
+        super().__init__(seed)
+        self.autoencoder, self.loss, self.make_optimizer = autoencoder, loss, optimizer
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        generator = step_generator(self.seed, self.global_step, self.global_rank, self.device)
-        loss, terms = self.loss(self.autoencoder, batch, generator)  # (), {name: ()}
-        if logs_next(self.trainer):
-            self._log("train", loss, terms, len(batch["surface"]))
+        draws = self.draws(len(batch["surface"]), batch_idx)
+        loss, terms = self.loss(self.autoencoder, batch, draws)  # (), {name: ()}
+        self.log_step({"loss": loss, **terms})
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        generator = step_generator(self.seed, batch_idx, self.global_rank, self.device, "validation")
-        loss, terms = self.loss(self.autoencoder, batch, generator)  # (), {name: ()}
-        self._log("heldout", loss, terms, len(batch["surface"]))
+        size = len(batch["surface"])
+        loss, terms = self.loss(self.autoencoder, batch, self.heldout_draws(size, batch_idx))  # (), {name: ()}
+        self.log_heldout({"loss": loss, **terms}, size)
 
     def configure_optimizers(self) -> Optimizer:
         return build_optimizer(self.make_optimizer, self.autoencoder)
-
-    def _log(self, split: str, loss: Tensor, terms: dict[str, Tensor], batch_size: int) -> None:
-        named = {f"{split}/{name}": term for name, term in {"loss": loss.detach(), **terms}.items()}
-        self.log_dict(named, batch_size=batch_size, sync_dist=split == "heldout")

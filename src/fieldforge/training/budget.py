@@ -10,6 +10,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
+from fieldforge.training import ranks
+from fieldforge.training.steps import logs_now, step_ended
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,6 @@ class Budget:
         return None if done <= 0 or seconds <= 0 else max(0.0, seconds / done - seconds)
 
 
-def logs_now(trainer: pl.Trainer) -> bool:
-    """At the end of a step: is it one whose values are logged?"""
-    return trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-
-
-def logs_next(trainer: pl.Trainer) -> bool:
-    """Inside of a step: will its values be logged?"""
-    return (trainer.global_step + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-
-
 class BudgetCallback(pl.Callback):
     """Keeps the clock, sets the learning rate before each step, and ends the stage when the budget is spent.
 
@@ -87,7 +79,7 @@ class BudgetCallback(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        factor = self.budget.rate(trainer.global_step, self._seconds_agreed(trainer))
+        factor = self.budget.rate(trainer.global_step, self._seconds_agreed())
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = factor * group["initial_lr"]
@@ -100,9 +92,11 @@ class BudgetCallback(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        if not step_ended(trainer):
+            return
         if logs_now(trainer):
             pl_module.log("train/learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
-        if self.budget.progress(trainer.global_step, self._seconds_agreed(trainer)) >= 1:
+        if self.budget.progress(trainer.global_step, self._seconds_agreed()) >= 1:
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, float]:
@@ -111,8 +105,6 @@ class BudgetCallback(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self._before = float(state_dict["seconds"])
 
-    def _seconds_agreed(self, trainer: pl.Trainer) -> float:
-        """All ranks must decide alike: rank 0's clock, and none at all where minutes do not count."""
-        if self.budget.max_minutes is None:
-            return 0.0
-        return self.seconds if trainer.world_size == 1 else float(trainer.strategy.broadcast(self.seconds))
+    def _seconds_agreed(self) -> float:
+        """All processes must decide alike: the first one's clock, and none at all where minutes do not count."""
+        return 0.0 if self.budget.max_minutes is None else ranks.of_first(self.seconds)

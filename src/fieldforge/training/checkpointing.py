@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from fieldforge.errors import UserError
-from fieldforge.training import interruption
+from fieldforge.training import ranks
+from fieldforge.training.shards import file_name, own_rows, read_folder, whole
 
 FORMAT = "fieldforge-checkpoint-1"
 log = logging.getLogger(__name__)
@@ -43,14 +43,63 @@ def save_atomically(content: dict[str, Any], path: str | Path) -> None:
         ) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
+    _synchronise(path.parent)
+
+
+def save_spread(content: dict[str, Any], path: str | Path) -> None:
+    """The same for a checkpoint whose tensors are spread over processes: a folder with a file for each. A collective.
+
+    Raises:
+        UserError: in all processes, if one of them cannot write.
+    """
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.tmp")
+    ranks.first_alone(lambda: shutil.rmtree(unfinished, ignore_errors=True))
+    try:
+        ranks.together(lambda: save_atomically(own_rows(content), unfinished / file_name(ranks.rank(), ranks.world())))
+    except UserError:
+        ranks.first_alone(lambda: shutil.rmtree(unfinished, ignore_errors=True))
+        raise
+    ranks.first_alone(lambda: _put_in_place(unfinished, path))
+
+
+def _put_in_place(unfinished: Path, path: Path) -> None:
+    remove_checkpoint(path)
+    os.replace(unfinished, path)
+    _synchronise(path.parent)
+
+
+def _synchronise(directory: Path) -> None:
     with contextlib.suppress(OSError):  # not every file system lets a directory be synchronised
-        directory = os.open(path.parent, os.O_RDONLY)
-        os.fsync(directory)
-        os.close(directory)
+        handle = os.open(directory, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
 
 
-def load_safely(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+def remove_checkpoint(path: Path) -> None:
+    """Delete a checkpoint of either kind, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of either kind; in one of several processes, tensors that were spread are `shards.Pieces`.
+
+    Raises:
+        UserError: missing, damaged, or not one of ours.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return load_safely(path)
+    return read_folder(path, lambda file: load_safely(file, mmap=True))
+
+
+def load_safely(path: str | Path, map_location: Any = "cpu", mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint of this project; plain containers and tensors only, so a stranger's file cannot run code.
+
+    With `mmap` its tensors are read when they are used.
 
     Raises:
         UserError: missing, truncated, or not one of ours.
@@ -59,7 +108,7 @@ def load_safely(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: train the stage first, or correct the path")
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises a dozen kinds for damaged files
         raise UserError(
             f"checkpoint {path} is damaged or not a plain one ({type(error).__name__}): delete it or use another"
@@ -77,18 +126,21 @@ class Found:
     step: int
 
 
-def find_last(directory: Path, fingerprint: str) -> Found | None:
+def find_last(directory: Path, fingerprint: str, at_most: int | None = None) -> Found | None:
     """The newest checkpoint in `directory` that can be read; None where there is none.
 
-    A damaged one is passed over with a warning. One of another run (fingerprint) is an error: it must not be mixed in.
+    With `at_most`, newer ones than of that step are taken only where there is none. A damaged one is passed over with a
+    warning. One of another run (fingerprint) is an error: it must not be mixed in.
 
     Raises:
         UserError: all checkpoints are damaged, or one belongs to another run.
     """
-    candidates = sorted(directory.glob("step_*.ckpt"), reverse=True)
+    newest_first = sorted(directory.glob("step_*.ckpt"), reverse=True)
+    newer = [path for path in newest_first if at_most is not None and int(path.stem.removeprefix("step_")) > at_most]
+    candidates = newest_first[len(newer) :] + newer[::-1]
     for path in candidates:
         try:
-            content = load_safely(path)
+            content = read_checkpoint(path)
         except UserError as error:
             log.warning("warning: %s; trying the one before", error)
             continue
@@ -102,91 +154,13 @@ def find_last(directory: Path, fingerprint: str) -> Found | None:
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Lightning's door to the file system, with the two functions above behind it."""
+    """Lightning's door to the file system, with the functions above behind it."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         save_atomically(checkpoint, path)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
-        return load_safely(path, map_location)
+        return whole(read_checkpoint(path))
 
     def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
-
-
-class Checkpointer(pl.Callback):
-    """Saves on a schedule, at a signal, and at the end; keeps the last two.
-
-    Args:
-        directory: where `step_<n>.ckpt` go.
-        label: plain values stored in each checkpoint under "fieldforge" (stage, config, fingerprint).
-        every_minutes: wall clock between checkpoints.
-        every_steps: steps between checkpoints, in addition; None for none.
-        keep: how many to leave on disk.
-    """
-
-    def __init__(
-        self,
-        directory: Path,
-        label: dict[str, Any],
-        every_minutes: float = 5.0,
-        every_steps: int | None = None,
-        keep: int = 2,
-    ):
-        self.directory, self.label, self.keep = directory, label, keep
-        self.every_seconds, self.every_steps = 60 * every_minutes, every_steps
-        self._saved_at = time.monotonic()
-        self._saved_step = -1
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        interruption.install()  # the trainer has just put handlers of its own in their place
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        interruption.install()
-        interruption.hold_ctrl_c()
-        self._saved_at = time.monotonic()
-        self._saved_step = trainer.global_step
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        stop = agreed(trainer, interruption.noted() is not None)
-        due = agreed(trainer, time.monotonic() - self._saved_at > self.every_seconds)
-        on_step = self.every_steps is not None and trainer.global_step % self.every_steps == 0
-        if stop:
-            trainer.should_stop = True
-            trainer.limit_val_batches = 0  # no last look at held-out shapes: whoever sends a signal waits
-        if stop or due or on_step:
-            self.save(trainer)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        interruption.release_ctrl_c()
-        self.save(trainer)
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        interruption.release_ctrl_c()
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        checkpoint["fieldforge"] = {"format": FORMAT, "step": trainer.global_step, **self.label}
-
-    def save(self, trainer: pl.Trainer) -> None:
-        """Write the state after the last finished step, once, and remove what is older than `keep`."""
-        if self._saved_step == trainer.global_step:
-            return
-        trainer.save_checkpoint(self.directory / f"step_{trainer.global_step:09d}.ckpt", weights_only=False)
-        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
-        if trainer.is_global_zero:
-            for old in sorted(self.directory.glob("step_*.ckpt"))[: -self.keep]:
-                old.unlink(missing_ok=True)
-
-
-def agreed(trainer: pl.Trainer, flag: bool) -> bool:
-    """True on all ranks if it is true on any (a collective where there are several)."""
-    return flag if trainer.world_size == 1 else bool(trainer.strategy.reduce_boolean_decision(flag, all=False))
+        remove_checkpoint(Path(path))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -13,7 +12,8 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.diffusion.loss import Loss
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.weighting import Weighting
-from fieldforge.noise.densities import Density, stratified_uniform
+from fieldforge.noise.densities import Density
+from fieldforge.noise.draws import Draws
 from fieldforge.training.conditional_module import ConditionalModule
 from fieldforge.training.optimization import build_optimizer
 
@@ -28,7 +28,7 @@ class DiffusionModule(ConditionalModule):
         density: of the times that training draws.
         weighting: of the x₀ error over the log-SNR.
         optimizer: parameter groups → optimiser.
-        seed: with the step and the rank it determines every random number of a step.
+        seed: see `StageModule`.
     """
 
     def __init__(
@@ -47,12 +47,10 @@ class DiffusionModule(ConditionalModule):
     def configure_optimizers(self) -> Optimizer:
         return build_optimizer(self.make_optimizer, self.model, self.conditioner)
 
-    def _loss(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+    def _loss(self, batch: dict[str, Any], draws: Draws) -> Tensor:
         """Ho & Salimans 2022, algorithm 1; batch: latent (B, T, C) and what the conditioner's sources read → ()."""
         x0 = batch["latent"]  # (B, T, C)
-        size = len(x0)
-        condition = self.condition(batch, generator)
-        uniform = stratified_uniform(size, generator, self.global_rank, self.trainer.world_size)  # (B,)
-        t = self.density.times(uniform, self.model.process)  # (B,)
-        noise = torch.randn(x0.shape, generator=generator).to(x0)  # (B, T, C)
+        condition = self.condition(batch, draws)
+        t = self.density.times(draws.stratified(), self.model.process)  # (B,)
+        noise = draws.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
         return self.loss(self.model, x0, noise, t, condition, self.weighting).mean()

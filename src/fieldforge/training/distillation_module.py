@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -14,7 +13,7 @@ from fieldforge.diffusion.denoiser import Guidance
 from fieldforge.diffusion.distillation import distillation_loss
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.weighting import Weighting
-from fieldforge.noise.densities import stratified_uniform
+from fieldforge.noise.draws import Draws
 from fieldforge.training.conditional_module import ConditionalModule
 from fieldforge.training.optimization import build_optimizer
 
@@ -30,7 +29,7 @@ class DistillationModule(ConditionalModule):
         intervals: (N, substeps + 1) falling times: the teacher's steps within each of the student's.
         weighting: of the error of the estimate over the log-SNR.
         optimizer: parameter groups → optimiser.
-        seed: with the step and the rank it determines every random number of a step.
+        seed: see `StageModule`.
     """
 
     def __init__(
@@ -58,13 +57,11 @@ class DistillationModule(ConditionalModule):
     def configure_optimizers(self) -> Optimizer:
         return build_optimizer(self.make_optimizer, self.model)
 
-    def _loss(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+    def _loss(self, batch: dict[str, Any], draws: Draws) -> Tensor:
         """Salimans & Ho 2022, algorithm 2; batch: latent (B, T, C) and what the conditioner's sources read → ()."""
         x0 = batch["latent"]  # (B, T, C)
-        size = len(x0)
-        condition = self.condition(batch, generator)
-        teacher = self.teacher.guided(self.guidance, condition, self.conditioner.null(size))
-        uniform = stratified_uniform(size, generator, self.global_rank, self.trainer.world_size)  # (B,)
-        times = self.intervals[(uniform * len(self.intervals)).long()]  # (B, substeps + 1)
-        noise = torch.randn(x0.shape, generator=generator).to(x0)  # (B, T, C)
+        condition = self.condition(batch, draws)
+        teacher = self.teacher.guided(self.guidance, condition, self.conditioner.null(len(x0)))
+        times = self.intervals[(draws.stratified() * len(self.intervals)).long()]  # (B, substeps + 1)
+        noise = draws.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
         return distillation_loss(self.model, teacher, x0, noise, times, condition, self.weighting).mean()

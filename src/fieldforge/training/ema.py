@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from fieldforge.nn.ema import EMA, Decay
+from fieldforge.training.steps import step_ended
+from fieldforge.training.strategies import placed_like, whole_module
 
 
 class EMACallback(pl.Callback):
@@ -24,13 +26,13 @@ class EMACallback(pl.Callback):
     def __init__(self, decay: Decay):
         self.decay = decay
         self._ema: EMA | None = None
-        self._restored: dict[str, Tensor] | None = None
+        self._restored: dict[str, Any] | None = None
         self._aside: dict[str, Tensor] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._ema = EMA(pl_module, self.decay)
         if self._restored is not None:
-            self._ema.load_state_dict(self._restored)
+            self.load_state_dict(self._restored)
             self._restored = None
 
     def on_train_batch_end(
@@ -41,7 +43,8 @@ class EMACallback(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self._average.update(pl_module, trainer.global_step)
+        if step_ended(trainer):
+            self._average.update(pl_module, trainer.global_step)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._swap_in(pl_module)
@@ -50,23 +53,36 @@ class EMACallback(pl.Callback):
         self._swap_out(pl_module)
 
     @contextmanager
-    def averaged(self, pl_module: pl.LightningModule) -> Iterator[None]:
-        """Inside, the module has the averaged weights."""
+    def averaged(self, pl_module: pl.LightningModule) -> Iterator[pl.LightningModule]:
+        """A whole module with the averaged weights: the one given, or its copy where that one is spread. A collective.
+
+        Only to look at: after the block the weights are what they were.
+        """
+        copied = whole_module(pl_module.trainer.strategy, pl_module, self._average.average)
+        if copied is not None:
+            yield copied
+            return
         self._swap_in(pl_module)
         try:
-            yield
+            yield pl_module
         finally:
             self._swap_out(pl_module)
 
-    def keep_averaged(self, pl_module: pl.LightningModule) -> None:
-        """After training: leave the averaged weights in the module."""
-        self._average.copy_to(pl_module)
+    def finished(self, pl_module: pl.LightningModule) -> pl.LightningModule:
+        """After training: a whole module with the averaged weights, the one given where it is whole. A collective."""
+        copied = whole_module(pl_module.trainer.strategy, pl_module, self._average.average)
+        if copied is None:
+            self._average.copy_to(pl_module)
+        return copied or pl_module
 
     def state_dict(self) -> dict[str, Any]:
         return {"average": self._average.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._restored = state_dict["average"]
+        if self._ema is None:  # the training has not started yet
+            self._restored = state_dict
+        else:
+            self._ema.load_state_dict(placed_like(state_dict["average"], self._ema.average))
 
     @property
     def _average(self) -> EMA:

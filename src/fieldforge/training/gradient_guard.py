@@ -1,4 +1,4 @@
-"""Clipping, and what happens when a step produces numbers that are not numbers."""
+"""Clipping, and leaving out steps that would do harm."""
 
 from __future__ import annotations
 
@@ -8,43 +8,60 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from fieldforge.errors import UserError
-from fieldforge.training.budget import logs_now
+from fieldforge.training.steps import logs_now, step_ended
+
+SETTLING = 50  # good steps until the running average of the loss says what is usual
+MEMORY = 0.98  # of that average, per step
 
 
 class GradientGuard(pl.Callback):
-    """Clips the gradient's norm, leaves out steps whose gradient is not finite, and stops when that does not end.
+    """Clips the gradient's norm, and leaves out steps whose gradient is not finite or whose loss is far out of line.
 
     Neither needs the host to wait for the device: a fused optimiser reads "leave this step out" from a tensor, and the
-    count is looked at only now and then.
+    counts are looked at only now and then. All processes see the same norm and the same loss, so they do the same.
+
+    State: the running average of the loss and the counts, saved with the checkpoint.
 
     Args:
-        max_norm: gradients are scaled down to this global norm; None leaves them.
-        patience: so many bad steps in a row end the run with one sentence.
+        max_norm: gradients are scaled down to this norm, over all parameters and processes; None leaves them.
+        patience: so many bad steps in a row end the run with one sentence, if nobody (`Recovery`) does better.
     """
 
     def __init__(self, max_norm: float | None = 1.0, patience: int = 25):
         self.max_norm = math.inf if max_norm is None else float(max_norm)
         self.patience = patience
-        self._in_a_row: Tensor | None = None
+        self.spike = math.inf  # a loss of so many times the running average is out of line; `Recovery` sets it
+        self.ends_run = True
+        self._counts: Tensor | None = None  # bad steps in a row, bad steps, good steps, running average of the loss
+        self._restored: list[float] | None = None
+        self._losses: list[Tensor] = []
         self._norm: Tensor | None = None
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        self._losses.append(loss.detach().float())  # of one of the batches of a step, over their number
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)  # ()
-        bad = (~torch.isfinite(norm)).float()
-        if self.max_norm < math.inf:
-            torch._foreach_mul_(gradients, torch.clamp(self.max_norm / (norm + 1e-6), max=1.0))
         if not getattr(optimizer, "_step_supports_amp_scaling", False):
             raise UserError(
                 f"optimizer {type(optimizer).__name__} cannot leave out a bad step: set optimizer.fused=true"
             )
+        norm = _norm(gradients)  # ()
+        loss = torch.stack(self._losses).sum()  # ()
+        if math.isfinite(self.spike):
+            loss = trainer.strategy.reduce(loss, reduce_op="mean")
+        self._losses = []
+        if self.max_norm < math.inf:
+            own = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
+            torch._foreach_mul_(own, torch.clamp(self.max_norm / (norm + 1e-6), max=1.0))
+        bad = self._judge(norm, loss)
         optimizer.found_inf, optimizer.grad_scale = bad, None  # type: ignore[attr-defined]
-        self._in_a_row = bad if self._in_a_row is None else (self._in_a_row + 1) * bad
         self._norm = norm
 
     def on_train_batch_end(
@@ -55,11 +72,46 @@ class GradientGuard(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self._in_a_row is None or not logs_now(trainer):
+        if self._counts is None or not step_ended(trainer) or not logs_now(trainer):
             return
         pl_module.log("train/gradient_norm", self._norm)  # type: ignore[arg-type]
-        if self._in_a_row > self.patience:
+        pl_module.log("train/skipped_steps", self._counts[1])
+        if self.ends_run and self._counts[0] > self.patience:
             raise UserError(
-                f"training gave no finite gradient for {int(self._in_a_row)} steps up to step {trainer.global_step}: "
+                f"training gave no finite gradient for {int(self._counts[0])} steps up to step {trainer.global_step}: "
                 "lower optimizer.lr or use trainer.precision=32-true, and run the command again"
             )
+
+    def skipped(self) -> int:
+        """Steps left out so far; waits for the device."""
+        return 0 if self._counts is None else int(self._counts[1])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._counts is None else {"counts": self._counts.tolist()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._restored = state_dict.get("counts")
+
+    def _judge(self, norm: Tensor, loss: Tensor) -> Tensor:
+        """1 if the step is to be left out, else 0, on the device: norm (), loss () → ()."""
+        if self._counts is None:
+            self._counts = torch.tensor(self._restored or [0.0] * 4, device=norm.device)
+        in_a_row, bad_steps, good_steps, usual = self._counts.unbind()
+        out_of_line = (good_steps >= SETTLING) & (loss > self.spike * usual)
+        bad = (~(torch.isfinite(norm) & torch.isfinite(loss)) | out_of_line).float()
+        keep = torch.clamp(1 - 1 / (good_steps + 1), max=MEMORY)
+        average = torch.where(bad > 0, usual, keep * usual + (1 - keep) * loss)
+        self._counts = torch.stack([(in_a_row + 1) * bad, bad_steps + bad, good_steps + 1 - bad, average])
+        return bad
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    """Norm () of all gradients, over the rows that other processes have too."""
+    spread = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
+    whole = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    if not spread:
+        return torch.nn.utils.get_total_norm(whole)
+    norm = torch.nn.utils.get_total_norm(spread)
+    assert isinstance(norm, DTensor)
+    parts = [norm.full_tensor(), *(gradient.norm() for gradient in whole)]
+    return torch.linalg.vector_norm(torch.stack(parts))

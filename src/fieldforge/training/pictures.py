@@ -11,9 +11,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from fieldforge.training import interruption
-from fieldforge.training.checkpointing import agreed
+from fieldforge.training import interruption, ranks
 from fieldforge.training.ema import EMACallback
+from fieldforge.training.steps import logs_now
 
 log = logging.getLogger(__name__)
 Draw = Callable[[pl.LightningModule, Path], None]
@@ -45,7 +45,7 @@ class Pictures(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if agreed(trainer, time.monotonic() - self._drawn_at > self.every_seconds):
+        if logs_now(trainer) and any(ranks.agreed(time.monotonic() - self._drawn_at > self.every_seconds)):
             self._show(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -55,15 +55,17 @@ class Pictures(pl.Callback):
     @torch.no_grad()
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         path = self.directory / f"step_{trainer.global_step:09d}.png"
+        was_training = pl_module.training
+        pl_module.eval()
+        with self.ema.averaged(pl_module) as averaged:
+            ranks.first_alone(lambda: self._draw(averaged.eval(), path))
+        pl_module.train(was_training)
         if trainer.is_global_zero:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            was_training = pl_module.training
-            pl_module.eval()
-            with self.ema.averaged(pl_module):
-                self.draw(pl_module, path)
-            pl_module.train(was_training)
             for logger in trainer.loggers:
                 if hasattr(logger, "log_image"):
                     logger.log_image("pictures", [str(path)], step=trainer.global_step)
-        trainer.strategy.barrier("pictures")
         self._drawn_at = time.monotonic()
+
+    def _draw(self, module: pl.LightningModule, path: Path) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.draw(module, path)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from fieldforge.training.budget import BudgetCallback, logs_now
+from fieldforge.training.budget import BudgetCallback
+from fieldforge.training.steps import logs_now, step_ended
 
 
 class Throughput(pl.Callback):
@@ -43,7 +44,7 @@ class Throughput(pl.Callback):
         batch_idx: int,
     ) -> None:
         self._working += time.monotonic() - self._began
-        self._steps += 1
+        self._steps += step_ended(trainer)
         if logs_now(trainer):
             waited = _waited(trainer) - self._waited_before
             seconds = self._working + waited
@@ -94,7 +95,7 @@ class Progress(pl.callbacks.ProgressBar):
         batch_idx: int,
     ) -> None:
         now = time.monotonic()
-        if self._enabled and now - self._shown > self._pause:
+        if self._enabled and step_ended(trainer) and now - self._shown > self._pause:
             self._shown = now
             self._show(trainer, outputs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments import SLURMEnvironment
+from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from fieldforge.errors import UserError
-from fieldforge.training import interruption
+from fieldforge.nn.transformer import Transformer, TransformerBlock
+from fieldforge.training import interruption, ranks
 from fieldforge.training.checkpointing import AtomicCheckpointIO
+from fieldforge.training.launch import Launched, processes
+from fieldforge.training.strategies import Replicated, Sharded
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,16 @@ class Hardware:
     """Where and in which precision to train; nothing in here is meant to change what is learned.
 
     Args:
-        accelerator, devices, num_nodes, strategy: as Lightning's trainer names them.
+        accelerator, devices, num_nodes: as Lightning's trainer names them; devices are the processes of each node.
+        strategy: "ddp", each process has the whole model; "fsdp", each has its rows of it; "auto", ddp if several.
         precision: one of Lightning's, or "auto": bf16-mixed where the hardware multiplies in bfloat16, else 32-true.
         matmul: `torch.set_float32_matmul_precision` for what stays in float32.
+        accumulate: batches that a step is made of, one after the other; the step's batch is the same.
+        checkpointing: compute activations of transformer blocks again in the backward pass instead of keeping them.
+        compile: let torch compile the blocks of transformers.
+        max_hours: so long after its start this process saves and leaves; None for no limit.
+        requeue: put an unfinished job of Slurm's back into its queue.
+        timeout_minutes: after which a process that waits for another one's tensors gives up.
     """
 
     accelerator: str = "auto"
@@ -37,6 +47,56 @@ class Hardware:
     strategy: str = "auto"
     precision: str = "auto"
     matmul: str = "medium"
+    accumulate: int = 1
+    checkpointing: bool = False
+    compile: bool = False
+    max_hours: float | None = None
+    requeue: bool = True
+    timeout_minutes: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.strategy not in ("auto", "ddp", "fsdp"):
+            raise UserError(f"trainer.strategy={self.strategy}: give auto, ddp or fsdp")
+        if self.accumulate < 1:
+            raise UserError(f"trainer.accumulate={self.accumulate}: a step is made of at least 1 batch")
+        if self.max_hours is not None and self.max_hours <= 0:
+            raise UserError(f"trainer.max_hours={self.max_hours}: give a positive number, or null for no limit")
+
+    @property
+    def gpu(self) -> bool:
+        return self.accelerator in ("gpu", "cuda") or (self.accelerator == "auto" and torch.cuda.is_available())
+
+    @property
+    def processes_per_node(self) -> int:
+        if isinstance(self.devices, int):
+            return self.devices
+        if self.devices == "auto":
+            return max(1, torch.cuda.device_count()) if self.gpu else 1
+        raise UserError(f"trainer.devices={self.devices}: give a number of processes, or auto for one on each GPU")
+
+    @contextmanager
+    def processes(self, command: Callable[[], list[str]]) -> Iterator[None]:
+        """Inside, all processes are there and connected; `command` gives what starts those that nobody has started."""
+        with processes(self.processes_per_node, self.num_nodes, self.gpu, command, self.timeout_minutes):
+            yield
+
+    def share(self, batch_size: int) -> int:
+        """Of a step's batch, what one of the accumulated batches has. UserError if processes cannot share it evenly."""
+        parts = self.processes_per_node * self.num_nodes * self.accumulate
+        if batch_size % parts:
+            raise UserError(
+                f"batch_size={batch_size} is that of a whole step and must be a multiple of the {parts} parts that "
+                f"trainer.devices, num_nodes and accumulate make: {(batch_size // parts + 1) * parts}, say"
+            )
+        return batch_size // self.accumulate
+
+    def prepare(self, module: pl.LightningModule) -> None:
+        """Switch on what this hardware wants of the networks."""
+        for part in module.modules():
+            if isinstance(part, Transformer) and self.checkpointing:
+                part.checkpointing = True
+            if isinstance(part, TransformerBlock) and self.compile:
+                part.compile()
 
     @contextmanager
     def products(self) -> Iterator[None]:
@@ -53,22 +113,23 @@ class Hardware:
     ) -> pl.Trainer:
         """A trainer that leaves checkpoints, signals, clipping, schedule and data order to this project."""
         _quieten()
-        plugins: list[Any] = [AtomicCheckpointIO()]
-        if SLURMEnvironment.detect():
-            plugins.append(SLURMEnvironment(auto_requeue=False))
+        several = self.processes_per_node * self.num_nodes > 1
+        strategy: Any = {"auto": Replicated, "ddp": Replicated, "fsdp": Sharded}[self.strategy]() if several else "auto"
+        environment = Launched() if several else LightningEnvironment()  # others would put handlers for signals
         try:
             return pl.Trainer(
                 accelerator=self.accelerator,
-                devices=self.devices,
+                devices=self.processes_per_node,
                 num_nodes=self.num_nodes,
-                strategy=self.strategy,
+                strategy=strategy,
                 precision=best_precision() if self.precision == "auto" else self.precision,  # type: ignore[arg-type]
                 max_steps=max_steps,
                 max_epochs=-1,
                 callbacks=callbacks,
                 logger=loggers or False,
                 default_root_dir=root,
-                plugins=plugins,
+                plugins=[AtomicCheckpointIO(), environment],
+                accumulate_grad_batches=self.accumulate,
                 use_distributed_sampler=False,
                 enable_checkpointing=False,
                 enable_model_summary=False,
@@ -118,9 +179,8 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, resume_from:
         raise KeyboardInterrupt from error
     finally:
         interruption.release_ctrl_c()
-    stopped_by = interruption.noted()
-    if stopped_by is not None:
-        raise interruption.Interrupted(stopped_by)
+    if ranks.agree_to_stop():
+        raise interruption.Interrupted(interruption.noted())
 
 
 def _quieten() -> None:
@@ -135,6 +195,7 @@ def _quieten() -> None:
         ".*`training_step` returned `None`.*",
         ".*ended before the epoch ended.*",
         ".*LeafSpec.*",
+        ".*`srun` command is available.*",
         ".*has `__len__` defined.*",
         ".*You defined a `validation_step` but have no `val_dataloader`.*",
     ):

@@ -1,0 +1,170 @@
+"""How the processes of a training come about: a launcher has started them, or the first one starts the others.
+
+One group is there for all stages of a run, from before the first: every process walks the same way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
+
+from fieldforge.errors import UserError
+from fieldforge.training import interruption, ranks
+
+log = logging.getLogger(__name__)
+_EXPECTED_EXITS = (0, interruption.EXIT_UNFINISHED, interruption.EXIT_CTRL_C)
+_GRACE = 15.0  # seconds in which the processes that are left notice that one is gone
+
+
+class Launched(ClusterEnvironment):
+    """What the environment says of this process, as Lightning asks for it."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return os.environ["MASTER_ADDR"]
+
+    @property
+    def main_port(self) -> int:
+        return int(os.environ["MASTER_PORT"])
+
+    @staticmethod
+    def detect() -> bool:
+        return {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
+
+    def world_size(self) -> int:
+        return int(os.environ["WORLD_SIZE"])
+
+    def set_world_size(self, size: int) -> None:
+        assert size == self.world_size()
+
+    def global_rank(self) -> int:
+        return int(os.environ["RANK"])
+
+    def set_global_rank(self, rank: int) -> None:
+        assert rank == self.global_rank()
+
+    def local_rank(self) -> int:
+        return int(os.environ["LOCAL_RANK"])
+
+    def node_rank(self) -> int:
+        return int(os.environ.get("GROUP_RANK", os.environ.get("NODE_RANK", 0)))
+
+
+@contextmanager
+def processes(
+    devices: int, num_nodes: int, gpu: bool, command: Callable[[], list[str]], minutes: float = 30.0
+) -> Iterator[None]:
+    """Inside, all devices × num_nodes processes are there and connected.
+
+    Args:
+        devices: processes of each node.
+        num_nodes: how many nodes.
+        gpu: whether each process has a GPU of its own, that of its local rank.
+        command: gives what starts this program once more, for the processes that nobody has started.
+        minutes: after which a process that waits for another one's tensors gives up.
+
+    Raises:
+        UserError: the launcher has started another number of processes than the configuration says.
+    """
+    size = devices * num_nodes
+    if size == 1:
+        yield
+        return
+    before, children = dict(os.environ), []
+    try:
+        if not Launched.detect() and SLURMEnvironment.detect():
+            _adopt_slurm(SLURMEnvironment(auto_requeue=False))
+        if not Launched.detect():
+            children = _start_others(devices, size, command())
+        found = Launched().world_size()
+        if found != size:
+            raise UserError(
+                f"trainer.devices={devices} × trainer.num_nodes={num_nodes} are {size} processes, but {found} were "
+                "started: make the two agree"
+            )
+        if gpu:
+            torch.cuda.set_device(Launched().local_rank())
+        if Launched().global_rank() > 0:
+            logging.getLogger().setLevel(logging.ERROR)  # the first process speaks for all
+        ranks.connect("cpu:gloo,cuda:nccl" if gpu else "gloo", minutes)
+        yield
+    finally:
+        ranks.disconnect()
+        _end(children)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _adopt_slurm(slurm: SLURMEnvironment) -> None:
+    os.environ.update(
+        RANK=str(slurm.global_rank()),
+        LOCAL_RANK=str(slurm.local_rank()),
+        NODE_RANK=str(slurm.node_rank()),
+        WORLD_SIZE=str(slurm.world_size()),
+        MASTER_ADDR=slurm.main_address,
+        MASTER_PORT=str(slurm.main_port),
+    )
+
+
+def _start_others(devices: int, size: int, command: list[str]) -> list[subprocess.Popen]:
+    """Start this node's other processes; this one becomes its first."""
+    node = int(os.environ.get("NODE_RANK", 0))
+    if size > devices and "MASTER_ADDR" not in os.environ:
+        raise UserError(
+            "trainer.num_nodes: nobody has started the processes of the other nodes: use srun or torchrun, or set "
+            "NODE_RANK, MASTER_ADDR and MASTER_PORT on each node"
+        )
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    os.environ.setdefault("MASTER_PORT", str(_free_port()))
+    os.environ.update(WORLD_SIZE=str(size), NODE_RANK=str(node))
+
+    def place(local: int) -> dict[str, str]:
+        return {"RANK": str(node * devices + local), "LOCAL_RANK": str(local)}
+
+    children = [subprocess.Popen(command, env={**os.environ, **place(local)}) for local in range(1, devices)]
+    os.environ.update(place(0))
+    threading.Thread(target=_watch, args=(children,), daemon=True).start()
+    return children
+
+
+def _watch(children: Sequence[subprocess.Popen]) -> None:
+    """A process that was killed leaves the others waiting for it: end them, so that a scheduler can start all again."""
+    while not all(child.poll() == 0 for child in children):
+        lost = [child for child in children if child.poll() not in (None, *_EXPECTED_EXITS)]
+        if lost:
+            time.sleep(_GRACE)
+            print(f"error: process {lost[0].pid} of this training is gone, the others end too", file=sys.stderr)
+            for child in children:
+                child.kill()
+            os._exit(1)
+        time.sleep(0.5)
+
+
+def _end(children: Sequence[subprocess.Popen]) -> None:
+    deadline = time.monotonic() + _GRACE
+    for child in children:
+        try:
+            child.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]

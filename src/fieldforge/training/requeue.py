@@ -1,0 +1,47 @@
+"""Putting an unfinished job of Slurm's back into its queue."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+
+log = logging.getLogger(__name__)
+
+
+def job() -> str | None:
+    """How scontrol names the job that this process is part of; None outside of Slurm."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
+def requeue() -> bool:
+    """Ask Slurm to run this process's job again; whether it will.
+
+    A job that its user has cancelled is left alone. Slurm's refusal is a warning: a preempted job, for one, is back in
+    the queue already.
+    """
+    name = job()
+    if name is None:
+        return False
+    state = re.search(r"JobState=(\w+)", _scontrol("show", "job", "-o", name)[1])
+    if state and state[1] == "CANCELLED":
+        log.info("job %s was cancelled: not put back into the queue", name)
+        return False
+    done, said = _scontrol("requeue", name)
+    if done:
+        log.info("job %s: put back into the queue", name)
+    else:
+        log.warning("warning: Slurm did not put job %s back into the queue (%s)", name, said or "it did not say why")
+    return done
+
+
+def _scontrol(*arguments: str) -> tuple[bool, str]:
+    try:
+        found = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, str(error)
+    if found.returncode == 0:
+        return True, found.stdout
+    return False, " ".join(found.stderr.split())

@@ -1,0 +1,21 @@
+"""Where in the training a callback stands: a step is made of `accumulate_grad_batches` batches."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+
+
+def step_ended(trainer: pl.Trainer) -> bool:
+    """At the end of a batch: was it the last one of its step?"""
+    seen = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    return seen % trainer.accumulate_grad_batches == 0
+
+
+def logs_now(trainer: pl.Trainer) -> bool:
+    """At the end of a batch: has a step ended whose values are logged?"""
+    return step_ended(trainer) and trainer.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+
+
+def logs_next(trainer: pl.Trainer) -> bool:
+    """Inside of a step: will its values be logged?"""
+    return (trainer.global_step + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]

@@ -1,0 +1,132 @@
+"""Two processes train what one trains, fail together, and hand over to any other number of processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests.runs.conftest import ROOT, Place
+
+from fieldforge.runs.train import run_training
+from fieldforge.training.metrics_table import read_table
+
+STEPS = 20
+BOTH = [
+    f"training.autoencoder.budget.max_steps={STEPS}",
+    f"training.diffusion.budget.max_steps={STEPS}",
+    "training.autoencoder.batch_size=8",
+    "training.diffusion.batch_size=8",
+    "monitor.validate_every=1000",
+    "callbacks.pictures=null",
+    "trainer.precision=32-true",
+    "trainer.matmul=highest",
+]
+PAIR = ["trainer.accelerator=cpu", "trainer.devices=2"]
+AUTOENCODER = "stages=[autoencoder]"
+STOP = "+callbacks.stop={_target_:tests.runs.tiny.SignalAt,step:9,number:%d,rank:1}"
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]
+
+
+SCENARIOS = [
+    {"name": "ddp", "overrides": [*BOTH, "trainer=ddp", *PAIR]},
+    {"name": "fsdp", "overrides": [*BOTH, "trainer=fsdp", *PAIR, "trainer.checkpointing=true"]},
+    {"name": "signal", "overrides": [*BOTH, AUTOENCODER, "trainer=fsdp", *PAIR, STOP % signal.SIGUSR1]},
+    {
+        "name": "disk",
+        "overrides": [*BOTH, AUTOENCODER, "trainer=ddp", *PAIR, "callbacks.checkpoints.every_steps=4"],
+        "full_disk": "0",
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def pair(balls: Path, tmp_path_factory) -> Path:
+    """Where two processes have trained all scenarios."""
+    outputs = tmp_path_factory.mktemp("pair")
+    for scenario in SCENARIOS:
+        (outputs / scenario["name"]).mkdir()
+    plan = json.dumps([{**scenario, "port": free_port()} for scenario in SCENARIOS])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "tests.runs.pair", str(balls), str(outputs), plan]
+    started = [
+        subprocess.Popen(
+            command, env={**environment, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in ("0", "1")
+    ]
+    said = [process.communicate(timeout=400)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], "\n".join(said)
+    (outputs / "said").write_text("\n".join(said))
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def alone(balls: Path, tmp_path_factory) -> Path:
+    place = Place(balls, tmp_path_factory.mktemp("alone"))
+    run_training(place.compose(*BOTH))
+    return place.outputs
+
+
+def curves(outputs: Path) -> dict[str, list[float]]:
+    """Losses of all steps by stage."""
+    found = {}
+    for table in outputs.glob("tiny/*/metrics.csv"):
+        stage = (
+            "diffusion" if "backbone" in json.loads((table.parent / "fingerprint.json").read_text()) else "autoencoder"
+        )
+        found[stage] = [row["train/loss"] for row in read_table(table).values()]
+    return found
+
+
+def ends(pair: Path, name: str) -> list[str]:
+    return [json.loads((pair / f"{name}.{rank}.json").read_text()) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_train_what_one_trains(pair, alone, strategy):
+    assert ends(pair, strategy) == ["finished", "finished"]
+    expected, found = curves(alone), curves(pair / strategy)
+    assert expected.keys() == found.keys() == {"autoencoder", "diffusion"}
+    for stage, losses in expected.items():
+        assert len(losses) == STEPS
+        assert found[stage] == pytest.approx(losses, rel=1e-5, abs=1e-5), stage
+
+
+def test_accumulated_batches_are_one_batch(place, alone):
+    run_training(place.compose(*BOTH, AUTOENCODER, "trainer.accumulate=2"))
+    assert curves(place.outputs)["autoencoder"] == pytest.approx(curves(alone)["autoencoder"], rel=1e-5, abs=1e-5)
+
+
+def test_spread_training_exports_one_file_that_one_process_reads(pair, alone):
+    [run] = [path.parent for path in alone.glob("tiny/*/latents")]  # the autoencoder's
+    files = (pair / "fsdp" / "tiny" / run.name / "model.ckpt", run / "model.ckpt")
+    found, expected = (torch.load(file, weights_only=True)["state_dict"] for file in files)
+    assert found.keys() == expected.keys()
+    different = [name for name, weight in expected.items() if not torch.allclose(found[name], weight, atol=1e-4)]
+    assert not different
+
+
+def test_signal_to_one_process_stops_both_and_one_process_goes_on(pair, balls, alone):
+    assert ends(pair, "signal") == ["stopped by SIGUSR1"] * 2
+    [folder] = (pair / "signal").glob("tiny/*/checkpoints/step_000000010.ckpt")
+    assert [file.name for file in sorted(folder.iterdir())] == ["rank_00000_of_00002.ckpt", "rank_00001_of_00002.ckpt"]
+    run_training(Place(balls, pair / "signal").compose(*BOTH, AUTOENCODER))
+    assert curves(pair / "signal")["autoencoder"] == pytest.approx(curves(alone)["autoencoder"], rel=1e-4, abs=1e-4)
+
+
+def test_full_disk_ends_both_processes_with_a_sentence(pair):
+    first, second = ends(pair, "disk")
+    assert "No space left on device" in first
+    assert "process 0 of 2 has failed" in second
+    assert (pair / "said").read_text().count("training goes on and tries again") == 2
