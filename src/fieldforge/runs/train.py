@@ -56,8 +56,8 @@ def run_training(config: DictConfig) -> dict[str, Any]:
         try:
             return walk(config, wanted)
         except interruption.Interrupted as stop:
-            if hardware.requeue and stop.by is not signal.SIGINT and ranks.rank() == 0:
-                requeue()
+            if hardware.requeue and stop.by is not signal.SIGINT:
+                ranks.first_alone(lambda: str(requeue()))  # srun may end it if another process leaves before
             raise
 
 

@@ -43,6 +43,7 @@ def connect(backend: str, minutes: float) -> None:
     timeout = timedelta(minutes=minutes)
     try:
         store, number, size = next(iter(dist.rendezvous("env://", timeout=timeout)))
+        store = dist.PrefixStore(_attempt(), store)
         store.set_timeout(timeout)
         dist.init_process_group(
             backend, store=dist.PrefixStore("group", store), rank=number, world_size=size, timeout=timeout
@@ -54,6 +55,12 @@ def connect(backend: str, minutes: float) -> None:
             "check MASTER_ADDR, MASTER_PORT and that all were started"
         ) from error
     _store, _numbers = dist.PrefixStore("fieldforge", store), itertools.count()
+
+
+def _attempt() -> str:
+    """Keeps apart what processes say that torchrun starts anew: on one machine it hands them the same store again."""
+    alone = os.environ.get("GROUP_WORLD_SIZE") == "1"  # machines do not count alike
+    return f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0) if alone else 0}"
 
 
 def disconnect(seconds: float = 15.0) -> None:

@@ -19,15 +19,15 @@ def job() -> str | None:
 def requeue() -> bool:
     """Ask Slurm to run this process's job again; whether it will.
 
-    A job that its user has cancelled is left alone. Slurm's refusal is a warning: a preempted job, for one, is back in
-    the queue already.
+    A job that its user has cancelled is left alone: Slurm would take it back, and calls it COMPLETING while its processes
+    leave. Slurm's refusal is a warning.
     """
     name = job()
     if name is None:
         return False
     state = re.search(r"JobState=(\w+)", _scontrol("show", "job", "-o", name)[1])
-    if state and state[1] == "CANCELLED":
-        log.info("job %s was cancelled: not put back into the queue", name)
+    if state and state[1] != "RUNNING":
+        log.info("job %s is %s: not put back into the queue", name, state[1].lower())
         return False
     done, said = _scontrol("requeue", name)
     if done:
