@@ -19,8 +19,8 @@ def job() -> str | None:
 def requeue() -> bool:
     """Ask Slurm to run this process's job again; whether it will.
 
-    A job that its user has cancelled is left alone: Slurm would take it back, and calls it COMPLETING while its processes
-    leave. Slurm's refusal is a warning.
+    A job that its user has cancelled is left alone: Slurm would take it back. (It calls it COMPLETING while processes
+    leave.) Slurm's refusal is a warning.
     """
     name = job()
     if name is None:
