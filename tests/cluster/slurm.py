@@ -179,10 +179,7 @@ def _start(slurm: Slurm, daemons: list[subprocess.Popen], *command: str) -> None
 
 
 def _stop(slurm: Slurm, daemons: list[subprocess.Popen]) -> None:
-    """Jobs first (their processes are not children of ours), then the daemons in reverse, then what is still there."""
-    for process in slurm.processes():
-        if process not in {daemon.pid for daemon in daemons}:
-            _kill(process, signal.SIGKILL)
+    """The daemons, the last one first; then jobs, which outlive them and whose processes are not children of ours."""
     for daemon in reversed(daemons):
         daemon.terminate()
         try:
@@ -193,13 +190,9 @@ def _stop(slurm: Slurm, daemons: list[subprocess.Popen]) -> None:
     deadline = time.monotonic() + 10
     while (left := slurm.processes()) and time.monotonic() < deadline:
         for process in left:
-            _kill(process, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         time.sleep(0.1)
-
-
-def _kill(process: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, number)
 
 
 def _idle(slurm: Slurm) -> bool:

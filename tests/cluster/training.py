@@ -50,6 +50,7 @@ class Training:
             "callbacks.checkpoints.every_steps=2",
             "callbacks.pictures=null",
             "trainer.precision=32-true",
+            "trainer.matmul=highest",
             *(held if hold else []),
             *further,
         ]
