@@ -108,9 +108,15 @@ class StagePlan:
     max_minutes: float | None
     data: DataSide
     notes: tuple[str, ...] = ()
+    accumulate: int = 1  # batches of `cost` that a step is made of
+
+    @property
+    def operations(self) -> int:
+        """Of one device in a step."""
+        return self.cost.operations * self.accumulate
 
     def step_seconds(self, cluster: Cluster) -> float:
-        return cluster.seconds(self.cost.operations)
+        return cluster.seconds(self.operations)
 
     def samples_a_day(self, cluster: Cluster) -> float:
         return self.batch_size / self.step_seconds(cluster) * SECONDS_A_DAY
@@ -123,9 +129,10 @@ class StagePlan:
     def warnings(self, cluster: Cluster) -> list[str]:
         found = []
         if self.asked_batch_size != self.batch_size:
+            parts = cluster.world * self.accumulate
             found.append(
-                f"training.{self.name}.batch_size={self.asked_batch_size} is no multiple of the {cluster.world} "
-                f"devices, training would refuse it; planned with {self.batch_size}"
+                f"training.{self.name}.batch_size={self.asked_batch_size} is no multiple of the {parts} parts that "
+                f"devices and trainer.accumulate make, training would refuse it; planned with {self.batch_size}"
             )
         readers, data = self.data.readers(cluster.world), self.data
         if data.shards is not None and data.shards < readers:
@@ -152,8 +159,8 @@ class StagePlan:
             "parameters": dict(cost.parts),
             "trained_parameters": cost.trained,
             "batch_size": self.batch_size,
-            "operations_a_step": cost.operations * cluster.world,
-            "operations_a_device": cost.operations,
+            "operations_a_step": self.operations * cluster.world,
+            "operations_a_device": self.operations,
             "memory": {name: {**rows, "in all": sum(rows.values())} for name, rows in layouts.items()},
             "activations_checkpointed": cost.checkpointed,
             "step_seconds": self.step_seconds(cluster),

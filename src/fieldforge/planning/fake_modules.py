@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 @contextmanager
@@ -15,12 +17,12 @@ def without_values() -> Iterator[None]:
     """Inside, tensors and modules are made without memory for their values.
 
     Modules may be converted as usual (`Module.to`): PyTorch exchanges parameters in place there, which tensors without
-    values do not bear, so here they are replaced.
+    values do not bear, so here they are replaced. Numbers that the program asks a tensor for (`float(loss)`) are 0.
     """
     usual = nn.Module._apply
     nn.Module._apply = _replacing  # type: ignore[assignment, method-assign]
     try:
-        with FakeTensorMode():
+        with FakeTensorMode(), _NumbersAreZero():
             yield
     finally:
         nn.Module._apply = usual  # type: ignore[method-assign]
@@ -38,3 +40,11 @@ def _replacing(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: b
             if buffer is not None:
                 module._buffers[name] = change(buffer)
     return module
+
+
+class _NumbersAreZero(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            dtype = args[0].dtype
+            return False if dtype == torch.bool else 0.0 if dtype.is_floating_point else 0
+        return func(*args, **(kwargs or {}))

@@ -30,7 +30,9 @@ def _stage(stage: StagePlan, cluster: Cluster) -> list[str]:
     parts = " · ".join(f"{name.removeprefix('autoencoder.')} {short(size)}" for name, size in cost.parts.items())
     lines = [_row("parameters", f"{short(sum(cost.parts.values()))}: {parts}")]
     share = f", {stage.batch_size // world} a device" if world > 1 else ""
-    operations = f"{short(cost.operations * world)}FLOP" + (f", {short(cost.operations)}FLOP a device" * (world > 1))
+    share += f" in {stage.accumulate} parts" if stage.accumulate > 1 else ""
+    each = f", {short(stage.operations)}FLOP a device" if world > 1 else ""
+    operations = f"{short(stage.operations * world)}FLOP{each}"
     lines.append(_row("a step", f"{stage.batch_size} samples{share} · {operations}"))
     layouts = {"DDP": memory_ddp(cost, world), "FSDP": memory_fsdp(cost, world)} if world > 1 else {
         "one process": memory_ddp(cost, world)

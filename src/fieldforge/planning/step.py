@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +21,9 @@ from fieldforge.planning.live_memory import LiveMemory
 
 Batch = dict[str, Any]
 # All that training steps ask of a trainer.
-_NOBODY = SimpleNamespace(global_step=0, global_rank=0, local_rank=0, world_size=1, log_every_n_steps=1 << 60)
+_NOBODY = SimpleNamespace(
+    global_step=0, global_rank=0, local_rank=0, world_size=1, accumulate_grad_batches=1, log_every_n_steps=1 << 60
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def measure_step(
     *,
     bfloat16: bool,
     gpu: bool,
+    checkpointing: bool = False,
 ) -> StepCost:
     """Cost of a step of the module. Nothing is allocated, nothing is started.
 
@@ -77,20 +79,8 @@ def measure_step(
         decay: of the average of the weights.
         bfloat16: mixed precision.
         gpu: attention as a GPU computes it.
+        checkpointing: all transformers recompute their activations, also those that do not by themselves.
     """
-    measure = partial(_measure, make_module, make_batch, make_heldout_batch, decay, bfloat16, gpu)
-    return replace(measure(checkpointing=False), checkpointed=measure(checkpointing=True).activations)
-
-
-def _measure(
-    make_module: Callable[[], pl.LightningModule],
-    make_batch: Callable[[], Batch],
-    make_heldout_batch: Callable[[], Batch],
-    decay: Decay,
-    bfloat16: bool,
-    gpu: bool,
-    checkpointing: bool,
-) -> StepCost:
     with ExitStack() as modes:
         modes.enter_context(without_values())
         memory = modes.enter_context(LiveMemory())
@@ -100,9 +90,8 @@ def _measure(
         module.trainer = _NOBODY  # type: ignore[assignment]
         for name in ("log", "log_dict"):
             setattr(module, name, _say_nothing)
-        for part in module.modules():
-            if isinstance(part, Transformer) and checkpointing:
-                part.checkpointing = True
+        if checkpointing:
+            recompute(module)
         parameters = memory.live
         average = EMA(module, decay)
         averaged = memory.live - parameters
@@ -113,6 +102,7 @@ def _measure(
         def step(batch: Batch) -> None:  # in Lightning's order: old gradients live through the forward pass
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 loss = module.training_step(batch, 0)
+            assert isinstance(loss, torch.Tensor)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -129,6 +119,10 @@ def _measure(
         activations = memory.peak - held
         memory.restart_peak()
         validate(module, make_heldout_batch(), bfloat16)
+        validation = memory.peak - held
+        recompute(module.train())
+        memory.restart_peak()
+        step(make_batch())
         blocks = [count(part) for part in module.modules() if isinstance(part, TransformerBlock)]
         return StepCost(
             parts=parts_of(module),
@@ -139,11 +133,18 @@ def _measure(
             optimizer=state,
             average=averaged,
             activations=activations,
-            checkpointed=activations,
-            validation=memory.peak - held,
+            checkpointed=memory.peak - held,
+            validation=validation,
             block=4 * max(blocks, default=0),
             outside_blocks=4 * (count(module) - sum(blocks)),
         )
+
+
+def recompute(module: nn.Module) -> None:
+    """Let all transformers compute their activations again in the backward pass."""
+    for part in module.modules():
+        if isinstance(part, Transformer):
+            part.checkpointing = True
 
 
 @torch.no_grad()

@@ -151,7 +151,8 @@ def step_plan(
     """One stage that takes steps."""
     asked = whole_number(config, f"training.{name}.batch_size")
     budget: Budget = build(config, f"training.{name}.budget")
-    per_device = -(-asked // cluster.world)
+    accumulate = whole_number(config, "trainer.accumulate")
+    per_device = -(-asked // (cluster.world * accumulate))
     block = config.data if name == "autoencoder" else config.latent_data
     heldout = max(1, int(block.heldout_batch_size or asked) // cluster.world)
     cost = measure_step(
@@ -161,9 +162,11 @@ def step_plan(
         build(config, f"training.{name}.ema").decay,
         bfloat16="mixed" in cluster.precision,
         gpu=cluster.kind == "GPU",
+        checkpointing=bool(config.trainer.checkpointing),
     )
+    batch_size = per_device * accumulate * cluster.world
     return StagePlan(
-        name, cost, per_device * cluster.world, asked, budget.max_steps, budget.max_minutes, data, notes
+        name, cost, batch_size, asked, budget.max_steps, budget.max_minutes, data, notes, accumulate
     )  # fmt: skip
 
 

@@ -1,0 +1,102 @@
+"""From a configuration to a plan on paper."""
+
+import pytest
+from tests.planning.train_and_measure import composed
+
+from fieldforge.errors import UserError
+from fieldforge.planning.estimate import Cluster, DataSide, Plan, StagePlan
+from fieldforge.planning.fake_modules import without_values
+from fieldforge.planning.report import text
+from fieldforge.planning.step import StepCost
+from fieldforge.runs import autoencoder_stage, diffusion_stage
+from fieldforge.runs.plan import make_plan, print_plan
+from fieldforge.runs.training_run import seeded
+
+COST = StepCost(
+    parts={"model.backbone": 10}, trained=10, operations=10**12, parameters=40, gradients=40, optimizer=80, average=40,
+    activations=100, checkpointed=50, validation=60, block=8, outside_blocks=8,
+)  # fmt: skip
+
+
+def cluster(**changes) -> Cluster:
+    values = {
+        "nodes": 2,
+        "devices": 4,
+        "peak_flops": 1e14,
+        "utilisation": 0.5,
+        "precision": "bf16-mixed",
+        "kind": "GPU",
+    }
+    return Cluster(**{**values, **changes})
+
+
+def stage(**changes) -> StagePlan:
+    values = {"name": "diffusion", "cost": COST, "batch_size": 16, "asked_batch_size": 16, "max_steps": 432_000,
+              "max_minutes": None, "data": DataSide(shards=64, samples=1000, slots=64, workers=2)}  # fmt: skip
+    return StagePlan(**{**values, **changes})
+
+
+def test_time_is_operations_over_speed():
+    assert stage().step_seconds(cluster()) == pytest.approx(0.02)
+    assert stage().samples_a_day(cluster()) == pytest.approx(16 / 0.02 * 86400)
+    assert stage().days(cluster()) == pytest.approx(0.1)
+    assert stage(max_minutes=72).days(cluster()) == pytest.approx(0.05)
+    assert stage(accumulate=3).step_seconds(cluster()) == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize(
+    ("changed", "warning"),
+    [
+        ({"data": DataSide(15, 1000, 64, 2)}, "15 shards for 16 readers"),
+        ({"data": DataSide(64, 1000, 4, 2)}, "mixing.slots=4 for 8 ranks"),
+        ({"data": DataSide(64, 1000, 12, 2)}, "no multiple of the 8 ranks"),
+        ({"asked_batch_size": 10}, "batch_size=10 is no multiple of the 8 parts"),
+    ],
+)
+def test_what_will_go_wrong_is_said(changed, warning):
+    assert stage().warnings(cluster()) == []
+    [said] = stage(**changed).warnings(cluster())
+    assert warning in said
+    assert warning in text(Plan("name", cluster(), (stage(**changed),)))
+
+
+def test_the_table_names_every_figure():
+    table = text(Plan("name", cluster(), (stage(),)))
+    for told in ("2 nodes × 4 GPUs", "DDP", "FSDP", "activations", "20 ms a step", "64 for 8 ranks", "2.4 hours"):
+        assert told in table
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("plan.show=maybe", "plan=maybe"),
+        ("plan.utilisation=2", "plan.utilisation=2"),
+        ("trainer.precision=64-true", "precision 64-true is not planned"),
+        ("trainer.devices=auto", "trainer.devices"),
+        ("stages=[distillation]", "plan the teacher"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_sentence(override, sentence):
+    with pytest.raises(UserError, match=sentence.replace("[", r"\[")) as refusal:
+        print_plan(composed(["experiment=shape_latent", "plan.show=true", override]))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_classifier_is_planned_where_its_data_is_not():
+    config = composed(["experiment=latent_classifier", "data.root=/nowhere", "autoencoder=shap_e_small",
+                       "stages=[autoencoder,latents,classifier]", "trainer.devices=8"])  # fmt: skip
+    plan = make_plan(config)
+    assert [part.name for part in plan.stages] == ["autoencoder", "latents", "classifier"]
+    assert "the data is not here" in text(plan)
+
+
+def test_shap_e_scale_has_the_originals_sizes():
+    config = composed(["experiment=shap_e_scale"])
+    with without_values():
+        autoencoder = autoencoder_stage.build_module(config).autoencoder
+        assert autoencoder.latent_shape == (1024, 1024)
+        assert autoencoder.field.param_shapes == {f"weight_{i}": (256, 93 if i == 0 else 256) for i in range(4)}
+        model = diffusion_stage.build_module(config, "diffusion", (1024, 1024), seeded(config, "conditioner")).model
+        blocks = model.backbone.transformer.blocks
+        assert len(blocks) == 24
+        assert blocks[0].attention.to_out.in_features == 1024
