@@ -22,7 +22,7 @@ def forwarding(to_children: bool) -> Iterator[None]:
     if not to_children:
         yield
         return
-    noting = {number: signal.getsignal(number) for number in (signal.SIGTERM, *_user_signals())}
+    noting = {number: signal.getsignal(number) for number in (signal.SIGTERM, *user_signals())}
 
     def hand_on(number: int, frame: FrameType | None) -> None:
         handler = noting[signal.Signals(number)]
@@ -52,5 +52,5 @@ def children() -> list[int]:
     return found
 
 
-def _user_signals() -> list[signal.Signals]:
+def user_signals() -> list[signal.Signals]:
     return [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]

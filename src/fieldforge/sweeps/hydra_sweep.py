@@ -16,7 +16,6 @@ from hydra.core.utils import configure_log
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fieldforge.errors import UserError
 from fieldforge.sweeps.product import Product
 from fieldforge.sweeps.settings import SearchSettings
 from fieldforge.sweeps.space import Dimension, dimension_of, parse_space
@@ -79,11 +78,8 @@ def sweep(hydra: Any, arguments: Sequence[str]) -> Table:
 def sweep_name(config: DictConfig, space: Mapping[str, Dimension]) -> tuple[str, dict[str, Any]]:
     """A name that the same command gives again, and what it is made from: all that results or proposals depend on.
 
-    Raises:
-        UserError: nothing is swept.
+    Without anything to sweep over it is one trial, which a launcher may take elsewhere.
     """
-    if not space:
-        raise UserError("-m has nothing to sweep over: give key=a,b,c or a search=")
     choices = config.hydra.runtime.choices
     plain = OmegaConf.create({key: config._get_node(key) for key in config if key != "hydra"})
     values = OmegaConf.to_container(plain, resolve=False)

@@ -9,16 +9,17 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fieldforge.errors import UserError
+from fieldforge.sweeps.forwarding import user_signals
 from fieldforge.sweeps.records import FAILED, FINISHED, PRUNED, Record, held
 from fieldforge.training import interruption
+from fieldforge.training.requeue import requeue
 
 log = logging.getLogger(__name__)
 Body = Callable[[DictConfig], Any]
@@ -40,7 +41,7 @@ def run_trial(body: Body, config: DictConfig, explain: Callable[[BaseException],
         config: of this trial.
         explain: one sentence for a user's mistake, None for a bug.
     """
-    earlier: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, *_user_signals())}
+    earlier: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, *user_signals())}
     interruption.install()
     if _rank() != 0:  # of a trial with several processes: the first one keeps the record
         from fieldforge.training.pruning import Pruned
@@ -54,8 +55,7 @@ def run_trial(body: Body, config: DictConfig, explain: Callable[[BaseException],
         if record is None:  # (else a process that the sweep believed lost has finished it meanwhile)
             stopped_by = interruption.noted()
             if stopped_by is None:
-                with _as_one_run():
-                    record, stopped_by = _train(body, config, explain, path)
+                record, stopped_by = _train(body, config, explain, path)
             if record is not None:
                 record = Record(**{**vars(record), "seconds": round(lock.seconds, 1)})
                 record.write(path)
@@ -70,7 +70,7 @@ def run_trial(body: Body, config: DictConfig, explain: Callable[[BaseException],
 
 def _train(
     body: Body, config: DictConfig, explain: Callable[[BaseException], str | None], path: Path
-) -> tuple[Record | None, signal.Signals | None]:
+) -> tuple[Record | None, interruption.Reason | None]:
     """How the training ended; or the signal that stopped it."""
     from fieldforge.training.pruning import Pruned
 
@@ -108,47 +108,24 @@ def _finished(config: DictConfig, run: Path) -> Record:
     return Record(FINISHED, None, step, run=str(run))
 
 
-@contextlib.contextmanager
-def _as_one_run() -> Iterator[None]:
-    """Command line and environment as if this job had been started by itself.
+def _hand_over(stopped_by: interruption.Reason, earlier: Mapping[int, Any]) -> None:
+    """Let submitit put its job back into the queue, now that the state is saved.
 
-    Lightning starts further processes of a job with the command line that it finds, and leaves the ranks in the
-    environment, from which the next job of this process would believe that it has been started by another.
+    Its own handler does that and leaves the process. It listens to USR2 (or what SUBMITIT_PREEMPT_SIGNAL names) and
+    ignores TERM, which under Slurm means that the job is preempted, or cancelled.
     """
-    overrides = HydraConfig.get().overrides if HydraConfig.initialized() else None
-    arguments, ranks = sys.argv, ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    before = {name: os.environ.get(name) for name in ranks}
-    if overrides is not None:
-        of_hydra = [given for given in overrides.hydra if not given.startswith(("hydra.mode", "hydra/", "hydra.sweep"))]
-        sys.argv = [arguments[0], *of_hydra, *overrides.task]
-    try:
-        yield
-    finally:
-        sys.argv = arguments
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _hand_over(stopped_by: signal.Signals, earlier: Mapping[int, Any]) -> None:
-    """Let submitit requeue its job, now that the state is saved: its own handler does that and leaves the process.
-
-    It listens to USR2 (or what SUBMITIT_PREEMPT_SIGNAL names) and ignores TERM, which under Slurm means preemption.
-    """
-    if "SUBMITIT_EXECUTOR" not in os.environ:
+    executor = os.environ.get("SUBMITIT_EXECUTOR")
+    if executor is None or stopped_by is signal.SIGINT:
         return
-    requeues = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
-    if stopped_by is signal.SIGTERM and os.environ["SUBMITIT_EXECUTOR"] != "slurm":
+    if stopped_by is signal.SIGTERM:
+        if executor == "slurm":
+            requeue()
+            sys.exit(interruption.EXIT_UNFINISHED)
         return
-    handler = earlier.get(requeues)
-    if callable(handler) and stopped_by is not signal.SIGINT:
-        handler(requeues, None)
-
-
-def _user_signals() -> list[signal.Signals]:
-    return [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+    asks = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
+    handler = earlier.get(asks)
+    if callable(handler):
+        handler(asks, None)
 
 
 def _rank() -> int:

@@ -62,6 +62,7 @@ class Study:
 
     def __init__(self, directory: Path, settings: SearchSettings, space: Mapping[str, Dimension]):
         self.directory, self.settings, self.space = directory, settings, space
+        directory.mkdir(parents=True, exist_ok=True)
         self._distributions = {key: dimension.distribution() for key, dimension in _with_optuna(space).items()}
         self._study = _open(directory, settings.direction)
         earlier = len(self._study.get_trials(deepcopy=False))

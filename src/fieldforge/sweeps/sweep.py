@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,7 @@ class Sweep:
                     self._stop_if_hopeless(proposals)
             finally:
                 table = self._write(proposals)
+                write_plot(table, self.directory / "parallel_coordinates.png")
         failed = [row for row in table.rows if row.state == FAILED]
         if failed and len(failed) == len(table.rows):
             raise UserError(f"all {len(failed)} trials failed, the first one with: {failed[0].note}")
@@ -108,13 +110,17 @@ class Sweep:
             raise UserError(
                 f"the launcher could not start a job ({_first_line(error)}): correct hydra.launcher.*"
             ) from error
+        if lost and error is None:  # these have ended in order: their processes were asked to stop, one by one
+            raise interruption.Interrupted(interruption.noted() or signal.SIGTERM)
         for trial in lost:
             _stop_if_asked()
             log.warning("trial %d: its process ended without a word, once more", trial.number)
-            error = self._launched([trial]) or error
+            error = self._launched([trial])
             if self._without_record([trial]):
                 _stop_if_asked()
-                reason = f"its process died twice ({_first_line(error)})" if error else "its process left no record"
+                if error is None:
+                    raise interruption.Interrupted(signal.SIGTERM)
+                reason = f"its process died twice ({_first_line(error)})"
                 Record(FAILED, note=reason).write(record_path(self.directory, trial.number))
 
     def _launched(self, batch: Sequence[Trial]) -> Exception | None:
@@ -152,7 +158,6 @@ class Sweep:
                 rows.append(Row(trial.number, dict(trial.values), **vars(record)))
         table = Table(self.objective, self.direction, rows)
         table.write(self.directory)
-        write_plot(table, self.directory / "parallel_coordinates.png")
         return table
 
 

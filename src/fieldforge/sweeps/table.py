@@ -78,7 +78,9 @@ class Table:
     def summary(self) -> str:
         """One sentence: how many ended how, and what pruning saved."""
         counts = {state: sum(row.state == state for row in self.rows) for state in (FINISHED, PRUNED, FAILED)}
-        text = f"{len(self.rows)} trials: " + ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        text = f"{len(self.rows)} trial{'s' * (len(self.rows) != 1)}: " + ", ".join(
+            f"{count} {state}" for state, count in counts.items() if count
+        )
         whole = max((row.step or 0 for row in self.rows if row.state == FINISHED), default=0)
         pruned = [row.step or 0 for row in self.rows if row.state == PRUNED]
         if pruned and whole:

@@ -9,6 +9,7 @@ from typing import Protocol
 import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
+from fieldforge.training import ranks
 
 
 class Judge(Protocol):
@@ -52,10 +53,8 @@ class Pruning(pl.Callback):
                 f"search.objective = {self.metric} is not logged: choose one of {', '.join(sorted(logged))}"
             )
         value = float(logged[self.metric])
-        prune = self.judge.prune(trainer.global_step, value) if trainer.is_global_zero else False
-        if trainer.world_size > 1:
-            prune = bool(trainer.strategy.broadcast(prune))
-        if prune and not trainer.should_stop:  # (not at the end of its budget: it is finished then)
+        prune = ranks.rank() == 0 and self.judge.prune(trainer.global_step, value)
+        if ranks.of_first(prune) and not trainer.should_stop:  # (not at the end of its budget: it is finished then)
             self._ended = Pruned(trainer.global_step, value, Path(trainer.default_root_dir))
             trainer.should_stop = True
 

@@ -1,0 +1,59 @@
+"""The callback in a real training: reports at each validation, ends it, keeps what it has learned."""
+
+from pathlib import Path
+
+import pytest
+from tests.runs.conftest import Place
+from tests.runs.tiny import write_balls
+
+from fieldforge.errors import UserError
+from fieldforge.runs.train import run_training
+from fieldforge.training.pruning import Pruned
+
+EVERY_TWO = ["stages=[autoencoder]", "monitor.validate_every=2"]
+
+
+class Unforgiving:
+    """Prunes at one step; remembers what it was told."""
+
+    def __init__(self, at: int, told: list | None = None):
+        self.at, self.told = at, [] if told is None else told
+        Unforgiving.last = self
+
+    def prune(self, step: int, value: float) -> bool:
+        self.told.append((step, value))
+        return step == self.at
+
+
+def with_judge(at: int, metric: str = "heldout/loss") -> str:
+    judge = f"{{_target_:{__name__}.Unforgiving,at:{at}}}"
+    stages = "stages:${stages}"
+    return f"+callbacks.pruning={{_target_:fieldforge.training.pruning.Pruning,metric:{metric},judge:{judge},{stages}}}"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(write_balls(tmp_path / "balls", train=3), tmp_path)
+
+
+def test_pruned_keeps_its_checkpoint_and_goes_on_unjudged(place: Place):
+    with pytest.raises(Pruned) as end:
+        run_training(place.compose(*EVERY_TWO, with_judge(4)))
+    assert [step for step, _ in Unforgiving.last.told] == [2, 4]
+    assert (end.value.step, end.value.value) == Unforgiving.last.told[-1]
+    assert [path.name for path in end.value.run.glob("checkpoints/*")] == ["step_000000004.ckpt"]
+    assert not (end.value.run / "model.ckpt").exists()
+    directory = run_training(place.compose(*EVERY_TWO))["autoencoder"]
+    assert directory.path == end.value.run
+    assert directory.finished
+
+
+def test_at_the_end_of_its_budget_a_run_is_finished(place: Place):
+    assert run_training(place.compose(*EVERY_TWO, with_judge(6)))["autoencoder"].finished
+    assert [step for step, _ in Unforgiving.last.told] == [2, 4, 6]
+
+
+def test_unknown_metric_says_which_there_are(place: Place):
+    with pytest.raises(UserError, match=r"heldout/los is not logged: choose one of .*heldout/loss") as error:
+        run_training(place.compose(*EVERY_TWO, with_judge(9, "heldout/los")))
+    assert "\n" not in str(error.value)
