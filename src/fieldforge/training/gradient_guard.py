@@ -14,8 +14,9 @@ from torch.optim import Optimizer
 from fieldforge.errors import UserError
 from fieldforge.training.steps import logs_now, step_ended
 
-SETTLING = 50  # good steps until the running average of the loss says what is usual
-MEMORY = 0.98  # of that average, per step
+SETTLING = 100  # good steps until the running root mean square of the loss says what is usual
+MEMORY = 0.998  # of its square, per step
+LEAST = 1e-6  # no loss below spike times this is out of line
 
 
 class GradientGuard(pl.Callback):
@@ -24,7 +25,12 @@ class GradientGuard(pl.Callback):
     Neither needs the host to wait for the device: a fused optimiser reads "leave this step out" from a tensor, and the
     counts are looked at only now and then. All processes see the same norm and the same loss, so they do the same.
 
-    State: the running average of the loss and the counts, saved with the checkpoint.
+    What is usual is the root mean square of the loss over some five hundred steps, what is out of line counted as the
+    limit. So the limit rises where losses scatter (at a batch of one a denoiser's noisiest samples give many times the
+    mean), at most about one step in spike² is left out for its loss for long, and a tenfold level becomes usual after a
+    few steps, while a hundredfold one does not within `Recovery`'s patience.
+
+    State: that root mean square and the counts, saved with the checkpoint.
 
     Args:
         max_norm: gradients are scaled down to this norm, over all parameters and processes; None leaves them.
@@ -34,9 +40,9 @@ class GradientGuard(pl.Callback):
     def __init__(self, max_norm: float | None = 1.0, patience: int = 25):
         self.max_norm = math.inf if max_norm is None else float(max_norm)
         self.patience = patience
-        self.spike = math.inf  # a loss of so many times the running average is out of line; `Recovery` sets it
+        self.spike = math.inf  # a loss of so many times the usual one is out of line; `Recovery` sets it
         self.ends_run = True
-        self._counts: Tensor | None = None  # bad steps in a row, bad steps, good steps, running average of the loss
+        self._counts: Tensor | None = None  # bad steps in a row, bad steps, good steps, usual loss
         self._restored: list[float] | None = None
         self._losses: list[Tensor] = []
         self._norm: Tensor | None = None
@@ -53,9 +59,7 @@ class GradientGuard(pl.Callback):
                 f"optimizer {type(optimizer).__name__} cannot leave out a bad step: set optimizer.fused=true"
             )
         norm = _norm(gradients)  # ()
-        loss = torch.stack(self._losses).sum()  # ()
-        if math.isfinite(self.spike):
-            loss = trainer.strategy.reduce(loss, reduce_op="mean")
+        loss = trainer.strategy.reduce(torch.stack(self._losses).sum(), reduce_op="mean")  # ()
         self._losses = []
         if self.max_norm < math.inf:
             own = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
@@ -97,11 +101,13 @@ class GradientGuard(pl.Callback):
         if self._counts is None:
             self._counts = torch.tensor(self._restored or [0.0] * 4, device=norm.device)
         in_a_row, bad_steps, good_steps, usual = self._counts.unbind()
-        out_of_line = (good_steps >= SETTLING) & (loss > self.spike * usual)
-        bad = (~(torch.isfinite(norm) & torch.isfinite(loss)) | out_of_line).float()
+        limit = torch.where(good_steps >= SETTLING, self.spike * usual.clamp(min=LEAST), math.inf)
+        finite = torch.isfinite(norm) & torch.isfinite(loss)
+        bad = (~finite | (loss > limit)).float()
         keep = torch.clamp(1 - 1 / (good_steps + 1), max=MEMORY)
-        average = torch.where(bad > 0, usual, keep * usual + (1 - keep) * loss)
-        self._counts = torch.stack([(in_a_row + 1) * bad, bad_steps + bad, good_steps + 1 - bad, average])
+        taken_in = torch.hypot(keep.sqrt() * usual, (1 - keep).sqrt() * torch.minimum(loss, limit))
+        usual = torch.where(finite, taken_in, usual)
+        self._counts = torch.stack([(in_a_row + 1) * bad, bad_steps + bad, good_steps + 1 - bad, usual])
         return bad
 
 

@@ -32,7 +32,8 @@ class Recovery(pl.Callback):
         ema: goes back as well.
         directory: of the checkpoints.
         fingerprint: of the run.
-        spike: a step whose loss is above so many times its running average is left out; None for no such limit.
+        spike: a step whose loss is above so many times the usual one is left out, see `GradientGuard`; None for no
+            such limit.
         window: steps over which bad ones are counted.
         patience: so many bad steps within a window lead back to the last checkpoint.
         rollbacks: so often; then the run ends.
@@ -76,11 +77,12 @@ class Recovery(pl.Callback):
         if new:
             log.warning("warning: %d bad steps were left out up to step %d", new, step)
         self._seen = [seen for seen in self._seen if seen[0] >= step - self.window] or self._seen[-1:]
-        if bad - self._seen[0][1] >= self.patience:
-            self._go_back(trainer, pl_module, bad - self._seen[0][1])
-            bad = self.guard.skipped()
-            self._seen = []
-        self._seen.append((step, bad))
+        trouble, since = bad - self._seen[0][1], self._seen[0][0]
+        if trouble < self.patience:
+            self._seen.append((step, bad))
+        else:
+            self._seen = [(step, bad)]  # counted afresh, also by whoever resumes from the checkpoint that is written
+            self._go_back(trainer, trouble, since)
 
     def state_dict(self) -> dict[str, Any]:
         return {"done": self._done, "seen": [list(seen) for seen in self._seen]}
@@ -89,12 +91,12 @@ class Recovery(pl.Callback):
         self._done = int(state_dict["done"])
         self._seen = [(int(step), int(bad)) for step, bad in state_dict["seen"]]
 
-    def _go_back(self, trainer: pl.Trainer, pl_module: pl.LightningModule, bad: int) -> None:
-        trouble = f"{bad} of the last {self.window} steps up to step {trainer.global_step} had no usable gradient"
+    def _go_back(self, trainer: pl.Trainer, bad: int, since: int) -> None:
+        trouble = f"{bad} of the steps {since + 1} to {trainer.global_step} had a loss or gradient beyond use"
         advice = "lower optimizer.lr or use trainer.precision=32-true, and run the command again"
         if self._done == self.rollbacks:
             raise UserError(f"{trouble}, after {self._done} returns to earlier checkpoints: {advice}")
-        path = ranks.first_alone(lambda: self._last(self._seen[0][0]))
+        path = ranks.first_alone(lambda: self._last(since))
         if not path:
             raise UserError(f"{trouble}, and there is no checkpoint yet to go back to: {advice}")
         self._done += 1
