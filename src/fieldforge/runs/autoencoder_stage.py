@@ -47,7 +47,6 @@ def train_autoencoder(config: DictConfig) -> StageDirectory:
     ranks.first_alone(lambda: directory.open(plain(config)))
     log.info("%s: in %s", STAGE, directory.path)
     module = build_module(config)
-    autoencoder = module.autoencoder
     data = sample_data(config)
     trained = train(config, directory, module, data, pictures_of_heldout(data, **plain(config.monitor.pictures)))
     assert isinstance(trained, AutoencoderModule)

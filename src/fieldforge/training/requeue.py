@@ -39,7 +39,14 @@ def requeue() -> bool:
 
 def _scontrol(*arguments: str) -> tuple[bool, str]:
     try:
-        found = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, timeout=60, check=False)
+        found = subprocess.run(
+            ["scontrol", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            start_new_session=True,  # signals to this process's group are not meant for it
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return False, str(error)
     if found.returncode == 0:
