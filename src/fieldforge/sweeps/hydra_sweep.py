@@ -60,6 +60,10 @@ def sweep(hydra: Any, arguments: Sequence[str]) -> Table:
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=hydra.hydra_context, task_function=hydra.task_function, config=config
     )
+    if launcher_name.startswith("submitit"):
+        import submitit  # noqa: F401  (sets its handlers, which would say everything three times, and on stdout)
+
+        logging.getLogger("submitit").handlers.clear()
     log.info("sweep: in %s", directory)
     table = Sweep(
         directory,
