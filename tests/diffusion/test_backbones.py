@@ -89,7 +89,7 @@ def test_samples_of_a_batch_know_nothing_of_each_other(build):
 
 
 @pytest.mark.parametrize("build", BACKBONES.values(), ids=BACKBONES.keys())
-def test_recomputation_and_compilation_change_no_number(build):
+def test_recomputation_changes_no_number(build):
     x, level, vector, context = arguments()
     condition = Condition(vector, context)
     plain, recomputed = shaken(build()), shaken(build(checkpointing=True))
@@ -99,9 +99,6 @@ def test_recomputation_and_compilation_change_no_number(build):
         gradients.append([parameter.grad for parameter in backbone.parameters()])
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b)
-    compiled = shaken(build(compile="eager"))  # what torch.compile traces, without a compiler's minutes
-    torch.testing.assert_close(compiled(x, level, condition), plain(x, level, condition))
-    assert compiled.transformer._compiled_call_impl is not None
 
 
 def test_bfloat16_autocast_stays_close():

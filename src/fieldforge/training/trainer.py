@@ -59,6 +59,10 @@ class Hardware:
             raise UserError(f"trainer.strategy={self.strategy}: give auto, ddp or fsdp")
         if self.accumulate < 1:
             raise UserError(f"trainer.accumulate={self.accumulate}: a step is made of at least 1 batch")
+        if self.precision in ("16", "16-mixed"):
+            raise UserError(
+                f"trainer.precision={self.precision}: steps are not guarded in it, give bf16-mixed or 32-true"
+            )
         if self.max_hours is not None and self.max_hours <= 0:
             raise UserError(f"trainer.max_hours={self.max_hours}: give a positive number, or null for no limit")
 
@@ -177,6 +181,13 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, resume_from:
         trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except SystemExit as error:  # Lightning's answer to a second Ctrl-C
         raise KeyboardInterrupt from error
+    except RuntimeError as error:
+        if type(error).__module__ != "torch._inductor.exc":  # not imported here: that takes a second
+            raise
+        raise UserError(
+            f"trainer.compile=true: torch cannot compile here ({str(error).splitlines()[0]}): install a C++ compiler "
+            "for a CPU or triton for a GPU, or set trainer.compile=false"
+        ) from error
     finally:
         interruption.release_ctrl_c()
     if ranks.agree_to_stop():

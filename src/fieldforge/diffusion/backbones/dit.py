@@ -15,7 +15,6 @@ class DiT(nn.Module):
     Tokens get learned positions; with `cross_attention` every block also looks at the condition's tokens. A part that
     the condition lacks (no vector, no tokens) is passed over. The output starts at zero. `output_channels` differs from
     `channels` for a learned variance. `group` neighbouring latent tokens are one token inside, as patches are there.
-    `compile` names a backend of `torch.compile` for the blocks, such as inductor.
     """
 
     def __init__(
@@ -29,7 +28,6 @@ class DiT(nn.Module):
         cross_attention: bool = False,
         qk_norm: bool = True,
         checkpointing: bool = False,
-        compile: str | None = None,
         output_channels: int | None = None,
         group: int = 1,
     ):
@@ -51,8 +49,6 @@ class DiT(nn.Module):
         self.project = nn.Linear(width, group * (output_channels or channels))
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
-        if compile is not None:
-            self.transformer.compile(backend=compile)  # in place: names of weights stay as they are
 
     def forward(self, x: Tensor, noise_level: Tensor, condition: Condition) -> Tensor:
         """x (B, T, C), noise_level (B,) → (B, T, output_channels)."""

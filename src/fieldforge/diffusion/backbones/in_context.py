@@ -12,8 +12,7 @@ class InContext(nn.Module):
     """[noise level · condition vector · condition tokens · latent tokens] through plain blocks (Shap-E, section 4.2).
 
     A part that the condition lacks is left out of the sequence; condition tokens that its mask hides are not attended
-    to. The output starts at zero. `output_channels` differs from `channels` for a learned variance. `compile` names a
-    backend of `torch.compile` for the blocks, such as inductor.
+    to. The output starts at zero. `output_channels` differs from `channels` for a learned variance.
     """
 
     def __init__(
@@ -26,7 +25,6 @@ class InContext(nn.Module):
         condition_width: int,
         qk_norm: bool = False,
         checkpointing: bool = False,
-        compile: str | None = None,
         output_channels: int | None = None,
     ):
         super().__init__()
@@ -42,8 +40,6 @@ class InContext(nn.Module):
         self.project = nn.Linear(width, output_channels or channels)
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
-        if compile is not None:
-            self.transformer.compile(backend=compile)  # in place: names of weights stay as they are
 
     def forward(self, x: Tensor, noise_level: Tensor, condition: Condition) -> Tensor:
         """x (B, T, C), noise_level (B,) → (B, T, output_channels)."""
