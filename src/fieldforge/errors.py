@@ -7,3 +7,5 @@ class UserError(ValueError):
     Its message is one sentence that says what is wrong, where, and what to do. Entry points print it without a
     traceback and leave with exit code 2.
     """
+
+    everywhere = True  # in a training of several processes: the first one meets it too, and prints it for all

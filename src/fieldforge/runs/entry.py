@@ -92,18 +92,24 @@ def _exit_code(body: Callable[[DictConfig], Any], config_name: str) -> int:
         if failures:
             raise failures[0]
     except interruption.Interrupted as stop:
-        print(f"{stop}: state is saved, the same command goes on from here", file=sys.stderr)
+        _say(f"{stop}: state is saved, the same command goes on from here")
         return stop.exit_code
     except KeyboardInterrupt:
-        print("stopped by Ctrl-C; the same command goes on from the last state saved", file=sys.stderr)
+        _say("stopped by Ctrl-C; the same command goes on from the last state saved")
         return interruption.EXIT_CTRL_C
     except (UserError, HydraException, OmegaConfBaseException) as error:
         sentence = explain(error)
         if sentence is None:
             raise
-        print(f"error: {sentence}", file=sys.stderr)
+        _say(f"error: {sentence}", getattr(error, "everywhere", True))
         return EXIT_USER_ERROR
     return 0
+
+
+def _say(sentence: str, everywhere: bool = True) -> None:
+    """On stderr, once: the first of several processes says what all have met."""
+    if interruption.speaks() or not everywhere:
+        print(sentence, file=sys.stderr)
 
 
 def spelled_out(argument: str, words: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ before torch is loaded, so that no signal meets an unprepared process.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -92,12 +93,18 @@ def forget() -> None:
     _noted = _deadline = None
 
 
+def speaks() -> bool:
+    """Whether this process is the first of those that train together: it says for all what all have met."""
+    return next((os.environ[name] for name in ("RANK", "SLURM_PROCID") if name in os.environ), "0") == "0"
+
+
 def _handle(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT and _noted is signal.SIGINT:
         raise KeyboardInterrupt
     if _noted is None:
         note(number)
-        print(f"\n{signal.Signals(number).name}: finishing this step, then saving", file=sys.stderr, flush=True)
+        if speaks():
+            print(f"\n{signal.Signals(number).name}: finishing this step, then saving", file=sys.stderr, flush=True)
 
 
 def _name(reason: Reason) -> str:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -86,7 +87,7 @@ def processes(
         return
     before, children = dict(os.environ), []
     try:
-        if not Launched.detect() and SLURMEnvironment.detect():
+        if not Launched.detect() and _in_a_step_of_slurm():
             _adopt_slurm(SLURMEnvironment(auto_requeue=False))
         if not Launched.detect():
             children = _start_others(devices, size, command())
@@ -102,11 +103,20 @@ def processes(
             logging.getLogger().setLevel(logging.ERROR)  # the first process speaks for all
         ranks.connect("cpu:gloo,cuda:nccl" if gpu else "gloo", minutes)
         yield
+    except UserError as error:
+        error.everywhere = ranks.first_says_too(str(error))
+        raise
     finally:
         ranks.disconnect()
         _end(children)
         os.environ.clear()
         os.environ.update(before)
+
+
+def _in_a_step_of_slurm() -> bool:
+    with warnings.catch_warnings():  # srun may well be there and not wanted
+        warnings.simplefilter("ignore")
+        return SLURMEnvironment.detect()
 
 
 def _adopt_slurm(slurm: SLURMEnvironment) -> None:
@@ -150,7 +160,7 @@ def _watch(children: Sequence[subprocess.Popen]) -> None:
             print(f"error: process {lost[0].pid} of this training is gone, the others end too", file=sys.stderr)
             for child in children:
                 child.kill()
-            os._exit(1)
+            os._exit(2 if lost[0].returncode == 2 else 1)  # 2: it has said why
         time.sleep(0.5)
 
 

@@ -76,6 +76,21 @@ def disconnect(seconds: float = 15.0) -> None:
         dist.destroy_process_group()
 
 
+def first_says_too(message: str, seconds: float = 5.0) -> bool:
+    """Called by each process that fails: does the first one, too, and say the same? True where nobody can be asked."""
+    if _store is None or world() == 1:
+        return True
+    if rank() == 0:
+        _store.set("said", message)
+        return True
+    deadline = time.monotonic() + seconds
+    while not _store.check(["said"]):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return _store.get("said").decode() == message
+
+
 def most(*values: float) -> list[float]:
     """Each value's maximum over all processes; a collective."""
     if world() == 1:
