@@ -58,10 +58,13 @@ def _stage(stage: StagePlan, cluster: Cluster) -> list[str]:
     if data.shards is None:
         lines.append(_row("shards", "not known, the data is not here: give plan.shards and plan.samples"))
     else:
-        each = data.shards / world
+        of_rank = data.shards / world
         epochs = f" · {stage.max_steps * stage.batch_size / data.samples:,.1f} epochs" if data.samples else ""
         lines.append(
-            _row("shards", f"{data.shards:,} for {world} ranks: {each:.4g} each, {data.readers(world)} readers{epochs}")
+            _row(
+                "shards",
+                f"{data.shards:,} for {world} ranks: {of_rank:.4g} each, {data.readers(world)} readers{epochs}",
+            )
         )
     lines += [_row("note", note) for note in stage.notes]
     return lines + [_row("warning", warning) for warning in stage.warnings(cluster)]
