@@ -119,10 +119,14 @@ class Profile:
 
 
 def posthoc_weights(snapshots: Sequence[Profile], target: Profile) -> list[float]:
-    """Weights of the stored averages whose sum comes closest to `target` in least squares (EDM2, algorithm 3)."""
+    """Weights of the stored averages whose sum comes closest to `target` in least squares (EDM2, algorithm 3).
+
+    They are scaled to a sum of 1, as profiles have: what is missing would shrink all weights of the model.
+    """
     matrix = torch.tensor([[a.overlap(b) for b in snapshots] for a in snapshots], dtype=torch.float64)
     vector = torch.tensor([a.overlap(target) for a in snapshots], dtype=torch.float64)
-    return torch.linalg.lstsq(matrix, vector[:, None], driver="gelsd").solution[:, 0].tolist()
+    weights = torch.linalg.lstsq(matrix, vector[:, None], driver="gelsd").solution[:, 0]
+    return (weights / weights.sum()).tolist()
 
 
 def combine(averages: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
@@ -133,3 +137,12 @@ def combine(averages: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> 
         else last
         for name, last in averages[-1].items()
     }
+
+
+def misfit(snapshots: Sequence[Profile], weights: Sequence[float], target: Profile) -> float:
+    """Distance of the weighted sum of profiles to `target`, over the norm of `target`, both in L²; 0: exact."""
+    weighted = list(zip(weights, snapshots, strict=True))
+    own = target.overlap(target)
+    towards = sum(w * profile.overlap(target) for w, profile in weighted)
+    pairs = [w * v * a.overlap(b) for w, a in weighted for v, b in weighted]
+    return math.sqrt(max(0.0, (own - 2 * towards + sum(pairs)) / own))

@@ -24,6 +24,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.rendering.turntable import write_turntable
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.drawing import Drawing
+from fieldforge.runs.ema_length import of_length
 from fieldforge.runs.guidance import form_of, guided_by, with_form, with_guidance
 from fieldforge.runs.locate import find_model
 from fieldforge.runs.prior_stage import load_prior
@@ -43,7 +44,7 @@ def run_sampling(config: DictConfig) -> Path:
 
     An interpolation also gives `strip.png`: a row for each seed, a column for each frame.
     """
-    model, _ = find_model(config.run, config.output_dir, "diffusion")
+    model = of_length(find_model(config.run, config.output_dir, "diffusion")[0], config.ema_length)
     overrides = OmegaConf.create({"sampler": {"steps": whole_number(config, "steps")}}) if config.steps else None
     sampler, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
     sampler = with_guidance(config, with_form(config, sampler, label), label)
@@ -135,7 +136,7 @@ def negative_of(config: DictConfig, sampler: Sampler, scale: float | Mapping[str
 
 def said(config: DictConfig) -> dict[str, Any]:
     """What was asked for beside prompts, classes and pictures, as far as it was."""
-    given = {key: config.get(key) for key in ("negative", "to", "to_seed", "from", "prior")}
+    given = {key: config.get(key) for key in ("negative", "to", "to_seed", "from", "prior", "ema_length")}
     told = {key: value for key, value in given.items() if value is not None}
     for key, belongs_to in (("strength", "from"), ("prior_guidance", "prior")):
         if belongs_to in told:

@@ -25,6 +25,7 @@ from fieldforge.training.budget import BudgetCallback
 from fieldforge.training.checkpointing import find_last
 from fieldforge.training.metrics_table import MetricsTable
 from fieldforge.training.pictures import Draw
+from fieldforge.training.snapshots import FOLDER, Snapshots
 from fieldforge.training.trainer import Hardware, fit
 
 log = logging.getLogger(__name__)
@@ -63,19 +64,18 @@ def train(
         "draw": draw,
         "name": stage,
     }
-    checkpoint_context = {
-        "directory": directory.checkpoints,
-        "label": {"stage": stage, "fingerprint": directory.fingerprint, "config": plain(config)},
+    label = {"stage": stage, "fingerprint": directory.fingerprint, "config": plain(config)}
+    places = {
+        "checkpoints": {"directory": directory.checkpoints, "label": label},
+        "recovery": {"directory": directory.checkpoints},
+        "snapshots": {"directory": directory.path / FOLDER},
     }
     watching = [
-        build_with(
-            config,
-            f"callbacks.{name}",
-            {**context, **(checkpoint_context if name in ("checkpoints", "recovery") else {})},
-        )
+        build_with(config, f"callbacks.{name}", {**context, **places.get(name, {})})
         for name, settings in config.callbacks.items()
         if settings is not None and (draw is not None or "draw" not in arguments(config, f"callbacks.{name}"))
     ]
+    watching.sort(key=lambda callback: not isinstance(callback, Snapshots))  # up to date before checkpoints are written
     callbacks = [clock, ema, guard, *watching]
     last = ranks.first_alone(lambda: last_checkpoint(directory))
     loggers = build_loggers(config, directory)

@@ -14,6 +14,7 @@ from fieldforge.training.checkpointer import Checkpointer
 from fieldforge.training.checkpointing import find_last
 from fieldforge.training.ema import EMACallback
 from fieldforge.training.gradient_guard import GradientGuard
+from fieldforge.training.snapshots import Snapshots
 from fieldforge.training.steps import logs_now
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,6 @@ class Recovery(pl.Callback):
 
     Args:
         guard: leaves out steps and counts them.
-        ema: goes back as well.
         directory: of the checkpoints.
         fingerprint: of the run.
         spike: a step whose loss is above so many times the usual one is left out, see `GradientGuard`; None for no
@@ -42,7 +42,6 @@ class Recovery(pl.Callback):
     def __init__(
         self,
         guard: GradientGuard,
-        ema: EMACallback,
         directory: Path,
         fingerprint: str,
         spike: float | None = 10.0,
@@ -54,7 +53,7 @@ class Recovery(pl.Callback):
             raise UserError(f"callbacks.recovery.spike = {spike}: give a factor above 1, or null for no limit")
         if not 1 <= patience <= window or rollbacks < 0:
             raise UserError("callbacks.recovery: patience must be between 1 and window, and rollbacks at least 0")
-        self.guard, self.ema, self.directory, self.fingerprint = guard, ema, directory, fingerprint
+        self.guard, self.directory, self.fingerprint = guard, directory, fingerprint
         self.window, self.patience, self.rollbacks = window, patience, rollbacks
         guard.ends_run = False
         guard.spike = guard.spike if spike is None else spike
@@ -104,8 +103,11 @@ class Recovery(pl.Callback):
         checkpoint = trainer.strategy.load_checkpoint(path)
         trainer.strategy.load_model_state_dict(checkpoint)
         trainer.strategy.load_optimizer_state_dict(checkpoint)
-        self.ema.load_state_dict(checkpoint["callbacks"][self.ema.state_key])
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks:
+            if isinstance(callback, EMACallback | Snapshots):
+                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+        for callback in callbacks:
             if isinstance(callback, Checkpointer):
                 callback.save(trainer, changed=True)
 
