@@ -13,6 +13,7 @@ import torch
 from tests.runs.conftest import ROOT, Place
 
 from fieldforge.runs.train import run_training
+from fieldforge.training import interruption
 from fieldforge.training.metrics_table import read_table
 
 STEPS = 20
@@ -29,6 +30,9 @@ BOTH = [
 PAIR = ["trainer.accelerator=cpu", "trainer.devices=2"]
 AUTOENCODER = "stages=[autoencoder]"
 STOP = "+callbacks.stop={_target_:tests.runs.tiny.SignalAt,step:9,number:%d,rank:1}"
+SPOIL = "+callbacks.spoil={_target_:tests.runs.tiny.NotANumber,first:10,last:12,rank:1}"
+SHORT = "training.autoencoder.budget.max_steps=2"
+PATIENCE = ["callbacks.recovery.patience=3", "callbacks.recovery.window=5"]
 
 
 def free_port() -> int:
@@ -46,6 +50,41 @@ SCENARIOS = [
         "overrides": [*BOTH, AUTOENCODER, "trainer=ddp", *PAIR, "callbacks.checkpoints.every_steps=4"],
         "full_disk": "0",
     },
+    {
+        "name": "spoiled",
+        "overrides": [
+            *BOTH,
+            AUTOENCODER,
+            "trainer=fsdp",
+            *PAIR,
+            SPOIL,
+            "callbacks.checkpoints.every_steps=4",
+            *PATIENCE,
+        ],
+    },
+    {"name": "grown", "overrides": [*BOTH, AUTOENCODER, "trainer=fsdp", *PAIR]},  # one process has begun it
+    {
+        "name": "stopped",
+        "overrides": [
+            *BOTH,
+            AUTOENCODER,
+            "trainer=fsdp",
+            *PAIR,
+            "callbacks.checkpoints.every_steps=4",
+            STOP % signal.SIGTERM,
+        ],
+    },
+    {
+        "name": "damaged",
+        "folder": "stopped",
+        "overrides": [*BOTH, AUTOENCODER, "trainer=fsdp", *PAIR],
+        "damaged": "tiny/*/checkpoints/step_000000010.ckpt/rank_00001*",
+    },
+    {
+        "name": "latents",
+        "overrides": [*BOTH, "stages=[autoencoder,latents]", "trainer=ddp", *PAIR, SHORT],
+        "stopped_encoding": True,
+    },
 ]
 
 
@@ -55,6 +94,11 @@ def pair(balls: Path, tmp_path_factory) -> Path:
     outputs = tmp_path_factory.mktemp("pair")
     for scenario in SCENARIOS:
         (outputs / scenario["name"]).mkdir()
+    with pytest.raises(interruption.Interrupted):
+        run_training(
+            Place(balls, outputs / "grown").compose(*BOTH, AUTOENCODER, (STOP % signal.SIGUSR1).replace("k:1", "k:0"))
+        )
+    interruption.forget()
     plan = json.dumps([{**scenario, "port": free_port()} for scenario in SCENARIOS])
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
     environment |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
@@ -130,3 +174,31 @@ def test_full_disk_ends_both_processes_with_a_sentence(pair):
     assert "No space left on device" in first
     assert "process 0 of 2 has failed" in second
     assert (pair / "said").read_text().count("training goes on and tries again") == 2
+
+
+def test_spoiled_batches_of_one_process_take_both_back(pair, alone):
+    assert ends(pair, "spoiled") == ["finished", "finished"]
+    [table] = (pair / "spoiled").glob("tiny/*/metrics.csv")
+    rows = read_table(table)
+    assert (rows[11]["train/skipped_steps"], rows[11]["train/rollbacks"]) == (3, 0)
+    assert (rows[STEPS - 1]["train/skipped_steps"], rows[STEPS - 1]["train/rollbacks"]) == (3, 1)
+    assert curves(pair / "spoiled")["autoencoder"][:9] == pytest.approx(curves(alone)["autoencoder"][:9], rel=1e-5)
+    assert (pair / "said").read_text().count("weights go back to") == 1
+
+
+def test_two_processes_go_on_with_what_one_has_begun(pair, alone):
+    assert ends(pair, "grown") == ["finished", "finished"]
+    assert curves(pair / "grown")["autoencoder"] == pytest.approx(curves(alone)["autoencoder"], rel=1e-4, abs=1e-4)
+
+
+def test_damage_to_the_file_of_one_process_leads_to_the_checkpoint_before(pair, alone):
+    assert ends(pair, "stopped") == ["stopped by SIGTERM"] * 2
+    assert ends(pair, "damaged") == ["finished", "finished"]
+    said = (pair / "said").read_text()
+    assert "rank_00001_of_00002.ckpt is damaged" in said
+    assert said.count("trying the one before") == 1
+    assert curves(pair / "stopped")["autoencoder"] == pytest.approx(curves(alone)["autoencoder"], rel=1e-4, abs=1e-4)
+
+
+def test_signal_to_the_process_that_waits_ends_the_encoding_of_the_other(pair):
+    assert ends(pair, "latents") == ["stopped by SIGTERM"] * 2
