@@ -65,7 +65,7 @@ def train(
         "name": stage,
     }
     label = {"stage": stage, "fingerprint": directory.fingerprint, "config": plain(config)}
-    places = {
+    places: dict[str, dict[str, Any]] = {
         "checkpoints": {"directory": directory.checkpoints, "label": label},
         "recovery": {"directory": directory.checkpoints},
         "snapshots": {"directory": directory.path / FOLDER},
