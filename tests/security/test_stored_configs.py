@@ -106,12 +106,12 @@ def test_hostile_blocks_are_refused(name, mark):
 
 
 def test_what_the_program_gives_itself_is_not_built_from_the_configuration(mark):
+    writer = {"_target_": "fieldforge.training.checkpointing.save_atomically", "content": {}, "path": str(mark)}
     target = "fieldforge.nn.transformer.FeedForward"
-    config = OmegaConf.create({"part": {"_target_": target, "width": touch(mark), "expansion": 2.0}})
-    assert build(config, "part", trusted=False, width=4)[0].in_features == 4
-    assert not mark.exists()
-    assert build(config, "part", width=4)[0].in_features == 4  # not even where the configuration is trusted
-    assert not mark.exists()
+    config = OmegaConf.create({"part": {"_target_": target, "width": writer, "expansion": 2.0}})
+    for trusted in (False, True):
+        assert build(config, "part", trusted=trusted, width=4)[0].in_features == 4
+        assert not mark.exists()
 
 
 def loaders() -> list:
@@ -129,7 +129,7 @@ def loaders() -> list:
     ]
 
 
-@pytest.mark.parametrize("name", ["a command", "left for later"])
+@pytest.mark.parametrize("name", ["a command", "left for later", "a writer of ours"])  # the last, Hydra would build
 @pytest.mark.parametrize(("stage", "load", "key"), loaders())
 def test_every_block_of_a_loaded_run_is_checked(stage, load, key, name, stored, tmp_path, mark):
     path = checkpoint(tmp_path / "run", stage, {**stored, key: HOSTILE[name](mark)})
@@ -138,7 +138,8 @@ def test_every_block_of_a_loaded_run_is_checked(stage, load, key, name, stored, 
 
 @pytest.mark.parametrize("argument", ["tokens", "channels", "condition_width"])
 def test_arguments_that_are_filled_in_are_no_way_in(argument, stored, tmp_path, mark):
-    hostile = {**stored, "backbone": {**stored["backbone"], argument: touch(mark)}}
+    writer = HOSTILE["a writer of ours"](mark)
+    hostile = {**stored, "backbone": {**stored["backbone"], argument: writer}}
     refused(mark, lambda: load_diffusion(checkpoint(tmp_path / "run", "diffusion", hostile)))  # by its weights
 
 
