@@ -6,7 +6,10 @@ import pytest
 import torch
 from tests.runs.conftest import Place
 
-PAIR = ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.precision=32-true", "callbacks.pictures=null"]
+from fieldforge.runs.ema_length import of_length
+from fieldforge.training.snapshots import FOLDER
+
+PAIR = ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.precision=32-true"]
 
 
 @pytest.fixture
@@ -29,13 +32,21 @@ def ended(place: Place, *overrides: str) -> tuple[int, list[str]]:
 
 
 def test_all_stages_spread_over_two_processes(place):
-    code, said = ended(place, "trainer=fsdp", *PAIR)
+    code, said = ended(place, "trainer=fsdp", *PAIR, "callbacks=snapshots", "callbacks.snapshots.every_steps=3")
     assert code == 0, "\n".join(said)
     assert len([line for line in said if ": finished, " in line]) == 2  # each stage once
     assert "diffusion: finished" in said[-1]  # and nothing after it
     assert not [line for line in said if "arning" in line]
     labels = [torch.load(path, weights_only=True)["fieldforge"] for path in place.outputs.glob("tiny/*/model.ckpt")]
     assert {label["stage"] for label in labels} == {"autoencoder", "diffusion"}
+    [made] = [
+        of_length(model, 0.05) for model in place.outputs.glob("tiny/*/model.ckpt") if (model.parent / FOLDER).is_dir()
+    ]
+    tracked, found = (
+        torch.load(path, weights_only=True)["state_dict"] for path in (made.with_name("model.ckpt"), made)
+    )
+    for name, value in tracked.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_time_that_is_up_puts_the_job_back_into_the_queue_once(place, slurm):
