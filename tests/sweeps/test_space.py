@@ -2,7 +2,7 @@
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fieldforge.errors import UserError
@@ -41,6 +41,8 @@ def test_mistakes_name_the_key(entry, said):
     assert "\n" not in str(error.value)
 
 
+@example("A¹")
+@example("back\\")
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

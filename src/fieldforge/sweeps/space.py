@@ -138,7 +138,7 @@ def as_text(value: Any) -> str:
         return "[" + ",".join(map(as_text, value)) + "]"
     text = str(value)
     reserved = ("true", "false", "null", "nan", "inf")
-    if re.fullmatch(r"[A-Za-z_/][\w./-]*", text) and text.lower() not in reserved:
+    if re.fullmatch(r"[A-Za-z_/][\w./-]*", text, re.ASCII) and text.lower() not in reserved:
         return text
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\" if found[2] else "") + found[2], text)
     return f"'{escaped}'"
