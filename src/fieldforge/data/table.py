@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SHA256_BYTES = 32
-SPLIT_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,80}")
+SPLIT_PATTERN = re.compile(r"[\w-]{1,80}")
 
 
 class EntryError(ValueError):
