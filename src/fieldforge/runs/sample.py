@@ -67,6 +67,7 @@ def run_sampling(config: DictConfig) -> Path:
     folder = Path(config.output) if config.output else model.parent / "samples" / folder_name(wanted, config)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"guidance": named(scale), "steps": sampler.sampling.steps, **said(config)}
+    log.info("%s: %d shapes at guidance %s", model.parent, len(work), shown(scale))
     exhibits: list[Exhibit] = []
     listed: list[dict[str, Any]] = []
     for part in batches(work, size):
