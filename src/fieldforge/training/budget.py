@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
 from fieldforge.training import ranks
-from fieldforge.training.steps import logs_now, step_ended
+from fieldforge.training.steps import StepCallback, logs_now
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Budget:
         return None if done <= 0 or seconds <= 0 else max(0.0, seconds / done - seconds)
 
 
-class BudgetCallback(pl.Callback):
+class BudgetCallback(StepCallback):
     """Keeps the clock, sets the learning rate before each step, and ends the stage when the budget is spent.
 
     State: the seconds spent so far, saved with the checkpoint.
@@ -84,16 +84,7 @@ class BudgetCallback(pl.Callback):
             for group in optimizer.param_groups:
                 group["lr"] = factor * group["initial_lr"]
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if not step_ended(trainer):
-            return
+    def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if logs_now(trainer):
             pl_module.log("train/learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
         if self.budget.progress(trainer.global_step, self._seconds_agreed()) >= 1:

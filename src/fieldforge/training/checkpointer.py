@@ -12,13 +12,13 @@ import pytorch_lightning as pl
 from fieldforge.errors import UserError
 from fieldforge.training import interruption, ranks
 from fieldforge.training.checkpointing import FORMAT, remove_checkpoint
-from fieldforge.training.steps import step_ended
+from fieldforge.training.steps import StepCallback
 
 log = logging.getLogger(__name__)
 FAILURES = 3  # in a row; then a training that cannot be saved ends
 
 
-class Checkpointer(pl.Callback):
+class Checkpointer(StepCallback):
     """Saves on a schedule, when the run is asked to stop, and at the end; keeps the last two.
 
     A scheduled save that fails (a full disk) is reported, and training goes on: the next may succeed.
@@ -54,16 +54,7 @@ class Checkpointer(pl.Callback):
         self._saved_at = time.monotonic()
         self._saved_step = trainer.global_step
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if not step_ended(trainer):
-            return
+    def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         stop, due = ranks.agree_to_stop_or(time.monotonic() - self._saved_at > self.every_seconds)
         if stop:
             trainer.should_stop = True

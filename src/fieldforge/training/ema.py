@@ -10,11 +10,11 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from fieldforge.nn.ema import EMA, Decay
-from fieldforge.training.steps import step_ended
+from fieldforge.training.steps import StepCallback
 from fieldforge.training.strategies import placed_like, whole_module
 
 
-class EMACallback(pl.Callback):
+class EMACallback(StepCallback):
     """Averages the weights of everything that is trained; validation, pictures and the finished model use the average.
 
     State: the average, saved with the checkpoint.
@@ -35,16 +35,8 @@ class EMACallback(pl.Callback):
             self.load_state_dict(self._restored)
             self._restored = None
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if step_ended(trainer):
-            self._average.update(pl_module, trainer.global_step)
+    def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._average.update(pl_module, trainer.global_step)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._swap_in(pl_module)

@@ -12,14 +12,14 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from fieldforge.errors import UserError
-from fieldforge.training.steps import logs_now, step_ended
+from fieldforge.training.steps import StepCallback, logs_now
 
 SETTLING = 100  # good steps until the running root mean square of the loss says what is usual
 MEMORY = 0.998  # of its square, per step
 LEAST = 1e-6  # no loss below spike times this is out of line
 
 
-class GradientGuard(pl.Callback):
+class GradientGuard(StepCallback):
     """Clips the gradient's norm, and leaves out steps whose gradient is not finite or whose loss is far out of line.
 
     Neither needs the host to wait for the device: a fused optimiser reads "leave this step out" from a tensor, and the
@@ -68,15 +68,8 @@ class GradientGuard(pl.Callback):
         optimizer.found_inf, optimizer.grad_scale = bad, None  # type: ignore[attr-defined]
         self._norm = norm
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if self._counts is None or not step_ended(trainer) or not logs_now(trainer):
+    def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._counts is None or not logs_now(trainer):
             return
         pl_module.log("train/gradient_norm", self._norm)  # type: ignore[arg-type]
         pl_module.log("train/skipped_steps", self._counts[1])

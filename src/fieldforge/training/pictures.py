@@ -6,20 +6,19 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
 from fieldforge.training import interruption, ranks
 from fieldforge.training.ema import EMACallback
-from fieldforge.training.steps import logs_now
+from fieldforge.training.steps import StepCallback, logs_now
 
 log = logging.getLogger(__name__)
 Draw = Callable[[pl.LightningModule, Path], None]
 
 
-class Pictures(pl.Callback):
+class Pictures(StepCallback):
     """Calls `draw(module, path.png)` with the averaged weights every so many minutes and at the end.
 
     Args:
@@ -37,14 +36,7 @@ class Pictures(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._drawn_at = time.monotonic()
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if logs_now(trainer) and any(ranks.agreed(time.monotonic() - self._drawn_at > self.every_seconds)):
             self._show(trainer, pl_module)
 

@@ -15,12 +15,12 @@ from fieldforge.training.checkpointing import find_last
 from fieldforge.training.ema import EMACallback
 from fieldforge.training.gradient_guard import GradientGuard
 from fieldforge.training.snapshots import Snapshots
-from fieldforge.training.steps import logs_now
+from fieldforge.training.steps import StepCallback, logs_now
 
 log = logging.getLogger(__name__)
 
 
-class Recovery(pl.Callback):
+class Recovery(StepCallback):
     """Takes weights, optimiser and moving average back to the last checkpoint when many steps had to be left out.
 
     Steps and data go on: the batches that were met with spoiled weights are not met again with the restored ones. The
@@ -60,14 +60,7 @@ class Recovery(pl.Callback):
         self._done = 0
         self._seen: list[tuple[int, int]] = [(0, 0)]  # (step, bad steps up to it), those within the window
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
+    def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not logs_now(trainer):
             return
         step, bad = trainer.global_step, self.guard.skipped()

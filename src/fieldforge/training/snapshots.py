@@ -13,13 +13,13 @@ from fieldforge.nn.ema import EMA, PowerDecay
 from fieldforge.training import interruption, ranks
 from fieldforge.training.checkpointing import FORMAT, save_atomically
 from fieldforge.training.shards import gathered
-from fieldforge.training.steps import step_ended
+from fieldforge.training.steps import StepCallback
 from fieldforge.training.strategies import placed_like
 
 FOLDER = "snapshots"  # in a run's directory
 
 
-class Snapshots(pl.Callback):
+class Snapshots(StepCallback):
     """Writes power-function averages of the weights to files (Karras et al. 2023, "EDM2", section 3.2).
 
     They do not change the training. `runs.ema_length` combines them.
@@ -64,16 +64,7 @@ class Snapshots(pl.Callback):
             )
         self._restored = None
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if not step_ended(trainer):
-            return
+    def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for average in self._averages.values():
             average.update(pl_module, trainer.global_step)
         if trainer.global_step % self.every_steps == 0:

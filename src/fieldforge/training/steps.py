@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytorch_lightning as pl
+
+
+class StepCallback(pl.Callback):
+    """Called at the end of each step, not of each of the batches that it is made of."""
+
+    def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The optimiser has made step number `trainer.global_step`."""
+        raise NotImplementedError
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if step_ended(trainer):
+            self.on_step_end(trainer, pl_module)
 
 
 def step_ended(trainer: pl.Trainer) -> bool:
