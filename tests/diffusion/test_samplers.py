@@ -259,6 +259,16 @@ def test_times_fall_from_near_one_to_zero(spacing, process):
     assert times[0] <= 1
 
 
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
+def test_uniform_times_start_at_the_noise_they_are_told(process):
+    times = Uniform(5.0).times(10, process)
+    torch.testing.assert_close(process.log_snr(times[0]), torch.tensor(-2 * math.log(5.0), dtype=torch.float64))
+    torch.testing.assert_close(times.diff(), (-times[0] / 10).expand(10))
+    assert Uniform().times(10, process)[0] == 1
+    with pytest.raises(UserError, match="positive sigma_max"):
+        Uniform(0.0)
+
+
 def test_trailing_times_are_training_times():
     times = Trailing(1000).times(3, Cosine())
     assert (times * 1000).tolist() == [1000, 667, 333, 0]

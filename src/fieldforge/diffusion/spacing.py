@@ -24,16 +24,22 @@ def _check(steps: int) -> None:
 
 
 class Uniform:
-    """Even steps of t from `start` to 0. A start below 1 is for predictions of ε where α(1) = 0."""
+    """Even steps of t to 0: from t = 1, or from where σ/α is `sigma_max` if the process goes beyond.
 
-    def __init__(self, start: float = 1.0):
-        if not 0 < start <= 1:
-            raise UserError(f"Uniform needs a start in (0, 1], got {start}")
-        self.start = start
+    Above what training draws a denoiser guesses, and where α(1) = 0 a prediction of ε says nothing of x₀.
+    """
+
+    def __init__(self, sigma_max: float = math.inf):
+        if not sigma_max > 0:
+            raise UserError(f"Uniform needs a positive sigma_max, got {sigma_max}")
+        self.sigma_max = sigma_max
 
     def times(self, steps: int, process: Process) -> Tensor:
         _check(steps)
-        return torch.linspace(self.start, 0, steps + 1, dtype=torch.float64)
+        start = 1.0
+        if math.isfinite(self.sigma_max):
+            start = float(process.time_of_log_snr(torch.tensor(-2 * math.log(self.sigma_max), dtype=torch.float64)))
+        return torch.linspace(start, 0, steps + 1, dtype=torch.float64)
 
 
 class Trailing:
