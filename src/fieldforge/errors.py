@@ -9,3 +9,8 @@ class UserError(ValueError):
     """
 
     everywhere = True  # in a training of several processes: the first one meets it too, and prints it for all
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra, for messages."""
+    return f"pip install '.[{extra}]' in the folder of Fieldforge's source"

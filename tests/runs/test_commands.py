@@ -72,6 +72,15 @@ def test_evaluation_of_a_diffusion_model_judges_prompts(walked):
     assert (done["diffusion"].path / "evaluation" / "prompts.png").is_file()
 
 
+def test_a_way_between_seeds_names_its_frames_and_nothing_asked_is_told(walked, tmp_path, caplog):
+    caplog.set_level("INFO")
+    given = ["to_seed=5", "frames=2", "n=1", f"output={tmp_path / 'out'}", *SMALL]
+    run_sampling(command(walked[0], "sample", *given))
+    assert "nothing is asked for: give class= to lead it" in caplog.text
+    listed = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
+    assert listed[1]["thumbnail"] == "001_unconditional-to-seed-5-1-00_0.png"
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -80,7 +89,7 @@ def test_evaluation_of_a_diffusion_model_judges_prompts(walked):
         (["prompts=/nowhere.txt"], "there is no such file"),
         (["prompt=x", "prompts=y"], "the text or the file"),
         (["prompt=''"], "prompt= is empty"),
-        (["run=/nowhere"], "has no model.ckpt"),
+        (["run=/nowhere"], "there is no run /nowhere: the newest finished ones are ."),
         (["guidance=much", "class=red"], "must be a number"),
         (["output_dir=/nowhere"], "no finished diffusion"),
     ],

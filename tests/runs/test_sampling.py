@@ -180,6 +180,7 @@ def test_ways_begin_and_end_at_their_ends(sampler, trained, tmp_path):
     run_sampling(command(trained[0], *to, *SMALL))
     listed = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
     assert [entry["frame"] for entry in listed] == [0, 0.5, 1]
+    assert listed[1]["thumbnail"] == "001_a-red-ball-to-a-kitchen-sink-0-50_0.png"
     assert Image.open(tmp_path / "out" / "strip.png").width > 3 * 160
 
 
@@ -244,7 +245,7 @@ def test_jobs_that_are_asked_differently_are_not_mixed(sampler):
         (["guidance.interval=[5,0.2]"], "0 <= lowest < highest"),
         (["guidance.interval=3"], "two noise levels"),
         (["guidance.text=2", "guidance.rescale=0.7"], "one scale for all"),
-        (["prior=/nowhere"], "has no model.ckpt"),
+        (["prior=/nowhere"], "there is no run /nowhere: the newest finished ones are ."),
     ],
 )
 def test_mistakes_are_one_sentence(trained, tmp_path, overrides, sentence):

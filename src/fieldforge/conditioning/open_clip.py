@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.pretrained import Layer, files_fingerprint
 from fieldforge.conditioning.text_encoder import refuse_empty, until_end_of_text, warn_of_cut
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, install_command
 
 
 class OpenClip:
@@ -141,5 +141,5 @@ def _library() -> ModuleType:
     try:
         import open_clip
     except ImportError as error:
-        raise UserError("the open_clip sources need open_clip: run `pip install fieldforge[open_clip]`.") from error
+        raise UserError(f"the open_clip sources need open_clip: {install_command('open_clip')}.") from error
     return open_clip

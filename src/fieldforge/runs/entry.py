@@ -31,7 +31,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, install_command
 from fieldforge.sweeps.job import is_trial, run_trial
 from fieldforge.training import interruption
 
@@ -172,7 +172,7 @@ def _missing_choice(text: str) -> str:
     name = wanted.group(1) if wanted else _one_line(text)
     group, _, choice = name.rpartition("/")
     if group == "hydra/launcher":
-        return f"launcher={choice} is not installed: pip install 'fieldforge[sweep]', or choose one of {listed}"
+        return f"launcher={choice} is not installed: {install_command('sweep')}, or choose one of {listed}"
     if group and listed and "Available options in" in text:
         return f"there is no {group}={choice}: choose one of {listed}"
     return f"there is no config {name}: look into configs/ for what there is"

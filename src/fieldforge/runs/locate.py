@@ -8,6 +8,8 @@ from fieldforge.errors import UserError
 from fieldforge.runs.directory import MODEL
 from fieldforge.training.checkpointing import load_safely
 
+SHOWN = 3  # of the finished runs, where the one that is asked for is not there
+
 
 def find_model(run: str | None, output_dir: str, *stages: str) -> tuple[Path, str]:
     """`model.ckpt` and stage of the run meant.
@@ -24,20 +26,29 @@ def find_model(run: str | None, output_dir: str, *stages: str) -> tuple[Path, st
     if run is not None:
         path = Path(run)
         model = path if path.is_file() else path / MODEL
+        if not path.exists():
+            there = ", ".join(str(model.parent) for model in finished(output_dir)[:SHOWN])
+            raise UserError(
+                f"there is no run {run}: the newest finished ones are {there or 'none'}, below {output_dir}"
+            )
         if not model.is_file():
             unfinished = list(path.glob("checkpoints/*.ckpt"))
             advice = "train.py has not finished it, run its command again" if unfinished else "give a run's directory"
-            raise UserError(f"run={run} has no {MODEL}: {advice}")
+            raise UserError(f"{run} has no {MODEL}: {advice}")
         found = stage_of(model)
         if found not in stages:
-            raise UserError(f"run={run} holds a model of stage {found}, not of stage {wanted}: give another run")
+            raise UserError(f"{run} holds a model of stage {found}, not of stage {wanted}: give another run")
         return model, found
-    models = sorted(Path(output_dir).glob(f"*/*/{MODEL}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for model in models:
+    for model in finished(output_dir):
         found = stage_of(model)
         if found in stages:
             return model, found
     raise UserError(f"there is no finished {wanted} below {output_dir}: train one first, or give run=")
+
+
+def finished(output_dir: str) -> list[Path]:
+    """`model.ckpt` of every finished run, the newest first."""
+    return sorted(Path(output_dir).glob(f"*/*/{MODEL}"), key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def stage_of(model: Path) -> str:

@@ -82,8 +82,8 @@ def requests(config: DictConfig, sampler: Sampler, understood: set[str]) -> list
 def request(said: Mapping[str, str], sampler: Sampler, understood: set[str], cut_out: bool = False) -> Request:
     """A request that the model can meet. UserError for what it was not trained with, unknown classes, bad pictures."""
     for key in said.keys() - understood:
-        ways = " or ".join(OPTIONS[way] for way in sorted(understood)) or "nothing, it is unconditional"
-        raise UserError(f"{OPTIONS[key]} is given, but this model was not trained with it: it understands {ways}")
+        known = ways(understood) or "nothing, it is unconditional"
+        raise UserError(f"{OPTIONS[key]} is given, but this model was not trained with it: it understands {known}")
     values: dict[str, Any] = dict(said)
     if "class" in said:
         conditioner = sampler.conditioner
@@ -96,6 +96,11 @@ def request(said: Mapping[str, str], sampler: Sampler, understood: set[str], cut
             check_not_blank(pixels, f"image={said['image']} without its background")
         values["image"] = pixels
     return Request(values, said)
+
+
+def ways(understood: Collection[str]) -> str:
+    """How to ask for what is understood."""
+    return " or ".join(OPTIONS[key] for key in sorted(understood))
 
 
 def listed(value: Any) -> Sequence[Any]:
@@ -134,6 +139,14 @@ class Job:
     @property
     def keys(self) -> set[str]:
         return set(self.request.values)
+
+    @property
+    def title(self) -> str:
+        """Of the request; on a way: where from, where to, how far."""
+        if self.end is self.request and self.end_seed == self.seed:
+            return self.request.title
+        end = f"seed {self.end_seed}" if self.end is self.request else self.end.title
+        return f"{self.request.title} to {end} {self.weight:.2f}"
 
 
 def jobs(

@@ -28,7 +28,7 @@ from fieldforge.runs.ema_length import of_length
 from fieldforge.runs.guidance import form_of, guided_by, with_form, with_guidance
 from fieldforge.runs.locate import find_model
 from fieldforge.runs.prior_stage import load_prior
-from fieldforge.runs.requests import Job, Request, batches, jobs, request, requests, scales
+from fieldforge.runs.requests import Job, Request, batches, jobs, request, requests, scales, ways
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import number, whole_number
 from fieldforge.runs.variation import latent_of_mesh
@@ -52,7 +52,8 @@ def run_sampling(config: DictConfig) -> Path:
     if config.prior is not None:
         prior = load_prior(find_model(config.prior, config.output_dir, "prior")[0], sampler.device)
         prior.check(sampler.conditioner)
-    wanted = requests(config, sampler, sampler.keys | (prior.sampler.keys if prior else set()))
+    understood = sampler.keys | (prior.sampler.keys if prior else set())
+    wanted = requests(config, sampler, understood)
     work = planned(config, wanted)
     scale = scales(config, sampler.keys)
     given = None
@@ -68,12 +69,14 @@ def run_sampling(config: DictConfig) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"guidance": named(scale), "steps": sampler.sampling.steps, **said(config)}
     log.info("%s: %d shapes at guidance %s", model.parent, len(work), shown(scale))
+    if understood and given is None and not any(asked.values for asked in wanted):
+        log.info("nothing is asked for: give %s to lead it", ways(understood))
     exhibits: list[Exhibit] = []
     listed: list[dict[str, Any]] = []
     for part in batches(work, size):
         shapes = decode(autoencoder, draw(part))  # (B, T, C) → B shapes
         for index, job in enumerate(part):
-            title = job.request.title
+            title = job.title
             name = f"{len(listed):03d}_{slug(title)}_{job.seed}"
             mesh = shapes.mesh(index, resolution)
             if mesh.is_empty:
@@ -190,5 +193,7 @@ def shown(scale: float | Mapping[str, float]) -> str:
 def folder_name(wanted: Sequence[Request], config: DictConfig) -> str:
     """Of what the folder holds: the same for the same call."""
     more = f"-and-{len(wanted) - 1}-more" if len(wanted) > 1 else ""
-    further = "".join(f"_{key.replace('_', '-')}-{slug(str(value))}" for key, value in said(config).items())
+    paths = ("from", "prior")  # of these the last part will do
+    told = {key: Path(value).stem if key in paths else str(value) for key, value in said(config).items()}
+    further = "".join(f"_{key.replace('_', '-')}-{slug(value)}" for key, value in told.items())
     return f"{slug(wanted[0].title)}{more}{further}_g{shown(scales(config)).replace(' ', '-')}_s{config.seed}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fieldforge.errors import install_command
 from fieldforge.sweeps.records import FAILED, FINISHED, PRUNED
 from fieldforge.sweeps.table import Row, Table, short_names, shown
 
@@ -59,7 +60,7 @@ def write_plot(table: Table, path: Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        log.warning("no plot of the sweep: pip install 'fieldforge[sweep]' for matplotlib")
+        log.warning("no plot of the sweep, for want of matplotlib: %s", install_command("sweep"))
         return
     axes = [
         Axis.of(name, [row.values[key] for row in table.rows if key in row.values])

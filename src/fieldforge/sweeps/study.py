@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import hydra.utils
 from hydra.errors import InstantiationException
 
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, install_command
 from fieldforge.sweeps.records import FINISHED, PRUNED, Record, record_path
 from fieldforge.sweeps.settings import SearchSettings
 from fieldforge.sweeps.space import Dimension, as_text
@@ -192,7 +192,7 @@ def _with_optuna(space: Mapping[str, Dimension]) -> Mapping[str, Dimension]:
     try:
         import optuna
     except ImportError as error:
-        raise UserError("search= needs Optuna: pip install 'fieldforge[sweep]'") from error
+        raise UserError(f"search= needs Optuna: {install_command('sweep')}") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return space
 
