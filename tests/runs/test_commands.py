@@ -62,14 +62,23 @@ def test_evaluation_of_an_autoencoder_measures_every_heldout_asset(walked, capsy
     assert "iou" in capsys.readouterr().out
 
 
-def test_evaluation_of_a_diffusion_model_judges_prompts(walked):
+def test_evaluation_of_a_diffusion_model_judges_prompts(walked, tmp_path):
     place, done = walked
     small = [f"prompts.{key}" for key in ("steps=2", "mesh_resolution=32", "seeds=[0]", "count=3", "cloud_points=64")]
+    folder = done["diffusion"].path / "evaluation"
     run_evaluation(command(place, "evaluate", f"run={done['diffusion'].path}", *small))
-    report = json.loads((done["diffusion"].path / "evaluation" / "prompts.json").read_text())
-    assert sorted(entry["name"] for entry in report["prompts"]) == ["blue ball", "green ball", "red ball"]
-    assert report["name"]["chance"] == pytest.approx(1 / 3)
-    assert (done["diffusion"].path / "evaluation" / "prompts.png").is_file()
+    report = json.loads((folder / "prompts.json").read_text())
+    assert [entry["class"] for entry in report["prompts"]] == ["blue", "green", "red"]
+    assert report["class"]["chance"] == pytest.approx(1 / 3)
+    assert "name" not in report
+    (tmp_path / "names.txt").write_text("a red ball\n")
+    run_evaluation(
+        command(place, "evaluate", f"run={done['diffusion'].path}", *small, f"prompts.file={tmp_path}/names.txt")
+    )
+    report = json.loads((folder / "prompts.json").read_text())
+    assert report["prompts"] == [{"prompt": "a red ball", "name": "red ball", "class": "red"}]
+    assert report["name"]["shapes"] == 1
+    assert (folder / "prompts.png").is_file()
 
 
 def test_a_way_between_seeds_names_its_frames_and_nothing_asked_is_told(walked, tmp_path, caplog):

@@ -11,11 +11,9 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from fieldforge.conditioning.prompts import frequent_names, name_meant, read_prompts
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Meta, Surface
-from fieldforge.errors import UserError
 from fieldforge.generation import decode
 from fieldforge.metrics.prompts import agreement, nearest_shapes
 from fieldforge.metrics.reconstruction import surface_points
@@ -24,6 +22,7 @@ from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.evaluate_images import evaluate_images
+from fieldforge.runs.questions import Question, questions
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain
 from fieldforge.training.trainer import best_device
@@ -49,14 +48,8 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
         page = evaluate_images(sampler, autoencoder, root, (metas, clouds), plain(config.images), about, folder)
         if sampler.keys == {"image"}:
             return page
-    names = sorted({meta["name"].lower() for meta in metas})
-    class_of = {meta["name"].lower(): meta["class"] for meta in metas}
-    prompts = prompts_of(settings["file"]) if settings["file"] else frequent_names(metas, settings["count"])
-    meant = [name_meant(prompt, names) for prompt in prompts]
-    if "caption" not in sampler.keys and not all(meant):
-        unknown = prompts[meant.index(None)]
-        raise UserError(f"this model reads no texts, and no training name is in the prompt {unknown!r}: leave it out")
-    jobs = [(row, seed) for row in range(len(prompts)) for seed in settings["seeds"]]
+    asked = questions(metas, sampler.keys, settings["count"], settings["file"])
+    jobs = [(row, seed) for row in range(len(asked)) for seed in settings["seeds"]]
     columns: dict[tuple[float, int], list[Image.Image]] = {}
     by_guidance: dict[float, dict[str, Any]] = {}
     for scale in settings["guidance"]:
@@ -64,8 +57,8 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
         for start in range(0, len(jobs), settings["batch_size"]):
             part = jobs[start : start + settings["batch_size"]]
             batch = {
-                "caption": [prompts[row] for row, _ in part],
-                "class": [class_of[name] if (name := meant[row]) else "" for row, _ in part],
+                "caption": [asked[row].text for row, _ in part],
+                "class": [asked[row].kind or "" for row, _ in part],
             }
             shapes = decode(autoencoder, sampler(batch, [seed for _, seed in part], scale))
             made += [shapes.mesh(index, settings["mesh_resolution"]) for index in range(len(part))]
@@ -75,18 +68,19 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
             columns.setdefault((scale, seed), []).append(portrait(mesh, settings["picture_size"]))
         rng = np.random.default_rng(0)
         generated = [surface_points(mesh, settings["cloud_points"], rng)[0] for mesh in made]
-        by_guidance[scale] = judged(generated, [meant[row] for row, _ in jobs], metas, clouds)
+        by_guidance[scale] = judged(generated, [asked[row] for row, _ in jobs], metas, clouds)
     status("")
     report = by_guidance.get(settings["judged_guidance"], {}) | {
         "by_guidance": {f"{scale:g}": found for scale, found in by_guidance.items()},
         **about,
         "measured_with": settings,
-        "prompts": [{"prompt": prompt, "name": name} for prompt, name in zip(prompts, meant, strict=True)],
+        "prompts": [{"prompt": question.text, "name": question.name, "class": question.kind} for question in asked],
     }
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prompts.json")
-    rows = [[pictures[row] for pictures in columns.values()] for row in range(len(prompts))]
+    rows = [[pictures[row] for pictures in columns.values()] for row in range(len(asked))]
     heads = [f"guidance {scale:g}\nseed {seed}" for scale, seed in columns]
-    write_picture(picture_sheet(rows, prompts, heads, cell=settings["picture_size"]), folder / "prompts.png")
+    sheet = picture_sheet(rows, [question.text for question in asked], heads, cell=settings["picture_size"])
+    write_picture(sheet, folder / "prompts.png")
     for scale, agreements in by_guidance.items():
         for kind, found in agreements.items():
             print(
@@ -95,17 +89,6 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
             )
     print(f"{folder}/prompts.json and .png")
     return folder / "prompts.json"
-
-
-def prompts_of(path: str) -> list[str]:
-    """The texts of a prompts file; lines that cannot be used are told."""
-    found = read_prompts(path)
-    for complaint in found.complaints:
-        log.warning("%s (left out)", complaint)
-    texts = [prompt.text for prompt in found.prompts if prompt.text]
-    if not texts:
-        raise UserError(f"{path} holds no texts: give a file with one prompt a line")
-    return texts
 
 
 def training_shapes(root: str, points: int) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
@@ -118,21 +101,24 @@ def training_shapes(root: str, points: int) -> tuple[list[dict[str, Any]], list[
 
 
 def judged(
-    generated: list[np.ndarray], meant: list[str | None], metas: list[dict[str, Any]], clouds: list[np.ndarray]
+    generated: list[np.ndarray], asked: list[Question], metas: list[dict[str, Any]], clouds: list[np.ndarray]
 ) -> dict[str, Any]:
-    """Agreement of names and of classes, over the shapes whose prompt means a training name."""
-    chosen = [index for index, name in enumerate(meant) if name is not None]
-    if not chosen:
+    """Agreement of names and of classes, over the shapes that were asked for by a label of the training."""
+    nearest = nearest_shapes(generated, clouds)
+    figures = {}
+    for label, meant, borne in (
+        ("name", [question.name for question in asked], [meta["name"].lower() for meta in metas]),
+        ("class", [question.kind for question in asked], [meta["class"] for meta in metas]),
+    ):
+        chosen = [index for index, value in enumerate(meant) if value is not None]
+        if chosen:
+            found = agreement(nearest[chosen], [str(meant[index]) for index in chosen], borne)
+            figures[label] = {
+                "share": found.share,
+                "chance": found.chance,
+                "lift": found.lift,
+                "shapes": len(chosen),
+            }
+    if not figures:
         log.warning("no prompt contains the name of a training shape, so agreement is not measured")
-        return {}
-    nearest = nearest_shapes([generated[index] for index in chosen], clouds)
-    names = [meta["name"].lower() for meta in metas]
-    classes = [meta["class"] for meta in metas]
-    class_of = dict(zip(names, classes, strict=True))
-    prompted = [str(meant[index]) for index in chosen]
-    by_name = agreement(nearest, prompted, names)
-    by_class = agreement(nearest, [class_of[name] for name in prompted], classes)
-    return {
-        kind: {"share": found.share, "chance": found.chance, "lift": found.lift, "shapes": len(chosen)}
-        for kind, found in (("name", by_name), ("class", by_class))
-    }
+    return figures

@@ -1,0 +1,58 @@
+"""What an evaluation asks a diffusion model for, and which training shapes would be the answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fieldforge.conditioning.prompts import frequent_names, name_meant, read_prompts
+from fieldforge.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Question:
+    """`text` asks for training shapes of that `name` and `kind` (class); None: no training shape bears one."""
+
+    text: str
+    name: str | None
+    kind: str | None
+
+
+def questions(metas: Sequence[Mapping[str, Any]], keys: set[str], count: int, file: str | None) -> list[Question]:
+    """The texts of a file; without one every class, of a model that knows nothing else, or the most frequent names.
+
+    Args:
+        metas: of the training shapes.
+        keys: what the model reads.
+        count: of names.
+        file: of prompts.
+
+    Raises:
+        UserError: a file that holds no texts, or a text that means no class for a model that reads no texts.
+    """
+    class_of = {meta["name"].lower(): meta["class"] for meta in metas}
+    if file is None and keys == {"class"}:
+        return [Question(kind, None, kind) for kind in sorted(set(class_of.values()))]
+    texts = frequent_names(metas, count) if file is None else texts_of(file)
+    asked = []
+    for text in texts:
+        name = name_meant(text, sorted(class_of))
+        if name is None and "caption" not in keys:
+            raise UserError(f"this model reads no texts, and no training name is in the prompt {text!r}: leave it out")
+        asked.append(Question(text, name, None if name is None else class_of[name]))
+    return asked
+
+
+def texts_of(path: str) -> list[str]:
+    """The texts of a prompts file; lines that cannot be used are told."""
+    found = read_prompts(path)
+    for complaint in found.complaints:
+        log.warning("%s (left out)", complaint)
+    texts = [prompt.text for prompt in found.prompts if prompt.text]
+    if not texts:
+        raise UserError(f"{path} holds no texts: give a file with one prompt a line")
+    return texts
