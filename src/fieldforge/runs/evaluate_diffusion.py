@@ -79,7 +79,9 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prompts.json")
     rows = [[pictures[row] for pictures in columns.values()] for row in range(len(asked))]
     heads = [f"guidance {scale:g}\nseed {seed}" for scale, seed in columns]
-    sheet = picture_sheet(rows, [question.text for question in asked], heads, cell=settings["picture_size"])
+    sheet = picture_sheet(
+        rows, [question.text.replace("_", " ") for question in asked], heads, cell=settings["picture_size"]
+    )
     write_picture(sheet, folder / "prompts.png")
     for scale, agreements in by_guidance.items():
         for kind, found in agreements.items():
