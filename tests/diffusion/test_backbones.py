@@ -10,7 +10,7 @@ from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.backbones.dit import DiT
 from fieldforge.diffusion.backbones.in_context import InContext
 from fieldforge.diffusion.model import DiffusionModel
-from fieldforge.diffusion.parameterization import PredictData
+from fieldforge.diffusion.parameterization import PredictData, PredictV
 from fieldforge.diffusion.sampling import Sampling
 from fieldforge.noise.processes import Exponential
 
@@ -36,6 +36,7 @@ def arguments(tokens=4):
 
 BACKBONES = {
     "DiT": lambda **more: DiT(**SIZES, cross_attention=True, **more),
+    "DiT, placed": lambda **more: DiT(**SIZES, cross_attention=True, condition_rank=2, group=2, **more),
     "InContext": lambda **more: InContext(**SIZES, **more),
 }
 
@@ -151,6 +152,38 @@ def test_grouped_tokens_come_back_in_their_places() -> None:
     backbone.final_norm = torch.nn.Identity()
     x = torch.randn(2, 12, 3)
     torch.testing.assert_close(backbone(x, torch.rand(2), Condition()), x)
+
+
+def test_places_read_the_condition_differently() -> None:
+    torch.manual_seed(0)
+    backbone = shaken(BACKBONES["DiT, placed"]())
+    x, level, vector, _ = arguments()
+    same = x[:, :1].expand_as(x)
+    with torch.no_grad():
+        backbone.positions.zero_()
+    assert (backbone(same, level, Condition(vector))[:, 0] - backbone(same, level, Condition(vector))[:, 2]).norm() > 1e-3
+    without = backbone(same, level, Condition())
+    torch.testing.assert_close(without[:, 0], without[:, 2])
+
+
+def test_noise_that_is_wider_than_the_blocks_goes_around_them() -> None:
+    # 24 independent numbers in a token of width 4: the optimal v, linear in each number, is learned by the gain alone.
+    torch.manual_seed(0)
+    deviation = torch.linspace(0.2, 2.0, 24).view(1, 8, 3)
+    backbone = DiT(tokens=8, channels=3, width=4, layers=1, heads=1, condition_width=1, group=8)
+    model = DiffusionModel(backbone, Exponential(12.0), PredictV())
+    t = torch.full((512,), 0.1, dtype=torch.float64)
+    alpha, sigma = float(model.process.alpha(t[0])), float(model.process.sigma(t[0]))
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(300):
+        x0, noise = deviation * torch.randn(512, 8, 3), torch.randn(512, 8, 3)
+        estimate = model(model.process.add_noise(x0, noise, t), t, Condition())
+        loss = (estimate - x0).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    best = (deviation**2 * sigma**2 / (alpha**2 * deviation**2 + sigma**2)).mean()  # of a Gaussian: the posterior variance
+    assert float(loss) == pytest.approx(float(best), rel=0.05)
 
 
 def test_a_group_that_does_not_divide_the_tokens_is_refused() -> None:
