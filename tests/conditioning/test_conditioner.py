@@ -161,7 +161,8 @@ def test_frozen_encoders_are_neither_parameters_nor_in_the_checkpoint(conditione
     projections = 3 * D + (24 + 1) * D + (32 + 1) * D + 2 * (8 + 1) * D + 16 * D
     nulls = (1 + 2 + 2) * D
     assert held == projections + nulls
-    assert set(conditioner.state_dict()) == {name for name, _ in conditioner.named_parameters()}
+    statistics = {f"sources.{name}.vector_{kind}" for name in ("text", "image") for kind in ("mean", "std")}
+    assert set(conditioner.state_dict()) == {name for name, _ in conditioner.named_parameters()} | statistics
 
 
 def test_embedding_has_no_gradient_and_projection_has(conditioner, batch):

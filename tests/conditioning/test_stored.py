@@ -107,6 +107,24 @@ def test_the_loss_is_that_of_encoding_live(roots, conditioner):
         torch.testing.assert_close(loss(conditioner, ahead), loss(conditioner, now), rtol=1e-3, atol=0)
 
 
+def test_views_are_embedded_under_lights_that_are_always_the_same(roots, clip_folder, tmp_path):
+    lit = Conditioner({"clip_image": ImageSource(ClipImageEncoder(str(clip_folder)), D, tokens=False, lights=2)})
+    embed_shards(roots[0], lit)
+    first = KeyedShards(embedding_folder(roots[0], "clip_image")).read("table_0")
+    assert first["meta.json"]["rows"] == [view for view in range(VIEWS) for _ in range(2)]
+    vectors = np.array(first["vector.npy"])
+    unlit = lit.source("clip_image").embed([KeyedShards(roots[0]).read("table_0")["view_000.png"]], torch.device("cpu"))
+    assert len(np.unique(np.concatenate([vectors, unlit.vector.numpy()]), axis=0)) == 2 * VIEWS + 1
+    shutil.rmtree(embedding_folder(roots[0], "clip_image"))
+    embed_shards(roots[0], lit)
+    again = KeyedShards(embedding_folder(roots[0], "clip_image")).read("table_0")
+    assert np.array_equal(vectors, again["vector.npy"])
+    drawn = batches(roots[1], StoredFeatures(str(roots[0]), ["clip_image"], views=[1]), count=16)
+    pairs = [pair for batch in drawn for pair in zip(batch["features"], batch["caption"], strict=True)]
+    of_tables = np.array([row["clip_image"].arrays["vector"] for row, caption in pairs if "table" in caption])
+    assert np.array_equal(np.unique(of_tables, axis=0), np.unique(vectors[2:4], axis=0))
+
+
 def test_training_on_stored_features_loads_no_encoder(roots, conditioner):
     samples, latents = roots
     embed_shards(samples, conditioner)
@@ -274,7 +292,7 @@ def test_the_entry_embeds_what_it_is_told(roots, clip_folder):
         config = compose(overrides=[*sources, "+embed=[clip_text,clip_image]", f"+shards={samples}"])
     run_embedding(config)
     assert {path.name for path in (samples / "embeddings").iterdir()} == {"clip_text", "clip_image"}
-    by_hand = Conditioner({"clip_image": ImageSource(ClipImageEncoder(str(clip_folder)), D)})
+    by_hand = Conditioner({"clip_image": ImageSource(ClipImageEncoder(str(clip_folder)), D, lights=1)})
     found = read_manifest(embedding_folder(samples, "clip_image")).extra["fingerprint"]
     assert found == by_hand.fingerprint()["clip_image"]
     for embed, shards, sentence in (

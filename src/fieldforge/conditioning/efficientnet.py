@@ -47,7 +47,8 @@ def _build() -> nn.Module:
         raise _missing() from error
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(_weights(), map_location="cpu", weights_only=True))
-    return _Features(network).to(memory_format=torch.channels_last)  # a CPU takes half the time for it
+    network = network.to(memory_format=torch.channels_last)  # takes a CPU half the time
+    return _Features(network)
 
 
 def _weights() -> Path:

@@ -23,6 +23,8 @@ class ImageSource(Source):
         width: D.
         vector, tokens: which of the pooled vector and the grid of tokens to offer.
         margin, background: of the frame (see `picture.frame`).
+        lights: views that are embedded ahead of time are so under this many random lights each (see `relight`); 0: as
+            they were rendered, without any.
     """
 
     def __init__(
@@ -36,13 +38,14 @@ class ImageSource(Source):
         learned_null: bool = True,
         margin: float = 0.1,
         background: float = 1.0,
+        lights: int = 0,
     ) -> None:
         vector_width = encoder.vector_width if vector else None
         token_width = encoder.token_width if tokens else None
         positions = encoder.token_count if tokens else None
         super().__init__(key, width, vector_width, token_width, dropout, learned_null, positions=positions)
         self.encoder = encoder
-        self.margin, self.background = margin, background
+        self.margin, self.background, self.lights = margin, background, lights
 
     @torch.no_grad()
     def embed(self, values: Sequence[np.ndarray] | Tensor, device: torch.device) -> Features:
@@ -52,4 +55,5 @@ class ImageSource(Source):
         return self.offered(self.encoder.encode(stacked.permute(0, 3, 1, 2).float() / 255))
 
     def fingerprint(self) -> Mapping[str, Any]:
-        return {**self.encoder.fingerprint(), "margin": self.margin, "background": self.background}
+        own = {"margin": self.margin, "background": self.background, "lights": self.lights}
+        return {**self.encoder.fingerprint(), **own}

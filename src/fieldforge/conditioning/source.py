@@ -27,8 +27,13 @@ class Source(nn.Module, ABC):
         learned_null: a trained stand-in for dropped samples; False = zeros after the projection.
         positions: number of tokens where it is fixed (grids): each place then has a learned vector of its own.
         normalize: brings features to mean 0 and variance 1 over F before the projection, whatever the encoder's scale.
+
+    Buffers (with `normalize`): `vector_mean`, `vector_std` (F,) of the training data's vectors where they were measured
+    (`set_statistics`): what all of them share says nothing, and drowns what tells them apart.
     """
 
+    vector_mean: Tensor
+    vector_std: Tensor
     null_vector: Tensor
     null_token: Tensor
 
@@ -46,10 +51,13 @@ class Source(nn.Module, ABC):
         super().__init__()
         assert 0.0 <= dropout <= 1.0, f"dropout is a probability, not {dropout}"
         assert vector_width or token_width, f"the source that reads {key!r} offers neither a vector nor tokens"
-        self.key, self.width, self.dropout = key, width, dropout
+        self.key, self.width, self.dropout, self.normalize = key, width, dropout, normalize
         self.vector_projection = _projection(vector_width, width, normalize)
         self.token_projection = _projection(token_width, width, normalize)
         self.positions = nn.Parameter(torch.randn(positions, width) * 0.02) if positions else None
+        if vector_width and normalize:
+            self.register_buffer("vector_mean", torch.zeros(vector_width))
+            self.register_buffer("vector_std", torch.ones(vector_width))
         for name, offered in (("null_vector", vector_width), ("null_token", token_width)):
             if offered and learned_null:
                 self.register_parameter(name, nn.Parameter(torch.randn(width) * 0.02))
@@ -69,7 +77,10 @@ class Source(nn.Module, ABC):
         if self.vector_projection is not None:
             if features.vector is None:
                 raise _lacking(self.key, "vector")
-            vector = self.vector_projection(features.vector.to(self.null_vector.dtype))  # (B, D)
+            vector = features.vector.to(self.null_vector.dtype)  # (B, F)
+            if self.normalize:
+                vector = (vector - self.vector_mean) / self.vector_std
+            vector = self.vector_projection(vector)  # (B, D)
         if self.token_projection is not None:
             if features.tokens is None:
                 raise _lacking(self.key, "tokens")
@@ -77,6 +88,11 @@ class Source(nn.Module, ABC):
             tokens = tokens if self.positions is None else tokens + self.positions  # (B, L, D)
             mask = features.mask  # (B, L)
         return Condition(vector, tokens, mask)
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Mean and deviation (F,) of the vectors that this source will see."""
+        self.vector_mean.copy_(mean)
+        self.vector_std.copy_(std)
 
     def offered(self, encoded: Features) -> Features:
         """What this source uses of an encoder's output, in float16: stored features equal live ones."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from fieldforge.conditioning.condition import FeatureRow
 from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.relight import relit_view
 from fieldforge.conditioning.stored import FIELDS, KeyedShards, Report, embed_shards, embedding_folder
 from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
 from fieldforge.errors import UserError
@@ -43,17 +44,19 @@ class View:
     Args:
         root: sample shards to take it from, by key; None: the sample has views of its own.
         views: numbers of the views to choose from; None: all.
+        lit: under a random light, instead of as it was rendered.
     """
 
-    def __init__(self, root: str | None = None, views: Sequence[int] | None = None) -> None:
+    def __init__(self, root: str | None = None, views: Sequence[int] | None = None, lit: bool = False) -> None:
         self.shards = None if root is None else KeyedShards(root)
         self.views = None if views is None else tuple(views)
+        self.lit = lit
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         seen = sample if self.shards is None else self.shards.read(sample["__key__"])
         views = range(len(seen["cameras.npy"])) if self.views is None else self.views
         view = views[int(generator.integers(len(views)))]
-        return {"image": np.array(seen[f"view_{view:03d}.png"])}
+        return {"image": relit_view(seen, view, generator) if self.lit else np.array(seen[f"view_{view:03d}.png"])}
 
 
 class StoredFeatures:
@@ -103,8 +106,8 @@ class StoredFeatures:
                 )
             row = rows.index(sample["caption"])
         else:
-            chosen = rows if self.views is None else self.views
-            row = rows.index(chosen[view % len(chosen)])
+            chosen = [row for row, number in enumerate(rows) if self.views is None or number in self.views]
+            row = chosen[view % len(chosen)]
         arrays = {field: np.array(stored[f"{field}.npy"][row]) for field in FIELDS if f"{field}.npy" in stored}
         if "mask" in arrays:  # the padding to the longest of the sample's captions stays behind
             length = int(np.flatnonzero(arrays["mask"])[-1]) + 1

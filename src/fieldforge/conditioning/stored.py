@@ -6,6 +6,7 @@ and with them everything that was trained on them. Rows of a sample: its caption
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image import ImageSource
+from fieldforge.conditioning.relight import relit_view
 from fieldforge.conditioning.source import Source
 from fieldforge.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
 from fieldforge.data.reader import LazySample, ShardReader
@@ -147,14 +149,23 @@ def _embedded(source: Source, sample: LazySample, device: torch.device, batch_si
     rows: list[Any] = captions_of(meta)
     values: Sequence[Any] = rows
     if isinstance(source, ImageSource):
-        rows = list(range(len(sample["cameras.npy"])))
-        values = [sample[f"view_{view:03d}.png"] for view in rows]
+        rows, values = _views(sample, source.lights)
     parts = [source.embed(values[start : start + batch_size], device) for start in range(0, len(rows), batch_size)]
     features = Features.cat(parts).to("cpu")
     held = {name: getattr(features, name) for name in FIELDS}
     return {"meta.json": {**meta, "rows": rows}} | {
         f"{name}.npy": _array(value) for name, value in held.items() if value is not None
     }
+
+
+def _views(sample: LazySample, lights: int) -> tuple[list[int], list[np.ndarray]]:
+    """Numbers of the views that are embedded, and their pictures; a sample's lights are always the same."""
+    views = range(len(sample["cameras.npy"]))
+    if not lights:
+        return list(views), [sample[f"view_{view:03d}.png"] for view in views]
+    generator = np.random.default_rng(zlib.crc32(sample.key.encode()))
+    rows = [view for view in views for _ in range(lights)]
+    return rows, [relit_view(sample, view, generator) for view in rows]
 
 
 def _array(value: Tensor) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.prior import EmbeddingSpace
+from fieldforge.conditioning.stages import StoredFeatures
+from fieldforge.conditioning.stored import embedding_folder
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.shards import open_shards
 from fieldforge.diffusion.model import DiffusionModel
@@ -58,6 +62,7 @@ def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents
     ranks.first_alone(lambda: directory.open(plain(config)))
     log.info("%s: in %s", STAGE, directory.path)
     embed_once(data.stages, conditioner)
+    measure_vectors(data.stages, conditioner)
     autoencoder, autoencoder_label = load_autoencoder(autoencoder_run.model)
     module = build_module(config, STAGE, autoencoder.latent_shape, conditioner)
     draw = pictures_of_prompts(config, data, autoencoder, **plain(config.monitor.pictures))
@@ -71,6 +76,16 @@ def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents
     ranks.first_alone(lambda: directory.save_model(trained.state_dict(), plain(config), **further))
     log.info("%s: finished, %s", STAGE, directory.model)
     return directory
+
+
+def measure_vectors(stages: Sequence[object], conditioner: Conditioner) -> None:
+    """Tells each source that reads stored vectors their mean and deviation over the training split."""
+    for stage in (stage for stage in stages if isinstance(stage, StoredFeatures)):
+        for name in stage.sources:
+            source = conditioner.source(name)
+            if source.vector_projection is not None:
+                space = EmbeddingSpace.measured(embedding_folder(stage.root, name))
+                source.set_statistics(space.mean, space.std)
 
 
 def with_classes(config: DictConfig, data: ShardDataModule) -> DictConfig:

@@ -147,13 +147,13 @@ class Hardware:
 
 
 def best_precision() -> str:
-    """bf16-mixed where the hardware multiplies bfloat16 (AMX tiles, AVX-512 BF16, or a GPU that has it), else 32-true."""
+    """bf16-mixed where the hardware multiplies bfloat16 (AMX, AVX-512 BF16, or a GPU that has it), else 32-true."""
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    if platform.machine() in ("x86_64", "AMD64"):
-        if torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported():
-            return "bf16-mixed"
-    return "32-true"
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return "32-true"
+    multiplies = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if multiplies else "32-true"
 
 
 def best_device(wanted: str = "auto") -> str:
