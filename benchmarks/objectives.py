@@ -59,7 +59,7 @@ from fieldforge.noise.processes import Cosine, Exponential, Linear, LinearInterp
 from fieldforge.training.optimization import build_optimizer
 from fieldforge.training.trainer import best_precision
 
-BATCH, PEAK, SAMPLES, COMPONENTS = 32, 1e-3, 192, 16
+BATCH, PEAK, SAMPLES, COMPONENTS, GROUP = 32, 1e-3, 192, 16, 128
 LEVELS = torch.logspace(math.log10(0.3), 2, 10, dtype=torch.float64)  # (10,) σ/α
 NOTHING = Condition()
 
@@ -82,7 +82,8 @@ SHIFTED = Shifted(LogitNormal(), tokens=4096, base_tokens=64)
 X0, EPSILON, V, FLOW, PRECONDITIONED = PredictData(), PredictNoise(), PredictV(), PredictVelocity(), Preconditioned(1.0)
 SHAP_E, STRAIGHT, EXPLODING = Exponential(), LinearInterpolation(), VarianceExploding(160.0)
 OBJECTIVES = [
-    Objective(X0, SHAP_E, UniformData(), LATE, "data exponential data log_normal", "the default"),
+    Objective(X0, SHAP_E, UniformData(), LATE, "data exponential data log_normal"),
+    Objective(X0, SHAP_E, UniformV(), LATE, "data exponential v log_normal"),
     Objective(X0, SHAP_E, UniformData(), UNIFORM, "data exponential data uniform", "Shap-E"),
     Objective(X0, SHAP_E, MinSNR(), LATE, "data exponential min_snr log_normal"),
     Objective(EPSILON, Linear(), UniformNoise(), UNIFORM, "noise linear noise uniform", "DDPM"),
@@ -90,7 +91,7 @@ OBJECTIVES = [
     Objective(V, Cosine(), UniformV(), UNIFORM, "v cosine v uniform", "Salimans & Ho"),
     Objective(V, Cosine(), MinSNR(), UNIFORM, "v cosine min_snr uniform", "min-SNR"),
     Objective(V, Cosine(), Sigmoid(), UNIFORM, "v cosine sigmoid uniform", "VDM++"),
-    Objective(V, SHAP_E, UniformV(), LATE, "v exponential v log_normal"),
+    Objective(V, SHAP_E, UniformV(), LATE, "v exponential v log_normal", "the default"),
     Objective(PRECONDITIONED, EXPLODING, EDM(1.0), EARLY, "edm exploding edm log_normal(-0.5)", "EDM"),
     Objective(PRECONDITIONED, EXPLODING, EDM(1.0), LATE, "edm exploding edm log_normal"),
     Objective(FLOW, STRAIGHT, UniformVelocity(), UNIFORM, "velocity interpolation velocity uniform", "rectified flow"),
@@ -104,8 +105,7 @@ def trained(objective: Objective, latents: Tensor, steps: int, width: int, layer
     """The averaged model after `steps` steps on latents (N, T, C)."""
     torch.manual_seed(0)
     _, tokens, channels = latents.shape
-    group = math.gcd(tokens, 16)
-    backbone = DiT(tokens, channels, width, layers, max(1, width // 64), condition_width=1, group=group)
+    backbone = DiT(tokens, channels, width, layers, max(1, width // 64), condition_width=1, group=GROUP)
     model = DiffusionModel(backbone, objective.process, objective.parameterization)
     optimizer = build_optimizer(lambda groups: torch.optim.AdamW(groups, PEAK, (0.9, 0.99), weight_decay=0.01), model)
     average = EMA(model, PowerDecay(0.05))

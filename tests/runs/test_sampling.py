@@ -283,6 +283,7 @@ def test_evaluation_measures_pictures_and_prompts(trained, tmp_path, capsys):
     report = json.loads((run.path / "evaluation" / "images.json").read_text())
     assert report["icons"]["shapes"] == 2
     assert report["icons"]["chance"] == pytest.approx(1 / 9)
+    assert 0 <= report["icons"]["reconstructed"] <= 1
     views = report["views"]
     assert views["shapes"] == 3
     assert views["reduction"] == pytest.approx(1 - views["conditional"] / views["unconditional"])

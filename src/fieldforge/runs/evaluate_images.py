@@ -13,14 +13,19 @@ import numpy as np
 from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.conditioning.image import ImageSource
+from fieldforge.conditioning.stored import embedding_folder, samples_of
+from fieldforge.data.heldout import HeldOut
+from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Surface
+from fieldforge.data.stages import Meta, Surface
 from fieldforge.errors import UserError
-from fieldforge.generation import Sampler, decode
+from fieldforge.generation import Sampler, decode, reconstruct
 from fieldforge.geometry.colored_mesh import ColoredMesh
 from fieldforge.metrics.clouds import chamfer_matrix
 from fieldforge.metrics.prompts import nearest_shapes
 from fieldforge.metrics.reconstruction import BOX_DIAGONAL, Floats, surface_points
+from fieldforge.metrics.retrieval import Views, top_share
 from fieldforge.preparation.sh3f import read_icons
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.shading import portrait
@@ -51,7 +56,7 @@ def evaluate_images(
     maker = _Maker(sampler, autoencoder, settings)
     report = dict(about) | {"measured_with": settings}
     if settings["libraries"]:
-        report["icons"], sheet = maker.of_icons(*training)
+        report["icons"], sheet = maker.of_icons(root, *training)
         write_picture(sheet, folder / "icons.png")
     report["views"], sheet = maker.of_views(root)
     write_picture(sheet, folder / "views.png")
@@ -63,6 +68,9 @@ def evaluate_images(
             f"nearest training shape is the asset whose icon is given: {found['share']:.1%} of {found['shapes']}, "
             f"by chance {found['chance']:.2%}"
         )
+        print(f"  of the same assets' own reconstructions it is for {found['reconstructed']:.1%}")
+        for source, share in found["nearest_view"].items():
+            print(f"  by {source} alone, the nearest view of all is one of that asset for {share:.1%}")
     found = report["views"]
     print(
         f"Chamfer L1 to the held-out asset whose view is given: {found['conditional']:.4f}, unconditional "
@@ -72,6 +80,9 @@ def evaluate_images(
     return folder / "images.json"
 
 
+ENCODED_POINTS = 4096
+
+
 class _Maker:
     def __init__(self, sampler: Sampler, autoencoder: Autoencoder, settings: dict[str, Any]) -> None:
         if settings["steps"]:
@@ -79,8 +90,13 @@ class _Maker:
         self.sampler, self.autoencoder, self.settings = sampler, autoencoder, settings
         self.size = settings["picture_size"]
 
-    def of_icons(self, metas: list[dict[str, Any]], clouds: list[np.ndarray]) -> tuple[dict[str, Any], Image.Image]:
-        """How often the nearest training shape is the asset whose icon was given."""
+    def of_icons(
+        self, root: str, metas: list[dict[str, Any]], clouds: list[np.ndarray]
+    ) -> tuple[dict[str, Any], Image.Image]:
+        """How often the nearest training shape is the asset whose icon was given, and what bounds that.
+
+        No denoiser can do better than the autoencoder's own reconstructions, nor know more than the features say.
+        """
         icons = icons_of(Path(self.settings["libraries"]))
         known = [number for number, meta in enumerate(metas) if meta["id"] in icons]
         if not known:
@@ -90,13 +106,51 @@ class _Maker:
         made = self.made(pictures, self.settings["guidance"], "icons")
         nearest = nearest_shapes(self.clouds_of(made), clouds)
         met = [int(found) == number for found, number in zip(nearest, chosen, strict=True)]
-        figures = {"share": float(np.mean(met)), "chance": 1 / len(clouds), "shapes": len(chosen)}
+        figures: dict[str, Any] = {
+            "share": float(np.mean(met)),
+            "chance": 1 / len(clouds),
+            "shapes": len(chosen),
+            "reconstructed": self.reconstructed(root, [metas[number]["id"] for number in chosen], metas, clouds),
+            "nearest_view": self.nearest_view(root, pictures, [metas[number]["id"] for number in chosen]),
+        }
         rows = [
             [Image.fromarray(picture), portrait(mesh, self.size)] for picture, mesh in zip(pictures, made, strict=True)
         ]
         told = [f"{metas[number]['name']}\nnearest: {metas[found]['name']}" for number, found in
                 zip(chosen, nearest, strict=True)]  # fmt: skip
         return figures, self.sheet(rows, told, ["icon", "generated"])
+
+    def reconstructed(self, root: str, ids: list[str], metas: list[dict[str, Any]], clouds: list[np.ndarray]) -> float:
+        """How often the nearest training shape to an asset's reconstruction is that asset."""
+        wanted, places = set(ids), {meta["id"]: number for number, meta in enumerate(metas)}
+        meant, made = [], []
+        for batch in HeldOut(open_shards(root, "train"), [Surface(ENCODED_POINTS), Meta()], seed=0, batch_size=16):
+            rows = [row for row, meta in enumerate(batch["meta"]) if meta["id"] in wanted]
+            if not rows:
+                continue
+            shapes = reconstruct(self.autoencoder, batch["surface"][rows])
+            made += [shapes.mesh(index, self.settings["mesh_resolution"]) for index in range(len(rows))]
+            meant += [places[batch["meta"][row]["id"]] for row in rows]
+            status(f"reconstructions: {len(made)}/{len(ids)}")
+        return float(np.mean(nearest_shapes(self.clouds_of(made), clouds) == meant))
+
+    def nearest_view(self, root: str, pictures: Sequence[np.ndarray], ids: list[str]) -> dict[str, float]:
+        """Image source → how often the stored vector nearest to a picture's is of a view of its asset."""
+        shares = {}
+        for name in self.sampler.conditioner.names:
+            source, folder = self.sampler.conditioner.source(name), embedding_folder(root, name)
+            if not isinstance(source, ImageSource) or not (folder / MANIFEST_NAME).is_file():
+                continue
+            stored = list(samples_of(folder, "train"))
+            asked = self.sampler.conditioner.embed({"image": list(pictures)}, [name])[name].vector
+            if asked is None or "vector.npy" not in stored[0]:
+                continue
+            mean, std = source.vector_mean.cpu().numpy(), source.vector_std.cpu().numpy()  # (F,) each
+            views = Views([(sample["vector.npy"].astype(np.float32) - mean) / std for sample in stored])
+            order = [sample["meta.json"]["id"] for sample in stored]
+            cosines = views.cosines((asked.float().cpu().numpy() - mean) / std)  # (G, R)
+            shares[name] = top_share(views.best(cosines), np.array([order.index(one) for one in ids]), 1)
+        return shares
 
     def of_views(self, root: str) -> tuple[dict[str, Any], Image.Image]:
         """Mean Chamfer distance to held-out assets, from one of their views and without any condition."""
