@@ -36,10 +36,10 @@ class DiT(nn.Module):
     tokens) is passed over. The output starts at zero. `output_channels` is a multiple of `channels`, 2 for a learned
     variance.
 
-    `group` neighbouring latent tokens are one token inside, as patches are there; so many of them as T and `group` can
-    both be divided by. Where that is more numbers than
-    `width`, the noise in them does not fit through the blocks; what goes around them is the input itself, each number
-    times a gain that depends on the noise level: the best linear denoiser of independent numbers.
+    `group` neighbouring latent tokens are one token inside, as patches are there: the greatest number of them that divides
+    both T and `group`. Where they hold more numbers than `width`, their noise does not fit through the blocks. So the
+    input also goes around the blocks, each number times a gain that depends on the noise level, which is the best
+    denoiser of independent Gaussian numbers.
     """
 
     def __init__(
