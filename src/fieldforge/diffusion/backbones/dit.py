@@ -36,8 +36,8 @@ class DiT(nn.Module):
     tokens) is passed over. The output starts at zero. `output_channels` is a multiple of `channels`, 2 for a learned
     variance.
 
-    `group` neighbouring latent tokens are one token inside, as patches are there: the greatest number of them that divides
-    both T and `group`. Where they hold more numbers than `width`, their noise does not fit through the blocks. So the
+    `group` neighbouring latent tokens are one token inside, as patches are there: the greatest number that divides both
+    T and `group`. Where they hold more numbers than `width`, their noise does not fit through the blocks. So the
     input also goes around the blocks, each number times a gain that depends on the noise level, which is the best
     denoiser of independent Gaussian numbers.
     """
