@@ -19,6 +19,7 @@ from fieldforge.data.schema import LATENT, SAMPLE
 from fieldforge.data.stages import Labels, Latent
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
+from fieldforge.runs.diffusion_stage import measure_vectors
 from fieldforge.runs.embed import run_embedding
 
 D, VIEWS = 8, 3
@@ -123,6 +124,19 @@ def test_views_are_embedded_under_lights_that_are_always_the_same(roots, clip_fo
     pairs = [pair for batch in drawn for pair in zip(batch["features"], batch["caption"], strict=True)]
     of_tables = np.array([row["clip_image"].arrays["vector"] for row, caption in pairs if "table" in caption])
     assert np.array_equal(np.unique(of_tables, axis=0), np.unique(vectors[2:4], axis=0))
+
+
+def test_stored_vectors_are_measured_over_the_training_split(roots, conditioner):
+    samples, _ = roots
+    embed_shards(samples, conditioner)
+    image = conditioner.source("clip_image")
+    measure_vectors([StoredFeatures(str(samples), ["clip_image"])], conditioner)
+    keys = [f"{word}_0" for word in WORDS[:4]]  # the fifth is held out
+    shards = KeyedShards(embedding_folder(samples, "clip_image"))
+    vectors = torch.cat([torch.from_numpy(np.array(shards.read(key)["vector.npy"])).float() for key in keys])
+    torch.testing.assert_close(image.vector_mean, vectors.mean(0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(image.vector_std, vectors.std(0, correction=0).clamp_min(1e-4), atol=1e-4, rtol=1e-3)
+    assert torch.equal(conditioner.source("clip_text").vector_std, torch.ones(24)), "nobody stored texts for it"
 
 
 def test_training_on_stored_features_loads_no_encoder(roots, conditioner):
