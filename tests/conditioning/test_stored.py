@@ -19,8 +19,8 @@ from fieldforge.data.schema import LATENT, SAMPLE
 from fieldforge.data.stages import Labels, Latent
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
-from fieldforge.runs.diffusion_stage import measure_vectors
 from fieldforge.runs.embed import run_embedding
+from fieldforge.runs.training_run import measure_vectors
 
 D, VIEWS = 8, 3
 WORDS = ("armchair", "bathtub", "table", "sink", "chair")

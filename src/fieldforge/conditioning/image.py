@@ -13,6 +13,7 @@ from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.image_encoder import ImageEncoder
 from fieldforge.conditioning.picture import frame
 from fieldforge.conditioning.source import Source
+from fieldforge.errors import UserError
 
 
 class ImageSource(Source):
@@ -40,6 +41,8 @@ class ImageSource(Source):
         background: float = 1.0,
         lights: int = 0,
     ) -> None:
+        if lights < 0:
+            raise UserError(f"lights={lights} of an image source: give 0 for views as rendered, or how many lights")
         vector_width = encoder.vector_width if vector else None
         token_width = encoder.token_width if tokens else None
         positions = encoder.token_count if tokens else None

@@ -62,7 +62,10 @@ def relit_view(sample: Mapping[str, Any], view: int, generator: np.random.Genera
 
 
 def normals_of_depth(depth: NDArray[np.floating], pose: NDArray[np.floating], fov_y: float) -> NDArray[np.floating]:
-    """Unit normals that look towards the camera, world axes: depth (H, W) along the ray → (H, W, 3)."""
+    """Unit normals that look towards the camera, world axes: depth (H, W) along the ray → (H, W, 3).
+
+    On the last pixel before a step in depth, a silhouette, they stand across the ray: rims look darker than they are.
+    """
     rays = Camera(torch.from_numpy(np.asarray(pose, np.float64)), fov_y, *depth.shape).rays()
     directions = rays.directions.numpy()  # (H, W, 3)
     points = rays.origins.numpy() + directions * depth[..., None]  # (H, W, 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,6 @@ from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
-from fieldforge.conditioning.prior import EmbeddingSpace
-from fieldforge.conditioning.stages import StoredFeatures
-from fieldforge.conditioning.stored import embedding_folder
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.shards import open_shards
 from fieldforge.diffusion.model import DiffusionModel
@@ -30,7 +26,7 @@ from fieldforge.runs.build import build
 from fieldforge.runs.conditions import conditions
 from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.fingerprint import differences
-from fieldforge.runs.training_run import embed_once, plain, seeded, train, whole_number
+from fieldforge.runs.training_run import embed_once, measure_vectors, plain, seeded, train, whole_number
 from fieldforge.training import ranks
 from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.conditional_module import ConditionalModule
@@ -76,16 +72,6 @@ def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents
     ranks.first_alone(lambda: directory.save_model(trained.state_dict(), plain(config), **further))
     log.info("%s: finished, %s", STAGE, directory.model)
     return directory
-
-
-def measure_vectors(stages: Sequence[object], conditioner: Conditioner) -> None:
-    """Tells each source that reads stored vectors their mean and deviation over the training split."""
-    for stage in (stage for stage in stages if isinstance(stage, StoredFeatures)):
-        for name in stage.sources:
-            source = conditioner.source(name)
-            if source.vector_projection is not None:
-                space = EmbeddingSpace.measured(embedding_folder(stage.root, name))
-                source.set_statistics(space.mean, space.std)
 
 
 def with_classes(config: DictConfig, data: ShardDataModule) -> DictConfig:

@@ -14,9 +14,10 @@ from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.image import ImageSource
+from fieldforge.conditioning.prior import EmbeddingSpace
 from fieldforge.conditioning.stored import embedding_folder, samples_of
 from fieldforge.data.heldout import HeldOut
-from fieldforge.data.manifest import MANIFEST_NAME
+from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Meta, Surface
 from fieldforge.errors import UserError
@@ -93,9 +94,9 @@ class _Maker:
     def of_icons(
         self, root: str, metas: list[dict[str, Any]], clouds: list[np.ndarray]
     ) -> tuple[dict[str, Any], Image.Image]:
-        """How often the nearest training shape is the asset whose icon was given, and what bounds that.
+        """How often the nearest training shape is the asset whose icon was given, beside two yardsticks for it.
 
-        No denoiser can do better than the autoencoder's own reconstructions, nor know more than the features say.
+        They are how often the same is true of the autoencoder's own reconstructions, and what the features tell alone.
         """
         icons = icons_of(Path(self.settings["libraries"]))
         known = [number for number, meta in enumerate(metas) if meta["id"] in icons]
@@ -128,7 +129,7 @@ class _Maker:
             rows = [row for row, meta in enumerate(batch["meta"]) if meta["id"] in wanted]
             if not rows:
                 continue
-            shapes = reconstruct(self.autoencoder, batch["surface"][rows])
+            shapes = reconstruct(self.autoencoder, batch["surface"][rows].to(self.autoencoder.latent_mean.device))
             made += [shapes.mesh(index, self.settings["mesh_resolution"]) for index in range(len(rows))]
             meant += [places[batch["meta"][row]["id"]] for row in rows]
             status(f"reconstructions: {len(made)}/{len(ids)}")
@@ -145,7 +146,9 @@ class _Maker:
             asked = self.sampler.conditioner.embed({"image": list(pictures)}, [name])[name].vector
             if asked is None or "vector.npy" not in stored[0]:
                 continue
-            mean, std = source.vector_mean.cpu().numpy(), source.vector_std.cpu().numpy()  # (F,) each
+            self.sampler.conditioner.check_made_by(name, read_manifest(folder).extra["fingerprint"])
+            space = EmbeddingSpace.measured(folder)
+            mean, std = space.mean.numpy(), space.std.numpy()  # (F,) each
             views = Views([(sample["vector.npy"].astype(np.float32) - mean) / std for sample in stored])
             order = [sample["meta.json"]["id"] for sample in stored]
             cosines = views.cosines((asked.float().cpu().numpy() - mean) / std)  # (G, R)

@@ -26,7 +26,7 @@ from fieldforge.runs.autoencoder_stage import sample_data
 from fieldforge.runs.build import build
 from fieldforge.runs.diffusion_stage import build_model, build_module, build_sampler, with_classes
 from fieldforge.runs.directory import StageDirectory, load_weights
-from fieldforge.runs.training_run import embed_once, plain, seeded, train, whole_number
+from fieldforge.runs.training_run import embed_once, measure_vectors, plain, seeded, train, whole_number
 from fieldforge.training import ranks
 from fieldforge.training.checkpointing import load_safely
 
@@ -49,6 +49,7 @@ def train_prior(config: DictConfig) -> StageDirectory:
     conditioner: Conditioner = seeded(config, "conditioner")
     data = embeddings(config, space, conditioner)
     embed_once(data.stages, conditioner)
+    measure_vectors(data.stages, conditioner)
     made_by = dict(image.source(generated).fingerprint())
     directory = StageDirectory.of(
         STAGE, Path(config.output_dir) / config.name, determining(config, data, conditioner, made_by)

@@ -14,7 +14,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from fieldforge.conditioning.conditioner import Conditioner
-from fieldforge.conditioning.stages import embed_missing
+from fieldforge.conditioning.prior import EmbeddingSpace
+from fieldforge.conditioning.stages import StoredFeatures, embed_missing
+from fieldforge.conditioning.stored import embedding_folder
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.errors import UserError
 from fieldforge.runs.build import build
@@ -128,6 +130,16 @@ def embed_once(stages: Sequence[object], conditioner: Conditioner) -> None:
 
     ranks.first_alone(lambda: embed_missing(stages, conditioner, report))
     embed_missing(stages, conditioner)  # nothing is missing: each process checks what made them
+
+
+def measure_vectors(stages: Sequence[object], conditioner: Conditioner) -> None:
+    """Tells each source that reads stored vectors their mean and deviation over the training split."""
+    for stage in (stage for stage in stages if isinstance(stage, StoredFeatures)):
+        for name in stage.sources:
+            source = conditioner.source(name)
+            if source.vector_projection is not None:
+                space = EmbeddingSpace.measured(embedding_folder(stage.root, name))
+                source.set_statistics(space.mean, space.std)
 
 
 def build_with(config: DictConfig, key: str, context: dict[str, Any]) -> Any:

@@ -38,8 +38,8 @@ class DiT(nn.Module):
 
     `group` neighbouring latent tokens are one token inside, as patches are there: the greatest number that divides both
     T and `group`. Where they hold more numbers than `width`, their noise does not fit through the blocks. So the
-    input also goes around the blocks, each number times a gain that depends on the noise level, which is the best
-    denoiser of independent Gaussian numbers.
+    input also goes around the blocks, each number times a gain that depends on noise level and condition: independent
+    Gaussian numbers have no better denoiser.
     """
 
     def __init__(
@@ -60,7 +60,12 @@ class DiT(nn.Module):
         super().__init__()
         if group < 1:
             raise UserError(f"backbone.group={group}: give a whole number of at least 1")
-        self.group = group = math.gcd(tokens, group)
+        divisor = math.gcd(tokens, group)
+        if divisor == 1 < min(tokens, group):
+            raise UserError(
+                f"backbone.group={group} and the latent's {tokens} tokens have no divisor: choose another group"
+            )
+        self.group = group = divisor
         self.cross_attention = cross_attention
         self.embed = nn.Linear(group * channels, width)
         self.positions = nn.Parameter(torch.randn(tokens // group, width) * 0.02)
