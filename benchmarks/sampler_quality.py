@@ -36,7 +36,6 @@ from quality.shapes import CLOUD, Shapes, training_clouds
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.diffusion.sampling import Sampling
 from fieldforge.diffusion.variance import LearnedVarianceModel
 from fieldforge.errors import UserError
 from fieldforge.generation import Sampler
@@ -46,6 +45,7 @@ from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.distillation_stage import latents_of
 from fieldforge.runs.locate import find_model
 
+WALK = 64  # steps of the walk that a model was distilled from, by configs/experiment/distill.yaml
 BESIDE = 40  # what decoding and comparing costs beside evaluations, roughly, in evaluations
 PICTURE = (
     "![Fréchet distance of latents and 1-NNA of decoded shapes against the number of evaluations, one line for "
@@ -118,8 +118,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.samplers:
         names = arguments.samplers.split(",")
     budgets = [int(number) for number in arguments.evaluations.split(",")]
-    guided_work = 2 * (budgets[-1] + BESIDE) if arguments.distilled else 0
-    progress = Progress(len(names) * sum(budget + BESIDE for budget in budgets) + guided_work)
+    walks = guided_work(3.0) + guided_work(0.0) if arguments.distilled else 0
+    progress = Progress(len(names) * sum(budget + BESIDE for budget in budgets) + walks)
     measures = reference.measures(arguments.guidance)
     cells: list[Cell] = []
     for name in names:
@@ -128,11 +128,11 @@ def run(arguments: argparse.Namespace) -> None:
             if sampling is not None:
                 cells.append(measures(name, budget, sampling))
             progress.advance(budget + BESIDE, str(cells[-1]))
-    best, told = verdict(cells, reference.frechet)
+    told = verdict(cells, reference.frechet)
     if arguments.distilled:
-        added, sentence = distilled(arguments.distilled, reference, best, budgets[-1], progress)
+        added, sentences = distilled(arguments.distilled, reference, progress)
         cells += added
-        told = f"{told}\n\n{sentence}"
+        told = "\n\n".join([told, *sentences])
     print(told)
     (model.parent / "evaluation").mkdir(exist_ok=True)
     listed = json.dumps([cell.figures for cell in cells], indent=1)
@@ -156,26 +156,31 @@ def reality(reference: Reference, arguments: argparse.Namespace) -> tuple[str, f
     return facts, floor
 
 
-def distilled(run: str, reference: Reference, best: str, most: int, progress: Progress) -> tuple[list[Cell], str]:
-    """The distilled run at 1, 2, 4, … evaluations beside its teacher at the guidance that it has learned."""
+def distilled(run: str, reference: Reference, progress: Progress) -> tuple[list[Cell], list[str]]:
+    """The distilled run at 1, 2, 4, … evaluations beside the walk of its teacher, guided as learned and not at all."""
     student, _, label = load_diffusion(find_model(run, "outputs", "diffusion")[0])
     facts = label["config"]["distillation"]
-    learned = f"guidance {facts['guidance']:g}"
-    sampling = sampling_of(best, most)
-    assert sampling is not None
-    truth = reference.measures(facts["guidance"])(f"{best}, {learned}", most, sampling)
-    progress.advance(2 * (most + BESIDE), str(truth))
-    own = reference.measures(facts["guidance"], student)
-    few: list[Cell] = []
-    for steps in sorted({1, 2, facts["steps"]}):
-        fewer: Sampling = replace(student.sampling, steps=steps)
-        few.append(own(f"distilled, {learned}", steps, fewer))
-        print(few[-1], flush=True)
-    told = (
-        f"Distilled at {learned}, {few[-1].evaluations} evaluations are {change(reference.frechet, few[-1], truth)} "
-        f"from the teacher's {truth.evaluations}."
-    )
-    return [truth, *few], told
+    cells: list[Cell] = []
+    told = []
+    for scale in (facts["guidance"], 0.0):
+        guided = f"guidance {scale:g}"
+        walk = reference.measures(scale)(f"teacher's walk, {guided}", WALK, replace(student.sampling, steps=WALK))
+        progress.advance(guided_work(scale), str(walk))
+        own = reference.measures(scale, student)
+        for steps in sorted({1, 2, facts["steps"]}):
+            cells.append(own(f"distilled, {guided}", steps, replace(student.sampling, steps=steps)))
+            print(cells[-1], flush=True)
+        told.append(
+            f"Distilled, {guided}: {cells[-1].evaluations} evaluations are "
+            f"{change(reference.frechet, cells[-1], walk)} from its teacher's walk of {WALK} steps."
+        )
+        cells.append(walk)
+    return cells, told
+
+
+def guided_work(scale: float) -> float:
+    """Of a teacher's walk, in evaluations."""
+    return WALK * (1 if scale in (0, 1) else 2) + BESIDE
 
 
 def main() -> None:

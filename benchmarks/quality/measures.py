@@ -53,7 +53,7 @@ class Measures:
         return Cell(name, budget, calls, coordinates, self.frechet(coordinates), self.shapes.accuracy(latents))
 
 
-def verdict(cells: list[Cell], frechet: LatentFrechet) -> tuple[str, str]:
+def verdict(cells: list[Cell], frechet: LatentFrechet) -> str:
     """The sampler that is best at no more than 16 evaluations, and how far each is from where it ends."""
     few = min((cell for cell in cells if cell.evaluations <= 16), key=lambda cell: cell.frechet)
     told = [f"Nearest at no more than 16 evaluations: {few.sampler} with {few.evaluations}."]
@@ -64,7 +64,7 @@ def verdict(cells: list[Cell], frechet: LatentFrechet) -> tuple[str, str]:
         told.append(
             f"- `{name}`: {change(frechet, some, most)} at {some.evaluations} of {most.evaluations} evaluations"
         )
-    return few.sampler, "\n".join([told[0], "How far the distance still was from where it ended:", "", *told[1:]])
+    return "\n".join([told[0], "How far the distance still was from where it ended:", "", *told[1:]])
 
 
 def change(frechet: LatentFrechet, cell: Cell, reference: Cell) -> str:

@@ -9,16 +9,19 @@ from tests.runs.conftest import SEARCH, Place
 
 from fieldforge.errors import UserError
 from fieldforge.runs.diffusion_stage import load_diffusion
+from fieldforge.runs.distillation_stage import Phase, phases_of
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import run_training
 from fieldforge.training import interruption
+from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.interruption import Interrupted
 
 SMALL = [
     "distillation.teacher_steps=8",
-    "distillation.steps=[4,2]",
+    "distillation.steps=[8,4,2]",
+    "distillation.shares=[2,1,1]",
     "training.diffusion.batch_size=4",
-    "training.diffusion.budget={max_steps:6,max_minutes:null,warmup_steps:2}",
+    "training.diffusion.budget={max_steps:16,max_minutes:null,warmup_steps:2}",
     "trainer.accelerator=cpu",
     "monitor={log_every:1,validate_every:4,validation_batches:1,pictures:{shapes:1,size:8,resolution:4}}",
 ]
@@ -40,7 +43,9 @@ def distill(place: Place, teacher, *overrides: str):
 def test_phases_leave_runs_that_sample_in_few_steps(walked, caplog):
     place, teacher = walked
     last = distill(place, teacher.path)
-    assert len(list((place.outputs / "distill").glob("*/model.ckpt"))) == 2
+    phases = [load_safely(path)["fieldforge"]["config"] for path in (place.outputs / "distill").glob("*/model.ckpt")]
+    spent = {phase["distillation"]["steps"]: phase["training"]["diffusion"]["budget"]["max_steps"] for phase in phases}
+    assert spent == {8: 8, 4: 4, 2: 4}
     sampler, _, label = load_diffusion(last.model)
     assert sampler.sampling.steps == 2
     assert label["config"]["distillation"] == {"steps": 2, "substeps": 2, "guidance": 3.0}
@@ -58,7 +63,14 @@ def test_phases_leave_runs_that_sample_in_few_steps(walked, caplog):
     assert not any(name.startswith("conditioner.") for name in moved)
     caplog.set_level("INFO")
     assert distill(place, teacher.path).path == last.path
-    assert caplog.text.count("reused from") == 2
+    assert caplog.text.count("reused from") == 3
+
+
+def test_without_guidance_there_is_no_phase_for_it():
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", [SEARCH, "experiment=distill", "teacher=x"])
+    assert phases_of(config, guided=True) == [Phase(64, 1, 0.6), Phase(16, 4, 0.2), Phase(4, 4, 0.2)]
+    assert phases_of(config, guided=False) == [Phase(16, 4, 0.5), Phase(4, 4, 0.5)]
 
 
 def test_distillation_resumes_exactly(walked, tmp_path):
@@ -76,8 +88,17 @@ def test_distillation_resumes_exactly(walked, tmp_path):
 
 def test_mistakes_are_one_sentence(walked, tmp_path):
     place, teacher = walked
-    with pytest.raises(UserError, match="8 steps are no multiple of 3"):
-        distill(place, teacher.path, "distillation.steps=[3]")
+    for steps, shares, sentence in [
+        ("[3]", "[1]", "8 steps are no multiple of 3"),
+        ("[4,4]", "[1,1]", "4 steps are no fewer than 4"),
+        ("[4,2]", "[1]", "must be 2 numbers"),
+        ("[4,2]", "[1,0]", "must be a list of positive numbers"),
+        ("4", "[1]", "must be a list of falling numbers of steps"),
+    ]:
+        with pytest.raises(UserError, match=sentence):
+            distill(place, teacher.path, f"distillation.steps={steps}", f"distillation.shares={shares}")
+    with pytest.raises(UserError, match="are the teacher's, without guidance to learn"):
+        distill(place, teacher.path, "distillation.steps=[8]", "distillation.shares=[1]", "distillation.guidance=1")
     with pytest.raises(UserError, match=r"give their folder, latent_data\.root"):
         distill(Place(place.data, tmp_path), teacher.path)
     with pytest.raises(UserError, match="times of 4 steps are not among those of 8"):

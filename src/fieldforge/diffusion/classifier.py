@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fieldforge.diffusion.parameterization import input_scale, noise_level
-from fieldforge.errors import UserError
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
+from fieldforge.nn.grouping import common_group
 from fieldforge.nn.transformer import Transformer
 from fieldforge.noise.draws import Source, normal
 from fieldforge.noise.process import Process, like
@@ -19,8 +19,8 @@ class LatentClassifier(nn.Module):
     """log p(class | x_t) of noisy latents: a modulated transformer whose mean token is classified.
 
     Dhariwal & Nichol 2021, section 4, with a transformer in the place of their half U-Net. `group` neighbouring latent
-    tokens are one token inside. What it sees does not depend on the process, as with a `DiffusionModel`: `process` may
-    be set to that of the model that it is to steer.
+    tokens are one token inside (see `common_group`). What it sees does not depend on the process, as with a
+    `DiffusionModel`: `process` may be set to that of the model that it is to steer.
     """
 
     def __init__(
@@ -35,10 +35,8 @@ class LatentClassifier(nn.Module):
         group: int = 1,
     ):
         super().__init__()
-        if tokens % group:
-            raise UserError(f"classifier.group={group} does not divide the latent's {tokens} tokens: choose a divisor")
         self.process = process
-        self.group = group
+        self.group = group = common_group(tokens, group, "classifier.group")
         self.embed = nn.Linear(group * channels, width)
         self.positions = nn.Parameter(torch.randn(tokens // group, width) * 0.02)
         self.embed_noise_level = NoiseLevelEmbedding(width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ log = logging.getLogger(__name__)
 OWN = ("name", "output_dir", "seed", "trainer", "logger", "callbacks", "monitor", "sampler")
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A student of `steps` steps, each of which is `substeps` of its teacher's, for a `share` of the budget."""
+
+    steps: int
+    substeps: int
+    share: float
+
+
 def train_distillation(config: DictConfig) -> StageDirectory:
     """The directory of the last phase's student, after all phases: reused, resumed or trained.
 
@@ -45,27 +55,53 @@ def train_distillation(config: DictConfig) -> StageDirectory:
         raise UserError(f"teacher={config.teacher} is distilled already: give the run it was distilled from")
     conditional = bool(label["config"]["conditioner"]["sources"])
     scale = number(config, "distillation.guidance") if conditional else 1.0
-    before = whole_number(config, "distillation.teacher_steps")
+    phases = phases_of(config, guided=scale != 1)
     given_root = not OmegaConf.is_missing(config.latent_data, "root")
     latents = str(config.latent_data.root if given_root else latents_of(teacher, label, config.output_dir))
-    phases = plain(config.distillation.steps)
-    if not isinstance(phases, list) or not phases or not all(isinstance(steps, int) and steps > 0 for steps in phases):
-        raise UserError(f"distillation.steps={phases} must be a list of falling numbers of steps, such as [16, 4]")
-    for steps in phases:
-        if before % steps or steps >= before:
-            raise UserError(f"distillation: {before} steps are no multiple of {steps}: choose others")
-        given: Guidance = ClassifierFree(scale) if before == config.distillation.teacher_steps else Baked(scale, scale)
-        directory = train_phase(config, teacher, latents, before // steps, steps, scale, given)
-        teacher, before = directory.model, steps
+    guidance: Guidance = ClassifierFree(scale)
+    for phase in phases:
+        directory = train_phase(config, teacher, latents, phase, scale, guidance)
+        teacher, guidance = directory.model, Baked(scale, scale)
     return directory
 
 
+def phases_of(config: DictConfig, guided: bool) -> list[Phase]:
+    """Those of the configuration; one of as many steps as the teacher's has nothing to learn unless that is guided.
+
+    Raises:
+        UserError: numbers of steps that do not divide each other, or shares that do not fit them.
+    """
+    before = whole_number(config, "distillation.teacher_steps")
+    settings = plain(config.distillation)
+    steps, shares = settings["steps"], settings["shares"]
+    if not isinstance(steps, list) or not steps or not all(type(one) is int and one > 0 for one in steps):
+        raise UserError(f"distillation.steps={steps} must be a list of falling numbers of steps, such as [64, 16, 4]")
+    if not isinstance(shares, list) or not all(type(share) in (int, float) and share > 0 for share in shares):
+        raise UserError(f"distillation.shares={shares} must be a list of positive numbers, such as [3, 1, 1]")
+    if len(shares) != len(steps):
+        raise UserError(f"distillation.shares={shares} must be {len(steps)} numbers, one for each of steps={steps}")
+    phases = []
+    for place, (fewer, share) in enumerate(zip(steps, shares, strict=True)):
+        if fewer == before and place > 0:
+            raise UserError(f"distillation.steps={steps}: {fewer} steps are no fewer than {before}: leave one out")
+        if before % fewer:
+            raise UserError(f"distillation: {before} steps are no multiple of {fewer}: choose others")
+        if guided or fewer < before:
+            phases.append(Phase(fewer, before // fewer, share))
+        before = fewer
+    if not phases:
+        raise UserError(f"distillation.steps={steps} are the teacher's, without guidance to learn: give fewer")
+    whole = sum(phase.share for phase in phases)
+    return [replace(phase, share=phase.share / whole) for phase in phases]
+
+
 def train_phase(
-    config: DictConfig, teacher: Path, latents: str, substeps: int, steps: int, scale: float, guidance: Guidance
+    config: DictConfig, teacher: Path, latents: str, phase: Phase, scale: float, guidance: Guidance
 ) -> StageDirectory:
-    """One student of `steps` steps, each of which is `substeps` of the teacher's under `guidance`."""
+    """The student of one phase, its teacher under `guidance`."""
     sampler, autoencoder, label = load_diffusion(teacher)
-    own = student_config(config, label["config"], latents, substeps, steps, scale)
+    steps, substeps = phase.steps, phase.substeps
+    own = student_config(config, label["config"], latents, phase, scale)
     batch_size = whole_number(own, f"training.{STAGE}.batch_size")
     data: ShardDataModule = build(own, "latent_data", trusted=False, batch_size=batch_size)
     determining = {
@@ -103,18 +139,20 @@ def train_phase(
     return directory
 
 
-def student_config(
-    config: DictConfig, teacher: dict[str, Any], latents: str, substeps: int, steps: int, scale: float
-) -> DictConfig:
-    """The teacher's configuration, trained and sampled as this one says."""
+def student_config(config: DictConfig, teacher: dict[str, Any], latents: str, phase: Phase, scale: float) -> DictConfig:
+    """The teacher's configuration, trained and sampled as this one says, for the phase's share of the budget."""
     own, mine = OmegaConf.create(teacher), plain(config)
     for key in OWN:
         own[key] = mine[key]
     own.weighting, own.training[STAGE] = mine["weighting"], mine["training"][STAGE]
-    own.sampler.steps = steps
+    budget = own.training[STAGE].budget
+    budget.max_steps = max(1, round(budget.max_steps * phase.share))
+    if budget.max_minutes is not None:
+        budget.max_minutes *= phase.share
+    own.sampler.steps = phase.steps
     own.latent_data.root = latents
     own.guidance = {"_target_": f"{Baked.__module__}.{Baked.__qualname__}", "scale": scale, "distilled": scale}
-    own.distillation = {"steps": steps, "substeps": substeps, "guidance": scale}
+    own.distillation = {"steps": phase.steps, "substeps": phase.substeps, "guidance": scale}
     return own
 
 

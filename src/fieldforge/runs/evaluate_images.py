@@ -14,7 +14,6 @@ from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.image import ImageSource
-from fieldforge.conditioning.prior import EmbeddingSpace
 from fieldforge.conditioning.stored import embedding_folder, samples_of
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
@@ -147,9 +146,9 @@ class _Maker:
             if asked is None or "vector.npy" not in stored[0]:
                 continue
             self.sampler.conditioner.check_made_by(name, read_manifest(folder).extra["fingerprint"])
-            space = EmbeddingSpace.measured(folder)
-            mean, std = space.mean.numpy(), space.std.numpy()  # (F,) each
-            views = Views([(sample["vector.npy"].astype(np.float32) - mean) / std for sample in stored])
+            vectors = [sample["vector.npy"].astype(np.float32) for sample in stored]  # (E, F) each
+            mean, std = np.mean(np.concatenate(vectors), 0), np.std(np.concatenate(vectors), 0).clip(1e-4)  # (F,) each
+            views = Views([(each - mean) / std for each in vectors])
             order = [sample["meta.json"]["id"] for sample in stored]
             cosines = views.cosines((asked.float().cpu().numpy() - mean) / std)  # (G, R)
             shares[name] = top_share(views.best(cosines), np.array([order.index(one) for one in ids]), 1)

@@ -1,13 +1,11 @@
 """The transformer with adaptive norms."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition
-from fieldforge.errors import UserError
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
+from fieldforge.nn.grouping import common_group
 from fieldforge.nn.transformer import Modulation, Transformer
 
 
@@ -58,14 +56,7 @@ class DiT(nn.Module):
         condition_rank: int = 0,
     ):
         super().__init__()
-        if group < 1:
-            raise UserError(f"backbone.group={group}: give a whole number of at least 1")
-        divisor = math.gcd(tokens, group)
-        if divisor == 1 < min(tokens, group):
-            raise UserError(
-                f"backbone.group={group} and the latent's {tokens} tokens have no divisor: choose another group"
-            )
-        self.group = group = divisor
+        self.group = group = common_group(tokens, group, "backbone.group")
         self.cross_attention = cross_attention
         self.embed = nn.Linear(group * channels, width)
         self.positions = nn.Parameter(torch.randn(tokens // group, width) * 0.02)
