@@ -121,8 +121,19 @@ class Sampler:
 
     @property
     def keys(self) -> set[str]:
-        """What the model can be asked with: "caption", "class", "image"."""
+        """What it can be asked with: "caption", "class", "image"."""
+        return self.read
+
+    @property
+    def read(self) -> set[str]:
+        """What the model's sources read, and a scale of guidance can be of."""
         return {self.conditioner.sources[name].key for name in self.conditioner.names}
+
+    def check_class(self, name: str | None) -> None:
+        """UserError for a class that it does not know, or None where it needs one."""
+        names = [source for source in self.conditioner.names if self.conditioner.sources[source].key == "class"]
+        if name is not None:
+            self.conditioner.embed({"class": [name]}, names)  # refuses unknown classes
 
     @property
     def device(self) -> torch.device:

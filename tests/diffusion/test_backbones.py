@@ -114,7 +114,17 @@ def test_bfloat16_autocast_stays_close():
     assert (close - exact).norm() / exact.norm() < 0.05
 
 
-GROUPS = ["process", "parameterization", "weighting", "density", "sampler", "guidance", "backbone"]
+GROUPS = [
+    "process",
+    "parameterization",
+    "weighting",
+    "density",
+    "sampler",
+    "spacing",
+    "threshold",
+    "guidance",
+    "backbone",
+]
 
 
 @pytest.mark.parametrize("path", sorted(p for g in GROUPS for p in (CONFIGS / g).glob("*.yaml")), ids=lambda p: p.stem)

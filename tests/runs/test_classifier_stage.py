@@ -117,8 +117,14 @@ def test_sampling_led_by_the_classifier_reaches_a_class_that_the_model_does_not_
     assert report["samples"][0]["guided_by_scale"] == 3
     with pytest.raises(UserError, match="give class="):
         sampled(place, tmp_path / "no", *led)
-    with pytest.raises(UserError, match="does not know class=purple: it knows blue, green, red"):
+    with pytest.raises(UserError, match="does not know class='purple': known are blue, green, red"):
         sampled(place, tmp_path / "no", *led, "class=purple")
+    with pytest.raises(UserError, match="does not know class='gren': did you mean green"):
+        sampled(place, tmp_path / "no", *led, "class=gren")
+    (tmp_path / "lines.jsonl").write_text('{"class": "gren"}\n{"class": "red"}')
+    report = sampled(place, tmp_path / "rest", *led, f"prompts={tmp_path / 'lines.jsonl'}")
+    assert [entry["class"] for entry in report["samples"]] == ["red"]
+    assert not (tmp_path / "no").exists()
     with pytest.raises(UserError, match="was not trained with it"):
         sampled(place, tmp_path / "no", f"run={strong.path}", "class=red")
     with pytest.raises(UserError, match=r"needs guidance\.run="):

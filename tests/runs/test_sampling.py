@@ -2,7 +2,7 @@
 
 import json
 import signal
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -17,12 +17,13 @@ from tests.runs.conftest import Place
 from fieldforge.conditioning.stored import embedding_folder
 from fieldforge.data.manifest import read_manifest
 from fieldforge.errors import UserError
+from fieldforge.generation import Sampler
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.drawing import Drawing
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.evaluate_prior import Truth
-from fieldforge.runs.guidance import with_form
+from fieldforge.runs.guidance import AutoGuided, check_learned_in, with_form
 from fieldforge.runs.prior_stage import load_prior
 from fieldforge.runs.requests import Job, batches, jobs, request, scales
 from fieldforge.runs.sample import run_sampling
@@ -245,6 +246,17 @@ def test_jobs_that_are_asked_differently_are_not_mixed(sampler):
         (["guidance.interval=[5,0.2]"], "0 <= lowest < highest"),
         (["guidance.interval=3"], "two noise levels"),
         (["guidance.text=2", "guidance.rescale=0.7"], "one scale for all"),
+        (["seed=18446744073709551616"], "seed=18446744073709551616 is too large"),
+        (["class=[]"], r"class=\[\] names nothing"),
+        (["remove_background=maybe"], "remove_background=maybe must be true or false"),
+        (["steps=0"], "steps = 0 must be a whole number of at least 1"),
+        (["strength=0.5"], "strength=0.5 has no effect without from="),
+        (["from=BROKEN", "strength=2"], "strength=2 must be above 0"),
+        (["prior_guidance=2"], "prior_guidance=2 has no effect without prior="),
+        (["from="], "from= is empty"),
+        (["prompts=."], "prompts=. is a folder"),
+        (["guidance.run=x"], "not what for"),
+        (["output=BROKEN/x"], "cannot be made a folder"),
         (["prior=/nowhere"], "there is no run /nowhere: the newest finished ones are ."),
     ],
 )
@@ -255,8 +267,40 @@ def test_mistakes_are_one_sentence(trained, tmp_path, overrides, sentence):
     for name, path in files.items():
         overrides = [override.replace(name, path) for override in overrides]
     with pytest.raises(UserError, match=sentence) as mistake:
-        run_sampling(command(trained[0], f"output={tmp_path / 'out'}", *overrides, *SMALL))
+        run_sampling(command(trained[0], f"output={tmp_path / 'out'}", *SMALL, *overrides))
     assert "\n" not in str(mistake.value)
+
+
+def test_another_sampler_than_the_runs_own(trained, tmp_path):
+    place, _ = trained
+    with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
+        search = f"hydra.searchpath=[file://{CONFIGS}]"
+        given = [f"output_dir={place.outputs}", "prompt=a red ball", f"output={tmp_path / 'out'}", *SMALL]
+        run_sampling(compose("sample", [search, *given, "sampler=unipc", "sampler.sampler.order=3"]))
+        (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
+        assert (entry["sampler"], entry["steps"]) == ("UniPC", 2)
+        with pytest.raises(UserError, match="sampler=ddpm_learned needs the variance"):
+            run_sampling(compose("sample", [search, *given, "sampler=ddpm_learned"]))
+
+
+def test_guidance_that_is_learned_in_is_not_had_otherwise(sampler):
+    learned = {"config": {"distillation": {}, "guidance": {"_target_": "fieldforge.diffusion.guidance.baked.Baked"}}}
+    check_learned_in(learned, 3.0, None)
+    with pytest.raises(UserError, match="one scale for all"):
+        check_learned_in(learned, {"caption": 2.0}, None)
+    with pytest.raises(UserError, match="negative= has no effect"):
+        check_learned_in(learned, 3.0, "armrests")
+
+
+def test_the_weaker_model_sees_the_features_of_a_prior(trained, prior, sampler):
+    _, run = trained
+    weak, _, _ = load_diffusion(run.model)
+    mine = {field.name: getattr(sampler, field.name) for field in fields(Sampler)}
+    features = load_prior(prior.model)({"caption": ["a red ball"]}, [3], 1.0)
+    guided = AutoGuided(**mine, weak=weak, scale=2.0).steering({"features": features}, 1, 1.0)
+    seen = guided.guidance.weak.condition.vector  # type: ignore[attr-defined]
+    torch.testing.assert_close(seen, weak.steering({"features": features}, 1, 1.0).condition.vector)
+    assert not torch.equal(seen, weak.steering({}, 1, 1.0).condition.vector)
 
 
 def test_a_variation_goes_no_further_than_something_new(trained, sampler):

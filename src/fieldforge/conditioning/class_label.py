@@ -48,11 +48,16 @@ class ClassSource(Source):
     def _lookup(self, name: str) -> int:
         if name in self._index:
             return self._index[name]
-        folded = {known.casefold(): known for known in self.classes}
-        near = difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.5)
-        offer = (
-            "did you mean " + " or ".join(folded[n] for n in near)
-            if near
-            else f"known are {', '.join(self.classes[:20])}"
+        raise UserError(
+            f"class={name!r} is not one of the {len(self.classes)} classes of this model: "
+            f"{nearest_of(name, self.classes)}"
         )
-        raise UserError(f"class={name!r} is not one of the {len(self.classes)} classes of this model: {offer}?")
+
+
+def nearest_of(name: str, classes: Sequence[str]) -> str:
+    """What to offer for a name that is none of the classes: those most like it, or else what there is."""
+    folded = {known.casefold(): known for known in classes}
+    near = difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.5)
+    if near:
+        return "did you mean " + " or ".join(folded[one] for one in near) + "?"
+    return f"known are {', '.join(classes[:20])}"

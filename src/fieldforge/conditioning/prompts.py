@@ -42,6 +42,8 @@ def read_prompts(path: str | Path) -> PromptFile:
         UserError: no such file, or not one usable line in it.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"prompts={path} is a folder: give a text file with one prompt a line.")
     if not path.is_file():
         raise UserError(f"prompts={path}: there is no such file, give a text file with one prompt a line.")
     prompts, complaints = [], []

@@ -16,6 +16,7 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.shards import open_shards
 from fieldforge.diffusion.model import DiffusionModel
+from fieldforge.diffusion.sampling import Sampling
 from fieldforge.errors import UserError
 from fieldforge.generation import Sampler, decode
 from fieldforge.rendering.pictures import write_picture
@@ -136,11 +137,13 @@ def build_module(
 def build_sampler(
     config: DictConfig, model: DiffusionModel, conditioner: Conditioner, shape: tuple[int, int], trusted: bool = True
 ) -> Sampler:
-    """Sampler with the configuration's times and guidance."""
+    """Sampler with the configuration's times and guidance. UserError for one that cannot sample such a model."""
+    sampling: Sampling = build(config, "sampler", trusted=trusted)
+    sampling.check(type(model))
     return Sampler(
         model,
         conditioner,
-        build(config, "sampler", trusted=trusted),
+        sampling,
         lambda scale: build(config, "guidance", trusted=trusted, scale=scale),
         shape,
     )
@@ -153,7 +156,7 @@ def load_diffusion(
 
     Args:
         path: of the checkpoint.
-        overrides: blocks `sampler` and `guidance` that replace the stored ones.
+        overrides: blocks `sampler` and `guidance`: whole ones replace the stored, others change single values in them.
         device: to load to.
 
     Raises:
@@ -179,9 +182,9 @@ def load_diffusion(
         )
     for part in (autoencoder, conditioner, model):
         part.to(device).eval()
-    sampling = OmegaConf.merge(config, overrides) if overrides is not None else config
-    assert isinstance(sampling, DictConfig)
-    return build_sampler(sampling, model, conditioner, autoencoder.latent_shape, trusted=False), autoencoder, label
+    for name, block in (overrides or {}).items():
+        config[name] = block if "_target_" in block else OmegaConf.merge(config[name], block)
+    return build_sampler(config, model, conditioner, autoencoder.latent_shape, trusted=False), autoencoder, label
 
 
 def pictures_of_prompts(

@@ -65,6 +65,8 @@ def run(
         interruption.install()
     sys.argv[1:] = [quoted(spelled_out(argument, words), texts) for argument in sys.argv[1:]]
     sys.argv[1:] = multirun_first(sys.argv[1:])
+    if "/" in config_name:  # its own folder is searched first, then the choices that training has
+        sys.argv.append(f"hydra.searchpath=[file://{CONFIGS}]")
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
     sys.exit(_exit_code(body, config_name))

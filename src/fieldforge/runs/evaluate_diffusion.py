@@ -70,7 +70,7 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
         generated = [surface_points(mesh, settings["cloud_points"], rng)[0] for mesh in made]
         by_guidance[scale] = judged(generated, [asked[row] for row, _ in jobs], metas, clouds)
     status("")
-    report = by_guidance.get(settings["judged_guidance"], {}) | {
+    report = by_guidance[settings["judged_guidance"]] | {
         "by_guidance": {f"{scale:g}": found for scale, found in by_guidance.items()},
         **about,
         "measured_with": settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -11,6 +12,7 @@ import torch
 from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 
+from fieldforge.conditioning.class_label import nearest_of
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.classifier import LatentClassifier
 from fieldforge.diffusion.denoiser import Guidance
@@ -26,6 +28,7 @@ from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.locate import find_model
 from fieldforge.runs.training_run import number
 
+log = logging.getLogger(__name__)
 KINDS = ("classifier", "autoguidance")
 
 
@@ -69,10 +72,25 @@ def with_form(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]) ->
     return replace(sampler, guidance=form)
 
 
+def check_learned_in(label: Mapping[str, Any], scale: float | Mapping[str, float], negative: str | None) -> None:
+    """UserError where the model's own guidance cannot be had that way: each source by itself, or against a prompt."""
+    config = label["config"]
+    if "distillation" in config and negative is not None:
+        raise UserError("negative= has no effect on this model, whose guidance is learned in: leave it out")
+    own = str(config["guidance"]["_target_"]).rpartition(".")[2]
+    if isinstance(scale, Mapping) and own != ClassifierFree.__name__:
+        kind = "is learned in and" if "distillation" in config else f"({own})"
+        raise UserError(f"this model's guidance {kind} has one scale for all that it reads: give guidance= a number")
+
+
 def guided_by(config: DictConfig) -> dict[str, Any]:
     """What of `config.guidance` names a second run: {} or `guided_by`, `guided_by_run`, `guided_by_scale`."""
     guidance = config.guidance
     if not isinstance(guidance, DictConfig) or guidance.get("by") is None:
+        if isinstance(guidance, DictConfig) and guidance.run is not None:
+            raise UserError(
+                f"guidance.run={guidance.run} is given, but not what for: give guidance={' or '.join(KINDS)}"
+            )
         return {}
     if guidance.by not in KINDS:
         raise UserError(f"there is no guidance={guidance.by}: give a number, or one of {', '.join(KINDS)}")
@@ -110,6 +128,12 @@ def with_guidance(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]
     _check_same_latents(run, theirs["autoencoder"]["fingerprint"], label)
     if theirs["config"]["process"] != label["config"]["process"]:
         raise UserError(f"guidance.run={run} was trained with another noise process: give one with the same")
+    for name in set(weak.conditioner.names) & set(sampler.conditioner.names):
+        if weak.conditioner.source(name).fingerprint() != sampler.conditioner.source(name).fingerprint():
+            raise UserError(f"guidance.run={run} reads {name} by another encoder: give a run with the same")
+    unread = sorted(sampler.keys - weak.keys)
+    if unread:
+        log.warning("guidance.run=%s reads no %s: guidance also leads towards that", run, " or ".join(unread))
     return AutoGuided(**mine, weak=weak, scale=scale)
 
 
@@ -134,6 +158,13 @@ class ClassifierGuided(Sampler):
     def keys(self) -> set[str]:
         return super().keys | {"class"}
 
+    def check_class(self, name: str | None) -> None:
+        super().check_class(name)
+        if name is None:
+            raise UserError("guidance=classifier leads to a class: give class=")
+        if name not in self.classes:
+            raise UserError(f"the classifier does not know class={name!r}: {nearest_of(name, self.classes)}")
+
     @torch.no_grad()
     def steering(
         self,
@@ -143,11 +174,6 @@ class ClassifierGuided(Sampler):
         negative: Mapping[str, Any] | None = None,
     ) -> Steering:
         base = super().steering(batch, count, scale, negative)
-        if "class" not in batch:
-            raise UserError("guidance=classifier leads to a class: give class=")
-        unknown = sorted(set(batch["class"]) - set(self.classes))
-        if unknown:
-            raise UserError(f"the classifier does not know class={unknown[0]}: it knows {', '.join(self.classes)}")
         labels = torch.tensor([self.classes.index(name) for name in batch["class"]], device=self.device)  # (B,)
         return replace(base, guidance=ByClassifier(self.classifier, labels, self.scale, base.guidance))
 
@@ -168,7 +194,7 @@ class AutoGuided(Sampler):
         negative: Mapping[str, Any] | None = None,
     ) -> Steering:
         base = super().steering(batch, count, 1.0, negative)
-        known = {key: values for key, values in batch.items() if key in self.weak.keys}
+        known = {key: values for key, values in batch.items() if key in {*self.weak.keys, "features"}}
         weak = _Asked(self.weak, self.weak.steering(known, count, 1.0).condition)
         return replace(base, guidance=Autoguidance(self.scale, weak))
 

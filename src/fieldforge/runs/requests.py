@@ -54,6 +54,8 @@ def requests(config: DictConfig, sampler: Sampler, understood: set[str]) -> list
         raise UserError("both prompt= and prompts= are given: give the text or the file")
     if config.prompt is not None and not str(config.prompt).strip():
         raise UserError("prompt= is empty: write what to make, or leave it out for an unconditional sample")
+    if not isinstance(config.remove_background, bool):
+        raise UserError(f"remove_background={config.remove_background} must be true or false")
     if config.prompts is None:
         asked = [Prompt(0, None if config.prompt is None else str(config.prompt).strip())]
         complaints: list[str] = []
@@ -63,11 +65,11 @@ def requests(config: DictConfig, sampler: Sampler, understood: set[str]) -> list
     made = []
     for prompt in asked:
         try:
-            for kind in [prompt.class_name] if prompt.class_name else listed(config.get("class")):
-                for image in [prompt.image] if prompt.image else listed(config.image):
+            for kind in [prompt.class_name] if prompt.class_name else listed(config, "class"):
+                for image in [prompt.image] if prompt.image else listed(config, "image"):
                     given = {"caption": prompt.text, "class": kind, "image": image}
                     said = {key: str(value) for key, value in given.items() if value is not None}
-                    made.append(request(said, sampler, understood, bool(config.remove_background)))
+                    made.append(request(said, sampler, understood, config.remove_background))
         except UserError as error:
             if not prompt.line:
                 raise
@@ -85,10 +87,7 @@ def request(said: Mapping[str, str], sampler: Sampler, understood: set[str], cut
         known = ways(understood) or "nothing, it is unconditional"
         raise UserError(f"{OPTIONS[key]} is given, but this model was not trained with it: it understands {known}")
     values: dict[str, Any] = dict(said)
-    if "class" in said:
-        conditioner = sampler.conditioner
-        names = [name for name in conditioner.names if conditioner.sources[name].key == "class"]
-        conditioner.embed({"class": [said["class"]]}, names)  # refuses unknown classes
+    sampler.check_class(said.get("class"))
     if "image" in said:
         pixels = load_picture(said["image"])
         if cut_out:
@@ -103,8 +102,11 @@ def ways(understood: Collection[str]) -> str:
     return " or ".join(OPTIONS[key] for key in sorted(understood))
 
 
-def listed(value: Any) -> Sequence[Any]:
-    """The values of a list, or the one value."""
+def listed(config: DictConfig, key: str) -> Sequence[Any]:
+    """The values of a list, or the one value. UserError for an empty list."""
+    value = config.get(key)
+    if isinstance(value, ListConfig) and not value:
+        raise UserError(f"{key}=[] names nothing: give {key}= something, or leave it out")
     return list(value) if isinstance(value, ListConfig) else [value]
 
 

@@ -25,10 +25,10 @@ from fieldforge.rendering.turntable import write_turntable
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.drawing import Drawing
 from fieldforge.runs.ema_length import of_length
-from fieldforge.runs.guidance import form_of, guided_by, with_form, with_guidance
+from fieldforge.runs.guidance import check_learned_in, form_of, guided_by, with_form, with_guidance
 from fieldforge.runs.locate import find_model
 from fieldforge.runs.prior_stage import load_prior
-from fieldforge.runs.requests import Job, Request, batches, jobs, request, requests, scales, ways
+from fieldforge.runs.requests import Job, Request, batches, jobs, requests, scales, ways
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import number, whole_number
 from fieldforge.runs.variation import latent_of_mesh
@@ -37,6 +37,8 @@ from fieldforge.training.trainer import best_device
 log = logging.getLogger(__name__)
 MANY_FACES = 100_000  # a turntable's small frames do not show them, but draw them all
 FRAMES = 8  # of an interpolation
+STRENGTH = 0.6  # of variations
+SEEDS = 2**62  # (torch takes 64 bits; seeds of further shapes and of a prior's pictures lie above the given one)
 
 
 def run_sampling(config: DictConfig) -> Path:
@@ -45,8 +47,11 @@ def run_sampling(config: DictConfig) -> Path:
     An interpolation also gives `strip.png`: a row for each seed, a column for each frame.
     """
     model = of_length(find_model(config.run, config.output_dir, "diffusion")[0], config.ema_length)
-    overrides = OmegaConf.create({"sampler": {"steps": whole_number(config, "steps")}}) if config.steps else None
-    sampler, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
+    check_alone(config)
+    strength_of(config)
+    sampler, autoencoder, label = load_diffusion(model, sampling_of(config), best_device(config.device))
+    if config.get("sampler") is not None and "distillation" in label["config"]:
+        raise UserError("this model was distilled for the sampler that it has: leave sampler= out")
     sampler = with_guidance(config, with_form(config, sampler, label), label)
     prior = None
     if config.prior is not None:
@@ -55,18 +60,21 @@ def run_sampling(config: DictConfig) -> Path:
     understood = sampler.keys | (prior.sampler.keys if prior else set())
     wanted = requests(config, sampler, understood)
     work = planned(config, wanted)
-    scale = scales(config, sampler.keys)
+    scale = scales(config, sampler.read)
+    check_learned_in(label, scale, config.negative)
     given = None
     if config.get("from") is not None:
         points = OmegaConf.create(label["config"]).latents.points
-        given = latent_of_mesh(Path(config.get("from")), autoencoder, points, whole_number(config, "seed", least=0))
+        given = latent_of_mesh(Path(config.get("from")), autoencoder, points, seed_of(config, "seed"))
     negative = negative_of(config, sampler, scale)
-    prior_scale = number(config, "prior_guidance")
-    draw = Drawing(sampler, scale, negative, prior, prior_scale, given, number(config, "strength"))
+    draw = Drawing(sampler, scale, negative, prior, prior_scale_of(config), given, strength_of(config))
     resolution = whole_number(config, "mesh_resolution")
     size = whole_number(config, "batch_size")
     folder = Path(config.output) if config.output else model.parent / "samples" / folder_name(wanted, config)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output={folder} cannot be made a folder ({error.strerror}): give another place") from error
     settings = {"guidance": named(scale), "steps": sampler.sampling.steps, **said(config)}
     log.info("%s: %d shapes at guidance %s", model.parent, len(work), shown(scale))
     if understood and given is None and not any(asked.values for asked in wanted):
@@ -101,7 +109,7 @@ def run_sampling(config: DictConfig) -> Path:
 
 def planned(config: DictConfig, wanted: list[Request]) -> list[Job]:
     """Every shape to make. UserError for an interpolation that misses an end."""
-    seed, n = whole_number(config, "seed", least=0), whole_number(config, "n")
+    seed, n = seed_of(config, "seed"), whole_number(config, "n")
     if not is_walk(config):
         if config.frames is not None:
             raise UserError("frames= is given, but no end: give to= (a second prompt) or to_seed= (a second seed)")
@@ -117,9 +125,48 @@ def planned(config: DictConfig, wanted: list[Request]) -> list[Job]:
             replace(start, values={**start.values, "caption": text}, said={**start.said, "caption": text})
             for start in wanted
         ]
-    end_seed = seed if config.to_seed is None else whole_number(config, "to_seed", least=0)
+    end_seed = seed if config.to_seed is None else seed_of(config, "to_seed")
     frames = FRAMES if config.frames is None else whole_number(config, "frames", least=2)
     return jobs(wanted, ends, seed, end_seed, n, frames)
+
+
+def seed_of(config: DictConfig, key: str) -> int:
+    """A whole number that random generators take."""
+    seed = whole_number(config, key, least=0)
+    if seed >= SEEDS:
+        raise UserError(f"{key}={seed} is too large: give a whole number below {SEEDS}")
+    return seed
+
+
+def check_alone(config: DictConfig) -> None:
+    """UserError for what has no effect without something else."""
+    for key, needed in (("strength", "from"), ("prior_guidance", "prior")):
+        if config.get(key) is not None and config.get(needed) is None:
+            raise UserError(f"{key}={config.get(key)} has no effect without {needed}=: give that too, or leave it out")
+    for key in ("from", "prior", "run"):
+        if config.get(key) is not None and not str(config.get(key)).strip():
+            raise UserError(f"{key}= is empty: give a path, or leave it out")
+
+
+def strength_of(config: DictConfig) -> float:
+    """How far variations go. UserError unless in (0, 1]."""
+    strength = STRENGTH if config.strength is None else number(config, "strength")
+    if not 0 < strength <= 1:
+        raise UserError(f"strength={strength:g} must be above 0 (the given shape) and at most 1 (a new one)")
+    return strength
+
+
+def prior_scale_of(config: DictConfig) -> float:
+    """How closely a prior follows the text: 1 unless it is given."""
+    return 1.0 if config.prior_guidance is None else number(config, "prior_guidance")
+
+
+def sampling_of(config: DictConfig) -> DictConfig:
+    """What of the run's sampler is to be another: nothing, its `steps`, or all of it."""
+    block = OmegaConf.create(config.get("sampler") or {})
+    if config.steps is not None:
+        block.steps = whole_number(config, "steps")
+    return OmegaConf.create({"sampler": block} if block else {})
 
 
 def is_walk(config: DictConfig) -> bool:
@@ -135,16 +182,21 @@ def negative_of(config: DictConfig, sampler: Sampler, scale: float | Mapping[str
         raise UserError("negative= is empty: write what to lead away from, or leave it out")
     if scale in (0.0, 1.0):
         raise UserError(f"negative= has no effect at guidance={shown(scale)}: give more, such as guidance=3")
-    return request({"caption": str(config.negative).strip()}, sampler, sampler.keys).values
+    if "caption" not in sampler.read:
+        raise UserError("negative= is given, but this model reads no texts: leave it out")
+    return {"caption": str(config.negative).strip()}
 
 
 def said(config: DictConfig) -> dict[str, Any]:
     """What was asked for beside prompts, classes and pictures, as far as it was."""
     given = {key: config.get(key) for key in ("negative", "to", "to_seed", "from", "prior", "ema_length")}
     told = {key: value for key, value in given.items() if value is not None}
-    for key, belongs_to in (("strength", "from"), ("prior_guidance", "prior")):
-        if belongs_to in told:
-            told[key] = number(config, key)
+    if "from" in told:
+        told["strength"] = strength_of(config)
+    if "prior" in told:
+        told["prior_guidance"] = prior_scale_of(config)
+    if config.get("sampler") is not None:
+        told["sampler"] = str(config.sampler.sampler._target_).rpartition(".")[2]
     return told | form_of(config) | guided_by(config)
 
 
