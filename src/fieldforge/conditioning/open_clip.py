@@ -52,7 +52,9 @@ class OpenClip:
         except (OSError, RuntimeError) as error:
             raise UserError(
                 f"the open_clip weights {self.model}/{self.pretrained} could not be loaded "
-                f"({' '.join(str(error).split())[:200]}): fetch it where there is a network, give its path."
+                f"({' '.join(str(error).split())[:200]}): on a machine with network run "
+                f"`python -c \"import open_clip; open_clip.create_model('{self.model}', '{self.pretrained}')\"`, "
+                f"copy the file that it fetched here, give its path as conditioner.parts.<source>.encoder.pretrained."
             ) from error
         return model.eval().requires_grad_(False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -15,6 +16,7 @@ from torch import nn
 
 from fieldforge.errors import UserError, install_command
 
+log = logging.getLogger(__name__)
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 Layer = Literal["last", "penultimate"]
@@ -50,8 +52,16 @@ class Pretrained:
         """
         if read == "from_pretrained":
             options = {"trust_remote_code": False, **options}
+        call, located = getattr(kind, read), locate_model(self.model)
         try:
-            return getattr(kind, read)(locate_model(self.model), **options)
+            try:
+                return call(located, local_files_only=True, **options)
+            except OSError:
+                if Path(located).is_dir():
+                    raise
+                log.info("the encoder %s is not on this machine: asking the hub for it", self.model)
+                with _quiet():
+                    return call(located, **options)
         except (OSError, ImportError) as error:
             raise missing_model(self.model, error) from error
         except ValueError as error:
@@ -166,18 +176,22 @@ def files_fingerprint(paths: tuple[Path, ...]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the library's progress bars and its lists of unused weights (the other tower) from the screen."""
-    from transformers.utils import logging
+    """Keeps the library's progress bars, its lists of unused weights (the other tower) and the hub's retries silent."""
+    from transformers.utils import logging as library
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
+    library.set_verbosity_error()
+    library.disable_progress_bar()
+    hub.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        hub.setLevel(hub_level)
+        library.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            library.enable_progress_bar()
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -50,6 +50,10 @@ def run_training(config: DictConfig) -> dict[str, Any]:
 
         print_plan(config)
         return {}
+    if "diffusion" in wanted or "prior" in wanted:
+        from fieldforge.runs.conditioner_first import check_conditioner
+
+        check_conditioner(config)
     hardware: Hardware = build(config, "trainer")
     interruption.limit_time(hardware.max_hours)
     with hardware.processes(this_command):
