@@ -1,9 +1,11 @@
 """Quality of samples against the number of network evaluations, for every sampler, on a trained diffusion run.
 
+    python benchmarks/sampler_quality.py outputs/furniture_latent/<id>
     python benchmarks/sampler_quality.py outputs/furniture_latent/<id> --distilled outputs/distill/<id>
 
-Writes docs/images/sampler_quality.png, the table in docs/samplers.md and <run>/evaluation/sampler_quality.json. About
-20 minutes on two idle cores for the furniture model; says how much is left. Needs matplotlib.
+The first writes docs/images/sampler_quality.png, a table in docs/samplers.md, <run>/evaluation/sampler_quality.json.
+About 25 minutes on one core for the furniture model; says how much is left. Needs matplotlib. The second compares a run
+that was distilled from it with the walk that it learned from, and writes the second table: three minutes.
 
 All samplers get the same noises and the same conditions, which are captions (classes, pictures) of training assets. An
 evaluation is one call of the guided denoiser. Two measures:
@@ -112,14 +114,16 @@ def shapes_of(autoencoder: Autoencoder, root: str, batch: dict[str, Any], count:
 def run(arguments: argparse.Namespace) -> None:
     model, _ = find_model(arguments.run, "outputs", "diffusion")
     reference = Reference.of(model, arguments)
+    if arguments.distilled:
+        compare_distilled(arguments, reference)
+        return
     facts, floor = reality(reference, arguments)
     print(facts)
     names = [n for n in SAMPLERS if n != "ddpm_learned" or isinstance(reference.sampler.model, LearnedVarianceModel)]
     if arguments.samplers:
         names = arguments.samplers.split(",")
     budgets = [int(number) for number in arguments.evaluations.split(",")]
-    walks = guided_work(3.0) + guided_work(0.0) if arguments.distilled else 0
-    progress = Progress(len(names) * sum(budget + BESIDE for budget in budgets) + walks)
+    progress = Progress(len(names) * sum(budget + BESIDE for budget in budgets))
     measures = reference.measures(arguments.guidance)
     cells: list[Cell] = []
     for name in names:
@@ -129,10 +133,6 @@ def run(arguments: argparse.Namespace) -> None:
                 cells.append(measures(name, budget, sampling))
             progress.advance(budget + BESIDE, str(cells[-1]))
     told = verdict(cells, reference.frechet)
-    if arguments.distilled:
-        added, sentences = distilled(arguments.distilled, reference, progress)
-        cells += added
-        told = "\n\n".join([told, *sentences])
     print(told)
     (model.parent / "evaluation").mkdir(exist_ok=True)
     listed = json.dumps([cell.figures for cell in cells], indent=1)
@@ -156,31 +156,29 @@ def reality(reference: Reference, arguments: argparse.Namespace) -> tuple[str, f
     return facts, floor
 
 
-def distilled(run: str, reference: Reference, progress: Progress) -> tuple[list[Cell], list[str]]:
-    """The distilled run at 1, 2, 4, … evaluations beside the walk of its teacher, guided as learned and not at all."""
-    student, _, label = load_diffusion(find_model(run, "outputs", "diffusion")[0])
+def compare_distilled(arguments: argparse.Namespace, reference: Reference) -> None:
+    """A distilled run at 1, 2, 4, … evaluations beside the walk of its teacher, guided as learned and not at all."""
+    student, _, label = load_diffusion(find_model(arguments.distilled, "outputs", "diffusion")[0])
     facts = label["config"]["distillation"]
     cells: list[Cell] = []
     told = []
     for scale in (facts["guidance"], 0.0):
         guided = f"guidance {scale:g}"
-        walk = reference.measures(scale)(f"teacher's walk, {guided}", WALK, replace(student.sampling, steps=WALK))
-        progress.advance(guided_work(scale), str(walk))
         own = reference.measures(scale, student)
         for steps in sorted({1, 2, facts["steps"]}):
             cells.append(own(f"distilled, {guided}", steps, replace(student.sampling, steps=steps)))
             print(cells[-1], flush=True)
+        walk = reference.measures(scale)(f"teacher's walk, {guided}", WALK, replace(student.sampling, steps=WALK))
+        print(walk, flush=True)
         told.append(
-            f"Distilled, {guided}: {cells[-1].evaluations} evaluations are "
-            f"{change(reference.frechet, cells[-1], walk)} from its teacher's walk of {WALK} steps."
+            f"- {guided}: {cells[-1].evaluations} evaluations are {change(reference.frechet, cells[-1], walk)} from "
+            f"the teacher's walk of {WALK} steps"
         )
         cells.append(walk)
-    return cells, told
-
-
-def guided_work(scale: float) -> float:
-    """Of a teacher's walk, in evaluations."""
-    return WALK * (1 if scale in (0, 1) else 2) + BESIDE
+    text = "\n".join([table(cells, [1, 2, facts["steps"], WALK]), "", *told])
+    print(text)
+    if not arguments.dry:
+        write_section(ROOT / "docs" / "samplers.md", "distilled", text)
 
 
 def main() -> None:

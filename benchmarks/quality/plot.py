@@ -31,8 +31,6 @@ def draw(cells: list[Cell], floor: float, path: Path) -> None:
         own = [cell for cell in cells if cell.sampler == name]
         evaluations = [cell.evaluations for cell in own]
         style = {"marker": "o", "markersize": 3, "linewidth": 1.2, "label": name}
-        if "," in name:
-            style |= {"linestyle": "--", "marker": "s", "markersize": 5}
         left.plot(evaluations, [cell.frechet for cell in own], **style)
         right.plot(evaluations, [100 * cell.accuracy for cell in own], **style)
     left.axhline(floor, color="gray", linewidth=0.8, linestyle=":")

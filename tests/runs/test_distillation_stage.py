@@ -69,8 +69,8 @@ def test_phases_leave_runs_that_sample_in_few_steps(walked, caplog):
 def test_without_guidance_there_is_no_phase_for_it():
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", [SEARCH, "experiment=distill", "teacher=x"])
-    assert phases_of(config, guided=True) == [Phase(64, 1, 0.6), Phase(16, 4, 0.2), Phase(4, 4, 0.2)]
-    assert phases_of(config, guided=False) == [Phase(16, 4, 0.5), Phase(4, 4, 0.5)]
+    assert phases_of(config, guided=True) == [Phase(64, 1, 3 / 6), Phase(16, 4, 1 / 6), Phase(4, 4, 2 / 6)]
+    assert phases_of(config, guided=False) == [Phase(16, 4, 1 / 3), Phase(4, 4, 2 / 3)]
 
 
 def test_distillation_resumes_exactly(walked, tmp_path):
