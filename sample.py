@@ -12,4 +12,10 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run(main, "commands/sample", texts=("prompt", "negative", "to", "from"), words={"guidance": "guidance.by"})
+    run(
+        main,
+        "commands/sample",
+        texts=("prompt", "negative", "to", "from"),
+        words={"guidance": ("guidance.by", "guidance.all")},
+        choices=True,
+    )

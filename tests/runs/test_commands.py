@@ -1,12 +1,15 @@
 """sample.py and evaluate.py on the smallest runs; mistakes of users are one sentence each."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 import trimesh
 from PIL import Image
-from tests.runs.conftest import Place
+from tests.runs.conftest import ROOT, Place
 
 from fieldforge.errors import UserError
 from fieldforge.runs.evaluate import run_evaluation
@@ -47,6 +50,20 @@ def test_sampling_writes_files_and_gallery_and_repeats_itself(walked, tmp_path):
             assert (tmp_path / "first" / entry["glb"]).read_bytes() == again
             assert len(trimesh.load(tmp_path / "first" / entry["ply"], force="mesh").faces) > 0
     assert "<html" in pages[0].read_text()[:200].lower()
+
+
+@pytest.mark.parametrize("given", [["guidance=3"], ["guidance=0.5", "sampler=unipc"], ["guidance.class=2"]])
+def test_sampling_as_it_is_typed(walked, tmp_path, given):
+    place, _ = walked
+    typed = [f"output_dir={place.outputs}", f"output={tmp_path}", "class=red", "n=1", "seed=0", *given, *SMALL]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "sample.py"), *typed], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    (entry,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
+    asked = {"guidance=3": 3.0, "guidance=0.5": 0.5}.get(given[0], {"text": 3.0, "image": 3.0, "class": 2.0})
+    assert (entry["guidance"], entry.get("sampler")) == (asked, "UniPC" if "sampler=unipc" in given else None)
 
 
 def test_evaluation_of_an_autoencoder_measures_every_heldout_asset(walked, capsys):

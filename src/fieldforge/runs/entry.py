@@ -45,7 +45,8 @@ def run(
     *,
     keeps_state: bool = False,
     texts: tuple[str, ...] = (),
-    words: Mapping[str, str] = {},
+    words: Mapping[str, tuple[str, str]] = {},
+    choices: bool = False,
     example: str | None = None,
 ) -> None:
     """Compose `configs/<config_name>.yaml` with the command line and call `body(config)`; then leave the process.
@@ -55,7 +56,8 @@ def run(
         config_name: primary config below `configs/`; its folder is where choices of groups are looked for.
         keeps_state: the body saves and resumes (training): USR1, USR2 and TERM are noted from the start, not died of.
         texts: keys whose value is free text: commas and brackets in it are not Hydra's syntax.
-        words: key → the key that is meant where its value is a word and no number: guidance=classifier, guidance=3.
+        words: key → the keys that are meant where its value is a word, and a number: guidance=classifier, guidance=3.
+        choices: training's choices of a group are this one's too, although it lies in a folder of its own.
         example: a choice without which the configuration is not whole; `--help` is shown for this one.
     """
     # PyTorch's large temporaries in huge pages: page faults were a tenth of a training step on a CPU. Read once, at the
@@ -65,7 +67,7 @@ def run(
         interruption.install()
     sys.argv[1:] = [quoted(spelled_out(argument, words), texts) for argument in sys.argv[1:]]
     sys.argv[1:] = multirun_first(sys.argv[1:])
-    if "/" in config_name:  # its own folder is searched first, then the choices that training has
+    if choices:
         sys.argv.append(f"hydra.searchpath=[file://{CONFIGS}]")
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
@@ -114,10 +116,13 @@ def _say(sentence: str, everywhere: bool = True) -> None:
         print(sentence, file=sys.stderr)
 
 
-def spelled_out(argument: str, words: Mapping[str, str]) -> str:
-    """`guidance=classifier` as `guidance.by=classifier`, if `words` says so; numbers stay where they are."""
+def spelled_out(argument: str, words: Mapping[str, tuple[str, str]]) -> str:
+    """`guidance=classifier` as `guidance.by=classifier` and `guidance=3` as `guidance.all=3`, if `words` says so."""
     key, equals, value = argument.partition("=")
-    return f"{words[key]}={value}" if equals and key in words and value[:1].isalpha() else argument
+    if not equals or key not in words:
+        return argument
+    word, number = words[key]
+    return f"{word if value[:1].isalpha() else number}={value}"
 
 
 def multirun_first(arguments: list[str]) -> list[str]:
