@@ -46,9 +46,9 @@ def run_sampling(config: DictConfig) -> Path:
 
     An interpolation also gives `strip.png`: a row for each seed, a column for each frame.
     """
-    model = of_length(find_model(config.run, config.output_dir, "diffusion")[0], config.ema_length)
     check_alone(config)
     strength_of(config)
+    model = of_length(find_model(config.run, config.output_dir, "diffusion")[0], config.ema_length)
     sampler, autoencoder, label = load_diffusion(model, sampling_of(config), best_device(config.device))
     if config.get("sampler") is not None and "distillation" in label["config"]:
         raise UserError("this model was distilled for the sampler that it has: leave sampler= out")
