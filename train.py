@@ -14,4 +14,4 @@ def main(config: DictConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(main, "train", keeps_state=True, words={"plan": "plan.show"}, example="experiment=shape_latent")
+    run(main, "train", keeps_state=True, words={"plan": ("plan.show", "plan.show")}, example="experiment=shape_latent")

@@ -186,13 +186,3 @@ def test_a_classifier_of_other_latents_is_refused(diffused):
     _, done, _, _ = diffused
     with pytest.raises(UserError, match="knows the latents of autoencoder abc"):
         _check_same_latents("r", "abc", {"autoencoder": {"fingerprint": done["autoencoder"].fingerprint}})
-
-
-def test_guidance_is_a_number_or_a_word():
-    from fieldforge.runs.entry import spelled_out
-
-    words = {"guidance": "guidance.by"}
-    assert spelled_out("guidance=classifier", words) == "guidance.by=classifier"
-    assert spelled_out("guidance=3", words) == "guidance=3"
-    assert spelled_out("guidance.scale=3", words) == "guidance.scale=3"
-    assert spelled_out("prompt=guidance=x", words) == "prompt=guidance=x"

@@ -1,10 +1,12 @@
 """What a user sees: one sentence, an exit code, no traceback; a bug keeps its traceback."""
 
+import json
+import subprocess
 import sys
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from tests.runs.conftest import SEARCH
+from tests.runs.conftest import ROOT, SEARCH
 from tests.runs.tiny import write_balls
 
 from fieldforge.errors import UserError
@@ -66,6 +68,33 @@ def test_bugs_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "experiment=shape_latent"])
     with pytest.raises(ZeroDivisionError):
         entry.run(body, "train")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("guidance=classifier", "guidance.by=classifier"),
+        ("guidance=3", "guidance.all=3"),
+        ("guidance=.5", "guidance.all=.5"),
+        ("guidance.scale=3", "guidance.scale=3"),
+        ("prompt=guidance=x", "prompt=guidance=x"),
+    ],
+)
+def test_one_key_may_stand_for_a_number_and_for_a_word(typed, meant):
+    assert entry.spelled_out(typed, {"guidance": ("guidance.by", "guidance.all")}) == meant
+
+
+@pytest.mark.parametrize("form", ["true", "json"])
+def test_a_plan_is_asked_for_by_one_word(form):
+    """As it is typed: train.py alone knows what plan= stands for."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), "experiment=furniture_autoencoder", f"plan={form}"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)["stages"] if form == "json" else done.stdout
+    assert "autoencoder" in told
 
 
 @pytest.mark.parametrize(
