@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, SiglipTextModel, T5EncoderModel
 
 from fieldforge.conditioning import ClipTextEncoder, SentenceEncoder
-from fieldforge.conditioning.pretrained import locate_model
+from fieldforge.conditioning.pretrained import locate_model, reach_hub
 from fieldforge.errors import UserError
 
 CPU = torch.device("cpu")
@@ -124,6 +125,54 @@ def test_a_missing_encoder_is_one_sentence_that_says_what_to_get(tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"holds no config\.json"):
         _ = SentenceEncoder(str(tmp_path)).vector_width
+    with pytest.raises(UserError, match="/nowhere is neither a folder nor a hub name"):
+        _ = ClipTextEncoder("/nowhere").vector_width
+
+
+def test_where_no_hub_answers_it_is_asked_once_and_in_silence(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens
+    reach_hub.cache_clear()
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits to ask again"))
+    with pytest.raises(UserError, match=r"could not be fetched \(ConnectionError\)"):
+        _ = ClipTextEncoder("some/model").vector_width
+    assert not caplog.messages
+
+
+def cached(folder, cache, names):
+    """Files of a model as the hub's cache holds some/model."""
+    place = cache / "models--some--model"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    (place / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    for name in names:
+        shutil.copy(folder / name, place / "snapshots" / ("0" * 40))
+
+
+def test_what_the_hub_s_cache_holds_is_used_without_asking(clip_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("fieldforge.conditioning.pretrained.reach_hub", lambda: pytest.fail("it asks"))
+    cached(clip_folder, tmp_path, [path.name for path in clip_folder.iterdir()])
+    found, own = (ClipTextEncoder(name).encode(TEXTS, CPU) for name in ("some/model", str(clip_folder)))
+    assert torch.equal(found.vector, own.vector)
+
+
+@pytest.mark.parametrize("folder", ["clip_folder", "siglip_folder", "t5_folder"])
+def test_a_tokenizer_without_its_files_is_not_made_up(folder, request, tmp_path, monkeypatch):
+    """transformers makes one without words, to which all texts are the same."""
+    kind = SentenceEncoder if folder == "t5_folder" else ClipTextEncoder
+    folder = request.getfixturevalue(folder)
+    kept = [path.name for path in folder.iterdir() if path.name == "config.json" or path.suffix == ".safetensors"]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    cached(folder, tmp_path / "cache", kept)
+    with pytest.raises(UserError, match="hf download some/model"):
+        kind("some/model").encode(TEXTS, CPU)
+    (tmp_path / "copy").mkdir()
+    for name in kept:
+        shutil.copy(folder / name, tmp_path / "copy")
+    with pytest.raises(UserError, match="is not whole"):
+        kind(str(tmp_path / "copy")).encode(TEXTS, CPU)
 
 
 def test_weights_that_are_missing_are_not_made_up(clip_folder, tmp_path):

