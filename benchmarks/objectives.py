@@ -1,12 +1,16 @@
-"""The same small model trained with each prediction, process and weighting, for the same number of steps.
+"""The same small model trained with each prediction × process × weighting, for the same number of steps.
 
-    python benchmarks/objectives.py --latents outputs/furniture_autoencoder/<id>/latents/<id>
+    python benchmarks/objectives.py --latents outputs/furniture_autoencoder/<id>/latents/<id> --jobs 2
 
-Writes the table in docs/samplers.md. About 10 minutes on two idle cores; says how much is left. Without --latents the
-newest ones below outputs/ are taken (python train.py experiment=shape_latent stages=[autoencoder,latents] makes some of
-the embedded furniture).
+Writes docs/images/objectives.png and the tables in docs/samplers.md. About 75 minutes on two idle cores; says how much
+is left, keeps what is measured below outputs/objectives/, and goes on from there. Needs matplotlib. Without --latents
+the newest ones below outputs/ are taken (python train.py experiment=shape_latent stages=[autoencoder,latents] makes
+some of the embedded furniture).
 
-The model is unconditional, its first weights, batches and noises are the same for all. Two measures:
+Four predictions × six weightings, each with times drawn evenly from each of the five processes, and from a density of
+the noise level itself, under which the process does not matter. EDM's preconditioning and weighting are those of v here
+(sigma_data = 1: latents have unit variance), but for the sign of the output. To these come published recipes with other
+densities. The model is unconditional, its first weights, batches and noises are the same for all. Two measures:
 
 - the error of x̂₀ on held-out latents, as a share of their variance, averaged over noise levels σ/α from 0.3 to 100 in
   even steps of their logarithm: the same question to all;
@@ -17,45 +21,39 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
+import hashlib
+import json
 import math
+import multiprocessing
 import sys
 import time
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
-from latent_quality import ROOT, LatentFrechet, markdown_table, read_latents, write_section
+from latent_quality import ROOT, LatentFrechet, read_latents, write_section
+from objectives_compared.objectives import (
+    DENSITIES,
+    GRID,
+    PREDICTIONS,
+    PROCESSES,
+    RECIPES,
+    WEIGHTINGS,
+    Objective,
+)
+from objectives_compared.report import draw, tables
 from torch import Tensor
 
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.backbones.dit import DiT
 from fieldforge.diffusion.loss import denoising_loss
 from fieldforge.diffusion.model import DiffusionModel
-from fieldforge.diffusion.parameterization import (
-    Parameterization,
-    Preconditioned,
-    PredictData,
-    PredictNoise,
-    PredictV,
-    PredictVelocity,
-)
 from fieldforge.diffusion.samplers.heun import Heun
 from fieldforge.diffusion.sampling import Sampling
 from fieldforge.diffusion.spacing import Karras
-from fieldforge.diffusion.weighting import (
-    EDM,
-    MinSNR,
-    Sigmoid,
-    UniformData,
-    UniformNoise,
-    UniformV,
-    UniformVelocity,
-    Weighting,
-)
 from fieldforge.nn.ema import EMA, PowerDecay
-from fieldforge.noise.densities import Density, LogitNormal, LogNormalSigma, Shifted, UniformTime, stratified_uniform
-from fieldforge.noise.process import Process
-from fieldforge.noise.processes import Cosine, Exponential, Linear, LinearInterpolation, VarianceExploding
+from fieldforge.noise.densities import stratified_uniform
 from fieldforge.training.optimization import build_optimizer
 from fieldforge.training.trainer import best_precision
 
@@ -64,49 +62,13 @@ LEVELS = torch.logspace(math.log10(0.3), 2, 10, dtype=torch.float64)  # (10,) σ
 NOTHING = Condition()
 
 
-@dataclass(frozen=True)
-class Objective:
-    """One way to train; `choices` is what the configs call its parts, `known` who does so."""
-
-    parameterization: Parameterization
-    process: Process
-    weighting: Weighting
-    density: Density
-    choices: str
-    known: str = ""
-
-
-UNIFORM, EARLY = UniformTime(), LogNormalSigma(-0.5, 1.2)
-LATE = LogNormalSigma(2.0, 1.2)  # these latents are decided at σ/α between 2 and 40
-SHIFTED = Shifted(LogitNormal(), tokens=4096, base_tokens=64)
-X0, EPSILON, V, FLOW, PRECONDITIONED = PredictData(), PredictNoise(), PredictV(), PredictVelocity(), Preconditioned(1.0)
-SHAP_E, STRAIGHT, EXPLODING = Exponential(), LinearInterpolation(), VarianceExploding(160.0)
-OBJECTIVES = [
-    Objective(X0, SHAP_E, UniformData(), LATE, "data exponential data log_normal"),
-    Objective(X0, SHAP_E, UniformV(), LATE, "data exponential v log_normal"),
-    Objective(X0, SHAP_E, UniformData(), UNIFORM, "data exponential data uniform", "Shap-E"),
-    Objective(X0, SHAP_E, MinSNR(), LATE, "data exponential min_snr log_normal"),
-    Objective(EPSILON, Linear(), UniformNoise(), UNIFORM, "noise linear noise uniform", "DDPM"),
-    Objective(EPSILON, Cosine(), UniformNoise(), UNIFORM, "noise cosine noise uniform", "Improved DDPM"),
-    Objective(V, Cosine(), UniformV(), UNIFORM, "v cosine v uniform", "Salimans & Ho"),
-    Objective(V, Cosine(), MinSNR(), UNIFORM, "v cosine min_snr uniform", "min-SNR"),
-    Objective(V, Cosine(), Sigmoid(), UNIFORM, "v cosine sigmoid uniform", "VDM++"),
-    Objective(V, SHAP_E, UniformV(), LATE, "v exponential v log_normal", "the default"),
-    Objective(PRECONDITIONED, EXPLODING, EDM(1.0), EARLY, "edm exploding edm log_normal(-0.5)", "EDM"),
-    Objective(PRECONDITIONED, EXPLODING, EDM(1.0), LATE, "edm exploding edm log_normal"),
-    Objective(FLOW, STRAIGHT, UniformVelocity(), UNIFORM, "velocity interpolation velocity uniform", "rectified flow"),
-    Objective(FLOW, STRAIGHT, UniformVelocity(), LogitNormal(), "velocity interpolation velocity logit_normal", "SD3"),
-    Objective(FLOW, STRAIGHT, UniformVelocity(), SHIFTED, "velocity interpolation velocity shifted(8)", "SD3, shifted"),
-    Objective(FLOW, STRAIGHT, UniformVelocity(), LATE, "velocity interpolation velocity log_normal"),
-]
-
-
 def trained(objective: Objective, latents: Tensor, steps: int, width: int, layers: int) -> DiffusionModel:
     """The averaged model after `steps` steps on latents (N, T, C)."""
     torch.manual_seed(0)
+    process, density = PROCESSES[objective.process], DENSITIES[objective.density]
     _, tokens, channels = latents.shape
     backbone = DiT(tokens, channels, width, layers, max(1, width // 64), condition_width=1, group=GROUP)
-    model = DiffusionModel(backbone, objective.process, objective.parameterization)
+    model = DiffusionModel(backbone, process, PREDICTIONS[objective.prediction])
     optimizer = build_optimizer(lambda groups: torch.optim.AdamW(groups, PEAK, (0.9, 0.99), weight_decay=0.01), model)
     average = EMA(model, PowerDecay(0.05))
     generator = torch.Generator().manual_seed(0)
@@ -118,9 +80,9 @@ def trained(objective: Objective, latents: Tensor, steps: int, width: int, layer
         chosen = torch.randint(len(latents), (BATCH,), generator=generator)
         uniform = stratified_uniform(BATCH, generator)  # (B,)
         noise = torch.randn(BATCH, tokens, channels, generator=generator)
-        t = objective.density.times(uniform, objective.process)  # (B,)
+        t = density.times(uniform, process)  # (B,)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            loss = denoising_loss(model, latents[chosen], noise, t, NOTHING, objective.weighting).mean()
+            loss = denoising_loss(model, latents[chosen], noise, t, NOTHING, WEIGHTINGS[objective.weighting]).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -153,6 +115,45 @@ def drawn(model: DiffusionModel, shape: tuple[int, ...]) -> Tensor:
     return torch.cat(parts)
 
 
+@functools.cache
+def data(folder: Path) -> tuple[Tensor, Tensor, LatentFrechet]:
+    """Latents (N, T, C) for training and held out, and the distance to the first."""
+    latents, heldout = (read_latents(folder, split)["latent"] for split in ("train", "heldout"))
+    return latents, heldout, LatentFrechet(latents, min(COMPONENTS, len(latents) - 1))
+
+
+def measured(objective: Objective, folder: Path, steps: int, width: int, layers: int) -> tuple[float, float]:
+    """Held-out error and Fréchet distance; not finite where training has diverged."""
+    torch.set_float32_matmul_precision("medium")
+    latents, heldout, frechet = data(folder)
+    model = trained(objective, latents, steps, width, layers)
+    samples = drawn(model, (min(SAMPLES, len(latents)), *latents.shape[1:]))
+    distance = frechet(frechet.project(samples)) if samples.isfinite().all() else math.inf
+    return heldout_error(model, heldout), distance
+
+
+def measure_all(objectives: list[Objective], arguments: argparse.Namespace, kept: Path) -> dict[str, tuple]:
+    """(error, distance) by an objective's choices, those in `kept` (a line of JSON each) being taken from there."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    known = dict(json.loads(line) for line in kept.read_text().splitlines()) if kept.is_file() else {}
+    missing = [objective for objective in objectives if objective.choices not in known]
+    started = time.monotonic()
+    given = (arguments.latents, arguments.steps, arguments.width, arguments.layers)
+    spawn = multiprocessing.get_context("spawn")
+    threads = max(1, torch.get_num_threads() // arguments.jobs)
+    with ProcessPoolExecutor(arguments.jobs, spawn, torch.set_num_threads, (threads,)) as pool:
+        running = {pool.submit(measured, objective, *given): objective for objective in missing}
+        for number, future in enumerate(as_completed(running), 1):
+            objective = running[future]
+            known[objective.choices] = error, distance = future.result()
+            with kept.open("a") as file:
+                file.write(json.dumps([objective.choices, [error, distance]]) + "\n")
+            left = (time.monotonic() - started) / number * (len(missing) - number) / 60
+            told = f"{error:.4f}  {distance:.4f}  {objective.choices}"
+            print(f"{number}/{len(missing)}  {left:4.1f} min left  {told}", flush=True)
+    return {objective.choices: tuple(known[objective.choices]) for objective in objectives}
+
+
 def newest_latents() -> Path:
     found = sorted((ROOT / "outputs").glob("*/*/latents/*/manifest.json"), key=lambda path: path.stat().st_mtime)
     if not found:
@@ -167,38 +168,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the threads")
     parser.add_argument("--dry", action="store_true", help="print only, leave docs/ as they are")
     arguments = parser.parse_args()
-    torch.set_float32_matmul_precision("medium")
-    folder = arguments.latents or newest_latents()
-    latents, heldout = (read_latents(folder, split)["latent"] for split in ("train", "heldout"))
-    frechet = LatentFrechet(latents, min(COMPONENTS, len(latents) - 1))
+    arguments.latents = arguments.latents or newest_latents()
+    latents, heldout, frechet = data(arguments.latents)
     count = min(SAMPLES, len(latents))
-    rows, started = [], time.monotonic()
-    for number, objective in enumerate(OBJECTIVES, 1):
-        model = trained(objective, latents, arguments.steps, arguments.width, arguments.layers)
-        error = heldout_error(model, heldout)
-        distance = frechet(frechet.project(drawn(model, (count, *latents.shape[1:]))))
-        rows.append((error, distance, objective))
-        left = (time.monotonic() - started) / number * (len(OBJECTIVES) - number) / 60
-        told = f"{error:.4f}  {distance:.4f}  {objective.choices}"
-        print(f"{number}/{len(OBJECTIVES)}  {left:4.1f} min left  {told}", flush=True)
+    of = [(arguments.latents / "manifest.json").read_text(), arguments.steps, arguments.width, arguments.layers]
+    kept = ROOT / "outputs" / "objectives" / f"{hashlib.sha256(repr(of).encode()).hexdigest()[:12]}.jsonl"
+    results = measure_all(list({o.choices: o for o in (*RECIPES, *GRID)}.values()), arguments, kept)
     real = torch.randperm(len(latents), generator=torch.Generator().manual_seed(3))[:count]
-    floor = frechet(frechet.project(latents[real]))
-    head = ["prediction", "process", "weighting", "density", "held-out error of x̂₀", "Fréchet distance", ""]
-    table = [
-        [*(f"`{choice}`" for choice in objective.choices.split()), f"{error:.4f}", f"{distance:.3f}", objective.known]
-        for error, distance, objective in sorted(rows, key=lambda row: row[1])
-    ]
     facts = (
         f"{arguments.layers} layers of width {arguments.width}, {arguments.steps} steps of {BATCH} out of "
-        f"{len(latents)} latents, {len(heldout)} held out; {count} samples, real latents among themselves {floor:.3f}. "
-        "`log_normal` has mean 2 and deviation 1.2 unless it says so; `shifted(8)` is logit_normal with σ/α raised 8 "
-        "times. Best first."
+        f"{len(latents)} latents, {len(heldout)} held out; {count} samples, real latents among themselves "
+        f"{frechet(frechet.project(latents[real])):.3f}."
     )
-    print(f"real latents among themselves {floor:.4f}")
+    text = f"{facts}\n\n{tables(results)}"
+    print(text)
     if not arguments.dry:
-        write_section(ROOT / "docs" / "samplers.md", "objectives", f"{facts}\n\n{markdown_table(head, table)}")
+        draw(results, ROOT / "docs" / "images" / "objectives.png")
+        write_section(ROOT / "docs" / "samplers.md", "objectives", text)
 
 
 if __name__ == "__main__":

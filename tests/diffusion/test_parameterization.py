@@ -87,6 +87,16 @@ def test_preconditioning_is_the_published_table():
     assert math.isclose(float(level), math.log(2) / 4)
 
 
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
+def test_edm_of_data_with_unit_variance_is_v_but_for_the_sign_of_the_output(process):
+    _, _, x_t, alpha, sigma = state(process, 0.4)
+    output = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    edm, v = Preconditioned(1.0), PredictV()
+    torch.testing.assert_close(edm.denoised(-output, x_t, alpha, sigma), v.denoised(output, x_t, alpha, sigma))
+    log_snr = process.log_snr(torch.linspace(0.01, 0.99, 40, dtype=torch.float64))
+    torch.testing.assert_close(EDM(1.0).log_weight(log_snr), UniformV().log_weight(log_snr))
+
+
 def test_v_and_velocity_are_the_published_ones():
     x0, noise, _, alpha, sigma = state(Cosine(), 0.3)
     v = PredictV().target(x0, noise, alpha, sigma)

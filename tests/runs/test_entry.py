@@ -27,7 +27,11 @@ def leave_with(monkeypatch, capsys, body, *arguments: str, name: str = "train") 
         ([], "no experiment is chosen: give experiment= one of clip_prior, distill, furniture_autoencoder"),
         (["experiment=nothing"], "there is no experiment=nothing: choose one of"),
         (["experiment=shape_latent", "nokey=1"], "unknown config key nokey"),
-        (["experiment=shape_latent", "training.autoencoder.budget.max_step=3"], "unknown config key training.auto"),
+        (
+            ["experiment=shape_latent", "training.autoencoder.budget.max_step=3"],
+            "unknown config key training.autoencoder.budget.max_step: did you mean max_steps?",
+        ),
+        (["experiment=shape_latent", "samplr=unipc"], "unknown config key samplr: did you mean sampler?"),
         (["experiment=shape_latent", "trainer=abacus"], "there is no trainer=abacus: choose one of auto"),
         (["experiment=shape_latent", "seed=[1"], "cannot read the override 'seed=[1'"),
     ],

@@ -7,6 +7,7 @@ bug and keeps its traceback.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
@@ -199,11 +200,20 @@ def _unknown_key(text: str, error: BaseException) -> str:
     if override:
         if isinstance(cause, ValidationError):
             return f"config key {override.group(1)}: {_one_line(str(cause))}"
-        return f"unknown config key {override.group(1)}: `--help` and `--cfg job` list the keys there are"
+        return f"unknown config key {override.group(1)}: {_way_out(cause)}"
     merging = re.search(r"Error merging override (\S+)", text)
     if merging:
         return f"cannot apply {merging.group(1)}: {_one_line(str(cause) if cause else text)}"
     return _one_line(text)
+
+
+def _way_out(cause: BaseException | None) -> str:
+    """The key beside the missing one that is written much the same, or where to look for all of them."""
+    block, key = getattr(cause, "parent_node", None), str(getattr(cause, "key", ""))
+    near = difflib.get_close_matches(key, map(str, block), n=1) if isinstance(block, DictConfig) else []
+    if near:
+        return f"did you mean {near[0]}? (`--cfg job` lists all keys)"
+    return "`--help` and `--cfg job` list the keys there are"
 
 
 def _chain(error: BaseException | None):

@@ -1,0 +1,93 @@
+"""What is compared: the whole grid, and the recipes that papers are known for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fieldforge.diffusion.parameterization import (
+    Parameterization,
+    PredictData,
+    PredictNoise,
+    PredictV,
+    PredictVelocity,
+)
+from fieldforge.diffusion.weighting import (
+    MinSNR,
+    Sigmoid,
+    UniformData,
+    UniformNoise,
+    UniformV,
+    UniformVelocity,
+    Weighting,
+)
+from fieldforge.noise.densities import Density, LogitNormal, LogNormalSigma, Shifted, UniformTime
+from fieldforge.noise.process import Process
+from fieldforge.noise.processes import Cosine, Exponential, Linear, LinearInterpolation, VarianceExploding
+
+# Named as the configs do.
+PREDICTIONS: dict[str, Parameterization] = {
+    "v": PredictV(),
+    "velocity": PredictVelocity(),
+    "data": PredictData(),
+    "noise": PredictNoise(),
+}
+WEIGHTINGS: dict[str, Weighting] = {
+    "v": UniformV(),
+    "velocity": UniformVelocity(),
+    "noise": UniformNoise(),
+    "sigmoid": Sigmoid(),
+    "min_snr": MinSNR(),
+    "data": UniformData(),
+}
+PROCESSES: dict[str, Process] = {
+    "linear": Linear(),
+    "cosine": Cosine(),
+    "exponential": Exponential(),
+    "exploding": VarianceExploding(160.0),
+    "interpolation": LinearInterpolation(),
+}
+DENSITIES: dict[str, Density] = {
+    "uniform": UniformTime(),
+    "log_normal": LogNormalSigma(2.0, 1.2),  # these latents are decided at σ/α between 2 and 40
+    "log_normal(-0.5)": LogNormalSigma(-0.5, 1.2),  # EDM's, in units of the data's deviation
+    "logit_normal": LogitNormal(),
+    "shifted(8)": Shifted(LogitNormal(), tokens=4096, base_tokens=64),
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One way to train, by the names of its parts; `known` for whom."""
+
+    prediction: str
+    process: str
+    weighting: str
+    density: str
+    known: str = ""
+
+    @property
+    def choices(self) -> str:
+        return f"{self.prediction} {self.process} {self.weighting} {self.density}"
+
+
+# Times even in t: each process then looks elsewhere. The last column asks for noise levels, the same for all processes.
+COLUMNS = [*((process, "uniform") for process in PROCESSES), ("exponential", "log_normal")]
+GRID = [
+    Objective(prediction, process, weighting, density)
+    for process, density in reversed(COLUMNS)
+    for prediction in PREDICTIONS
+    for weighting in WEIGHTINGS
+]
+RECIPES = [
+    Objective("v", "exponential", "v", "log_normal", "the default"),
+    Objective("data", "exponential", "data", "uniform", "Shap-E"),
+    Objective("noise", "linear", "noise", "uniform", "DDPM"),
+    Objective("noise", "cosine", "noise", "uniform", "Improved DDPM"),
+    Objective("v", "cosine", "v", "uniform", "Salimans & Ho"),
+    Objective("v", "cosine", "min_snr", "uniform", "min-SNR"),
+    Objective("v", "cosine", "sigmoid", "uniform", "VDM++"),
+    Objective("v", "exploding", "v", "log_normal(-0.5)", "EDM"),
+    Objective("velocity", "interpolation", "velocity", "uniform", "rectified flow"),
+    Objective("velocity", "interpolation", "velocity", "logit_normal", "SD3"),
+    Objective("velocity", "interpolation", "velocity", "shifted(8)", "SD3, shifted"),
+]
