@@ -12,14 +12,13 @@ def test_one_prompt_a_line(tmp_path):
 
 
 def test_bad_lines_are_reported_by_number_and_the_rest_is_used(tmp_path):
-    lines = [b"a chair", b"\xff\xfe", b"a\x00b", b"x" * 3000, b"a sofa"]
+    lines = [b"a chair", b"\xff\xfe", b"a\x00b", b"a sofa"]
     (tmp_path / "prompts.txt").write_bytes(b"\n".join(lines))
     found = read_prompts(tmp_path / "prompts.txt")
-    assert [(prompt.line, prompt.text) for prompt in found.prompts] == [(1, "a chair"), (5, "a sofa")]
+    assert [(prompt.line, prompt.text) for prompt in found.prompts] == [(1, "a chair"), (4, "a sofa")]
     assert found.complaints == (
         "prompts.txt, line 2: is not UTF-8 text",
         "prompts.txt, line 3: holds characters that cannot be printed",
-        "prompts.txt, line 4: is 3000 characters long, at most 2000 are taken",
     )
 
 

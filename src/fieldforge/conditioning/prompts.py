@@ -12,7 +12,6 @@ from pathlib import Path
 from fieldforge.errors import UserError
 
 KEYS = {"prompt", "class", "image"}
-MAX_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,6 @@ def name_meant(prompt: str, names: Sequence[str]) -> str | None:
 def _from_text(number: int, line: str) -> Prompt:
     if any(not letter.isprintable() and letter != "\t" for letter in line):
         raise ValueError("holds characters that cannot be printed")
-    if len(line) > MAX_CHARACTERS:
-        raise ValueError(f"is {len(line)} characters long, at most {MAX_CHARACTERS} are taken")
     return Prompt(number, text=line)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
@@ -165,7 +166,7 @@ def warn_of_cut(ids: Sequence[int], kept: int, decode: Callable[[Sequence[int]],
             len(ids),
             kept,
             decode(ids[:kept])[-60:].strip(),
-            decode(ids[kept:]).strip(),
+            textwrap.shorten(decode(ids[kept:]), 200, placeholder=" …"),
         )
 
 
