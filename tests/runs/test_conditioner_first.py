@@ -10,6 +10,8 @@ from transformers import AutoConfig
 from fieldforge.errors import UserError
 from fieldforge.runs.conditioner_first import check_conditioner
 from fieldforge.runs.train import run_training
+from fieldforge.training.checkpointing import load_safely
+from fieldforge.training.metrics_table import read_table
 
 CLIP = "conditioner.clip="
 
@@ -57,15 +59,30 @@ def configuration_alone(encoder, kind):
     return kind.from_pretrained(encoder.model)
 
 
-def test_views_are_encoded_live_where_it_is_asked_for(place, clip_folder):  # noqa: F811
-    given = ["conditioner.sources=[clip_image]", f"conditioner.clip={clip_folder}", "+embedded=views"]
-    run = run_training(place.compose(*given))["diffusion"]
-    assert run.model.is_file()
+@pytest.mark.parametrize("source", ["clip_text", "clip_image"])
+def test_encoding_ahead_and_in_the_step_train_the_same_model(place, balls, clip_folder, tmp_path, source):  # noqa: F811
+    data = shutil.copytree(balls, tmp_path / "balls", ignore=shutil.ignore_patterns("embeddings"))
+    given = [f"conditioner.sources=[{source}]", f"conditioner.clip={clip_folder}", f"data.root={data}"]
+    unlit = "latent_data.stages.view.lit=false"
+    live = [] if source == "clip_text" else ["+embedded=views", unlit, "+latent_data.stages.view.views=[1]"]
+    ahead = ["+embedded=stored", "+latent_data.stages.features.views=[1]"]
+    runs = [run_training(place.compose(*given, *further))["diffusion"] for further in (live, ahead)]
+    assert (data / "embeddings" / source).is_dir()
+    one, other = (load_safely(run.model)["state_dict"] for run in runs)
+    for part in ("vector_mean", "vector_std"):
+        (name,) = [key for key in one if key.endswith(f"{source}.{part}")]
+        assert one[name].std() > 1e-3, "measured, no longer 0 and 1"
+        torch.testing.assert_close(other[name], one[name], rtol=1e-3, atol=1e-3)
+    losses, others = (
+        {step: row["train/loss"] for step, row in read_table(run.path / "metrics.csv").items() if "train/loss" in row}
+        for run in runs
+    )
+    assert losses
+    assert losses == pytest.approx(others, rel=1e-3)
 
 
-def test_all_sources_are_embedded_ahead_where_it_is_asked_for(place, balls, clip_folder, tmp_path):  # noqa: F811
+def test_several_sources_are_embedded_ahead_at_once(place, balls, clip_folder, tmp_path):  # noqa: F811
     data = shutil.copytree(balls, tmp_path / "balls", ignore=shutil.ignore_patterns("embeddings"))
     given = ["conditioner.sources=[clip_text,clip_image]", f"conditioner.clip={clip_folder}", "+embedded=stored"]
-    run = run_training(place.compose(*given, f"data.root={data}"))["diffusion"]
-    assert run.model.is_file()
+    run_training(place.compose(*given, f"data.root={data}"))
     assert {folder.name for folder in (data / "embeddings").iterdir()} == {"clip_text", "clip_image"}

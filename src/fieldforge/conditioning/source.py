@@ -28,7 +28,7 @@ class Source(nn.Module, ABC):
         positions: number of tokens where it is fixed (grids): each place then has a learned vector of its own.
         normalize: brings features to mean 0 and variance 1 over F before the projection, whatever the encoder's scale.
 
-    Buffers (with `normalize`): `vector_mean`, `vector_std` (F,) of the training data's vectors where they were measured
+    Buffers (with `normalize`): `vector_mean`, `vector_std` (F,) of the training data's vectors, once they are measured
     (`set_statistics`): what all of them share says nothing, and drowns what tells them apart.
     """
 
@@ -88,6 +88,10 @@ class Source(nn.Module, ABC):
             tokens = tokens if self.positions is None else tokens + self.positions  # (B, L, D)
             mask = features.mask  # (B, L)
         return Condition(vector, tokens, mask)
+
+    @property
+    def has_statistics(self) -> bool:
+        return self.vector_projection is not None and self.normalize
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Mean and deviation (F,) of the vectors that this source will see."""

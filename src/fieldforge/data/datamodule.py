@@ -99,16 +99,8 @@ class ShardDataModule(pl.LightningDataModule):
         return open_shards(self.root, split, self.cache)
 
     def train_dataloader(self) -> TimedLoader:
-        stream = SampleStream(
-            self.shards(self.train_split),
-            self.train_stages,
-            seed=self.seed,
-            batch_size=self.batch_size,
-            mixing=self.mixing,
-            position=self.start,
-            rank=self._rank,
-            world_size=self._world_size,
-            on_bad_shard=self.on_bad_shard,
+        stream = self.stream(
+            self.batch_size, position=self.start, rank=self._rank, world_size=self._world_size, stages=self.train_stages
         )
         self._processed_before = self._processed
         self.train_loader = self._loader(stream)
@@ -142,6 +134,28 @@ class ShardDataModule(pl.LightningDataModule):
             prefetch_factor=self.prefetch_batches if workers else None,
             # Connections to object storage do not survive a fork.
             multiprocessing_context="forkserver" if workers and dataset.shards.is_remote else None,
+        )
+
+    def stream(
+        self,
+        batch_size: int,
+        *,
+        position: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        stages: Sequence[Stage] | None = None,
+    ) -> SampleStream:
+        """Batches in the order of training, for one rank of several; not augmented where no stages are given."""
+        return SampleStream(
+            self.shards(self.train_split),
+            stages or self.stages,
+            seed=self.seed,
+            batch_size=batch_size,
+            mixing=self.mixing,
+            position=position,
+            rank=rank,
+            world_size=world_size,
+            on_bad_shard=self.on_bad_shard,
         )
 
     @property

@@ -49,7 +49,7 @@ def train_prior(config: DictConfig) -> StageDirectory:
     conditioner: Conditioner = seeded(config, "conditioner")
     data = embeddings(config, space, conditioner)
     embed_once(data.stages, conditioner)
-    measure_vectors(data.stages, conditioner)
+    measure_vectors(data, conditioner)
     made_by = dict(image.source(generated).fingerprint())
     directory = StageDirectory.of(
         STAGE, Path(config.output_dir) / config.name, determining(config, data, conditioner, made_by)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from fieldforge.conditioning.conditioner import Conditioner
-from fieldforge.conditioning.prior import EmbeddingSpace
-from fieldforge.conditioning.stages import StoredFeatures, embed_missing
-from fieldforge.conditioning.stored import embedding_folder
+from fieldforge.conditioning.stages import embed_missing
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.errors import UserError
 from fieldforge.runs.build import build
@@ -31,6 +32,7 @@ from fieldforge.training.snapshots import FOLDER, Snapshots
 from fieldforge.training.trainer import Hardware, fit
 
 log = logging.getLogger(__name__)
+MEASURED, TOGETHER = 256, 32  # samples for a mean and a deviation, as many as eight steps encode
 
 
 def train(
@@ -132,14 +134,29 @@ def embed_once(stages: Sequence[object], conditioner: Conditioner) -> None:
     embed_missing(stages, conditioner)  # nothing is missing: each process checks what made them
 
 
-def measure_vectors(stages: Sequence[object], conditioner: Conditioner) -> None:
-    """Tells each source that reads stored vectors their mean and deviation over the training split."""
-    for stage in (stage for stage in stages if isinstance(stage, StoredFeatures)):
-        for name in stage.sources:
-            source = conditioner.source(name)
-            if source.vector_projection is not None:
-                space = EmbeddingSpace.measured(embedding_folder(stage.root, name))
-                source.set_statistics(space.mean, space.std)
+def measure_vectors(data: ShardDataModule, conditioner: Conditioner) -> None:
+    """Tells each source the mean and deviation of its vectors: of the first ones of training, stored or encoded here.
+
+    Raises:
+        UserError: the data lack what a source reads.
+        Interrupted: the run was asked to stop.
+    """
+    names = [name for name, source in conditioner.sources.items() if source.has_statistics]
+
+    def measured() -> str:
+        seen = defaultdict(list)
+        for number, batch in enumerate(islice(data.stream(TOGETHER), MEASURED // TOGETHER), start=1):
+            stop_if_asked()
+            for name, features in conditioner.embed(batch, names).items():
+                assert features.vector is not None, f"{name} offers vectors"
+                seen[name].append(features.vector.double())
+            show_progress("vectors of conditions measured", number * TOGETHER, MEASURED)
+        every = {name: torch.cat(vectors) for name, vectors in seen.items()}  # (MEASURED, F)
+        return json.dumps({name: [v.mean(0).tolist(), v.std(0).tolist()] for name, v in every.items()})
+
+    for name, (mean, std) in json.loads(ranks.first_alone(measured) if names else "{}").items():
+        # A channel that never changes says nothing; its deviation only must not divide by zero.
+        conditioner.source(name).set_statistics(torch.tensor(mean), torch.tensor(std).clamp(min=1e-4))
 
 
 def build_with(config: DictConfig, key: str, context: dict[str, Any]) -> Any:
