@@ -126,17 +126,18 @@ def test_views_are_embedded_under_lights_that_are_always_the_same(roots, clip_fo
     assert np.array_equal(np.unique(of_tables, axis=0), np.unique(vectors[2:4], axis=0))
 
 
-def test_stored_vectors_are_measured_over_the_training_split(roots, conditioner):
-    samples, _ = roots
+def test_vectors_are_measured_over_the_training_split(roots, conditioner):
+    samples, latents = roots
     embed_shards(samples, conditioner)
     image = conditioner.source("clip_image")
-    measure_vectors([StoredFeatures(str(samples), ["clip_image"])], conditioner)
-    keys = [f"{word}_0" for word in WORDS[:4]]  # the fifth is held out
+    stages = {"latent": Latent(), "view": StoredFeatures(str(samples), ["clip_image"], views=[1]), "labels": Labels()}
+    measure_vectors(ShardDataModule(latents, stages, 2), conditioner)
     shards = KeyedShards(embedding_folder(samples, "clip_image"))
-    vectors = torch.cat([torch.from_numpy(np.array(shards.read(key)["vector.npy"])).float() for key in keys])
+    keys = [f"{word}_0" for word in WORDS[:4]]  # the fifth is held out
+    vectors = torch.stack([torch.from_numpy(np.array(shards.read(key)["vector.npy"][1])).float() for key in keys])
     torch.testing.assert_close(image.vector_mean, vectors.mean(0), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(image.vector_std, vectors.std(0, correction=0).clamp_min(1e-4), atol=1e-4, rtol=1e-3)
-    assert torch.equal(conditioner.source("clip_text").vector_std, torch.ones(24)), "nobody stored texts for it"
+    torch.testing.assert_close(image.vector_std, vectors.std(0, correction=0).clamp_min(1e-4), atol=1e-4, rtol=5e-3)
+    assert (conditioner.source("clip_text").vector_std < 1).any(), "of texts, which are encoded here"
 
 
 def test_training_on_stored_features_loads_no_encoder(roots, conditioner):

@@ -63,8 +63,9 @@ def configuration_alone(encoder, kind):
 def test_encoding_ahead_and_in_the_step_train_the_same_model(place, balls, clip_folder, tmp_path, source):  # noqa: F811
     data = shutil.copytree(balls, tmp_path / "balls", ignore=shutil.ignore_patterns("embeddings"))
     given = [f"conditioner.sources=[{source}]", f"conditioner.clip={clip_folder}", f"data.root={data}"]
-    unlit = "latent_data.stages.view.lit=false"
-    live = [] if source == "clip_text" else ["+embedded=views", unlit, "+latent_data.stages.view.views=[1]"]
+    given += ["conditioner.parts.clip_image.lights=0"]
+    unlit = ["latent_data.stages.view.lit=false", "+latent_data.stages.view.views=[1]"]
+    live = [] if source == "clip_text" else ["+embedded=views", *unlit]
     ahead = ["+embedded=stored", "+latent_data.stages.features.views=[1]"]
     runs = [run_training(place.compose(*given, *further))["diffusion"] for further in (live, ahead)]
     assert (data / "embeddings" / source).is_dir()
