@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.utilities import move_data_to_device
 
 from fieldforge.conditioning import ClipImageEncoder, ClipTextEncoder, Conditioner, ImageSource, TextSource
-from fieldforge.conditioning.stages import CaptionIn, StoredFeatures, View, embed_missing
+from fieldforge.conditioning.stages import StoredFeatures, View, embed_missing
 from fieldforge.conditioning.stored import KeyedShards, captions_of, embed_shards, embedding_folder
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import read_manifest, write_manifest
@@ -265,8 +265,8 @@ def test_a_caption_that_was_never_embedded_is_named(roots, conditioner):
 def test_all_views_and_captions_are_drawn_and_draws_repeat(roots, conditioner):
     samples, latents = roots
     embed_shards(samples, conditioner)
-    stages = CaptionIn(["en", "de"]), View(str(samples)), StoredFeatures(str(samples), ["clip_image"])
-    drawn, again = (batches(latents, *stages, count=40) for _ in range(2))
+    stages = View(str(samples)), StoredFeatures(str(samples), ["clip_image"])
+    drawn, again = (batches(latents, Labels(["en", "de"]), *stages, count=40) for _ in range(2))
     pictures = {picture.tobytes() for batch in drawn for picture in batch["image"].numpy()}
     assert len(pictures) == 4 * VIEWS
     captions = [caption for batch in drawn for caption in batch["caption"]]
@@ -291,13 +291,16 @@ def test_worker_processes_read_the_same(roots, conditioner):
                 assert all(np.array_equal(first_row[field], second_row[field]) for field in first_row)
 
 
-def test_languages_that_a_sample_lacks_are_left_out():
-    known = {"meta.json": {"captions": ["a chair"], "captions_by_language": {"de": "ein Stuhl"}}}
-    random = np.random.default_rng(0)
-    assert CaptionIn(["de", "ja"])(known, random) == {"caption": "ein Stuhl"}
-    assert CaptionIn(["ja"])(known, random) == {"caption": "a chair"}
-    with pytest.raises(UserError, match="at least one language"):
-        CaptionIn([])
+def test_stored_texts_are_those_of_the_drawn_language(roots, conditioner):
+    samples, latents = roots
+    embed_shards(samples, conditioner, ["clip_text"])
+    named = {"latent": Latent(), "labels": Labels(["de"]), "features": StoredFeatures(str(samples), ["clip_text"])}
+    batch = next(iter(ShardDataModule(latents, named, 2).train_dataloader()))
+    assert all(caption.startswith("klein") for caption in batch["caption"])
+    ahead = conditioner.embed(batch)["clip_text"]
+    assert torch.equal(
+        ahead.vector, conditioner.source("clip_text").embed(batch["caption"], torch.device("cpu")).vector
+    )
 
 
 def test_the_entry_embeds_what_it_is_told(roots, clip_folder):

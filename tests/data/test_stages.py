@@ -143,6 +143,14 @@ def test_captions_are_drawn_from_the_sample() -> None:
     np.testing.assert_array_equal(made["latent"], np.full((2, 3), 7, np.float32))
 
 
+def test_languages_that_a_sample_lacks_are_left_out() -> None:
+    meta = {"captions": ["a chair"], "captions_by_language": {"de": "ein Stuhl"}, "class": "seating"}
+    assert Labels(["de", "ja"])({"meta.json": meta}, rng())["caption"] == "ein Stuhl"
+    assert Labels(["ja"])({"meta.json": meta}, rng())["caption"] == "a chair"
+    with pytest.raises(UserError, match="at least one language"):
+        Labels([])
+
+
 @pytest.mark.parametrize("options", [{"object_share": 1.5}, {"views": 0}, {"views": 20}])
 def test_impossible_rays_are_refused(options: dict) -> None:
     with pytest.raises(UserError, match="rays=10"):

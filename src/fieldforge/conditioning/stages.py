@@ -19,25 +19,6 @@ from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
 from fieldforge.errors import UserError
 
 
-class CaptionIn:
-    """`caption`: one of the sample's captions in the given languages, each language as likely as the others.
-
-    Args:
-        languages: keys of `captions_by_language`; `en` stands for `captions`. Those that a sample lacks are left out.
-    """
-
-    def __init__(self, languages: Sequence[str]) -> None:
-        if not languages:
-            raise UserError("data.stages: CaptionIn needs at least one language, such as languages=[en].")
-        self.languages = tuple(languages)
-
-    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        meta = sample["meta.json"]
-        offered = [texts for language in self.languages if (texts := _texts(meta, language))] or [meta["captions"]]
-        texts = offered[int(generator.integers(len(offered)))]
-        return {"caption": texts[int(generator.integers(len(texts)))]}
-
-
 class View:
     """`image`: one of the sample's views, uint8 RGBA (H, W, 4).
 
@@ -128,8 +109,3 @@ def embed_missing(stages: Iterable[object], conditioner: Conditioner, report: Re
                 conditioner.check_made_by(name, stage.shards(name).manifest.extra["fingerprint"])
             else:
                 embed_shards(stage.root, conditioner, [name], report=report)
-
-
-def _texts(meta: Mapping[str, Any], language: str) -> list[str]:
-    texts = meta["captions"] if language == "en" else meta["captions_by_language"].get(language, [])
-    return [texts] if isinstance(texts, str) else list(texts)

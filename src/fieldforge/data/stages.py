@@ -198,11 +198,23 @@ class Meta:
 
 
 class Labels:
-    """`caption`: one of the sample's captions at random; `class`: its class."""
+    """`caption`: one of the sample's captions at random; `class`: its class.
+
+    Args:
+        languages: of the captions: `en` stands for `captions`, others are keys of `captions_by_language`. Each language
+            is as likely as the others among those that the sample has; with none of them it is `en`.
+    """
+
+    def __init__(self, languages: Sequence[str] = ("en",)) -> None:
+        if not languages:
+            raise UserError("data stages: Labels needs at least one language, such as languages=[en].")
+        self.languages = tuple(languages)
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        captions = sample["meta.json"]["captions"]
-        return {"caption": captions[int(generator.integers(len(captions)))], "class": sample["meta.json"]["class"]}
+        meta = sample["meta.json"]
+        offered = [texts for language in self.languages if (texts := _captions(meta, language))] or [meta["captions"]]
+        texts = offered[int(generator.integers(len(offered)))] if len(offered) > 1 else offered[0]
+        return {"caption": texts[int(generator.integers(len(texts)))], "class": meta["class"]}
 
 
 class Latent:
@@ -210,3 +222,8 @@ class Latent:
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         return {"latent": sample["latent.npy"].astype(np.float32)}
+
+
+def _captions(meta: Mapping[str, Any], language: str) -> list[str]:
+    texts = meta["captions"] if language == "en" else meta["captions_by_language"].get(language, [])
+    return [texts] if isinstance(texts, str) else list(texts)
