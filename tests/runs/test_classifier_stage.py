@@ -167,9 +167,9 @@ def test_autoguidance_leads_away_from_the_weaker_run(diffused, tmp_path):
     place, _, strong, weak = diffused
     sampler, _, label = load_diffusion(strong.model)
     other, _, _ = load_diffusion(weak.model)
-    guidance = {"by": "autoguidance", "run": str(weak.path), "scale": 2.0}
+    guidance = {"by": "autoguidance", "run": str(weak.path)}
     led = with_guidance(OmegaConf.create({"guidance": guidance, "output_dir": str(place.outputs)}), sampler, label)
-    steering = led.steering({}, 2, 3.0)
+    steering = led.steering({}, 2, 2.0)
     x_t, t = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0)), torch.full((2,), 0.3).double()
     with torch.no_grad():
         found = led.model.guided(steering.guidance, steering.condition, steering.null)(x_t, t)
@@ -177,7 +177,11 @@ def test_autoguidance_leads_away_from_the_weaker_run(diffused, tmp_path):
     torch.testing.assert_close(found, expected)
     run = f"guidance.run={weak.path}"
     report = sampled(place, tmp_path / "led", f"run={strong.path}", "guidance.by=autoguidance", run)
-    assert report["samples"][0]["guided_by"] == "autoguidance"
+    (entry,) = report["samples"]
+    assert (entry["guided_by"], entry["guided_by_scale"], entry["guidance"]) == ("autoguidance", 2.0, 2.0)
+    for idle in ("guidance.all=7", "guidance.rescale=0.5", "negative=armrests"):
+        with pytest.raises(UserError, match=f"{idle.split('=')[0]} has no effect beside guidance=autoguidance"):
+            sampled(place, tmp_path / "no", f"run={strong.path}", "guidance.by=autoguidance", run, idle)
 
 
 def test_a_classifier_of_other_latents_is_refused(diffused):

@@ -62,7 +62,7 @@ def test_sampling_as_it_is_typed(walked, tmp_path, given):
     )
     assert done.returncode == 0, done.stderr
     (entry,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
-    asked = {"guidance=3": 3.0, "guidance=0.5": 0.5}.get(given[0], {"text": 3.0, "image": 3.0, "class": 2.0})
+    asked = {"guidance=3": 3.0, "guidance=0.5": 0.5}.get(given[0], {"class": 2.0})
     assert (entry["guidance"], entry.get("sampler")) == (asked, "UniPC" if "sampler=unipc" in given else None)
 
 

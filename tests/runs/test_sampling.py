@@ -3,6 +3,7 @@
 import json
 import signal
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -185,6 +186,19 @@ def test_ways_begin_and_end_at_their_ends(sampler, trained, tmp_path):
     assert Image.open(tmp_path / "out" / "strip.png").width > 3 * 160
 
 
+def test_the_weaker_model_goes_the_same_way(trained, sampler):
+    weak, _, _ = load_diffusion(trained[1].model)
+    with torch.no_grad():
+        for values in weak.model.parameters():
+            values.mul_(0.9)
+    led = AutoGuided(**{field.name: getattr(sampler, field.name) for field in fields(Sampler)}, weak=weak)
+    start, end = asked(led, caption="a red ball"), asked(led, caption="a kitchen sink")
+    way = drawn(led, jobs([start], [end], 1, 1, 1, 2), 2.0)
+    plain = [drawn(led, jobs([r], [r], 1, 1, 1, 1), 2.0) for r in (start, end)]
+    torch.testing.assert_close(way, torch.cat(plain), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(way[:1], way[1:], atol=1e-3)
+
+
 def test_noise_on_the_way_keeps_its_variance(sampler):
     from fieldforge.generation import between
 
@@ -256,6 +270,9 @@ def test_jobs_that_are_asked_differently_are_not_mixed(sampler):
         (["from="], "from= is empty"),
         (["prompts=."], "prompts=. is a folder"),
         (["guidance.run=x"], "not what for"),
+        (["guidance.scale=5"], "guidance.scale=5 is given, but not what for"),
+        (["guidance.rescale=0.5", "guidance.all=1"], "guidance.rescale has no effect at guidance=1"),
+        (["guidance.interval=[0.2,5]", "guidance.all=1"], "guidance.interval has no effect at guidance=1"),
         (["output=BROKEN/x"], "cannot be made a folder"),
         (["prior=/nowhere"], "there is no run /nowhere: the newest finished ones are ."),
     ],
@@ -297,7 +314,7 @@ def test_the_weaker_model_sees_the_features_of_a_prior(trained, prior, sampler):
     weak, _, _ = load_diffusion(run.model)
     mine = {field.name: getattr(sampler, field.name) for field in fields(Sampler)}
     features = load_prior(prior.model)({"caption": ["a red ball"]}, [3], 1.0)
-    guided = AutoGuided(**mine, weak=weak, scale=2.0).steering({"features": features}, 1, 1.0)
+    guided = AutoGuided(**mine, weak=weak).steering({"features": features}, 1, 2.0)
     seen = guided.guidance.weak.condition.vector  # type: ignore[attr-defined]
     torch.testing.assert_close(seen, weak.steering({"features": features}, 1, 1.0).condition.vector)
     assert not torch.equal(seen, weak.steering({}, 1, 1.0).condition.vector)
@@ -358,6 +375,15 @@ def test_a_prior_stands_between_a_prompt_and_an_image_conditioned_model(trained,
     run_sampling(command(trained[0], *said, *SMALL))
     (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
     assert (entry["prior"], entry["prior_guidance"]) == (str(prior.path), 1.0)
+    with pytest.raises(UserError, match="prior= makes a picture out of a text: give prompt="):
+        run_sampling(command(trained[0], *said[1:], *SMALL))
+
+
+def test_a_picture_and_a_text_that_would_only_make_one_are_refused_together(photo):
+    sees = SimpleNamespace(keys={"image"}, check_class=lambda name: None)
+    with pytest.raises(UserError, match=r"prompt= would only make a picture \(prior=\), and image= is one"):
+        request({"caption": "a chair", "image": str(photo)}, sees, {"image", "caption"})
+    assert set(request({"image": str(photo)}, sees, {"image", "caption"}).values) == {"image"}
 
 
 def test_evaluation_of_a_prior_looks_for_the_assets_meant(prior, balls, capsys):

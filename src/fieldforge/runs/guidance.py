@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 
 from fieldforge.conditioning.class_label import nearest_of
@@ -21,6 +21,7 @@ from fieldforge.diffusion.guidance.classifier import ByClassifier
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.diffusion.guidance.interval import Interval
 from fieldforge.diffusion.guidance.rescaled import Rescaled
+from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.errors import UserError
 from fieldforge.generation import Sampler, Steering
 from fieldforge.runs.classifier_stage import load_classifier
@@ -30,6 +31,7 @@ from fieldforge.runs.training_run import number
 
 log = logging.getLogger(__name__)
 KINDS = ("classifier", "autoguidance")
+SCALE = 2.0  # of these
 
 
 def form_of(config: DictConfig) -> dict[str, Any]:
@@ -83,21 +85,42 @@ def check_learned_in(label: Mapping[str, Any], scale: float | Mapping[str, float
         raise UserError(f"this model's guidance {kind} has one scale for all that it reads: give guidance= a number")
 
 
+def check_effect(config: DictConfig, scale: float | Mapping[str, float]) -> None:
+    """UserError for a form of guidance that changes nothing at this scale."""
+    for key, idle in (("guidance_rescale", (0.0, 1.0)), ("guidance_interval", (1.0,))):
+        if key in form_of(config) and scale in idle:
+            raise UserError(
+                f"{key.replace('_', '.')} has no effect at guidance={scale:g}: give more, such as guidance=3, or "
+                f"leave it out"
+            )
+
+
 def guided_by(config: DictConfig) -> dict[str, Any]:
     """What of `config.guidance` names a second run: {} or `guided_by`, `guided_by_run`, `guided_by_scale`."""
     guidance = config.guidance
-    if not isinstance(guidance, DictConfig) or guidance.get("by") is None:
-        if isinstance(guidance, DictConfig) and guidance.run is not None:
-            raise UserError(
-                f"guidance.run={guidance.run} is given, but not what for: give guidance={' or '.join(KINDS)}"
-            )
+    if not isinstance(guidance, DictConfig):
+        return {}
+    if guidance.get("by") is None:
+        for key in ("run", "scale"):
+            if guidance[key] is not None:
+                raise UserError(
+                    f"guidance.{key}={guidance[key]} is given, but not what for: give guidance={' or '.join(KINDS)}"
+                )
         return {}
     if guidance.by not in KINDS:
         raise UserError(f"there is no guidance={guidance.by}: give a number, or one of {', '.join(KINDS)}")
     if guidance.run is None:
         kind = "a latent_classifier run" if guidance.by == "classifier" else "a weaker diffusion run"
         raise UserError(f"guidance={guidance.by} needs guidance.run=, the directory of {kind}")
-    scale = number(config, "guidance.scale")
+    if guidance.by == "autoguidance":
+        keys = [f"guidance.{key}" for key in ("all", "text", "image", "class", "rescale", "interval")]
+        for key in (*keys, "negative"):
+            if OmegaConf.select(config, key) is not None:
+                raise UserError(
+                    f"{key} has no effect beside guidance=autoguidance, which stands in the place of other guidance "
+                    f"and has the scale guidance.scale: leave {key} out"
+                )
+    scale = SCALE if guidance.get("scale") is None else number(config, "guidance.scale")
     return {"guided_by": guidance.by, "guided_by_run": str(guidance.run), "guided_by_scale": scale}
 
 
@@ -123,6 +146,8 @@ def with_guidance(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]
         _check_same_latents(run, theirs["autoencoder"], label)
         classifier.process = sampler.model.process
         return ClassifierGuided(**mine, classifier=classifier, classes=theirs["classes"], scale=scale)
+    if "distillation" in label["config"]:
+        raise UserError("this model's guidance is learned in: leave guidance=autoguidance out")
     path, _ = find_model(run, config.output_dir, "diffusion")
     weak, _, theirs = load_diffusion(path, device=sampler.device)
     _check_same_latents(run, theirs["autoencoder"]["fingerprint"], label)
@@ -134,7 +159,7 @@ def with_guidance(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]
     unread = sorted(sampler.keys - weak.keys)
     if unread:
         log.warning("guidance.run=%s reads no %s: guidance also leads towards that", run, " or ".join(unread))
-    return AutoGuided(**mine, weak=weak, scale=scale)
+    return AutoGuided(**mine, weak=weak)
 
 
 def _check_same_latents(run: str, theirs: str, label: Mapping[str, Any]) -> None:
@@ -180,10 +205,12 @@ class ClassifierGuided(Sampler):
 
 @dataclass(frozen=True)
 class AutoGuided(Sampler):
-    """Led away from a weaker model that is asked the same (Karras et al. 2024), in the place of other guidance."""
+    """Led away from a weaker model that is asked the same (Karras et al. 2024), in the place of other guidance.
+
+    The scale that it is asked with is autoguidance's.
+    """
 
     weak: Sampler
-    scale: float
 
     @torch.no_grad()
     def steering(
@@ -193,18 +220,33 @@ class AutoGuided(Sampler):
         scale: float | Mapping[str, float],
         negative: Mapping[str, Any] | None = None,
     ) -> Steering:
+        assert not isinstance(scale, Mapping), "autoguidance has one scale"
         base = super().steering(batch, count, 1.0, negative)
         known = {key: values for key, values in batch.items() if key in {*self.weak.keys, "features"}}
-        weak = _Asked(self.weak, self.weak.steering(known, count, 1.0).condition)
-        return replace(base, guidance=Autoguidance(self.scale, weak))
+        weak = Asked(self.weak.model, self.weak.steering(known, count, 1.0).condition)
+        return AwayFromWeak(base.condition, base.null, Autoguidance(scale, weak), weak)
 
 
-class _Asked:
-    """The weak model with a condition of its own: each model's conditioner was trained with it."""
+class Asked:
+    """A model with a condition of its own: each model's conditioner was trained with it."""
 
-    def __init__(self, sampler: Sampler, condition: Condition):
-        self.model, self.condition = sampler.model, condition
-        self.process = sampler.model.process
+    def __init__(self, model: DiffusionModel, condition: Condition):
+        self.model, self.condition = model, condition
+        self.process = model.process
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         return self.model(x_t, t, self.condition)
+
+
+@dataclass(frozen=True)
+class AwayFromWeak(Steering):
+    """Steering by autoguidance: on a way, the weaker model is asked for what lies there too."""
+
+    weak: Asked
+
+    def toward(self, other: Steering, weights: Tensor) -> Steering:
+        assert isinstance(self.guidance, Autoguidance)
+        assert isinstance(other, AwayFromWeak)
+        way = super().toward(other, weights)
+        weak = Asked(self.weak.model, self.weak.condition.lerp(other.weak.condition, weights))
+        return AwayFromWeak(way.condition, way.null, Autoguidance(self.guidance.scale, weak), weak)

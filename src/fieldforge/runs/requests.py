@@ -17,6 +17,7 @@ from fieldforge.generation import Sampler
 from fieldforge.runs.training_run import number
 
 log = logging.getLogger(__name__)
+GUIDANCE = 3.0
 OPTIONS = {"caption": "prompt=", "class": "class=", "image": "image="}
 """What sources read → how it is asked for."""
 SCALES = {"caption": "text", "image": "image", "class": "class"}
@@ -86,6 +87,11 @@ def request(said: Mapping[str, str], sampler: Sampler, understood: set[str], cut
     for key in said.keys() - understood:
         known = ways(understood) or "nothing, it is unconditional"
         raise UserError(f"{OPTIONS[key]} is given, but this model was not trained with it: it understands {known}")
+    if "image" in said and (unread := said.keys() - sampler.keys):
+        raise UserError(
+            f"{' and '.join(OPTIONS[key] for key in sorted(unread))} would only make a picture (prior=), and image= is "
+            f"one: leave either out"
+        )
     values: dict[str, Any] = dict(said)
     sampler.check_class(said.get("class"))
     if "image" in said:
@@ -117,7 +123,7 @@ def scales(config: DictConfig, understood: Collection[str] = tuple(OPTIONS)) -> 
     """
     if not isinstance(config.guidance, DictConfig):
         return number(config, "guidance")
-    common = number(config, "guidance.all")
+    common = GUIDANCE if config.guidance.all is None else number(config, "guidance.all")
     own = {key: name for key, name in SCALES.items() if config.guidance[name] is not None}
     for key, name in own.items():
         if key not in understood:
@@ -125,7 +131,9 @@ def scales(config: DictConfig, understood: Collection[str] = tuple(OPTIONS)) -> 
             raise UserError(f"guidance.{name} is given, but this model was not trained with it: its scales are {known}")
     if not own:
         return common
-    return {key: number(config, f"guidance.{own[key]}") if key in own else common for key in SCALES}
+    return {
+        key: number(config, f"guidance.{own[key]}") if key in own else common for key in SCALES if key in understood
+    }
 
 
 @dataclass(frozen=True)

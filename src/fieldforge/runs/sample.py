@@ -25,7 +25,7 @@ from fieldforge.rendering.turntable import write_turntable
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.drawing import Drawing
 from fieldforge.runs.ema_length import of_length
-from fieldforge.runs.guidance import check_learned_in, form_of, guided_by, with_form, with_guidance
+from fieldforge.runs.guidance import check_effect, check_learned_in, form_of, guided_by, with_form, with_guidance
 from fieldforge.runs.locate import find_model
 from fieldforge.runs.prior_stage import load_prior
 from fieldforge.runs.requests import Job, Request, batches, jobs, requests, scales, ways
@@ -50,8 +50,8 @@ def run_sampling(config: DictConfig) -> Path:
     strength_of(config)
     model = of_length(find_model(config.run, config.output_dir, "diffusion")[0], config.ema_length)
     sampler, autoencoder, label = load_diffusion(model, sampling_of(config), best_device(config.device))
-    if config.get("sampler") is not None and "distillation" in label["config"]:
-        raise UserError("this model was distilled for the sampler that it has: leave sampler= out")
+    if "distillation" in label["config"]:
+        check_distilled(config, label["config"]["distillation"]["steps"])
     sampler = with_guidance(config, with_form(config, sampler, label), label)
     prior = None
     if config.prior is not None:
@@ -60,7 +60,11 @@ def run_sampling(config: DictConfig) -> Path:
     understood = sampler.keys | (prior.sampler.keys if prior else set())
     wanted = requests(config, sampler, understood)
     work = planned(config, wanted)
-    scale = scales(config, sampler.read)
+    if prior is not None and not any(asked.values.keys() & prior.sampler.keys for asked in wanted):
+        raise UserError(f"prior= makes a picture out of a text: give {ways(prior.sampler.keys)}, or leave it out")
+    led = guided_by(config)
+    scale = led["guided_by_scale"] if led.get("guided_by") == "autoguidance" else scales(config, sampler.read)
+    check_effect(config, scale)
     check_learned_in(label, scale, config.negative)
     given = None
     if config.get("from") is not None:
@@ -70,7 +74,7 @@ def run_sampling(config: DictConfig) -> Path:
     draw = Drawing(sampler, scale, negative, prior, prior_scale_of(config), given, strength_of(config))
     resolution = whole_number(config, "mesh_resolution")
     size = whole_number(config, "batch_size")
-    folder = Path(config.output) if config.output else model.parent / "samples" / folder_name(wanted, config)
+    folder = Path(config.output) if config.output else model.parent / "samples" / folder_name(wanted, config, scale)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -169,6 +173,14 @@ def sampling_of(config: DictConfig) -> DictConfig:
     return OmegaConf.create({"sampler": block} if block else {})
 
 
+def check_distilled(config: DictConfig, steps: int) -> None:
+    """UserError for another sampler than a distilled model's own; says where it is given more steps than it learned."""
+    if config.get("sampler") is not None:
+        raise UserError("this model was distilled for the sampler that it has: leave sampler= out")
+    if config.steps is not None and config.steps > steps:
+        log.warning("steps=%d: this model was distilled to take %d, more make shapes worse", config.steps, steps)
+
+
 def is_walk(config: DictConfig) -> bool:
     """Whether shapes between two prompts or two seeds are asked for."""
     return config.to is not None or config.to_seed is not None
@@ -242,10 +254,10 @@ def shown(scale: float | Mapping[str, float]) -> str:
     return " ".join(f"{key} {value:g}" for key, value in told.items()) if isinstance(told, dict) else f"{told:g}"
 
 
-def folder_name(wanted: Sequence[Request], config: DictConfig) -> str:
+def folder_name(wanted: Sequence[Request], config: DictConfig, scale: float | Mapping[str, float]) -> str:
     """Of what the folder holds: the same for the same call."""
     more = f"-and-{len(wanted) - 1}-more" if len(wanted) > 1 else ""
     paths = ("from", "prior")  # of these the last part will do
     told = {key: Path(value).stem if key in paths else str(value) for key, value in said(config).items()}
     further = "".join(f"_{key.replace('_', '-')}-{slug(value)}" for key, value in told.items())
-    return f"{slug(wanted[0].title)}{more}{further}_g{shown(scales(config)).replace(' ', '-')}_s{config.seed}"
+    return f"{slug(wanted[0].title)}{more}{further}_g{shown(scale).replace(' ', '-')}_s{config.seed}"
