@@ -2,9 +2,11 @@
 
 import pytest
 from omegaconf import OmegaConf
+from tests.runs.conftest import Place
 
 from fieldforge.errors import UserError
 from fieldforge.runs.build import build, check
+from fieldforge.runs.train import run_training
 
 
 class Part:
@@ -88,3 +90,27 @@ def test_untrusted_configurations_build_only_parts_of_this_project(tmp_path):
 def test_a_key_without_a_block_is_named():
     with pytest.raises(UserError, match="config key other must be a block"):
         build(config(size=1), "other")
+
+
+FROM_THE_END = ["process=interpolation", "spacing@sampler.spacing=trailing"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["sampler=ddpm_learned"], "needs the variance that loss=hybrid learns"),
+        ([*FROM_THE_END, "sampler=heun", "parameterization=v"], "this sampler cannot start where no signal is left"),
+        ([*FROM_THE_END, "sampler=ddim", "parameterization=noise"], "a prediction of ε says nothing"),
+    ],
+)
+def test_what_could_never_be_sampled_is_refused_before_training(tmp_path, overrides, sentence):
+    nowhere = Place(tmp_path / "no data", tmp_path / "outputs")  # data are not even looked for
+    with pytest.raises(UserError, match=sentence) as mistake:
+        run_training(nowhere.compose(*overrides))
+    assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "flow_euler", "flow_heun"])
+def test_what_can_be_sampled_is_not(tmp_path, sampler):
+    check(Place(tmp_path, tmp_path).compose(*FROM_THE_END, f"sampler={sampler}", "parameterization=v"))
+    check(Place(tmp_path, tmp_path).compose("loss=hybrid", "sampler=ddpm_learned"))

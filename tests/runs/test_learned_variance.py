@@ -1,11 +1,8 @@
 """Learned variance from the command line to samples."""
 
-import pytest
 import torch
-from tests.runs.conftest import Place
 
 from fieldforge.diffusion.variance import LearnedVarianceModel
-from fieldforge.errors import UserError
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.train import run_training
 
@@ -28,10 +25,3 @@ def test_hybrid_loss_trains_a_variance_that_the_learned_walk_uses(place):
     assert torch.isfinite(first).all()
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-
-
-def test_the_learned_walk_is_refused_before_training_where_no_variance_is_learned(tmp_path):
-    nowhere = Place(tmp_path / "no data", tmp_path / "outputs")  # data are not even looked for
-    with pytest.raises(UserError, match="needs the variance that loss=hybrid learns") as mistake:
-        run_training(nowhere.compose("sampler=ddpm_learned"))
-    assert "\n" not in str(mistake.value)

@@ -63,8 +63,8 @@ class PredictNoise(Parameterization):
     def denoised_coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         if alpha.device.type == "cpu" and bool((alpha == 0).any()):
             raise UserError(
-                "a prediction of ε says nothing of the data where no signal is left (alpha = 0): start the times "
-                "below t = 1 (sampler.spacing.sigma_max=100), or predict x0, v or velocity"
+                "a prediction of ε says nothing of the data where no signal is left (alpha = 0): take times that "
+                "start below t = 1 (spacing@sampler.spacing=karras), or predict x0, v or velocity"
             )
         return 1 / alpha, -sigma / alpha
 

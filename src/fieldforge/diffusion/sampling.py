@@ -4,15 +4,20 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.denoiser import Denoiser
+from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.diffusion.model import DiffusionModel
+from fieldforge.diffusion.parameterization import Parameterization
 from fieldforge.diffusion.samplers.sampler import Sampler
 from fieldforge.diffusion.spacing import Spacing
 from fieldforge.diffusion.thresholding import Threshold, Thresholded
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+
+NOTHING = Condition()
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,12 @@ class Sampling:
         """UserError where the sampler needs what models of this kind do not learn (samplers with a `check` say so)."""
         if hasattr(self.sampler, "check"):
             self.sampler.check(model)
+
+    def rehearse(self, kind: type[DiffusionModel], process: Process, parameterization: Parameterization) -> None:
+        """UserError where models of this kind could not be sampled: one that knows nothing is, beforehand."""
+        self.check(kind)
+        denoise = kind(_Nothing(kind.outputs), process, parameterization).guided(ClassifierFree(), NOTHING, NOTHING)
+        self(denoise, torch.zeros(1, 1, 1), process, torch.Generator())
 
     @torch.no_grad()
     def __call__(self, denoise: Denoiser, noise: Tensor, process: Process, generator: torch.Generator) -> Tensor:
@@ -66,3 +77,14 @@ class Sampling:
         if self.threshold is not None:
             denoise = Thresholded(denoise, self.threshold)
         return self.sampler.sample(denoise, noise, process, times, generator)
+
+
+class _Nothing(nn.Module):
+    """A backbone whose output is zero."""
+
+    def __init__(self, outputs: int):
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, x: Tensor, noise_level: Tensor, condition: Condition) -> Tensor:
+        return torch.zeros_like(x).repeat(1, 1, self.outputs)  # (B, T, outputs · C)

@@ -87,13 +87,14 @@ def check(config: DictConfig) -> None:
 
     Raises:
         UserError: unknown key, wrongly typed value or unknown target (names the key); a sampler that cannot sample what
-            the loss trains.
+            the loss trains under that process.
     """
     for name in map(str, config):
         if not OmegaConf.is_missing(config, name):
             _check(config[name], name, trusted=True, given=None)
-    if "sampler" in config and "loss" in config:
-        build(config, "sampler").check(build(config, "loss").model)
+    if all(name in config for name in ("sampler", "loss", "process", "parameterization")):
+        process, parameterization = build(config, "process"), build(config, "parameterization")
+        build(config, "sampler").rehearse(build(config, "loss").model, process, parameterization)
 
 
 def _check(node: Any, path: str, trusted: bool, given: set[str] | None) -> None:

@@ -18,7 +18,10 @@ class Exploding:
 
     def scale_and_tau(self, alpha: float, sigma: float) -> tuple[float, float]:
         if alpha == 0:
-            raise UserError("no signal is left at the first time (alpha = 0): use Straight coordinates, or start later")
+            raise UserError(
+                "this sampler cannot start where no signal is left (alpha = 0): take times that start "
+                "below t = 1 (spacing@sampler.spacing=karras), or sampler=ddim, flow_euler or flow_heun"
+            )
         return alpha, sigma / alpha
 
 
