@@ -205,7 +205,7 @@ def test_features_of_another_encoder_are_refused(roots, conditioner, clip_folder
     altered = Conditioner({"clip_text": TextSource(ClipTextEncoder(str(other)), D)})
     with pytest.raises(UserError, match=r"weights: \w+ there, \w+ here"):
         altered.embed(batch)
-    with pytest.raises(UserError, match="other settings"):
+    with pytest.raises(UserError, match=r"remove the data's embeddings/clip_text to embed them again"):
         embed_shards(samples, penultimate, ["clip_text"])
     with pytest.raises(UserError, match="there is no manifest"):
         batches(latents, StoredFeatures(str(samples), ["clip_image"]), count=1)

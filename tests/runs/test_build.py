@@ -1,10 +1,14 @@
 """Mistakes in a configuration are found before anything is built, and named by their key."""
 
+import math
+
 import pytest
+import torch
 from omegaconf import OmegaConf
 from tests.runs.conftest import Place
 
 from fieldforge.errors import UserError
+from fieldforge.runs import diffusion_stage
 from fieldforge.runs.build import build, check
 from fieldforge.runs.train import run_training
 
@@ -114,3 +118,12 @@ def test_what_could_never_be_sampled_is_refused_before_training(tmp_path, overri
 def test_what_can_be_sampled_is_not(tmp_path, sampler):
     check(Place(tmp_path, tmp_path).compose(*FROM_THE_END, f"sampler={sampler}", "parameterization=v"))
     check(Place(tmp_path, tmp_path).compose("loss=hybrid", "sampler=ddpm_learned"))
+
+
+def test_times_are_shifted_by_the_tokens_of_the_latents(tmp_path):
+    config = Place(tmp_path, tmp_path).compose("density=shifted", "conditioner=none")
+    module = diffusion_stage.build_module(config, "diffusion", (1024, 4), build(config, "conditioner"))
+    u = torch.tensor([0.5], dtype=torch.float64)
+    twice = module.density.times(u, module.model.process)  # √(1024 / 256)
+    expected = module.model.process.time_of_log_snr(module.model.process.log_snr(u) - 2 * math.log(2))
+    torch.testing.assert_close(twice, expected)

@@ -137,7 +137,7 @@ class Conditioner(nn.Module):
             told = ", ".join(f"{key}: {theirs.get(key)} there, {mine.get(key)} here" for key in differing)
             raise UserError(
                 f"the stored features of {name!r} were made by another encoder than conditioner.parts.{name} ({told}): "
-                f"embed the data again in place of their embeddings/{name}, or set the conditioner alike."
+                f"remove the data's embeddings/{name} to embed them again, or set the conditioner alike."
             )
         self._accepted[name] = theirs
 

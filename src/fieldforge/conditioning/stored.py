@@ -21,7 +21,7 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image import ImageSource
 from fieldforge.conditioning.relight import relit_view
 from fieldforge.conditioning.source import Source
-from fieldforge.data.manifest import Manifest, ShardEntry, read_manifest, write_manifest
+from fieldforge.data.manifest import MANIFEST_NAME, Manifest, ShardEntry, read_manifest, write_manifest
 from fieldforge.data.reader import LazySample, ShardReader
 from fieldforge.data.schema import EMBEDDING, SAMPLE
 from fieldforge.data.shards import open_shards
@@ -68,6 +68,8 @@ def embed_shards(
                 f"{root}: holds {data.schema.name} shards without views: embed {name} of the sample shards."
             )
         folder = embedding_folder(root, name)
+        if (folder / MANIFEST_NAME).is_file():
+            conditioner.check_made_by(name, read_manifest(folder).extra["fingerprint"])
         about = {"source": name, "fingerprint": dict(source.fingerprint()), "data": data.fingerprint}
         entries: list[ShardEntry] = []
         done, total = 0, sum(entry.samples for entry in data.shards)

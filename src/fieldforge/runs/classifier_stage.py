@@ -17,7 +17,7 @@ from fieldforge.rendering.pictures import write_whole
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import StageDirectory, load_weights
-from fieldforge.runs.training_run import plain, seeded, train, whole_number
+from fieldforge.runs.training_run import build_with, plain, seeded, train, whole_number
 from fieldforge.training import ranks
 from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.classifier_module import NOISE_LEVELS, ClassifierModule
@@ -89,7 +89,7 @@ def build_module(config: DictConfig, latent_shape: tuple[int, int], classes: lis
     return ClassifierModule(
         seeded(config, "classifier", **given),
         classes,
-        density=build(config, "density"),
+        density=build_with(config, "density", {"tokens": tokens}),
         optimizer=build(config, f"training.{STAGE}.optimizer"),
         seed=whole_number(config, "seed", least=0),
     )

@@ -27,7 +27,7 @@ from fieldforge.runs.build import build
 from fieldforge.runs.conditions import conditions
 from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.fingerprint import differences
-from fieldforge.runs.training_run import embed_once, measure_vectors, plain, seeded, train, whole_number
+from fieldforge.runs.training_run import build_with, embed_once, measure_vectors, plain, seeded, train, whole_number
 from fieldforge.training import ranks
 from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.conditional_module import ConditionalModule
@@ -127,7 +127,7 @@ def build_module(
         build_model(config, latent_shape),
         conditioner,
         loss=build(config, "loss"),
-        density=build(config, "density"),
+        density=build_with(config, "density", {"tokens": latent_shape[0]}),
         weighting=build(config, "weighting"),
         optimizer=build(config, f"training.{stage}.optimizer"),
         seed=whole_number(config, "seed", least=0),
