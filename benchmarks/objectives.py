@@ -181,7 +181,7 @@ def main() -> None:
     facts = (
         f"{arguments.layers} layers of width {arguments.width}, {arguments.steps} steps of {BATCH} out of "
         f"{len(latents)} latents, {len(heldout)} held out; {count} samples, real latents among themselves "
-        f"{frechet(frechet.project(latents[real])):.3f}."
+        f"{frechet(frechet.project(latents[real])):.3f}. `shifted(8)` is logit_normal with σ/α raised 8 times."
     )
     text = f"{facts}\n\n{tables(results)}"
     print(text)

@@ -24,7 +24,7 @@ from fieldforge.noise.densities import Density, LogitNormal, LogNormalSigma, Shi
 from fieldforge.noise.process import Process
 from fieldforge.noise.processes import Cosine, Exponential, Linear, LinearInterpolation, VarianceExploding
 
-# Named as the configs do.
+# Named as the configs do; `shifted(8)` is logit_normal with σ/α raised 8 times.
 PREDICTIONS: dict[str, Parameterization] = {
     "v": PredictV(),
     "velocity": PredictVelocity(),
@@ -48,8 +48,8 @@ PROCESSES: dict[str, Process] = {
 }
 DENSITIES: dict[str, Density] = {
     "uniform": UniformTime(),
-    "log_normal": LogNormalSigma(2.0, 1.2),  # these latents are decided at σ/α between 2 and 40
-    "log_normal(-0.5)": LogNormalSigma(-0.5, 1.2),  # EDM's, in units of the data's deviation
+    "shapes": LogNormalSigma(1.6, 1.4),
+    "log_normal": LogNormalSigma(-0.5, 1.2),
     "logit_normal": LogitNormal(),
     "shifted(8)": Shifted(LogitNormal(), tokens=4096, base_tokens=64),
 }
@@ -71,7 +71,7 @@ class Objective:
 
 
 # Times even in t: each process then looks elsewhere. The last column asks for noise levels, the same for all processes.
-COLUMNS = [*((process, "uniform") for process in PROCESSES), ("exponential", "log_normal")]
+COLUMNS = [*((process, "uniform") for process in PROCESSES), ("exponential", "shapes")]
 GRID = [
     Objective(prediction, process, weighting, density)
     for process, density in reversed(COLUMNS)
@@ -79,14 +79,14 @@ GRID = [
     for weighting in WEIGHTINGS
 ]
 RECIPES = [
-    Objective("v", "exponential", "v", "log_normal", "the default"),
+    Objective("v", "exponential", "v", "shapes", "the default"),
     Objective("data", "exponential", "data", "uniform", "Shap-E"),
     Objective("noise", "linear", "noise", "uniform", "DDPM"),
     Objective("noise", "cosine", "noise", "uniform", "Improved DDPM"),
     Objective("v", "cosine", "v", "uniform", "Salimans & Ho"),
     Objective("v", "cosine", "min_snr", "uniform", "min-SNR"),
     Objective("v", "cosine", "sigmoid", "uniform", "VDM++"),
-    Objective("v", "exploding", "v", "log_normal(-0.5)", "EDM"),
+    Objective("v", "exploding", "v", "log_normal", "EDM"),
     Objective("velocity", "interpolation", "velocity", "uniform", "rectified flow"),
     Objective("velocity", "interpolation", "velocity", "logit_normal", "SD3"),
     Objective("velocity", "interpolation", "velocity", "shifted(8)", "SD3, shifted"),

@@ -16,7 +16,7 @@ from objectives_compared.objectives import COLUMNS, PREDICTIONS, RECIPES, WEIGHT
 
 Results = Mapping[str, tuple[float, float]]  # (held-out error, Fréchet distance) by choices
 ROWS = [(prediction, weighting) for prediction in PREDICTIONS for weighting in WEIGHTINGS]
-HEADS = [process if density == "uniform" else "any, log_normal" for process, density in COLUMNS]
+HEADS = [process if density == "uniform" else "any, shapes" for process, density in COLUMNS]
 
 
 def tables(results: Results) -> str:
