@@ -1,6 +1,5 @@
 import pytest
 import torch
-from torch.nn import functional as F
 
 from fieldforge.conditioning import Condition, Features
 
@@ -89,17 +88,3 @@ def test_lerp_ends_at_both_conditions_and_is_halfway_in_between():
     assert torch.equal(middle.vector, (first.vector + second.vector) / 2)
     assert middle.mask.all()
     assert torch.equal(middle.tokens[:, :2], (first.tokens + second.tokens[:, :2]) / 2)
-
-
-def test_masked_tokens_do_not_reach_what_attends_with_the_mask():
-    given = condition(2, 4)
-    mask = torch.tensor([[True, True, False, False], [True, True, True, False]])
-    noise = torch.randn(given.tokens.shape, generator=torch.Generator().manual_seed(0))
-    query = torch.ones(2, 1, 4)
-
-    def attended(tokens: torch.Tensor) -> torch.Tensor:
-        held = Condition(tokens=tokens, mask=mask)
-        return F.scaled_dot_product_attention(query, held.tokens, held.tokens, attn_mask=held.mask[:, None])
-
-    changed = torch.where(mask[..., None], given.tokens, noise)
-    assert torch.equal(attended(given.tokens), attended(changed))

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.utilities import move_data_to_device
 
 from fieldforge.conditioning import ClipImageEncoder, ClipTextEncoder, Conditioner, ImageSource, TextSource
+from fieldforge.conditioning.condition import Condition
 from fieldforge.conditioning.stages import StoredFeatures, View, embed_missing
 from fieldforge.conditioning.stored import KeyedShards, captions_of, embed_shards, embedding_folder
 from fieldforge.data.datamodule import ShardDataModule
@@ -18,7 +19,13 @@ from fieldforge.data.manifest import read_manifest, write_manifest
 from fieldforge.data.schema import LATENT, SAMPLE
 from fieldforge.data.stages import Labels, Latent
 from fieldforge.data.writer import ShardWriter
+from fieldforge.diffusion.backbones.dit import DiT
+from fieldforge.diffusion.loss import denoising_loss
+from fieldforge.diffusion.model import DiffusionModel
+from fieldforge.diffusion.parameterization import PredictV
+from fieldforge.diffusion.weighting import UniformV
 from fieldforge.errors import UserError
+from fieldforge.noise.processes import Cosine
 from fieldforge.runs.embed import run_embedding
 from fieldforge.runs.training_run import measure_vectors
 
@@ -89,12 +96,24 @@ def batches(root: Path, *stages, count: int = 4, workers: int = 0) -> list[dict]
     return [next(stream) for _ in range(count)]
 
 
-def loss(conditioner: Conditioner, batch: dict) -> torch.Tensor:
-    condition = conditioner(conditioner.embed(batch))
-    return (condition.vector**2).mean() + (condition.tokens**2 * condition.mask[..., None]).mean()
+@pytest.fixture
+def model() -> DiffusionModel:
+    """With weights far enough from their start that conditions matter."""
+    torch.manual_seed(1)
+    backbone = DiT(2, 3, width=16, layers=1, heads=2, condition_width=D, cross_attention=True)
+    for parameter in backbone.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return DiffusionModel(backbone, Cosine(), PredictV())
 
 
-def test_the_loss_is_that_of_encoding_live(roots, conditioner):
+def loss(model: DiffusionModel, batch: dict, condition: Condition) -> torch.Tensor:
+    """Of every sample, with the same noise and times for every batch."""
+    noise = torch.randn(batch["latent"].shape, generator=torch.Generator().manual_seed(2))
+    t = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    return denoising_loss(model, batch["latent"], noise, t, condition, UniformV())
+
+
+def test_the_loss_is_that_of_encoding_live(roots, conditioner, model):
     samples, latents = roots
     embed_shards(samples, conditioner)
     stored = batches(latents, StoredFeatures(str(samples), ["clip_text", "clip_image"], views=[1]))
@@ -105,7 +124,16 @@ def test_the_loss_is_that_of_encoding_live(roots, conditioner):
         assert torch.equal(text_ahead.tokens, text_now.tokens)
         assert torch.equal(text_ahead.vector, text_now.vector)
         assert torch.equal(text_ahead.mask, text_now.mask)
-        torch.testing.assert_close(loss(conditioner, ahead), loss(conditioner, now), rtol=1e-3, atol=0)
+        assert torch.equal(ahead["latent"], now["latent"])
+        condition, live_condition = (conditioner(conditioner.embed(batch)) for batch in (ahead, now))
+        of_live = loss(model, now, live_condition)
+        torch.testing.assert_close(loss(model, ahead, condition), of_live, rtol=1e-3, atol=0)
+        mixed_up = (
+            Condition(condition.vector.flip(0), condition.tokens, condition.mask),
+            Condition(condition.vector, condition.tokens.flip(0), condition.mask.flip(0)),
+        )
+        for other in mixed_up:
+            assert (loss(model, ahead, other) / of_live - 1).abs().max() > 0.03
 
 
 def test_views_are_embedded_under_lights_that_are_always_the_same(roots, clip_folder, tmp_path):
@@ -140,13 +168,13 @@ def test_vectors_are_measured_over_the_training_split(roots, conditioner):
     assert (conditioner.source("clip_text").vector_std < 1).any(), "of texts, which are encoded here"
 
 
-def test_training_on_stored_features_loads_no_encoder(roots, conditioner):
+def test_training_on_stored_features_loads_no_encoder(roots, conditioner, model):
     samples, latents = roots
     embed_shards(samples, conditioner)
     for source in conditioner.sources.values():
         vars(source.encoder).pop("network")
     (batch,) = batches(latents, StoredFeatures(str(samples), ["clip_text", "clip_image"]), count=1)
-    loss(conditioner, batch).backward()
+    loss(model, batch, conditioner(conditioner.embed(batch))).mean().backward()
     assert not any("network" in vars(source.encoder) for source in conditioner.sources.values())
 
 

@@ -79,6 +79,23 @@ def test_padding_of_the_condition_changes_nothing(build):
     )
 
 
+@pytest.mark.parametrize("size", [1.0, 1e9])
+@pytest.mark.parametrize("build", BACKBONES.values(), ids=BACKBONES.keys())
+def test_what_the_mask_hides_changes_no_bit(build, size):
+    backbone = shaken(build())
+    x, level, vector, context = arguments()
+    other = size * context.roll(1, dims=2)
+    mask = torch.tensor([[True, False, True, False], [True, True, True, False]])
+    out = backbone(x, level, Condition(vector, context, mask))
+    hidden = torch.where(mask[..., None], context, other)
+    assert torch.equal(backbone(x, level, Condition(vector, hidden, mask)), out)
+    for row, place in mask.nonzero().tolist():
+        seen = context.clone()
+        seen[row, place] = other[row, place]
+        change = (backbone(x, level, Condition(vector, seen, mask)) - out).abs().amax(dim=(1, 2))
+        assert change[row] > 1e-4
+
+
 @pytest.mark.parametrize("build", BACKBONES.values(), ids=BACKBONES.keys())
 def test_samples_of_a_batch_know_nothing_of_each_other(build):
     backbone = shaken(build())
@@ -137,8 +154,9 @@ def test_every_choice_builds(path):
         config.update(dict(tokens=T, channels=C, condition_width=D, width=16, heads=2, layers=1))
         if "group" in config:
             config.group = T
-    # Whoever samples sets the scale of guidance.
-    built = hydra.utils.instantiate(config, **({"scale": 2.0} if group == "guidance" else {}))
+    # Whoever samples sets the scale of guidance, whoever trains knows the latents.
+    given = {"guidance": {"scale": 2.0}, "density": {"tokens": T} if path.stem == "shifted" else {}}
+    built = hydra.utils.instantiate(config, **given.get(group, {}))
     if group == "sampler" and path.stem != "ddpm_learned":
         noise, generator = torch.randn(B, T, C), torch.Generator().manual_seed(0)
         constant = Sampling(built.sampler, built.spacing, 4)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tests.diffusion.closed_form import RING, Mixture
 
+from fieldforge.conditioning import ClassSource, Conditioner
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.backbones.dit import DiT
 from fieldforge.diffusion.classifier import LatentClassifier, classifier_loss
@@ -20,6 +21,7 @@ from fieldforge.diffusion.samplers.heun import Heun
 from fieldforge.diffusion.sampling import Sampling
 from fieldforge.diffusion.spacing import Karras
 from fieldforge.errors import UserError
+from fieldforge.generation import Sampler
 from fieldforge.noise.processes import Exponential, LinearInterpolation
 
 ROWS, TOKENS, CHANNELS, WIDTH = 3, 4, 2, 8
@@ -103,9 +105,28 @@ def test_other_forms_reduce_to_plain_guidance(model, state, scale):
     }
     for name, denoise in reductions.items():
         torch.testing.assert_close(denoise(*state), plain, msg=lambda m, name=name: f"{name}: {m}")
-    # A negative condition that says nothing is the null condition; one that says the same as the condition cancels.
-    same = ClassifierFree(scale)(model, condition, condition)(*state)
-    torch.testing.assert_close(same, model(*state, condition))
+
+
+@pytest.mark.parametrize("scale", [-1.0, 0.5, 3.0, 15.0])
+def test_away_from_nothing_is_plain_guidance_and_away_from_the_condition_itself_none(model, state, scale):
+    conditioner = Conditioner({"class": ClassSource(["chair", "sink", "table"], WIDTH)}).double()
+    asked, others = {"class": ["chair", "sink", "table"]}, {"class": ["sink", "table", "chair"]}
+    condition, other = (conditioner(conditioner.embed(batch)) for batch in (asked, others))
+    dropped = conditioner(conditioner.embed(others), drop={"class": torch.ones(ROWS, dtype=torch.bool)})
+    sampler = Sampler(model, conditioner, Sampling(Heun(), Karras(), 2), ClassifierFree, (TOKENS, CHANNELS))
+
+    def away_from(negative):
+        steering = sampler.steering(asked, ROWS, scale, negative)
+        return model.guided(steering.guidance, steering.condition, steering.null)(*state)
+
+    plain = ClassifierFree(scale)(model, condition, conditioner.null(ROWS))(*state)
+    conditional = model(*state, condition)
+    assert not torch.allclose(plain, conditional, atol=1e-3)
+    assert torch.equal(away_from({}), plain)
+    assert torch.equal(ClassifierFree(scale)(model, condition, dropped)(*state), plain)
+    torch.testing.assert_close(away_from(asked), conditional)
+    base = model(*state, other)
+    torch.testing.assert_close(away_from(others), base + scale * (conditional - base))
 
 
 def test_outside_of_the_interval_the_model_is_conditional(model, state):

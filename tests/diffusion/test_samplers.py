@@ -130,23 +130,27 @@ ORDERS = {
     "heun": (Heun(), 2),
     "straight heun": (Heun(Straight()), 2),
     "dpm solver": (DPMSolver(), 2),
-    "unipc 1": (UniPC(order=1), 2),  # its corrector adds an order
-    "unipc 2": (UniPC(order=2), 2),
-    "unipc 3": (UniPC(order=3), 3),
+    "unipc 1": (UniPC(order=1), 2),  # the corrector adds an order
+    "unipc 2": (UniPC(order=2), 3),
+    "unipc 3": (UniPC(order=3), 4),
 }
 
 
-@pytest.mark.parametrize("process", [Exponential(12.0), LinearInterpolation()], ids=named)
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
 @pytest.mark.parametrize(("sampler", "order"), ORDERS.values(), ids=ORDERS.keys())
 def test_error_falls_with_the_order_of_the_paper(sampler, order, process):
-    """Between two fixed noise levels, against the exact ODE of a mixture; slope measured over 16 … 128 steps."""
+    """Between two fixed noise levels, against the exact ODE of a mixture; slope measured over 16 … 128 steps.
+
+    UniPC-3 shows its order later, over 128 … 512. Its first step, without a history, has an error of order 3, which is
+    lost here as estimates hardly change at a log-SNR of -5; from -2 on it would be seen.
+    """
     noise, generator = gaussians(16, seed=3)
     log_snr = torch.tensor([-5.0, 4.0], dtype=torch.float64)
     first, last = process.time_of_log_snr(log_snr).tolist()
     ends = torch.tensor([first, last], dtype=torch.float64)
     start = torch.sqrt(process.alpha(ends) ** 2 + process.sigma(ends) ** 2)[0] * noise
     truth = exact_ode(SKEWED, start, process, first, last)
-    errors, counts = [], [16, 32, 64, 128]
+    errors, counts = [], [128, 256, 512] if order == 4 else [16, 32, 64, 128]
     for steps in counts:
         times = process.time_of_log_snr(torch.linspace(-5.0, 4.0, steps + 1, dtype=torch.float64))
         # A few more steps behind the measured one: multistep samplers lower their order at the end.
@@ -155,9 +159,7 @@ def test_error_falls_with_the_order_of_the_paper(sampler, order, process):
         sampler.sample(watched, noise, process, torch.cat([times, more]), generator)
         errors.append(float((watched.x - truth).norm()))
     slope = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
-    assert slope > order - 0.2
-    if order == 1:
-        assert slope < 1.3
+    assert slope == pytest.approx(order, abs=0.1)
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
@@ -207,7 +209,7 @@ def test_any_number_of_steps_from_the_very_start(sampling, steps, process):
 def test_exploding_coordinates_refuse_a_start_without_signal():
     noise, generator = gaussians(2)
     process = LinearInterpolation()
-    with pytest.raises(UserError, match="Straight"):
+    with pytest.raises(UserError, match="cannot start where no signal is left"):
         Sampling(Heun(), Uniform(), 4)(RING.denoiser(process), noise, process, generator)
 
 
