@@ -2,7 +2,7 @@
 
     python benchmarks/objectives.py --latents outputs/furniture_autoencoder/<id>/latents/<id> --jobs 2
 
-Writes docs/images/objectives.png and the tables in docs/samplers.md. About 75 minutes on two idle cores; says how much
+Writes docs/images/objectives.png and the tables in docs/samplers.md. About 80 minutes on two idle cores; says how much
 is left, keeps what is measured below outputs/objectives/, and goes on from there. Needs matplotlib. Without --latents
 the newest ones below outputs/ are taken (python train.py experiment=shape_latent stages=[autoencoder,latents] makes
 some of the embedded furniture).
@@ -10,7 +10,8 @@ some of the embedded furniture).
 Four predictions × six weightings, each with times drawn evenly from each of the five processes, and from a density of
 the noise level itself, under which the process does not matter. EDM's preconditioning and weighting are those of v here
 (sigma_data = 1: latents have unit variance), but for the sign of the output. To these come published recipes with other
-densities. The model is unconditional, its first weights, batches and noises are the same for all. Two measures:
+densities, from three seeds each. The model is unconditional, its first weights, batches and noises are the same for
+all. Two measures:
 
 - the error of x̂₀ on held-out latents, as a share of their variance, averaged over noise levels σ/α from 0.3 to 100 in
   even steps of their logarithm: the same question to all;
@@ -38,7 +39,7 @@ from objectives_compared.objectives import (
     GRID,
     PREDICTIONS,
     PROCESSES,
-    RECIPES,
+    REPEATED,
     WEIGHTINGS,
     Objective,
 )
@@ -64,14 +65,14 @@ NOTHING = Condition()
 
 def trained(objective: Objective, latents: Tensor, steps: int, width: int, layers: int) -> DiffusionModel:
     """The averaged model after `steps` steps on latents (N, T, C)."""
-    torch.manual_seed(0)
+    torch.manual_seed(objective.seed)
     process, density = PROCESSES[objective.process], DENSITIES[objective.density]
     _, tokens, channels = latents.shape
     backbone = DiT(tokens, channels, width, layers, max(1, width // 64), condition_width=1, group=GROUP)
     model = DiffusionModel(backbone, process, PREDICTIONS[objective.prediction])
     optimizer = build_optimizer(lambda groups: torch.optim.AdamW(groups, PEAK, (0.9, 0.99), weight_decay=0.01), model)
     average = EMA(model, PowerDecay(0.05))
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(objective.seed)
     autocast = best_precision() == "bf16-mixed"
     for step in range(steps):
         rate = min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
@@ -133,10 +134,10 @@ def measured(objective: Objective, folder: Path, steps: int, width: int, layers:
 
 
 def measure_all(objectives: list[Objective], arguments: argparse.Namespace, kept: Path) -> dict[str, tuple]:
-    """(error, distance) by an objective's choices, those in `kept` (a line of JSON each) being taken from there."""
+    """(error, distance) by an objective's key, those in `kept` (a line of JSON each) being taken from there."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     known = dict(json.loads(line) for line in kept.read_text().splitlines()) if kept.is_file() else {}
-    missing = [objective for objective in objectives if objective.choices not in known]
+    missing = [objective for objective in objectives if objective.key not in known]
     started = time.monotonic()
     given = (arguments.latents, arguments.steps, arguments.width, arguments.layers)
     spawn = multiprocessing.get_context("spawn")
@@ -145,13 +146,13 @@ def measure_all(objectives: list[Objective], arguments: argparse.Namespace, kept
         running = {pool.submit(measured, objective, *given): objective for objective in missing}
         for number, future in enumerate(as_completed(running), 1):
             objective = running[future]
-            known[objective.choices] = error, distance = future.result()
+            known[objective.key] = error, distance = future.result()
             with kept.open("a") as file:
-                file.write(json.dumps([objective.choices, [error, distance]]) + "\n")
+                file.write(json.dumps([objective.key, [error, distance]]) + "\n")
             left = (time.monotonic() - started) / number * (len(missing) - number) / 60
-            told = f"{error:.4f}  {distance:.4f}  {objective.choices}"
+            told = f"{error:.4f}  {distance:.4f}  {objective.key}"
             print(f"{number}/{len(missing)}  {left:4.1f} min left  {told}", flush=True)
-    return {objective.choices: tuple(known[objective.choices]) for objective in objectives}
+    return {objective.key: tuple(known[objective.key]) for objective in objectives}
 
 
 def newest_latents() -> Path:
@@ -176,7 +177,7 @@ def main() -> None:
     count = min(SAMPLES, len(latents))
     of = [(arguments.latents / "manifest.json").read_text(), arguments.steps, arguments.width, arguments.layers]
     kept = ROOT / "outputs" / "objectives" / f"{hashlib.sha256(repr(of).encode()).hexdigest()[:12]}.jsonl"
-    results = measure_all(list({o.choices: o for o in (*RECIPES, *GRID)}.values()), arguments, kept)
+    results = measure_all(list({o.key: o for o in (*REPEATED, *GRID)}.values()), arguments, kept)
     real = torch.randperm(len(latents), generator=torch.Generator().manual_seed(3))[:count]
     facts = (
         f"{arguments.layers} layers of width {arguments.width}, {arguments.steps} steps of {BATCH} out of "

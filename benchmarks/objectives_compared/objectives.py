@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fieldforge.diffusion.parameterization import (
     Parameterization,
@@ -57,17 +57,22 @@ DENSITIES: dict[str, Density] = {
 
 @dataclass(frozen=True)
 class Objective:
-    """One way to train, by the names of its parts; `known` for whom."""
+    """One way to train, by the names of its parts; `known` for whom. `seed`: of first weights, batches and noises."""
 
     prediction: str
     process: str
     weighting: str
     density: str
     known: str = ""
+    seed: int = 0
 
     @property
     def choices(self) -> str:
         return f"{self.prediction} {self.process} {self.weighting} {self.density}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.choices} {self.seed}"
 
 
 # Times even in t: each process then looks elsewhere. The last column asks for noise levels, the same for all processes.
@@ -80,6 +85,8 @@ GRID = [
 ]
 RECIPES = [
     Objective("v", "exponential", "v", "shapes", "the default"),
+    Objective("v", "exponential", "velocity", "shapes"),
+    Objective("v", "exponential", "data", "shapes"),
     Objective("data", "exponential", "data", "uniform", "Shap-E"),
     Objective("noise", "linear", "noise", "uniform", "DDPM"),
     Objective("noise", "cosine", "noise", "uniform", "Improved DDPM"),
@@ -91,3 +98,5 @@ RECIPES = [
     Objective("velocity", "interpolation", "velocity", "logit_normal", "SD3"),
     Objective("velocity", "interpolation", "velocity", "shifted(8)", "SD3, shifted"),
 ]
+SEEDS = (0, 1, 2)
+REPEATED = [replace(recipe, seed=seed) for recipe in RECIPES for seed in SEEDS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -12,22 +13,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 from latent_quality import markdown_table
 from matplotlib.colors import LogNorm
-from objectives_compared.objectives import COLUMNS, PREDICTIONS, RECIPES, WEIGHTINGS, Objective
+from objectives_compared.objectives import COLUMNS, PREDICTIONS, RECIPES, SEEDS, WEIGHTINGS, Objective
 
-Results = Mapping[str, tuple[float, float]]  # (held-out error, Fréchet distance) by choices
+Results = Mapping[str, tuple[float, float]]  # (held-out error, Fréchet distance) by key
 ROWS = [(prediction, weighting) for prediction in PREDICTIONS for weighting in WEIGHTINGS]
 HEADS = [process if density == "uniform" else "any, shapes" for process, density in COLUMNS]
 
 
 def tables(results: Results) -> str:
-    """The recipes, best first; then the whole grid."""
+    """The recipes, best first, ± one deviation over seeds; then the whole grid."""
     head = ["known as", "prediction", "process", "weighting", "density", "Fréchet distance", "held-out error of x̂₀"]
-    rows = [
-        [recipe.known, *(f"`{choice}`" for choice in recipe.choices.split()), f"{distance:.3f}", f"{error:.3f}"]
-        for recipe in RECIPES
-        for error, distance in [results[recipe.choices]]
-    ]
-    recipes = markdown_table(head, sorted(rows, key=lambda row: float(row[-2])))
+    rows = []
+    for recipe in RECIPES:
+        found = np.array([results[replace(recipe, seed=seed).key] for seed in SEEDS])  # (seeds, 2)
+        error, distance = (
+            f"{mean:.3f} ± {std:.3f}" for mean, std in zip(found.mean(0), found.std(0, ddof=1), strict=True)
+        )
+        rows.append([recipe.known, *(f"`{choice}`" for choice in recipe.choices.split()), distance, error])
+    recipes = markdown_table(head, sorted(rows, key=lambda row: float(row[-2].split()[0])))
     error, distance = _grid(results)
     cells = [
         [f"`{prediction}`", f"`{weighting}`", *(f"{d:.3f} ({e:.2f})" for d, e in zip(*both, strict=True))]
@@ -71,7 +74,7 @@ def _short(value: float) -> str:
 def _grid(results: Results) -> tuple[np.ndarray, np.ndarray]:
     """(rows, columns) of errors, and of distances."""
     found = [
-        [results[Objective(prediction, process, weighting, density).choices] for process, density in COLUMNS]
+        [results[Objective(prediction, process, weighting, density).key] for process, density in COLUMNS]
         for prediction, weighting in ROWS
     ]
     errors, distances = np.moveaxis(np.array(found), -1, 0)
