@@ -9,9 +9,9 @@ some of the embedded furniture).
 
 Four predictions × six weightings, each with times drawn evenly from each of the five processes, and from a density of
 the noise level itself, under which the process does not matter. EDM's preconditioning and weighting are those of v here
-(sigma_data = 1: latents have unit variance), but for the sign of the output. To these come published recipes with other
-densities, from three seeds each. The model is unconditional, its first weights, batches and noises are the same for
-all. Two measures:
+(sigma_data = 1: latents have unit variance), but for the sign of the output. To these come published recipes and
+variants of the default, from three seeds each. The model is unconditional, its first weights, batches and noises are
+the same for all. Two measures:
 
 - the error of x̂₀ on held-out latents, as a share of their variance, averaged over noise levels σ/α from 0.3 to 100 in
   even steps of their logarithm: the same question to all;
@@ -34,6 +34,7 @@ from pathlib import Path
 
 import torch
 from latent_quality import ROOT, LatentFrechet, read_latents, write_section
+from objectives_compared import objectives
 from objectives_compared.objectives import (
     DENSITIES,
     GRID,
@@ -133,11 +134,13 @@ def measured(objective: Objective, folder: Path, steps: int, width: int, layers:
     return heldout_error(model, heldout), distance
 
 
-def measure_all(objectives: list[Objective], arguments: argparse.Namespace, kept: Path) -> dict[str, tuple]:
+def measure_all(wanted: list[Objective], arguments: argparse.Namespace, kept: Path) -> dict[str, tuple]:
     """(error, distance) by an objective's key, those in `kept` (a line of JSON each) being taken from there."""
     kept.parent.mkdir(parents=True, exist_ok=True)
-    known = dict(json.loads(line) for line in kept.read_text().splitlines()) if kept.is_file() else {}
-    missing = [objective for objective in objectives if objective.key not in known]
+    lines = kept.read_text().split("\n")[:-1] if kept.is_file() else []  # the last one may have been cut
+    kept.write_text("".join(f"{line}\n" for line in lines))
+    known = dict(map(json.loads, lines))
+    missing = [objective for objective in wanted if objective.key not in known]
     started = time.monotonic()
     given = (arguments.latents, arguments.steps, arguments.width, arguments.layers)
     spawn = multiprocessing.get_context("spawn")
@@ -152,7 +155,7 @@ def measure_all(objectives: list[Objective], arguments: argparse.Namespace, kept
             left = (time.monotonic() - started) / number * (len(missing) - number) / 60
             told = f"{error:.4f}  {distance:.4f}  {objective.key}"
             print(f"{number}/{len(missing)}  {left:4.1f} min left  {told}", flush=True)
-    return {objective.key: tuple(known[objective.key]) for objective in objectives}
+    return {objective.key: tuple(known[objective.key]) for objective in wanted}
 
 
 def newest_latents() -> Path:
@@ -175,7 +178,8 @@ def main() -> None:
     arguments.latents = arguments.latents or newest_latents()
     latents, heldout, frechet = data(arguments.latents)
     count = min(SAMPLES, len(latents))
-    of = [(arguments.latents / "manifest.json").read_text(), arguments.steps, arguments.width, arguments.layers]
+    read = [arguments.latents / "manifest.json", Path(__file__), Path(objectives.__file__)]
+    of = [*(path.read_text() for path in read), arguments.steps, arguments.width, arguments.layers]
     kept = ROOT / "outputs" / "objectives" / f"{hashlib.sha256(repr(of).encode()).hexdigest()[:12]}.jsonl"
     results = measure_all(list({o.key: o for o in (*REPEATED, *GRID)}.values()), arguments, kept)
     real = torch.randperm(len(latents), generator=torch.Generator().manual_seed(3))[:count]

@@ -50,7 +50,7 @@ def draw(results: Results, path: Path) -> None:
     """Both measures, a row for each prediction × weighting, a column for each way to draw noise levels."""
     figure, panels = plt.subplots(1, 2, figsize=(12, 9), constrained_layout=True)
     titles = ("held-out error of x̂₀", "Fréchet distance of samples")
-    for axes, title, values in reversed(list(zip(panels[::-1], titles, _grid(results), strict=True))):
+    for axes, title, values in zip(panels[::-1], titles, _grid(results), strict=True):
         finite = np.where(np.isfinite(values), values, np.nan)
         low, high = np.nanmin(finite), np.nanmin(finite) * 8  # what is further is bad enough
         axes.imshow(finite, norm=LogNorm(low, high), cmap="viridis_r", aspect="auto")

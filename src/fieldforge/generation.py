@@ -234,7 +234,9 @@ class ImagePrior:
 
     def check(self, conditioner: Conditioner) -> None:
         """UserError unless that conditioner takes vectors of the source, and them alone."""
-        conditioner.check_made_by(self.source, self.made_by)
+        conditioner.check_made_by(
+            self.source, self.made_by, "use a prior of the encoder that the model was trained with"
+        )
         if conditioner.sources[self.source].token_projection is not None:
             raise UserError(
                 f"the model is steered by the tokens of {self.source} too, but a prior gives only its vector: use one "

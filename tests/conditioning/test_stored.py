@@ -26,6 +26,7 @@ from fieldforge.diffusion.parameterization import PredictV
 from fieldforge.diffusion.weighting import UniformV
 from fieldforge.errors import UserError
 from fieldforge.noise.processes import Cosine
+from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.embed import run_embedding
 from fieldforge.runs.training_run import measure_vectors
 
@@ -154,18 +155,28 @@ def test_views_are_embedded_under_lights_that_are_always_the_same(roots, clip_fo
     assert np.array_equal(np.unique(of_tables, axis=0), np.unique(vectors[2:4], axis=0))
 
 
-def test_vectors_are_measured_over_the_training_split(roots, conditioner):
+def test_vectors_are_measured_over_the_training_split(roots, conditioner, tmp_path):
     samples, latents = roots
     embed_shards(samples, conditioner)
     image = conditioner.source("clip_image")
     stages = {"latent": Latent(), "view": StoredFeatures(str(samples), ["clip_image"], views=[1]), "labels": Labels()}
-    measure_vectors(ShardDataModule(latents, stages, 2), conditioner)
+    measure_vectors(ShardDataModule(latents, stages, 2), conditioner, StageDirectory.of("diffusion", tmp_path, {}))
     shards = KeyedShards(embedding_folder(samples, "clip_image"))
     keys = [f"{word}_0" for word in WORDS[:4]]  # the fifth is held out
     vectors = torch.stack([torch.from_numpy(np.array(shards.read(key)["vector.npy"][1])).float() for key in keys])
     torch.testing.assert_close(image.vector_mean, vectors.mean(0), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(image.vector_std, vectors.std(0, correction=0).clamp_min(1e-4), atol=1e-4, rtol=5e-3)
     assert (conditioner.source("clip_text").vector_std < 1).any(), "of texts, which are encoded here"
+
+
+def test_features_without_the_vector_that_is_wanted_are_refused(roots, conditioner, clip_folder, tmp_path):
+    samples, latents = roots
+    stored_tokens = ImageSource(ClipImageEncoder(str(clip_folder)), D, vector=False)
+    embed_shards(samples, Conditioner({"clip_image": stored_tokens}))
+    stages = {"latent": Latent(), "labels": Labels(), "view": StoredFeatures(str(samples), ["clip_image"])}
+    directory = StageDirectory.of("diffusion", tmp_path, {})
+    with pytest.raises(UserError, match="vector"):
+        measure_vectors(ShardDataModule(latents, stages, 2), conditioner, directory)
 
 
 def test_training_on_stored_features_loads_no_encoder(roots, conditioner, model):
@@ -233,7 +244,7 @@ def test_features_of_another_encoder_are_refused(roots, conditioner, clip_folder
     altered = Conditioner({"clip_text": TextSource(ClipTextEncoder(str(other)), D)})
     with pytest.raises(UserError, match=r"weights: \w+ there, \w+ here"):
         altered.embed(batch)
-    with pytest.raises(UserError, match=r"remove the data's embeddings/clip_text to embed them again"):
+    with pytest.raises(UserError, match=r"remove the embeddings/clip_text of the data to embed them again"):
         embed_shards(samples, penultimate, ["clip_text"])
     with pytest.raises(UserError, match="there is no manifest"):
         batches(latents, StoredFeatures(str(samples), ["clip_image"]), count=1)

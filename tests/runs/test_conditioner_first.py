@@ -32,7 +32,7 @@ CLIP = "conditioner.clip="
         ),
         (["+embedded=image_features"], r"stored features of image_features, but .* are none.*embedded=views"),
         (["conditioner.sources=[class,image_features]", "+embedded=stored"], "stored features of class"),
-        (["stages=[prior]", "+prior.source=foo"], "conditioner.sources names foo"),
+        (["stages=[prior]", "+prior.source=foo"], "prior.source=foo is none of the sources: class, text"),
         (
             ["stages=[prior]", "+prior.source=image_features", "conditioner=clip_image", CLIP],
             "a prior is there to make up",
@@ -47,16 +47,25 @@ def test_before_anything_is_trained(place, monkeypatch, clip_folder, overrides, 
 
 
 def test_looking_loads_no_network_and_draws_no_number(place, clip_folder, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("fieldforge.conditioning.pretrained.Pretrained.load", configuration_alone)
+    monkeypatch.setattr("fieldforge.conditioning.pretrained.Pretrained.load", no_network)
     given = ["conditioner.sources=[class,clip_text,clip_image]", f"conditioner.clip={clip_folder}", "+embedded=views"]
     before = torch.get_rng_state()
     check_conditioner(place.compose(*given))
     assert torch.equal(before, torch.get_rng_state())
 
 
-def configuration_alone(encoder, kind):
-    assert kind is AutoConfig
-    return kind.from_pretrained(encoder.model)
+def no_network(encoder, kind, read="from_pretrained"):
+    assert kind is AutoConfig or "Tokenizer" in kind.__name__
+    return getattr(kind, read)(encoder.model)
+
+
+@pytest.mark.parametrize(("without", "said"), [(".safetensors", "it holds no weights"), ("token", "is not whole")])
+def test_an_encoder_must_be_whole(place, clip_folder, tmp_path, without, said):  # noqa: F811
+    ignored = shutil.ignore_patterns(f"*{without}*", *(("vocab*", "merges*") if without == "token" else ()))
+    part = shutil.copytree(clip_folder, tmp_path / "part", ignore=ignored)
+    with pytest.raises(UserError, match=said):
+        run_training(place.compose("conditioner.sources=[clip_text]", f"conditioner.clip={part}"))
+    assert not list(place.outputs.iterdir())
 
 
 @pytest.mark.parametrize("source", ["clip_text", "clip_image"])

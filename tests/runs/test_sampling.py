@@ -26,7 +26,7 @@ from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.evaluate_prior import Truth
 from fieldforge.runs.guidance import AutoGuided, check_learned_in, with_form
 from fieldforge.runs.prior_stage import load_prior
-from fieldforge.runs.requests import Job, batches, jobs, request, scales
+from fieldforge.runs.requests import OPTIONS, Job, batches, jobs, request, scales
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
 from fieldforge.runs.variation import latent_of_mesh
@@ -127,8 +127,8 @@ def test_each_scale_weighs_its_own_source(sampler, photo):
 
 def test_guidance_is_a_number_or_one_for_each(trained):
     place, _ = trained
-    assert scales(command(place)) == scales(command(place, "guidance=3")) == 3.0
-    assert scales(command(place, "guidance.text=4")) == {"caption": 4.0, "image": 3.0, "class": 3.0}
+    assert scales(command(place), OPTIONS) == scales(command(place, "guidance=3"), OPTIONS) == 3.0
+    assert scales(command(place, "guidance.text=4"), OPTIONS) == {"caption": 4.0, "image": 3.0, "class": 3.0}
 
 
 def test_guidance_takes_the_form_that_is_asked_for(sampler, trained, tmp_path):

@@ -127,8 +127,11 @@ class Conditioner(nn.Module):
                 self.check_made_by(name, features.made_by)
         return {name: Features.from_rows([row[name] for row in given]) for name in given[0]}
 
-    def check_made_by(self, name: str, theirs: Mapping[str, Any]) -> None:
-        """UserError unless stored features are those that the source would give. No encoder's network is loaded."""
+    def check_made_by(self, name: str, theirs: Mapping[str, Any], way_out: str | None = None) -> None:
+        """UserError unless stored features are those that the source would give. No encoder's network is loaded.
+
+        `way_out`: what the error advises instead of embedding again.
+        """
         if self._accepted.get(name) == theirs:
             return
         mine = self.source(name).fingerprint()
@@ -137,7 +140,7 @@ class Conditioner(nn.Module):
             told = ", ".join(f"{key}: {theirs.get(key)} there, {mine.get(key)} here" for key in differing)
             raise UserError(
                 f"the stored features of {name!r} were made by another encoder than conditioner.parts.{name} ({told}): "
-                f"remove the data's embeddings/{name} to embed them again, or set the conditioner alike."
+                f"{way_out or f'remove the embeddings/{name} of the data to embed them again, or set it alike'}."
             )
         self._accepted[name] = theirs
 

@@ -42,22 +42,23 @@ class OpenClip:
 
     @cached_property
     def network(self) -> nn.Module:
-        self.check_weights()
+        self.check_present()
         try:
-            self._reach_weights()
             with quiet():
                 model = _library().create_model(self.model, pretrained=self.pretrained, precision="fp32")
         except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"the open_clip weights {self.model}/{self.pretrained} could not be loaded "
-                f"({' '.join(str(error).split())[:200]}): on a machine with network run "
-                f'`python -c "import open_clip as o; print(o.download_pretrained(o.get_pretrained_cfg('
-                f"'{self.model}', '{self.pretrained}'), cache_dir='models'))\"`, copy the file that it names here and "
-                f"give its path as conditioner.parts.<source>.encoder.pretrained."
-            ) from error
+            raise self._missing(error) from error
         return model.eval().requires_grad_(False)
 
-    def check_weights(self) -> None:
+    def check_present(self) -> None:
+        """UserError where neither this machine nor a hub that answers has the weights. Nothing is fetched or loaded."""
+        self.check_named()
+        try:
+            self._reach_weights()
+        except OSError as error:
+            raise self._missing(error) from error
+
+    def check_named(self) -> None:
         """UserError where `pretrained` is neither a file nor a tag. Nothing is fetched or loaded."""
         if Path(self.pretrained).is_file():
             return
@@ -81,8 +82,17 @@ class OpenClip:
         if found and not any(folder.glob("snapshots/*/*")):
             reach_hub()
 
+    def _missing(self, cause: Exception) -> UserError:
+        return UserError(
+            f"the open_clip weights {self.model}/{self.pretrained} could not be loaded "
+            f"({' '.join(str(cause).split())[:200]}): on a machine with network run "
+            f'`python -c "import open_clip as o; print(o.download_pretrained(o.get_pretrained_cfg('
+            f"'{self.model}', '{self.pretrained}'), cache_dir='models'))\"`, copy the file that it names here and "
+            f"give its path as conditioner.parts.<source>.encoder.pretrained."
+        )
+
     def identity(self) -> Mapping[str, Any]:
-        self.check_weights()
+        self.check_named()
         weights = Path(self.pretrained)
         named = files_fingerprint((weights,)) if weights.is_file() else self.pretrained
         return {"model": self.model, "weights": named, "layer": self.layer}

@@ -19,6 +19,9 @@ from torch import nn
 from fieldforge.errors import UserError, install_command
 
 log = logging.getLogger(__name__)
+WEIGHT_NAMES = [  # on the hub; of one file or of several
+    f"{stem}{index}" for stem in ("model.safetensors", "pytorch_model.bin") for index in ("", ".index.json")
+]
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 Layer = Literal["last", "penultimate"]
@@ -61,7 +64,7 @@ class Pretrained:
             try:
                 return with_vocabulary(call(local_files_only=True), located)
             except (OSError, ValueError) as error:  # a tokenizer that lacks its files can be either
-                if folder or _brings_code(error):
+                if folder or (isinstance(error, ValueError) and "Tokenizer" not in kind.__name__):
                     raise
                 reach_hub()
                 with quiet():
@@ -71,8 +74,26 @@ class Pretrained:
                 raise UserError(
                     f"the encoder {self.model} brings code of its own, which is not run: give another."
                 ) from error
+            if isinstance(error, ImportError):
+                raise UserError(f"the encoder {self.model} needs what is not installed ({_line(error)})") from error
             if isinstance(error, ValueError) and not folder:
                 raise
+            raise missing_model(self.model, error) from error
+
+    def check_present(self) -> None:
+        """UserError where neither this machine nor a hub that answers has the weights. No network is loaded."""
+        located = locate_model(self.model)
+        if Path(located).is_dir():
+            if not _weight_files(Path(located)):
+                raise missing_model(self.model, FileNotFoundError("it holds no weights"))
+            return
+        from huggingface_hub import try_to_load_from_cache
+
+        if any(isinstance(try_to_load_from_cache(located, name), str) for name in WEIGHT_NAMES):
+            return
+        try:
+            reach_hub()
+        except OSError as error:
             raise missing_model(self.model, error) from error
 
     def load_network(self, kind: Any) -> nn.Module:

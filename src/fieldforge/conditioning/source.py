@@ -76,14 +76,14 @@ class Source(nn.Module, ABC):
         vector = tokens = mask = None
         if self.vector_projection is not None:
             if features.vector is None:
-                raise _lacking(self.key, "vector")
+                raise lacking(self.key, "vector")
             vector = features.vector.to(self.null_vector.dtype)  # (B, F)
             if self.normalize:
                 vector = (vector - self.vector_mean) / self.vector_std
             vector = self.vector_projection(vector)  # (B, D)
         if self.token_projection is not None:
             if features.tokens is None:
-                raise _lacking(self.key, "tokens")
+                raise lacking(self.key, "tokens")
             tokens = self.token_projection(features.tokens.to(self.null_token.dtype))  # (B, L, D)
             tokens = tokens if self.positions is None else tokens + self.positions  # (B, L, D)
             mask = features.mask  # (B, L)
@@ -112,7 +112,7 @@ class Source(nn.Module, ABC):
         return Condition(vector, tokens)
 
 
-def _lacking(key: str, part: str) -> UserError:
+def lacking(key: str, part: str) -> UserError:
     return UserError(
         f"the stored features of {key!r} have no {part}, but the conditioner wants them: remove their folder below "
         f"embeddings/ and embed again, or set {part}=false"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from fieldforge.conditioning.pretrained import ClipCheckpoint, Layer, Pretrained
 from fieldforge.errors import UserError
 
 log = logging.getLogger(__name__)
+SHOWN = 200  # characters of what a cut takes away
 
 
 class TextEncoder(Protocol):
@@ -161,12 +161,13 @@ def refuse_empty(text: str) -> None:
 def warn_of_cut(ids: Sequence[int], kept: int, decode: Callable[[Sequence[int]], str]) -> None:
     """Logs both sides of the cut where a text has more tokens than are `kept`, special ones aside."""
     if len(ids) > kept:
+        lost = decode(ids[kept:]).strip()
         log.warning(
             "A prompt of %d tokens is cut to the %d that the encoder takes: it now ends “…%s” and loses “%s”.",
             len(ids),
             kept,
             decode(ids[:kept])[-60:].strip(),
-            textwrap.shorten(decode(ids[kept:]), 200, placeholder=" …"),
+            lost if len(lost) <= SHOWN else f"{lost[:SHOWN]} …",
         )
 
 

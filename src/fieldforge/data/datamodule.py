@@ -100,7 +100,7 @@ class ShardDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> TimedLoader:
         stream = self.stream(
-            self.batch_size, position=self.start, rank=self._rank, world_size=self._world_size, stages=self.train_stages
+            self.batch_size, position=self.start, rank=self._rank, world_size=self._world_size, augmented=True
         )
         self._processed_before = self._processed
         self.train_loader = self._loader(stream)
@@ -143,12 +143,12 @@ class ShardDataModule(pl.LightningDataModule):
         position: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        stages: Sequence[Stage] | None = None,
+        augmented: bool = False,
     ) -> SampleStream:
-        """Batches in the order of training, for one rank of several; not augmented where no stages are given."""
+        """Batches in the order of training, for one rank of several."""
         return SampleStream(
             self.shards(self.train_split),
-            stages or self.stages,
+            self.train_stages if augmented else self.stages,
             seed=self.seed,
             batch_size=batch_size,
             mixing=self.mixing,

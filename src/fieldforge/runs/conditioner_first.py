@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from omegaconf import DictConfig
 
 from fieldforge.conditioning.conditioner import Conditioner
@@ -21,17 +23,26 @@ def check_conditioner(config: DictConfig) -> None:
     if "class" in config.conditioner.get("sources", []) and not config.conditioner.get("classes"):
         config.conditioner.classes = ["any"]
     conditioner: Conditioner = seeded(config, "conditioner")
-    conditioner.fingerprint()  # finds the checkpoints
+    check_encoders(conditioner)
     if "diffusion" in config.stages:
         check_stored(config, conditioner)
         check_pictures(config, conditioner)
     if "prior" in config.stages:
-        image_source(config, config.prior.source).fingerprint()
+        check_encoders(image_source(config, config.prior.source))
         if seeing := reads_pictures(conditioner):
             raise UserError(
                 f"conditioner.sources: {', '.join(seeing)} reads pictures, which a prior is there to make up: give "
                 f"conditioner=text or another without pictures, and the pictures' source as prior.source"
             )
+
+
+def check_encoders(conditioner: Conditioner) -> None:
+    """UserError where an encoder's checkpoint, or the tokenizer in it, is not to be had."""
+    encoders: list[Any] = [getattr(source, "encoder", None) for source in conditioner.sources.values()]
+    for encoder in encoders:
+        if hasattr(encoder, "check_present"):
+            encoder.check_present()
+        getattr(encoder, "tokenizer", None)  # a tokenizer is loaded where it is asked for, and small
 
 
 def check_stored(config: DictConfig, conditioner: Conditioner) -> None:
@@ -43,7 +54,7 @@ def check_stored(config: DictConfig, conditioner: Conditioner) -> None:
             raise UserError(
                 f"latent_data.stages.{stage} reads stored features of {', '.join(strange)}, but the model's sources "
                 f"with an encoder are {', '.join(encoded) or 'none'}: name these in latent_data.stages.{stage}.sources,"
-                f" or replace the stage by embedded=views (encoded live), or leave it out by ~embedded"
+                f" or give embedded=views (encoded live) in the place of what asks for the stage"
             )
 
 

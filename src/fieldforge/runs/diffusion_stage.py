@@ -59,7 +59,7 @@ def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents
     ranks.first_alone(lambda: directory.open(plain(config)))
     log.info("%s: in %s", STAGE, directory.path)
     embed_once(data.stages, conditioner)
-    measure_vectors(data, conditioner)
+    measure_vectors(data, conditioner, directory)
     autoencoder, autoencoder_label = load_autoencoder(autoencoder_run.model)
     module = build_module(config, STAGE, autoencoder.latent_shape, conditioner)
     draw = pictures_of_prompts(config, data, autoencoder, **plain(config.monitor.pictures))

@@ -31,7 +31,7 @@ from fieldforge.runs.training_run import number
 
 log = logging.getLogger(__name__)
 KINDS = ("classifier", "autoguidance")
-SCALE = 2.0  # of these
+SCALE, IDLE = 2.0, {"classifier": 0.0, "autoguidance": 1.0}  # how far they lead; where they do not
 
 
 def form_of(config: DictConfig) -> dict[str, Any]:
@@ -121,6 +121,8 @@ def guided_by(config: DictConfig) -> dict[str, Any]:
                     f"and has the scale guidance.scale: leave {key} out"
                 )
     scale = SCALE if guidance.get("scale") is None else number(config, "guidance.scale")
+    if scale == IDLE[guidance.by]:
+        raise UserError(f"guidance={guidance.by} has no effect at guidance.scale={scale:g}: give more, or leave it out")
     return {"guided_by": guidance.by, "guided_by_run": str(guidance.run), "guided_by_scale": scale}
 
 

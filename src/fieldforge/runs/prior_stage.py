@@ -49,7 +49,6 @@ def train_prior(config: DictConfig) -> StageDirectory:
     conditioner: Conditioner = seeded(config, "conditioner")
     data = embeddings(config, space, conditioner)
     embed_once(data.stages, conditioner)
-    measure_vectors(data, conditioner)
     made_by = dict(image.source(generated).fingerprint())
     directory = StageDirectory.of(
         STAGE, Path(config.output_dir) / config.name, determining(config, data, conditioner, made_by)
@@ -59,6 +58,7 @@ def train_prior(config: DictConfig) -> StageDirectory:
         return directory
     ranks.first_alone(lambda: directory.open(plain(config)))
     log.info("%s: in %s", STAGE, directory.path)
+    measure_vectors(data, conditioner, directory)
     module = build_module(config, STAGE, space.latent_shape, conditioner)
     trained = train(config, directory, module, data, draw=None)
     further = {"source": generated, "made_by": made_by, "space": dict(space.state_dict())}
@@ -74,11 +74,13 @@ def image_source(config: DictConfig, name: str) -> Conditioner:
     """
     if name in config.conditioner.sources:
         raise UserError(f"prior.source={name} is also in conditioner.sources: take it out, it is what is generated")
+    if name not in config.conditioner.parts:
+        raise UserError(f"prior.source={name} is none of the sources: {', '.join(config.conditioner.parts)}")
     alone = config.copy()
     alone.conditioner.sources = [name]
     if "tokens" in alone.conditioner.parts.get(name, {}):
         alone.conditioner.parts[name].tokens = False
-    conditioner: Conditioner = build(alone, "conditioner")
+    conditioner: Conditioner = seeded(alone, "conditioner")
     if not isinstance(conditioner.source(name), ImageSource):
         raise UserError(f"prior.source={name} is not an image source: give image_features, clip_image or another one")
     return conditioner

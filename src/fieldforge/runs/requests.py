@@ -116,7 +116,7 @@ def listed(config: DictConfig, key: str) -> Sequence[Any]:
     return list(value) if isinstance(value, ListConfig) else [value]
 
 
-def scales(config: DictConfig, understood: Collection[str] = tuple(OPTIONS)) -> float | dict[str, float]:
+def scales(config: DictConfig, understood: Collection[str]) -> float | dict[str, float]:
     """`guidance`: a number, or, where `guidance.text`, `.image` or `.class` is given, one for each of what is read.
 
     Raises UserError for something that is no number, or a scale of what the model does not read.

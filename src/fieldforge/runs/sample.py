@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from fieldforge.errors import UserError
-from fieldforge.generation import Sampler, Shapes, decode
+from fieldforge.generation import ImagePrior, Sampler, Shapes, decode
 from fieldforge.geometry.colored_mesh import ColoredMesh
 from fieldforge.geometry.mesh_files import glb_bytes, write_mesh
 from fieldforge.rendering.gallery import Exhibit, write_gallery
@@ -60,8 +60,10 @@ def run_sampling(config: DictConfig) -> Path:
     understood = sampler.keys | (prior.sampler.keys if prior else set())
     wanted = requests(config, sampler, understood)
     work = planned(config, wanted)
-    if prior is not None and not any(asked.values.keys() & prior.sampler.keys for asked in wanted):
-        raise UserError(f"prior= makes a picture out of a text: give {ways(prior.sampler.keys)}, or leave it out")
+    if prior is not None and not any(imagined(asked, prior) for asked in wanted):
+        raise UserError(
+            f"prior= makes a picture out of a text: give {ways(prior.sampler.keys)} without image=, or leave it out"
+        )
     led = guided_by(config)
     scale = led["guided_by_scale"] if led.get("guided_by") == "autoguidance" else scales(config, sampler.read)
     check_effect(config, scale)
@@ -171,6 +173,11 @@ def sampling_of(config: DictConfig) -> DictConfig:
     if config.steps is not None:
         block.steps = whole_number(config, "steps")
     return OmegaConf.create({"sampler": block} if block else {})
+
+
+def imagined(asked: Request, prior: ImagePrior) -> bool:
+    """Whether the prior makes the picture of a request."""
+    return "image" not in asked.values and bool(asked.values.keys() & prior.sampler.keys)
 
 
 def check_distilled(config: DictConfig, steps: int) -> None:

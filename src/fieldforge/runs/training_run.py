@@ -17,6 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.source import lacking
 from fieldforge.conditioning.stages import embed_missing
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.errors import UserError
@@ -134,8 +135,10 @@ def embed_once(stages: Sequence[object], conditioner: Conditioner) -> None:
     embed_missing(stages, conditioner)  # nothing is missing: each process checks what made them
 
 
-def measure_vectors(data: ShardDataModule, conditioner: Conditioner) -> None:
+def measure_vectors(data: ShardDataModule, conditioner: Conditioner, directory: StageDirectory) -> None:
     """Tells each source the mean and deviation of its vectors: of the first ones of training, stored or encoded here.
+
+    A training that goes on has them in its checkpoint.
 
     Raises:
         UserError: the data lack what a source reads.
@@ -145,12 +148,15 @@ def measure_vectors(data: ShardDataModule, conditioner: Conditioner) -> None:
 
     def measured() -> str:
         seen = defaultdict(list)
-        for number, batch in enumerate(islice(data.stream(TOGETHER), MEASURED // TOGETHER), start=1):
+        if find_last(directory.checkpoints, directory.fingerprint) is not None:
+            return "{}"  # what was measured comes back with the checkpoint
+        for done, batch in enumerate(islice(data.stream(TOGETHER), MEASURED // TOGETHER), start=1):
             stop_if_asked()
             for name, features in conditioner.embed(batch, names).items():
-                assert features.vector is not None, f"{name} offers vectors"
+                if features.vector is None:
+                    raise lacking(name, "vector")
                 seen[name].append(features.vector.double())
-            show_progress("vectors of conditions measured", number * TOGETHER, MEASURED)
+            show_progress("vectors of conditions measured", done * TOGETHER, MEASURED)
         every = {name: torch.cat(vectors) for name, vectors in seen.items()}  # (MEASURED, F)
         return json.dumps({name: [v.mean(0).tolist(), v.std(0).tolist()] for name, v in every.items()})
 
