@@ -132,8 +132,8 @@ def test_learned_walk_needs_a_learned_variance():
     with pytest.raises(UserError, match="needs the variance that loss=hybrid learns"):
         Sampling(LearnedAncestral(), Uniform(), 3)(lambda x, t: x, noise, Cosine(), torch.Generator())
     with pytest.raises(UserError, match="or choose sampler=ddpm"):
-        Sampling(LearnedAncestral(), Uniform(), 3).check(DiffusionModel)
-    Sampling(LearnedAncestral(), Uniform(), 3).check(LearnedVarianceModel)
+        Sampling(LearnedAncestral(), Uniform(), 3).rehearse(DiffusionModel, Cosine(), PredictV())
+    Sampling(LearnedAncestral(), Uniform(), 3).rehearse(LearnedVarianceModel, Cosine(), PredictV())
 
 
 def test_the_best_variance_is_learned():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.pretrained import Layer, files_fingerprint, quiet, reach_hub
+from fieldforge.conditioning.pretrained import Layer, brief, files_fingerprint, quiet, reach_hub
 from fieldforge.conditioning.text_encoder import refuse_empty, until_end_of_text, warn_of_cut
 from fieldforge.errors import UserError, install_command
 
@@ -85,7 +85,7 @@ class OpenClip:
     def _missing(self, cause: Exception) -> UserError:
         return UserError(
             f"the open_clip weights {self.model}/{self.pretrained} could not be loaded "
-            f"({' '.join(str(cause).split())[:200]}): on a machine with network run "
+            f"({brief(cause)}): on a machine with network run "
             f'`python -c "import open_clip as o; print(o.download_pretrained(o.get_pretrained_cfg('
             f"'{self.model}', '{self.pretrained}'), cache_dir='models'))\"`, copy the file that it names here and "
             f"give its path as conditioner.parts.<source>.encoder.pretrained."

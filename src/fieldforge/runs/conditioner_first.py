@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from omegaconf import DictConfig
@@ -25,8 +26,9 @@ def check_conditioner(config: DictConfig) -> None:
     conditioner: Conditioner = seeded(config, "conditioner")
     check_encoders(conditioner)
     if "diffusion" in config.stages:
-        check_stored(config, conditioner)
-        check_pictures(config, conditioner)
+        stages = latent_stages(config)
+        check_stored(stages, conditioner)
+        check_pictures(stages.values(), conditioner)
     if "prior" in config.stages:
         check_encoders(image_source(config, config.prior.source))
         if seeing := reads_pictures(conditioner):
@@ -45,10 +47,10 @@ def check_encoders(conditioner: Conditioner) -> None:
         getattr(encoder, "tokenizer", None)  # a tokenizer is loaded where it is asked for, and small
 
 
-def check_stored(config: DictConfig, conditioner: Conditioner) -> None:
+def check_stored(stages: Mapping[str, object], conditioner: Conditioner) -> None:
     """UserError where a stage of the latents' data reads stored features of what is no source, or has no encoder."""
     encoded = [name for name, source in conditioner.sources.items() if hasattr(source, "encoder")]
-    for stage, built in latent_stages(config).items():
+    for stage, built in stages.items():
         strange = [name for name in built.sources if name not in encoded] if isinstance(built, StoredFeatures) else []
         if strange:
             raise UserError(
@@ -58,9 +60,8 @@ def check_stored(config: DictConfig, conditioner: Conditioner) -> None:
             )
 
 
-def check_pictures(config: DictConfig, conditioner: Conditioner) -> None:
+def check_pictures(stages: Collection[object], conditioner: Conditioner) -> None:
     """UserError where a source reads pictures and no stage of the latents' data gives any, or their features."""
-    stages = latent_stages(config).values()
     stored = {name for stage in stages if isinstance(stage, StoredFeatures) for name in stage.sources}
     # What a stage from outside gives, only it knows.
     drawn = any(isinstance(stage, View) or not type(stage).__module__.startswith("fieldforge.") for stage in stages)

@@ -139,7 +139,7 @@ def build_sampler(
 ) -> Sampler:
     """Sampler with the configuration's times and guidance. UserError for one that cannot sample such a model."""
     sampling: Sampling = build(config, "sampler", trusted=trusted)
-    sampling.check(type(model))
+    sampling.rehearse(type(model), model.process, model.parameterization)
     return Sampler(
         model,
         conditioner,

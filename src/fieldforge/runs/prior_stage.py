@@ -78,7 +78,7 @@ def image_source(config: DictConfig, name: str) -> Conditioner:
         raise UserError(f"prior.source={name} is none of the sources: {', '.join(config.conditioner.parts)}")
     alone = config.copy()
     alone.conditioner.sources = [name]
-    if "tokens" in alone.conditioner.parts.get(name, {}):
+    if "tokens" in alone.conditioner.parts[name]:
         alone.conditioner.parts[name].tokens = False
     conditioner: Conditioner = seeded(alone, "conditioner")
     if not isinstance(conditioner.source(name), ImageSource):

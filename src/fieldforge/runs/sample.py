@@ -185,7 +185,7 @@ def check_distilled(config: DictConfig, steps: int) -> None:
     if config.get("sampler") is not None:
         raise UserError("this model was distilled for the sampler that it has: leave sampler= out")
     if config.steps is not None and config.steps > steps:
-        log.warning("steps=%d: this model was distilled to take %d, more make shapes worse", config.steps, steps)
+        log.warning("steps=%d: this model was distilled to take %d, it has not learned more", config.steps, steps)
 
 
 def is_walk(config: DictConfig) -> bool:

@@ -147,9 +147,9 @@ def measure_vectors(data: ShardDataModule, conditioner: Conditioner, directory: 
     names = [name for name, source in conditioner.sources.items() if source.has_statistics]
 
     def measured() -> str:
-        seen = defaultdict(list)
-        if find_last(directory.checkpoints, directory.fingerprint) is not None:
+        if any(directory.checkpoints.glob("step_*.ckpt")):
             return "{}"  # what was measured comes back with the checkpoint
+        seen = defaultdict(list)
         for done, batch in enumerate(islice(data.stream(TOGETHER), MEASURED // TOGETHER), start=1):
             stop_if_asked()
             for name, features in conditioner.embed(batch, names).items():

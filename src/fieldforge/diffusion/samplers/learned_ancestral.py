@@ -4,14 +4,10 @@ import torch
 from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
-from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.posterior import posterior_coefficients
 from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
-from fieldforge.diffusion.variance import LearnedVarianceModel
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
-
-NO_VARIANCE = "sampler=ddpm_learned needs the variance that loss=hybrid learns: train with that, or choose sampler=ddpm"
 
 
 class LearnedAncestral:
@@ -21,16 +17,14 @@ class LearnedAncestral:
     `LearnedVarianceModel`.
     """
 
-    def check(self, model: type[DiffusionModel]) -> None:
-        """UserError unless models of this kind learn a variance."""
-        if not issubclass(model, LearnedVarianceModel):
-            raise UserError(NO_VARIANCE)
-
     def sample(
         self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
     ) -> Tensor:
         if not hasattr(denoise, "fraction"):
-            raise UserError(NO_VARIANCE)
+            raise UserError(
+                "sampler=ddpm_learned needs the variance that loss=hybrid learns: train with that, "
+                "or choose sampler=ddpm"
+            )
         grid = Grid.of(process, times)
         x = grid.start(noise)  # (B, T, C)
         for i in grid.steps:
