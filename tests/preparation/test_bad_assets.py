@@ -9,8 +9,8 @@ import pytest
 from tests.preparation.make import CUBE_OBJ, LIMITS, read_lines, tiny_settings, write_zip
 
 from fieldforge.preparation.folder import FolderSource
-from fieldforge.preparation.loading import load_mesh
 from fieldforge.preparation.pipeline import prepare
+from fieldforge.preparation.readers.load import load_mesh
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.stores import AssetError, FolderStore, Notes, ZipStore, normal_member
 

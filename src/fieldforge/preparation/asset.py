@@ -20,7 +20,7 @@ from fieldforge.preparation.clean import (
     remove_misleading_faces,
 )
 from fieldforge.preparation.distance import Caster, exposed_sides, signed_distance
-from fieldforge.preparation.loading import load_mesh
+from fieldforge.preparation.readers.load import load_mesh
 from fieldforge.preparation.records import AssetRecord, generator_for, split_of
 from fieldforge.preparation.settings import DistanceSettings, Limits, PreparationSettings
 from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, Notes

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldforge.errors import UserError
-from fieldforge.preparation.loading import MESH_ENDINGS
+from fieldforge.preparation.readers.load import MESH_ENDINGS
 from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.sh3f import class_of
 from fieldforge.preparation.stores import AssetError, normal_member

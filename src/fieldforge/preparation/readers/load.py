@@ -14,7 +14,10 @@ from trimesh.visual.material import PBRMaterial
 from trimesh.visual.texture import TextureVisuals
 
 from fieldforge.geometry.mesh import Material, Mesh, concatenate
-from fieldforge.preparation.obj import load_obj, read_beside, texture_array
+from fieldforge.preparation.readers.beside import read_beside
+from fieldforge.preparation.readers.color import encode_colors, srgb_of_linear
+from fieldforge.preparation.readers.obj import load_obj
+from fieldforge.preparation.readers.texture import texture_array
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.stores import AssetError, FileStore, Notes, check_size
 
@@ -139,14 +142,6 @@ def _from_trimesh(geometry: trimesh.Trimesh, transform: np.ndarray, linear_color
     return Mesh(vertices, faces, (material,), None, None if uv is None else uv[faces], corner_colors)
 
 
-def encode_colors(colors: np.ndarray, encode: Any) -> np.ndarray:
-    """Colours of any number type (N, 3 or 4) → float32 (N, 4) sRGB + alpha in 0…1."""
-    scale = np.iinfo(colors.dtype).max if colors.dtype.kind in "iu" else 1.0
-    values = np.clip(colors.astype(np.float32) / scale, 0, 1)
-    alpha = values[:, 3:4] if values.shape[1] > 3 else np.ones((len(values), 1), np.float32)
-    return np.concatenate([encode(values[:, :3]), alpha], axis=1).astype(np.float32)
-
-
 def _material_of(material: Any, encode: Any, notes: Notes) -> Material:
     if isinstance(material, PBRMaterial):
         factor = material.baseColorFactor
@@ -168,8 +163,3 @@ def _material_of(material: Any, encode: Any, notes: Notes) -> Material:
             texture[..., 3] = 255
     color = tuple(float(value) for value in rgba)
     return Material(color, texture, color)  # type: ignore[arg-type]
-
-
-def srgb_of_linear(values: np.ndarray) -> np.ndarray:
-    """sRGB transfer function (IEC 61966-2-1), 0…1 to 0…1."""
-    return np.where(values <= 0.0031308, 12.92 * values, 1.055 * np.maximum(values, 1e-9) ** (1 / 2.4) - 0.055)

@@ -3,25 +3,14 @@
 General loaders drop all texture coordinates of a material when one face lacks them, as happens; hence our own.
 """
 
-import io
-import logging
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
 from fieldforge.geometry.mesh import Material, Mesh
-from fieldforge.preparation.polygons import triangulate
-from fieldforge.preparation.stores import AssetError, FileStore, Notes, normal_member
-
-log = logging.getLogger(__name__)
-
-MAX_TEXTURE_PIXELS = 2**26
-"""A picture of more pixels is not unpacked."""
-
-MAX_TEXTURE_SIDE = 1024
-"""Bigger textures are reduced: a texel is then still finer than the samples taken."""
+from fieldforge.preparation.readers.mtl import read_libraries, text_of
+from fieldforge.preparation.readers.polygons import triangulate
+from fieldforge.preparation.stores import AssetError, FileStore, Notes
 
 
 @dataclass
@@ -55,9 +44,9 @@ def load_obj(store: FileStore, name: str, notes: Notes) -> Mesh:
                 group.materials.append(current)
                 group.known.append((len(vertex_lines), len(uv_lines)))
         elif keyword == b"usemtl":
-            current = material_names.setdefault(_text(rest), len(material_names))
+            current = material_names.setdefault(text_of(rest), len(material_names))
         elif keyword == b"mtllib":
-            libraries.append(_text(rest))
+            libraries.append(text_of(rest))
     if not vertex_lines or not groups:
         raise AssetError("the file holds no faces; export the mesh again.")
     vertices, vertex_colors = _parse_vertices(vertex_lines)
@@ -75,7 +64,7 @@ def load_obj(store: FileStore, name: str, notes: Notes) -> Mesh:
         face_materials.append(np.repeat(group.materials, count - 2))
     all_faces = np.concatenate(faces)
     folder = name.rpartition("/")[0]
-    known = _read_libraries(store, folder, libraries, notes)
+    known = read_libraries(store, folder, libraries, notes)
     return Mesh(
         vertices,
         all_faces,
@@ -84,10 +73,6 @@ def load_obj(store: FileStore, name: str, notes: Notes) -> Mesh:
         corner_uv=np.concatenate(corner_uvs).astype(np.float32) if len(uvs) else None,
         corner_colors=None if vertex_colors is None else vertex_colors[all_faces],
     )
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape").strip()
 
 
 def _style(corner: bytes) -> bytes:
@@ -143,97 +128,3 @@ def _look_up(uvs: np.ndarray, index: np.ndarray) -> np.ndarray:
     """uvs (Q, 2) at index (M, n), NaN where the index is outside."""
     padded = np.concatenate([uvs, [[np.nan, np.nan]]])
     return padded[np.where((index >= 0) & (index < len(uvs)), index, len(uvs))]
-
-
-def _read_libraries(store: FileStore, folder: str, libraries: list[str], notes: Notes) -> dict[str, Material]:
-    """Materials by name over all MTL files that can be found; a missing file is noted, its faces stay plain."""
-    known: dict[str, Material] = {}
-    for library in libraries:
-        payload = read_beside(store, folder, library)
-        if payload is None:
-            notes.add(f"the material file '{library}' is missing: its faces are plain grey")
-        else:
-            known.update(parse_mtl(payload, store, folder, notes))
-    return known
-
-
-def read_beside(store: FileStore, folder: str, reference: str) -> bytes | None:
-    """A file that an asset refers to, relative to the asset's folder, or beside it where the path is another machine's.
-
-    None if it is not there. Paths never leave the store.
-    """
-    base = reference.replace("\\", "/").rpartition("/")[2]
-    for candidate in dict.fromkeys((reference.replace("\\", "/"), base)):
-        try:
-            return store.read(normal_member(f"{folder}/{candidate}" if folder else candidate))
-        except AssetError as error:
-            log.debug("%s", error)
-    return None
-
-
-def parse_mtl(payload: bytes, store: FileStore, folder: str, notes: Notes) -> dict[str, Material]:
-    """Kd, d / Tr and map_Kd of each material. A missing or damaged texture is noted; its faces then keep Kd."""
-    found: dict[str, Material] = {}
-    name, color, alpha, texture = "", (0.8, 0.8, 0.8), 1.0, None
-    for line in [*payload.splitlines(), b"newmtl"]:
-        keyword, _, rest = line.strip().partition(b" ")
-        words = rest.split()
-        if keyword == b"newmtl":
-            if name:
-                found[name] = Material((*color, alpha), texture, (1.0, 1.0, 1.0, alpha))
-            name, color, alpha, texture = _text(rest), (0.8, 0.8, 0.8), 1.0, None
-        elif keyword == b"Kd" and len(words) >= 3:
-            color = tuple(_unit(word) for word in words[:3])  # type: ignore[assignment]
-        elif keyword == b"d" and words:
-            alpha = _unit(words[-1])  # the last: "d -halo 0.5"
-        elif keyword == b"Tr" and words:
-            alpha = 1 - _unit(words[-1])
-        elif keyword == b"map_Kd" and words:
-            texture = _load_texture(store, folder, _text(rest), _text(words[-1]), notes)
-    return found
-
-
-def _unit(word: bytes) -> float:
-    try:
-        return float(np.clip(float(word), 0, 1)) if np.isfinite(float(word)) else 1.0
-    except ValueError:
-        raise AssetError(f"a material value '{_text(word)}' is not a number; export the materials again.") from None
-
-
-def _load_texture(store: FileStore, folder: str, reference: str, last_word: str, notes: Notes) -> np.ndarray | None:
-    for candidate in dict.fromkeys((reference, last_word)):  # options may stand before the name: "-s 1 1 1 wood.jpg"
-        payload = read_beside(store, folder, candidate)
-        if payload is not None:
-            try:
-                return decode_texture(payload)
-            except AssetError as error:
-                notes.add(f"texture '{candidate}': {error}")
-                return None
-    notes.add(f"the texture '{reference}' is missing: its faces keep their plain colour")
-    return None
-
-
-def decode_texture(payload: bytes) -> np.ndarray:
-    """uint8 (H, W, 4) of a picture, at most MAX_TEXTURE_SIDE wide and high. AssetError if it cannot be read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(payload)) as picture:
-                picture.draft("RGB", (MAX_TEXTURE_SIDE, MAX_TEXTURE_SIDE))
-                return texture_array(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise AssetError(f"the texture cannot be read ({error}); save it again.") from error
-
-
-def texture_array(picture: Image.Image) -> np.ndarray:
-    """uint8 (H, W, 4) of a picture, at most MAX_TEXTURE_SIDE wide and high. AssetError if it is too big or damaged."""
-    width, height = picture.size
-    if width * height > MAX_TEXTURE_PIXELS:
-        raise AssetError(f"the texture has {width} x {height} pixels, which is too many; make it smaller.")
-    try:
-        rgba = picture.convert("RGBA")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise AssetError(f"the texture cannot be read ({error}); save it again.") from error
-    if max(rgba.size) > MAX_TEXTURE_SIDE:
-        rgba.thumbnail((MAX_TEXTURE_SIDE, MAX_TEXTURE_SIDE), Image.Resampling.BOX)
-    return np.asarray(rgba)

@@ -9,7 +9,8 @@ from PIL import Image
 from tests.preparation.make import LIMITS
 
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.loading import announced_triangles, load_mesh, srgb_of_linear
+from fieldforge.preparation.readers.color import srgb_of_linear
+from fieldforge.preparation.readers.load import announced_triangles, load_mesh
 from fieldforge.preparation.stores import FolderStore, Notes
 
 COLORS = np.array([[255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 255, 255], [128, 128, 128, 255]], np.uint8)

@@ -7,8 +7,9 @@ import pytest
 from tests.preparation.make import png, write_zip
 
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.obj import MAX_TEXTURE_SIDE, load_obj
-from fieldforge.preparation.polygons import triangulate
+from fieldforge.preparation.readers.obj import load_obj
+from fieldforge.preparation.readers.polygons import triangulate
+from fieldforge.preparation.readers.texture import MAX_TEXTURE_SIDE
 from fieldforge.preparation.stores import AssetError, FolderStore, Notes, ZipStore
 
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
