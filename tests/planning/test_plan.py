@@ -1,10 +1,11 @@
 """From a configuration to a plan on paper."""
 
+import numpy as np
 import pytest
 from tests.planning.train_and_measure import composed
 
 from fieldforge.errors import UserError
-from fieldforge.planning.estimate import Cluster, DataSide, Plan, StagePlan
+from fieldforge.planning.estimate import Cluster, DataSide, EncodingPlan, Plan, StagePlan
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.report import text
 from fieldforge.planning.step import StepCost
@@ -13,8 +14,8 @@ from fieldforge.runs.plan import make_plan, print_plan
 from fieldforge.runs.training_run import seeded
 
 COST = StepCost(
-    parts={"model.backbone": 10}, trained=10, operations=10**12, parameters=40, gradients=40, optimizer=80, average=40,
-    activations=100, checkpointed=50, validation=60, block=8, outside_blocks=8,
+    parts={"model.backbone": 10}, trained=10, kernels=np.array([[1e12, 1e9]]), parameters=40, gradients=40,
+    optimizer=80, average=40, activations=100, checkpointed=50, validation=60, block=8, outside_blocks=8,
 )  # fmt: skip
 
 
@@ -24,6 +25,9 @@ def cluster(**changes) -> Cluster:
         "devices": 4,
         "peak_flops": 1e14,
         "utilisation": 0.5,
+        "bandwidth": 1e12,
+        "launch_seconds": 1e-6,
+        "cpu_flops": 1e10,
         "precision": "bf16-mixed",
         "kind": "GPU",
     }
@@ -42,6 +46,20 @@ def test_time_is_operations_over_speed():
     assert stage().days(cluster()) == pytest.approx(0.1)
     assert stage(max_minutes=72).days(cluster()) == pytest.approx(0.05)
     assert stage(accumulate=3).step_seconds(cluster()) == pytest.approx(0.06)
+
+
+def test_each_kernel_waits_for_arithmetic_or_memory_and_all_for_the_host():
+    matrix_product, copy = [5e13, 1e9], [0, 2e12]  # 1 s and 1 ms; 0 s and 2 s
+    assert cluster().seconds(np.array([matrix_product, copy])) == pytest.approx(3)
+    assert cluster(launch_seconds=0.1).seconds(np.array([[0.0, 1.0]] * 70)) == pytest.approx(7)
+
+
+def test_all_stages_add_up_with_the_latents_of_one_process():
+    latents = EncodingPlan(operations=10**9, samples=864_000)  # a day at 1e10 operations a second
+    assert Plan("name", cluster(), (stage(), latents)).days == pytest.approx(1.1)
+    unknown = Plan("name", cluster(), (stage(), EncodingPlan(10**9, None)))
+    assert unknown.days is None
+    assert "in all            not known" in text(unknown)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +89,8 @@ def test_the_table_names_every_figure():
     [
         ("plan.show=maybe", "plan=maybe"),
         ("plan.utilisation=2", "plan.utilisation=2"),
+        ("plan.bandwidth=0", "plan.bandwidth=0"),
+        ("plan.launch_seconds=-1", "plan.launch_seconds=-1"),
         ("trainer.precision=64-true", "precision 64-true is not planned"),
         ("trainer.devices=auto", "trainer.devices"),
         ("stages=[distillation]", "plan the teacher"),

@@ -10,6 +10,7 @@ from fieldforge.nn.ema import PlainDecay
 from fieldforge.nn.transformer import Transformer
 from fieldforge.planning.estimate import memory_ddp, memory_fsdp
 from fieldforge.planning.fake_modules import without_values
+from fieldforge.planning.kernels import Kernels
 from fieldforge.planning.live_memory import LiveMemory
 from fieldforge.planning.step import StepCost, measure_step
 
@@ -49,6 +50,24 @@ def test_operations_and_held_memory_of_two_linear_maps():
     assert cost.parts == {"network.0": 1550, "network.1": 1020}
     assert (cost.parameters, cost.gradients, cost.average) == (4 * weights,) * 3
     assert cost.optimizer == 8 * weights + 4 * 4  # two moments, and the count of steps of each of four tensors
+
+
+def test_kernels_are_what_touches_numbers():
+    with without_values():
+        a, b = torch.rand(8, 30), torch.rand(30, 50)
+        with Kernels() as kernels:
+            product = a @ b
+            torch.empty(100)
+            product.t()[:5]
+            product += 1
+    sizes = [4 * (8 * 30 + 30 * 50 + 8 * 50), 4 * (2 * 8 * 50)]  # read and written
+    assert kernels.rows.tolist() == [[2 * 8 * 30 * 50, sizes[0]], [0, sizes[1]]]
+
+
+def test_a_small_batch_moves_weights_rather_than_computes():
+    one, many = (cost_of(lambda: nn.Linear(256, 256), count, 256).kernels for count in (1, 256))
+    assert many[:, 0].sum() == 256 * one[:, 0].sum()
+    assert many[:, 1].sum() < 3 * one[:, 1].sum()
 
 
 @pytest.mark.parametrize("gpu", [False, True])

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fieldforge.errors import UserError
 from fieldforge.planning.step import StepCost
 
@@ -19,7 +21,10 @@ class Cluster:
     Args:
         nodes, devices: how many, and how many in each.
         peak_flops: floating-point operations a second of one device, in the precision that is trained in.
-        utilisation: the share of that which training reaches, 0 … 1.
+        utilisation: the share of that which matrix products reach, 0 … 1.
+        bandwidth: bytes a second between a device's memory and its arithmetic.
+        launch_seconds: that a kernel takes at least, as the host starts them one after the other.
+        cpu_flops: operations a second that one process reaches on the host's cores.
         precision: its name.
         kind: "GPU" or "CPU".
     """
@@ -28,6 +33,9 @@ class Cluster:
     devices: int
     peak_flops: float
     utilisation: float
+    bandwidth: float
+    launch_seconds: float
+    cpu_flops: float
     precision: str
     kind: str
 
@@ -37,14 +45,22 @@ class Cluster:
                 f"plan.peak_flops={self.peak_flops:g} and plan.utilisation={self.utilisation:g}: give operations a "
                 "second above 0 and a share between 0 and 1"
             )
+        for key in ("bandwidth", "cpu_flops"):
+            if getattr(self, key) <= 0:
+                raise UserError(f"plan.{key}={getattr(self, key):g}: give a number above 0")
+        if self.launch_seconds < 0:
+            raise UserError(f"plan.launch_seconds={self.launch_seconds:g}: give 0 or more seconds")
 
     @property
     def world(self) -> int:
         return self.nodes * self.devices
 
-    def seconds(self, operations: float) -> float:
-        """Of so many operations on one device."""
-        return operations / (self.peak_flops * self.utilisation)
+    def seconds(self, kernels: np.ndarray) -> float:
+        """That kernels (K, 2: operations, bytes) take: each is held back by arithmetic or by memory (Williams et al.
+        2009, the roofline), and all of them by the host that launches them."""
+        arithmetic = kernels[:, 0] / (self.peak_flops * self.utilisation)
+        on_device = np.maximum(arithmetic, kernels[:, 1] / self.bandwidth).sum()
+        return float(max(on_device, len(kernels) * self.launch_seconds))
 
 
 def memory_ddp(cost: StepCost, world: int) -> dict[str, int]:
@@ -116,7 +132,11 @@ class StagePlan:
         return self.cost.operations * self.accumulate
 
     def step_seconds(self, cluster: Cluster) -> float:
-        return cluster.seconds(self.operations)
+        return cluster.seconds(self.cost.kernels) * self.accumulate
+
+    def utilisation(self, cluster: Cluster) -> float:
+        """The share of the devices' peak that a step reaches."""
+        return self.operations / (self.step_seconds(cluster) * cluster.peak_flops)
 
     def samples_a_day(self, cluster: Cluster) -> float:
         return self.batch_size / self.step_seconds(cluster) * SECONDS_A_DAY
@@ -164,6 +184,7 @@ class StagePlan:
             "memory": {name: {**rows, "in all": sum(rows.values())} for name, rows in layouts.items()},
             "activations_checkpointed": cost.checkpointed,
             "step_seconds": self.step_seconds(cluster),
+            "utilisation": self.utilisation(cluster),
             "samples_a_day": self.samples_a_day(cluster),
             "days": self.days(cluster),
             "max_steps": self.max_steps,
@@ -177,16 +198,18 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class EncodingPlan:
-    """Every sample through the encoder, once."""
+    """Every sample through the encoder, once, in one process on the CPU."""
 
     operations: int  # a sample
     samples: int | None
     name: str = "latents"
 
     def plain(self, cluster: Cluster) -> dict[str, Any]:
-        known = self.samples is not None
-        days = cluster.seconds(self.operations * (self.samples or 0)) / SECONDS_A_DAY
-        return {"operations_a_sample": self.operations, "samples": self.samples, "device_days": days if known else None}
+        return {"operations_a_sample": self.operations, "samples": self.samples, "days": self.days(cluster)}
+
+    def days(self, cluster: Cluster) -> float | None:
+        """None where the number of samples is not known."""
+        return None if self.samples is None else self.operations * self.samples / cluster.cpu_flops / SECONDS_A_DAY
 
 
 @dataclass(frozen=True)
@@ -202,4 +225,11 @@ class Plan:
             "experiment": self.experiment,
             "cluster": {**vars(self.cluster), "world": self.cluster.world},
             "stages": {stage.name: stage.plain(self.cluster) for stage in self.stages},
+            "days": self.days,
         }
+
+    @property
+    def days(self) -> float | None:
+        """Of all stages, one after the other; None where that of one is not known."""
+        days = [stage.days(self.cluster) for stage in self.stages]
+        return sum(day for day in days if day is not None) if None not in days else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fieldforge.planning.estimate import SECONDS_A_DAY, Cluster, EncodingPlan, Plan, StagePlan, memory_ddp, memory_fsdp
 
 WIDTH = 18
+UNKNOWN = "not known, the data is not here: give plan.shards and plan.samples"
 
 
 def text(plan: Plan) -> str:
@@ -12,11 +13,12 @@ def text(plan: Plan) -> str:
     cluster = plan.cluster
     lines = [
         f"{plan.experiment}: {_count(cluster.nodes, 'node')} × {_count(cluster.devices, cluster.kind)}, "
-        f"{cluster.precision}, {short(cluster.peak_flops)}FLOP/s each at {cluster.utilisation:.0%}",
+        f"{cluster.precision}, {short(cluster.peak_flops)}FLOP/s each at {cluster.utilisation:.0%} in matrix products",
     ]
     for stage in plan.stages:
         lines += ["", stage.name]
         lines += _encoding(stage, cluster) if isinstance(stage, EncodingPlan) else _stage(stage, cluster)
+    lines += ["", _row("in all", _duration(plan.days * SECONDS_A_DAY) if plan.days is not None else UNKNOWN)]
     lines += [
         "",
         "Memory is that of tensors: a device's context, libraries and fragmentation come on top (1 GiB and 10 %, say).",
@@ -50,13 +52,14 @@ def _stage(stage: StagePlan, cluster: Cluster) -> list[str]:
     lines.append(
         _row(
             "time",
-            f"{_duration(stage.step_seconds(cluster))} a step · {short(stage.samples_a_day(cluster))}samples a day · "
+            f"{_duration(stage.step_seconds(cluster))} a step ({stage.utilisation(cluster):.2g} of the peak) · "
+            f"{short(stage.samples_a_day(cluster))}samples a day · "
             f"{budget}: {_duration(stage.days(cluster) * SECONDS_A_DAY)}",
         )
     )
     data = stage.data
     if data.shards is None:
-        lines.append(_row("shards", "not known, the data is not here: give plan.shards and plan.samples"))
+        lines.append(_row("shards", UNKNOWN))
     else:
         of_rank = data.shards / world
         epochs = f" · {stage.max_steps * stage.batch_size / data.samples:,.1f} epochs" if data.samples else ""
@@ -71,11 +74,12 @@ def _stage(stage: StagePlan, cluster: Cluster) -> list[str]:
 
 
 def _encoding(stage: EncodingPlan, cluster: Cluster) -> list[str]:
-    told = f"{short(stage.operations)}FLOP a sample"
-    if stage.samples is not None:
-        seconds = cluster.seconds(stage.operations * stage.samples)
-        told += f" · {stage.samples:,} samples: {_duration(seconds)} of one device"
-    return [_row("encoding", told)]
+    days = stage.days(cluster)
+    time = UNKNOWN if days is None else f"{stage.samples:,} samples: {_duration(days * SECONDS_A_DAY)}"
+    return [
+        _row("encoding", f"{short(stage.operations)}FLOP a sample · one process, {short(cluster.cpu_flops)}FLOP/s"),
+        _row("time", time),
+    ]
 
 
 def _row(name: str, value: str) -> str:

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from fieldforge.nn.ema import EMA, Decay
 from fieldforge.nn.transformer import Transformer, TransformerBlock
 from fieldforge.planning.fake_modules import without_values
-from fieldforge.planning.fused_attention import as_on_gpu, cpu_formulas
+from fieldforge.planning.fused_attention import as_on_gpu
+from fieldforge.planning.kernels import Kernels
 from fieldforge.planning.live_memory import LiveMemory
 
 Batch = dict[str, Any]
@@ -32,7 +33,7 @@ class StepCost:
 
     parts: parameters by part of the model, in numbers.
     trained: how many of them are trained.
-    operations: floating-point operations of matrix products, convolutions and attention, forward and backward.
+    kernels: (K, 2) floating-point operations and bytes moved of each kernel: forward, backward, optimiser, average.
     parameters, gradients, optimizer, average: held through the whole training.
     activations: what comes on top at the worst moment of a step.
     checkpointed: the same where transformers recompute their activations.
@@ -43,7 +44,7 @@ class StepCost:
 
     parts: Mapping[str, int]
     trained: int
-    operations: int
+    kernels: np.ndarray
     parameters: int
     gradients: int
     optimizer: int
@@ -53,6 +54,11 @@ class StepCost:
     validation: int
     block: int
     outside_blocks: int
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations of matrix products, convolutions and attention, forward and backward."""
+        return int(self.kernels[:, 0].sum())
 
     @property
     def held(self) -> int:
@@ -108,8 +114,8 @@ def measure_step(
             optimizer.step()
             average.update(module, 1)
 
-        counter = FlopCounterMode(display=False, custom_mapping=cpu_formulas())
-        with counter:
+        step(make_batch())  # the optimiser's state comes into being
+        with Kernels() as kernels:
             step(make_batch())
         gradients = sum(_bytes(p.grad) for p in trained if p.grad is not None)
         state = sum(_bytes(t) for kept in optimizer.state.values() for t in kept.values() if torch.is_tensor(t))
@@ -127,7 +133,7 @@ def measure_step(
         return StepCost(
             parts=parts_of(module),
             trained=sum(p.numel() for p in trained),
-            operations=counter.get_total_flops(),
+            kernels=kernels.rows,
             parameters=parameters,
             gradients=gradients,
             optimizer=state,

@@ -67,6 +67,9 @@ def make_plan(config: DictConfig) -> Plan:
         devices=whole_number(config, "trainer.devices"),
         peak_flops=number(config, "plan.peak_flops"),
         utilisation=number(config, "plan.utilisation"),
+        bandwidth=number(config, "plan.bandwidth"),
+        launch_seconds=number(config, "plan.launch_seconds"),
+        cpu_flops=number(config, "plan.cpu_flops"),
         precision=precision,
         kind=kind,
     )

@@ -1,0 +1,51 @@
+"""What each kernel of a step computes and moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, shape_wrapper
+
+from fieldforge.planning.fused_attention import cpu_formulas
+
+
+class Kernels(TorchDispatchMode):
+    """Records the operations that touch numbers inside of the mode: floating-point operations and bytes of each.
+
+    Operations are those of matrix products, convolutions and attention. Bytes are those of all tensors that go in and
+    come out. Views and reserved memory are no kernels; an operation that a backend splits into several counts once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: list[tuple[int, int]] = []
+        own = {packet: shape_wrapper(formula) for packet, formula in cpu_formulas().items()}
+        self._formulas: dict[Any, Any] = {**flop_registry, **own}
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(K, 2) floating-point operations and bytes, in the order in which they start."""
+        return np.array(self._rows, np.float64).reshape(-1, 2)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if outputs and not _moves_nothing(func, inputs, outputs):
+            formula = self._formulas.get(func.overloadpacket)
+            operations = 0 if formula is None else formula(*args, **(kwargs or {}), out_val=result)
+            moved = sum(leaf.numel() * leaf.element_size() for leaf in inputs + outputs)
+            self._rows.append((operations, moved))
+        return result
+
+
+def _moves_nothing(func: Any, inputs: list[Tensor], outputs: list[Tensor]) -> bool:
+    """A view, or memory that is only reserved."""
+    if "empty" in func.overloadpacket.__name__:
+        return True
+    known = {id(tensor.untyped_storage()) for tensor in inputs}
+    return not func._schema.is_mutable and all(id(tensor.untyped_storage()) in known for tensor in outputs)
