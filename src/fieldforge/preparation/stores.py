@@ -1,6 +1,8 @@
 """Where asset files come from: a folder or a zip, read by name and never outside of it."""
 
+import os
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -12,11 +14,33 @@ from fieldforge.errors import UserError
 class AssetError(UserError):
     """One asset cannot be used. Its message is the reason written to `rejected.jsonl`."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(plain_text(message))
+
+
+def plain_text(text: str) -> str:
+    """A text that can be written. Bytes that are not UTF-8 (surrogates stand for them) count as Windows-1252."""
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raw = text.encode("utf-8", "replace")
+    return decode_text(raw)
+
+
+def decode_text(raw: bytes) -> str:
+    """UTF-8, else Windows-1252, the likeliest other encoding; where this has a gap, Latin-1, which has none."""
+    for encoding in ("utf-8", "cp1252"):
+        with suppress(UnicodeDecodeError):
+            return raw.decode(encoding)
+    return raw.decode("latin-1")
+
 
 def normal_member(name: str) -> str:
     """`name` with forward slashes and without `.`/`..`; AssetError if it is absolute or climbs out of its root."""
     parts: list[str] = []
     posix = name.replace("\\", "/")
+    if "\0" in name:
+        raise AssetError(f"the path {name!r} holds a null character; correct the path.")
     if posix.startswith("/") or (len(posix) > 1 and posix[1] == ":"):
         raise AssetError(f"the path '{name}' is absolute and not inside the asset's folder; use a relative path.")
     for part in PurePosixPath(posix).parts:
@@ -36,6 +60,7 @@ class Notes:
     texts: list[str]
 
     def add(self, text: str) -> None:
+        text = plain_text(text)
         if text not in self.texts:
             self.texts.append(text)
 
@@ -45,6 +70,10 @@ class FileStore(Protocol):
 
     def names(self) -> list[str]:
         """All file names, sorted."""
+        ...
+
+    def entries(self, folder: str) -> tuple[list[str], list[str]]:
+        """Names of the folders and of the files in a folder ("": the root), sorted; none if it is not there."""
         ...
 
     def size(self, name: str) -> int:
@@ -66,8 +95,21 @@ class FolderStore:
     def names(self) -> list[str]:
         return sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
 
+    def entries(self, folder: str) -> tuple[list[str], list[str]]:
+        try:
+            path = (self.root / normal_member(folder)).resolve()
+            if not path.is_relative_to(self.root.resolve()):
+                return [], []
+            kinds = [(name, os.path.isdir(path / name)) for name in sorted(os.listdir(path))]
+        except (AssetError, OSError, RuntimeError):  # not there, or a link to itself
+            return [], []
+        return [name for name, is_folder in kinds if is_folder], [name for name, is_folder in kinds if not is_folder]
+
     def _path(self, name: str) -> Path:
-        path = (self.root / normal_member(name)).resolve()
+        try:
+            path = (self.root / normal_member(name)).resolve()
+        except (OSError, RuntimeError) as error:  # too long a name, or a link to itself
+            raise AssetError(f"the file '{name}' cannot be read ({error}); put it beside the asset.") from error
         if not path.is_relative_to(self.root.resolve()):
             raise AssetError(f"the link '{name}' leads out of the asset's folder; put the file itself there.")
         if not path.is_file():
@@ -105,12 +147,37 @@ class ZipStore:
     def _members(self) -> dict[str, zipfile.ZipInfo]:
         return {info.filename: info for info in self._archive.infolist() if not info.is_dir()}
 
+    @cached_property
+    def _by_path(self) -> dict[str, str]:
+        """Normal path → the member's own name, which has backslashes where Windows packed it."""
+        paths: dict[str, str] = {}
+        for name in sorted(self._members):
+            with suppress(AssetError):  # it leads out of the zip: nobody can ask for it
+                paths.setdefault(normal_member(name), name)
+        return paths
+
+    @cached_property
+    def _tree(self) -> dict[str, tuple[list[str], list[str]]]:
+        folders: dict[str, set[str]] = {}
+        files: dict[str, list[str]] = {}
+        for path in sorted(self._by_path):
+            folder, _, base = path.rpartition("/")
+            files.setdefault(folder, []).append(base)
+            while folder:
+                above, _, base = folder.rpartition("/")
+                folders.setdefault(above, set()).add(base)
+                folder = above
+        return {folder: (sorted(folders.get(folder, ())), files.get(folder, [])) for folder in {*folders, *files}}
+
     def names(self) -> list[str]:
         return sorted(self._members)
 
+    def entries(self, folder: str) -> tuple[list[str], list[str]]:
+        return self._tree.get(folder, ([], []))
+
     def _info(self, name: str) -> zipfile.ZipInfo:
-        normal_member(name)
-        info = self._members.get(name) or self._members.get(normal_member(name))
+        path = normal_member(name)
+        info = self._members.get(name) or self._members.get(self._by_path.get(path, path))
         if info is None:
             raise AssetError(f"the file '{name}' is missing; put it beside the asset.")
         return info
