@@ -51,13 +51,13 @@ def _unit(word: bytes) -> float:
 
 def _load_texture(store: FileStore, folder: str, reference: str, last_word: str, notes: Notes) -> np.ndarray | None:
     for candidate in dict.fromkeys((reference, last_word)):  # options may stand before the name: "-s 1 1 1 wood.jpg"
-        payload = read_beside(store, folder, candidate)
-        if payload is not None:
-            try:
+        try:
+            payload = read_beside(store, folder, candidate)
+            if payload is not None:
                 return decode_texture(payload)
-            except AssetError as error:
-                notes.add(f"texture '{candidate}': {error}")
-                return None
+        except AssetError as error:
+            notes.add(f"texture '{candidate}': {error}")
+            return None
     notes.add(f"the texture '{reference}' is missing: its faces keep their plain colour")
     return None
 

@@ -109,9 +109,8 @@ def _decode_tiff(payload: bytes) -> np.ndarray:
             assert isinstance(page, tifffile.TiffPage)
             _check_pixels(page.imagewidth, page.imagelength)
             if page.photometric not in (1, 2):  # darkness, palettes, inks and the like, of more than 8 bits
-                raise AssetError(
-                    f"the texture's colours are of a kind that is not read ({page.photometric.name}); save it as PNG."
-                )
+                kind = tifffile.PHOTOMETRIC(page.photometric)
+                raise AssetError(f"the texture's colours are of a kind that is not read ({kind!r}); save it as PNG.")
             values = page.asarray()
         if page.planarconfig == 2 and values.ndim == 3:  # channels one after the other
             values = np.moveaxis(values, 0, -1)
