@@ -25,7 +25,7 @@ demo: $(READY)
 	$(BIN)/python sample.py prompts=docs/demo_prompts.txt n=2 guidance=3 seed=0
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
 cluster-test: $(READY)
 	tests/cluster/install.sh
