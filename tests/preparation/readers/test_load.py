@@ -10,8 +10,9 @@ from tests.preparation.make import LIMITS
 
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.preparation.readers.color import srgb_of_linear
-from fieldforge.preparation.readers.load import announced_triangles, load_mesh
-from fieldforge.preparation.stores import FolderStore, Notes
+from fieldforge.preparation.readers.load import load_mesh
+from fieldforge.preparation.settings import Limits
+from fieldforge.preparation.stores import AssetError, FolderStore, Notes
 
 COLORS = np.array([[255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 255, 255], [128, 128, 128, 255]], np.uint8)
 
@@ -116,4 +117,6 @@ def test_parts_stand_where_the_scene_puts_them(tmp_path: Path):
 @pytest.mark.parametrize("ending", ["stl", "off", "ply", "glb", "obj"])
 def test_the_number_of_triangles_is_known_before_parsing(tmp_path: Path, ending: str):
     trimesh.creation.icosphere(2).export(tmp_path / f"a.{ending}")
-    assert announced_triangles((tmp_path / f"a.{ending}").read_bytes(), ending) == 320
+    limits = Limits(max_triangles=319, max_file_mb=16, min_thickness=0.005)
+    with pytest.raises(AssetError, match="announces 320 triangles and the limit is 319"):
+        load_mesh(FolderStore(tmp_path, LIMITS.max_file_bytes), f"a.{ending}", limits, Notes([]))

@@ -17,10 +17,14 @@ from fieldforge.geometry.mesh import Material, Mesh, concatenate
 from fieldforge.preparation.readers.beside import read_beside
 from fieldforge.preparation.readers.color import encode_colors, srgb_of_linear
 from fieldforge.preparation.readers.obj import load_obj
+from fieldforge.preparation.readers.off import read_off
+from fieldforge.preparation.readers.ply import read_ply
+from fieldforge.preparation.readers.stl import read_stl
 from fieldforge.preparation.readers.texture import texture_array
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.stores import AssetError, FileStore, Notes, check_size
 
+READERS = {"ply": read_ply, "stl": read_stl, "off": read_off}  # each checks itself what its file announces
 MESH_ENDINGS = ("obj", "glb", "gltf", "ply", "stl", "off")
 
 
@@ -30,6 +34,8 @@ def load_mesh(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh
     check_size(name, store.size(name), limits.max_file_bytes)
     if store.size(name) == 0:
         raise AssetError("the file is empty; export the mesh again.")
+    if ending in READERS:
+        return READERS[ending](store, name, limits, notes)
     payload = store.read(name)
     announced = announced_triangles(payload, ending)
     if announced > limits.max_triangles:
@@ -46,16 +52,6 @@ def announced_triangles(payload: bytes, ending: str) -> int:
     """How many triangles a file says that it holds, read without parsing it; 0 if it does not say."""
     if ending == "obj":
         return payload.count(b"\nf ")
-    if ending == "stl" and len(payload) >= 84 and not payload[:512].lstrip().startswith(b"solid"):
-        return int(struct.unpack_from("<I", payload, 80)[0])
-    if ending == "ply":
-        for line in payload[:4096].split(b"end_header")[0].splitlines():
-            words = line.split()
-            if words[:2] == [b"element", b"face"] and len(words) == 3 and words[2].isdigit():
-                return int(words[2])
-    if ending == "off":
-        counts = [word for word in payload[:256].split() if word.isdigit()]
-        return int(counts[1]) if len(counts) > 1 else 0
     if ending in ("glb", "gltf"):
         document = _gltf_document(payload, ending)
         accessors = document.get("accessors", [])
