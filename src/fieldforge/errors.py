@@ -1,4 +1,7 @@
-"""The one exception that is shown to users."""
+"""The exceptions that are shown to users."""
+
+EXIT_MISTAKE = 2
+EXIT_UNFINISHED = 85  # a scheduler may start the same command again: it goes on
 
 
 class UserError(ValueError):
@@ -8,7 +11,14 @@ class UserError(ValueError):
     traceback and leave with exit code 2.
     """
 
+    exit_code = EXIT_MISTAKE
     everywhere = True  # in a training of several processes: the first one meets it too, and prints it for all
+
+
+class Unfinished(UserError):
+    """Nobody's mistake, and it passes: a process that was killed, a store that stays away. The same command goes on."""
+
+    exit_code = EXIT_UNFINISHED
 
 
 def install_command(extra: str) -> str:

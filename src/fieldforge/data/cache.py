@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fieldforge.data.cloud import ObjectStore
-from fieldforge.data.files import sync, temporary_name
+from fieldforge.data.files import is_leftover, sync, temporary_name
 from fieldforge.data.store import BadShardError, LocalStore
 from fieldforge.data.table import ShardEntry, ShardTable
 from fieldforge.errors import UserError
@@ -179,8 +179,7 @@ def _present(root: Path) -> list[tuple[Path, os.stat_result]]:
     """Shards and unfinished downloads in the cache; what dead processes left unfinished is removed."""
     found = []
     for path in root.glob("*/*"):
-        owner = path.name.split(".")[-2] if path.suffix == ".tmp" else ""
-        if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+        if path.suffix == ".tmp" and is_leftover(path):
             path.unlink(missing_ok=True)
         elif path.suffix in (".tar", ".tmp"):
             try:

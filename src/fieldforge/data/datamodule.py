@@ -1,7 +1,6 @@
 """The Lightning data module over exact streams, for sample shards and latent shards alike."""
 
 import logging
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from fieldforge.data import workers
 from fieldforge.data.cache import Cache
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.order import Mixing
@@ -20,26 +20,25 @@ from fieldforge.data.stream import SampleStream
 log = logging.getLogger(__name__)
 
 
-def _leave_signals_to_parent(worker: int) -> None:
-    """Schedulers signal whole process groups; the training decides what a signal means and ends its workers itself."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-
-
 class TimedLoader(DataLoader):
-    """A DataLoader that adds up, in `waited_seconds`, how long its user waited for batches."""
+    """A DataLoader that adds up, in `waited_seconds`, how long its user waited for batches.
+
+    Iterating raises Unfinished where a worker was killed.
+    """
 
     waited_seconds: float = 0.0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         batches = super().__iter__()
+        workers.open_iterators.add(batches)
         while True:
             started = time.perf_counter()
             try:
                 batch = next(batches)
             except StopIteration:
                 return
+            except RuntimeError as error:
+                raise workers.loss_of_worker(error) or error from error
             finally:
                 self.waited_seconds += time.perf_counter() - started
             yield batch
@@ -124,16 +123,16 @@ class ShardDataModule(pl.LightningDataModule):
         )
 
     def _loader(self, dataset: SampleStream | HeldOut) -> TimedLoader:
-        workers = self.num_workers
+        count = self.num_workers
         return TimedLoader(
             dataset,
             batch_size=None,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            worker_init_fn=_leave_signals_to_parent,
-            prefetch_factor=self.prefetch_batches if workers else None,
+            num_workers=count,
+            persistent_workers=count > 0,
+            worker_init_fn=workers.begin,
+            prefetch_factor=self.prefetch_batches if count else None,
             # Connections to object storage do not survive a fork.
-            multiprocessing_context="forkserver" if workers and dataset.shards.is_remote else None,
+            multiprocessing_context="forkserver" if count and dataset.shards.is_remote else None,
         )
 
     def stream(

@@ -1,29 +1,68 @@
 """Files that are whole or not there: written beside their place, synced, then renamed."""
 
+from __future__ import annotations
+
+import contextlib
+import errno
 import os
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from fieldforge.errors import UserError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ABANDONED = 600.0  # seconds without a change, after which an unfinished file of another machine belongs to nobody
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the name `path` only when the block ends without an exception and its bytes are on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A file that takes the name `path` only when the block ends without an exception and its bytes are on disk.
+
+    Raises:
+        UserError: it cannot be written; what was there before is untouched.
+    """
     temporary = temporary_name(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(temporary, "wb")  # noqa: SIM115
     try:
-        with open(temporary, "wb") as file:
+        with writing(path, NO_ROOM):  # the block may read files too
             yield file
+        with writing(path):
             sync(file)
-        os.replace(temporary, path)
+            file.close()
+            os.replace(temporary, path)
     finally:
+        with contextlib.suppress(OSError):  # a full disk refuses what is still in the buffer once more
+            file.close()
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path, numbers: Collection[int] | None = None) -> Iterator[None]:
+    """Inside, an error of the system (with `numbers`: only those) is one sentence about `path`.
+
+    Raises:
+        UserError: the disk is full, the place is not writable, …
+    """
+    try:
+        yield
+    except OSError as error:
+        if numbers is not None and error.errno not in numbers:
+            raise
+        raise UserError(
+            f"cannot write {path} ({error.strerror or error}): what was there is untouched, make room or give a place "
+            "that can be written, and run the same command again"
+        ) from error
 
 
 def temporary_name(path: Path) -> Path:
     """Hidden neighbour of `path`, of this process alone."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}@{_machine()}.tmp")
 
 
 def sync(file: BinaryIO) -> None:
@@ -32,8 +71,43 @@ def sync(file: BinaryIO) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes temporary files of processes of this machine that are no longer alive."""
+    """Removes temporary files that belong to no process alive.
+
+    Other machines may write to the same folder, and their processes cannot be asked: what has not changed for long is
+    nobody's.
+    """
     for leftover in folder.glob(".*.*.tmp"):
-        pid = leftover.name.split(".")[-2]
-        if pid.isdigit() and (int(pid) == os.getpid() or not os.path.exists(f"/proc/{pid}")):
-            leftover.unlink(missing_ok=True)
+        if _owner(leftover) == (os.getpid(), _machine()) or is_leftover(leftover):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+
+
+def is_leftover(temporary: Path) -> bool:
+    """Whether a file with a `temporary_name` belongs to no process alive."""
+    pid, machine = _owner(temporary)
+    if pid is not None and machine == _machine():
+        return not _is_alive(pid)
+    try:
+        return time.time() - temporary.stat().st_mtime > ABANDONED
+    except OSError:
+        return False  # finished or removed meanwhile
+
+
+def _owner(temporary: Path) -> tuple[int | None, str]:
+    """Process and machine that write it, as its name says."""
+    pid, _, machine = temporary.name.split(".")[-2].partition("@")
+    return int(pid) if pid.isdigit() else None, machine or _machine()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
+
+
+def _machine() -> str:
+    return socket.gethostname().replace(".", "-").replace("/", "-")[:40] or "machine"

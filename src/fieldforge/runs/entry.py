@@ -7,6 +7,7 @@ bug and keeps its traceback.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 import os
@@ -32,12 +33,13 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from fieldforge.data.files import NO_ROOM
+from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
 from fieldforge.errors import UserError, install_command
 from fieldforge.sweeps.job import is_trial, run_trial
 from fieldforge.training import interruption
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
-EXIT_USER_ERROR = 2
 
 
 def run(
@@ -64,6 +66,8 @@ def run(
     # PyTorch's large temporaries in huge pages: page faults were a tenth of a training step on a CPU. Read once, at the
     # first allocation, so it is set before anything is built.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    interruption.release_ctrl_c()
+    sys.unraisablehook = interruption.unraisable
     if keeps_state:
         interruption.install()
     sys.argv[1:] = [quoted(spelled_out(argument, words), texts) for argument in sys.argv[1:]]
@@ -88,7 +92,7 @@ def _exit_code(body: Callable[[DictConfig], Any], config_name: str) -> int:
         try:
             body(config)
         except BaseException as failure:  # raised again below, without the lines that Hydra would print above it
-            failures.append(failure)
+            failures.append(KeyboardInterrupt() if interruption.leaves() else failure)
         return None
 
     main = hydra.main(version_base="1.3", config_path=str(CONFIGS / folder), config_name=name)(kept_from_hydra)
@@ -102,19 +106,20 @@ def _exit_code(body: Callable[[DictConfig], Any], config_name: str) -> int:
     except KeyboardInterrupt:
         _say("stopped by Ctrl-C; the same command goes on from the last state saved")
         return interruption.EXIT_CTRL_C
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         sentence = explain(error)
         if sentence is None:
             raise
         _say(f"error: {sentence}", getattr(error, "everywhere", True))
-        return EXIT_USER_ERROR
+        return next((cause.exit_code for cause in _chain(error) if isinstance(cause, UserError)), EXIT_USER_ERROR)
     return 0
 
 
 def _say(sentence: str, everywhere: bool = True) -> None:
     """On stderr, once: the first of several processes says what all have met."""
     if interruption.speaks() or not everywhere:
-        print(sentence, file=sys.stderr)
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            print(sentence, file=sys.stderr, flush=True)
 
 
 def spelled_out(argument: str, words: Mapping[str, tuple[str, str]]) -> str:
@@ -151,6 +156,9 @@ def explain(error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, UserError):
             return _one_line(_without_worker_traceback(str(cause)))
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+            place = cause.filename or "what it was about to write"
+            return f"there is no room for {place} ({cause.strerror}): make room and run the same command again"
     text = str(error)
     if isinstance(error, OverrideParseException):
         return f"cannot read the override {error.override!r}: write key=value, with quotes around special characters"

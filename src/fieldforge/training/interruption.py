@@ -7,20 +7,25 @@ before torch is loaded, so that no signal meets an unprepared process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import stat
 import sys
 import time
 from types import FrameType
+from typing import Any
 
-EXIT_UNFINISHED = 85  # a scheduler may start the same command again: it resumes
+from fieldforge.errors import EXIT_UNFINISHED
+
 EXIT_CTRL_C = 130  # the shell's own number for Ctrl-C
 TIME_IS_UP = "trainer.max_hours"
 
 Reason = signal.Signals | str
-_SIGNALS = ("SIGUSR1", "SIGUSR2", "SIGTERM")
+_SIGNALS = ("SIGUSR1", "SIGUSR2", "SIGTERM", "SIGHUP")
 _TIME_CODE = 1000  # larger than any signal's number
 _noted: Reason | None = None
+_leaving = False  # a Ctrl-C that stops at once has come
 _deadline: float | None = None
 _started = time.monotonic()
 
@@ -36,18 +41,21 @@ class Interrupted(Exception):
 
 
 def install() -> None:
-    """Note USR1, USR2 and TERM from now on instead of dying of them. Ctrl-C is left to `hold_ctrl_c`."""
+    """Note USR1, USR2, TERM and HUP (a terminal that closes) from now on instead of dying of them.
+
+    HUP stays ignored where it is (nohup). Ctrl-C is left to `hold_ctrl_c`.
+    """
     for name in _SIGNALS:
-        if hasattr(signal, name):
+        if hasattr(signal, name) and not (name == "SIGHUP" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN):
             signal.signal(getattr(signal, name), _handle)
 
 
 def uninstall() -> None:
     """Give all signals back their usual meaning (in a process that goes on to do other things)."""
     for name in _SIGNALS:
-        if hasattr(signal, name):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is _handle:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
-    release_ctrl_c()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def hold_ctrl_c() -> None:
@@ -57,7 +65,7 @@ def hold_ctrl_c() -> None:
 
 def release_ctrl_c() -> None:
     """Outside of steps Ctrl-C stops at once (there is nothing half done to save)."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _leave)
 
 
 def limit_time(hours: float | None) -> None:
@@ -87,10 +95,23 @@ def code(reason: Reason | None) -> int:
     return _TIME_CODE if isinstance(reason, str) else int(reason)
 
 
+def leaves() -> bool:
+    """Whether a Ctrl-C has asked to stop at once: what fails from then on fails for that reason."""
+    return _leaving
+
+
 def forget() -> None:
     """Start afresh (one process that trains several runs one after another, such as a sweep or a test)."""
-    global _noted, _deadline
+    global _noted, _deadline, _leaving
     _noted = _deadline = None
+    _leaving = False
+
+
+def unraisable(problem: Any) -> None:
+    """For `sys.unraisablehook`: a Ctrl-C that met a place from which no exception gets out stops the process too."""
+    if problem.exc_type is KeyboardInterrupt:
+        os._exit(EXIT_CTRL_C)
+    sys.__unraisablehook__(problem)
 
 
 def speaks() -> bool:
@@ -100,11 +121,33 @@ def speaks() -> bool:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT and _noted is signal.SIGINT:
-        raise KeyboardInterrupt
+        _leave(number, frame)
+    if number == getattr(signal, "SIGHUP", None):
+        _forget_terminal()
     if _noted is None:
         note(number)
         if speaks():
-            print(f"\n{signal.Signals(number).name}: finishing this step, then saving", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError, RuntimeError):  # nobody reads it, or this process is printing just now
+                print(f"\n{signal.Signals(number).name}: finishing this step, then saving", file=sys.stderr, flush=True)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Stop at once; one more Ctrl-C ends a process that does not, and children leave with it."""
+    global _leaving
+    if _leaving:
+        os._exit(EXIT_CTRL_C)
+    _leaving = True
+    raise KeyboardInterrupt
+
+
+def _forget_terminal() -> None:
+    """Where it is gone, what is still printed goes nowhere instead of failing."""
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream)
+                os.close(nowhere)
 
 
 def _name(reason: Reason) -> str:

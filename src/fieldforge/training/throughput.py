@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Any
@@ -122,7 +123,8 @@ class Progress(pl.callbacks.ProgressBar):
         if self._live:
             filled = round(24 * share)
             line = f"\r{'━' * filled}{'╌' * (24 - filled)} {line}\x1b[K"
-        print(line, end="\n" if last or not self._live else "", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a terminal that is gone, a log on a full disk
+            print(line, end="\n" if last or not self._live else "", file=sys.stderr, flush=True)
 
 
 def clock_time(seconds: float | None) -> str:

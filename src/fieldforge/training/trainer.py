@@ -16,6 +16,7 @@ import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from fieldforge.data import workers
 from fieldforge.errors import UserError
 from fieldforge.nn.transformer import Transformer, TransformerBlock
 from fieldforge.training import interruption, ranks
@@ -177,12 +178,16 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, resume_from:
 
     Raises:
         Interrupted: a signal stopped it; the state is saved.
+        Unfinished: a data worker was killed.
     """
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+        with workers.none_left():
+            trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except SystemExit as error:  # Lightning's answer to a second Ctrl-C
         raise KeyboardInterrupt from error
     except RuntimeError as error:
+        if lost := workers.loss_of_worker(error):
+            raise lost from error
         if type(error).__module__ != "torch._inductor.exc":  # not imported here: that takes a second
             raise
         raise UserError(

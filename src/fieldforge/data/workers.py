@@ -1,0 +1,104 @@
+"""Worker processes of data loaders: they outlive signals that are meant for the training, and never the training."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from typing import Any
+from weakref import WeakSet
+
+import torch.utils.data  # noqa: F401  # its exit handler is there first, and so runs after the one below
+
+from fieldforge.errors import Unfinished
+
+PAUSE = 0.5  # seconds between looks at the parent
+open_iterators: WeakSet[Any] = WeakSet()  # of data loaders with workers
+
+
+def begin(worker: int) -> None:
+    """What a worker does first: leave signals to the training, which decides what they mean, and watch it.
+
+    Schedulers and terminals signal whole process groups.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    assert parent.pid is not None
+    leave_with(parent.pid, code=1)
+
+
+def leave_with(pid: int, code: int, grace: float = 0.0) -> None:
+    """End this process `grace` seconds after its parent, or process `pid`, is gone; a thread looks."""
+    parent = os.getppid()  # that of a fork server, perhaps
+
+    def watch() -> None:
+        while os.getppid() == parent and _is_there(pid):
+            time.sleep(PAUSE)
+        time.sleep(grace)
+        os._exit(code)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def loss_of_worker(error: BaseException) -> Unfinished | None:
+    """The sentence for an error by which a data loader says that a worker was killed; None for others."""
+    text = str(error)
+    if not isinstance(error, RuntimeError) or "DataLoader worker" not in text:
+        return None
+    how = text.partition("killed by signal: ")[2].partition(".")[0]
+    return Unfinished(
+        f"a data worker is gone ({how.lower() or 'it left unexpectedly'}): if memory or /dev/shm has run out, lower "
+        "data.num_workers or data.prefetch_batches; the same command goes on from the last checkpoint"
+    )
+
+
+@contextmanager
+def none_left() -> Iterator[None]:
+    """However the block ends, workers that were started in it end too."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    finally:
+        _end(child for child in multiprocessing.active_children() if child not in before)
+
+
+def _end(children: Iterable[BaseProcess]) -> None:
+    """Kill those that end with this process anyway (asked to leave, they would not hear it), and forget them."""
+    children = [child for child in children if child.daemon]
+    if not children:
+        return
+    for iterator in list(open_iterators):
+        iterator._shutdown = True  # it would ask them through a lock that one of them may have held
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if main else None  # torch would call it an error
+    for child in children:
+        child.kill()
+    for child in children:
+        child.join(5)
+    if main:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@atexit.register
+def _end_all() -> None:
+    """Before Python's own exit handler, which would wait for workers for as long as they live."""
+    _end(multiprocessing.active_children())
