@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fieldforge.geometry.mesh import Material, Mesh, concatenate, sample_texture
+from fieldforge.geometry.mesh import Material, Mesh, Wrap, concatenate, sample_texture
 
 CORNERS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float64)
 PICTURE = np.array(
@@ -76,3 +76,16 @@ def test_wrong_shapes_are_refused():
         Mesh(np.zeros((3, 2)), np.array([[0, 1, 2]]))
     with pytest.raises(AssertionError, match="faces are"):
         Mesh(np.zeros((3, 3)), np.array([[0, 1, 2, 0]]))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "expected"),
+    [("repeat", [2, 1, 2, 1]), ("clamp", [1, 2, 2, 2]), ("mirror", [1, 2, 1, 1])],
+)
+def test_beyond_its_border_a_texture_goes_on_as_its_material_says(wrap: Wrap, expected: list[int]):
+    texture = np.zeros((1, 2, 4), np.uint8)
+    texture[0, :, 0] = 1, 2
+    u = np.array([-0.25, 1.25, 1.75, 2.25])
+    for uv, columns in ((np.stack([u, u * 0], 1), texture), (np.stack([u * 0, 1 - u], 1), texture.swapaxes(0, 1))):
+        found = sample_texture(columns, uv, (wrap, wrap))[:, 0] * 255
+        np.testing.assert_allclose(found, expected, atol=1e-5)

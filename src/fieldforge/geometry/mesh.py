@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
+
+Wrap = Literal["repeat", "clamp", "mirror"]
+"""What of a picture lies beyond its border: the picture again, its edge, or its mirror image."""
 
 
 @dataclass(frozen=True)
@@ -11,12 +15,13 @@ class Material:
     """What a face looks like where nothing finer is known, and the picture laid over it.
 
     `color` (4,) sRGB + alpha in 0…1, used where there is no texture or no texture coordinate. `texture` uint8
-    (H, W, 4), sRGB + alpha, replaces the colour and is multiplied by `tint` (4,).
+    (H, W, 4), sRGB + alpha, replaces the colour and is multiplied by `tint` (4,). `wrap` says for u and v how it goes on.
     """
 
     color: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 1.0)
     texture: np.ndarray | None = None
     tint: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
 
     def __post_init__(self) -> None:
         assert self.texture is None or (self.texture.ndim == 3 and self.texture.shape[2] == 4), "texture is (H, W, 4)"
@@ -106,30 +111,42 @@ class Mesh:
                 material = self.materials[index]
                 if material.texture is not None:
                     chosen = np.flatnonzero((material_of == index) & has_uv)
-                    color[chosen] = sample_texture(material.texture, uv[chosen]) * np.array(material.tint, np.float32)
+                    texels = sample_texture(material.texture, uv[chosen], material.wrap)
+                    color[chosen] = texels * np.array(material.tint, np.float32)
         if self.corner_colors is not None:
             color = color * np.einsum("nc,ncd->nd", barycentric, self.corner_colors[faces])
         return color.astype(np.float32)
 
 
-def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Bilinear look-up, repeating, v up: texture uint8 (H, W, 4) at uv (N, 2) → (N, 4) float32 in 0…1.
+def sample_texture(texture: np.ndarray, uv: np.ndarray, wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")) -> np.ndarray:
+    """Bilinear look-up, v up: texture uint8 (H, W, 4) at uv (N, 2) → (N, 4) float32 in 0…1.
 
     The centre of the lowest left texel is at uv = (0.5 / W, 0.5 / H).
     """
     height, width = texture.shape[:2]
-    wrapped = uv.astype(np.float64) - np.floor(uv)  # repeat, and keep big coordinates exact
-    x = wrapped[:, 0] * width - 0.5
-    y = (1 - wrapped[:, 1]) * height - 0.5
+    x = _wrapped(uv[:, 0], wrap[0]) * width - 0.5
+    y = (1 - _wrapped(uv[:, 1], wrap[1])) * height - 0.5
     column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     right, low = (x - column).astype(np.float32)[:, None], (y - row).astype(np.float32)[:, None]  # weights (N, 1)
 
     def texel(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return texture[rows % height, columns % width].astype(np.float32)
+        rows = rows % height if wrap[1] == "repeat" else np.clip(rows, 0, height - 1)
+        columns = columns % width if wrap[0] == "repeat" else np.clip(columns, 0, width - 1)
+        return texture[rows, columns].astype(np.float32)
 
     upper = texel(row, column) * (1 - right) + texel(row, column + 1) * right
     lower = texel(row + 1, column) * (1 - right) + texel(row + 1, column + 1) * right
     return (upper * (1 - low) + lower * low) / 255
+
+
+def _wrapped(coordinate: np.ndarray, wrap: Wrap) -> np.ndarray:
+    """(N,) in 0…1."""
+    exact = coordinate.astype(np.float64)
+    if wrap == "clamp":
+        return np.clip(exact, 0, 1)
+    if wrap == "mirror":
+        return 1 - np.abs(1 - exact % 2)
+    return exact - np.floor(coordinate)  # big coordinates stay exact
 
 
 def concatenate(meshes: list[Mesh]) -> Mesh:
