@@ -6,6 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from fieldforge.geometry.color import linear_to_srgb, srgb_to_linear
+
 Wrap = Literal["repeat", "clamp", "mirror"]
 """What of a picture lies beyond its border: the picture again, its edge, or its mirror image."""
 
@@ -15,13 +17,19 @@ class Material:
     """What a face looks like where nothing finer is known, and the picture laid over it.
 
     `color` (4,) sRGB + alpha in 0…1, used where there is no texture or no texture coordinate. `texture` uint8
-    (H, W, 4), sRGB + alpha, replaces the colour and is multiplied by `tint` (4,). `wrap` says for u and v how it goes on.
+    (H, W, 4), sRGB + alpha, replaces the colour and is multiplied by `tint` (4,). `wrap` says for u and v how it goes
+    on; without `smooth` its texels have sharp edges. With `linear`, `tint` and the corner colours of its faces are
+    linear light, and products are taken there. With `cutoff` a point is opaque where its alpha reaches it and
+    invisible elsewhere (0: opaque everywhere).
     """
 
     color: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 1.0)
     texture: np.ndarray | None = None
     tint: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
+    linear: bool = False
+    cutoff: float | None = None
+    smooth: bool = True
 
     def __post_init__(self) -> None:
         assert self.texture is None or (self.texture.ndim == 3 and self.texture.shape[2] == 4), "texture is (H, W, 4)"
@@ -93,17 +101,23 @@ class Mesh:
 
     def face_alpha(self) -> np.ndarray:
         """(F,) opacity of each face without its texture: material times the mean of its corner colours."""
-        of_material = np.array([material.color[3] for material in self.materials])
-        alpha = (
-            np.full(len(self.faces), of_material[0]) if self.face_material is None else of_material[self.face_material]
-        )
-        return alpha if self.corner_colors is None else alpha * self.corner_colors[..., 3].mean(axis=1)
+        material_of = np.zeros(len(self.faces), np.int64) if self.face_material is None else self.face_material
+        alpha = np.array([material.color[3] for material in self.materials])[material_of]
+        if self.corner_colors is not None:
+            alpha = alpha * self.corner_colors[..., 3].mean(axis=1)
+        return self._cut(alpha, material_of)
+
+    def _cut(self, alpha: np.ndarray, material_of: np.ndarray) -> np.ndarray:
+        """Opacity (N,) of points on materials (N,) after their cutoffs."""
+        cutoff = np.array([np.nan if material.cutoff is None else material.cutoff for material in self.materials])
+        return np.where(np.isnan(cutoff[material_of]), alpha, alpha >= cutoff[material_of] - 1e-6)
 
     def color_at(self, faces: np.ndarray, barycentric: np.ndarray) -> np.ndarray:
         """sRGB + alpha (N, 4) float32 in 0…1 at points on faces (N,) with barycentric weights (N, 3)."""
         base = np.array([material.color for material in self.materials], np.float32)
         material_of = np.zeros(len(faces), np.int64) if self.face_material is None else self.face_material[faces]
         color = base[material_of]  # (N, 4)
+        factor = np.ones_like(color)
         if self.corner_uv is not None:
             uv = np.einsum("nc,ncd->nd", barycentric, self.corner_uv[faces])  # (N, 2)
             has_uv = np.isfinite(uv).all(axis=1)
@@ -111,23 +125,32 @@ class Mesh:
                 material = self.materials[index]
                 if material.texture is not None:
                     chosen = np.flatnonzero((material_of == index) & has_uv)
-                    texels = sample_texture(material.texture, uv[chosen], material.wrap)
-                    color[chosen] = texels * np.array(material.tint, np.float32)
+                    color[chosen] = sample_texture(material.texture, uv[chosen], material.wrap, material.smooth)
+                    factor[chosen] = material.tint
         if self.corner_colors is not None:
-            color = color * np.einsum("nc,ncd->nd", barycentric, self.corner_colors[faces])
-        return color.astype(np.float32)
+            factor = factor * np.einsum("nc,ncd->nd", barycentric, self.corner_colors[faces])
+        linear = np.array([material.linear for material in self.materials])[material_of]
+        in_light = np.flatnonzero(linear & (factor[:, :3] != 1).any(axis=1))
+        product = color * factor
+        product[in_light, :3] = linear_to_srgb(srgb_to_linear(color[in_light, :3]) * factor[in_light, :3])
+        product[:, 3] = self._cut(product[:, 3], material_of)
+        return product.astype(np.float32)
 
 
-def sample_texture(texture: np.ndarray, uv: np.ndarray, wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")) -> np.ndarray:
-    """Bilinear look-up, v up: texture uint8 (H, W, 4) at uv (N, 2) → (N, 4) float32 in 0…1.
+def sample_texture(
+    texture: np.ndarray, uv: np.ndarray, wrap: tuple[Wrap, Wrap] = ("repeat", "repeat"), smooth: bool = True
+) -> np.ndarray:
+    """Bilinear look-up (nearest texel without `smooth`), v up: texture uint8 (H, W, 4) at uv (N, 2) → (N, 4) 0…1.
 
-    The centre of the lowest left texel is at uv = (0.5 / W, 0.5 / H).
+    float32. The centre of the lowest left texel is at uv = (0.5 / W, 0.5 / H).
     """
     height, width = texture.shape[:2]
     x = _wrapped(uv[:, 0], wrap[0]) * width - 0.5
     y = (1 - _wrapped(uv[:, 1], wrap[1])) * height - 0.5
     column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     right, low = (x - column).astype(np.float32)[:, None], (y - row).astype(np.float32)[:, None]  # weights (N, 1)
+    if not smooth:
+        right, low = np.round(right), np.round(low)
 
     def texel(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         rows = rows % height if wrap[1] == "repeat" else np.clip(rows, 0, height - 1)
@@ -150,10 +173,11 @@ def _wrapped(coordinate: np.ndarray, wrap: Wrap) -> np.ndarray:
 
 
 def concatenate(meshes: list[Mesh]) -> Mesh:
-    """One mesh of many; materials are kept side by side, missing coordinates become NaN and missing colours white."""
+    """One mesh of many with each of their materials once; missing coordinates become NaN, missing colours white."""
     assert meshes, "nothing to concatenate"
     vertex_start = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
-    material_start = np.cumsum([0] + [len(mesh.materials) for mesh in meshes])
+    materials = {id(material): material for mesh in meshes for material in mesh.materials}
+    place = {key: number for number, key in enumerate(materials)}
     counts = [len(mesh.faces) for mesh in meshes]
 
     def gather(parts: list[np.ndarray | None], missing: float, width: int) -> np.ndarray | None:
@@ -168,11 +192,13 @@ def concatenate(meshes: list[Mesh]) -> Mesh:
     return Mesh(
         vertices=np.concatenate([mesh.vertices for mesh in meshes]),
         faces=np.concatenate([mesh.faces + start for mesh, start in zip(meshes, vertex_start, strict=False)]),
-        materials=tuple(material for mesh in meshes for material in mesh.materials),
+        materials=tuple(materials.values()),
         face_material=np.concatenate(
             [
-                (np.zeros(count, np.int64) if mesh.face_material is None else mesh.face_material) + start
-                for mesh, count, start in zip(meshes, counts, material_start, strict=False)
+                np.array([place[id(material)] for material in mesh.materials])[
+                    np.zeros(count, np.int64) if mesh.face_material is None else mesh.face_material
+                ]
+                for mesh, count in zip(meshes, counts, strict=True)
             ]
         ),
         corner_uv=gather([mesh.corner_uv for mesh in meshes], np.nan, 2),

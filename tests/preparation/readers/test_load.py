@@ -8,8 +8,8 @@ import trimesh
 from PIL import Image
 from tests.preparation.make import LIMITS
 
+from fieldforge.geometry.color import linear_to_srgb
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.readers.color import srgb_of_linear
 from fieldforge.preparation.readers.load import load_mesh
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.stores import AssetError, FolderStore, Notes
@@ -91,7 +91,7 @@ def test_gltf_texture_times_factor(tmp_path: Path, ending: str):
             (tmp_path / name).write_bytes(payload)
         (tmp_path / "model.gltf").rename(tmp_path / "a.gltf")
     colors = set(corner_colors(load(tmp_path, f"a.{ending}")).values())
-    half = round(float(srgb_of_linear(np.array([128 / 255]))[0]) * 255)
+    half = round(float(linear_to_srgb(np.array([128 / 255]))[0]) * 255)
     assert colors == {(0, half, 0, 128)}
 
 

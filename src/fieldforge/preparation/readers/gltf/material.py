@@ -1,0 +1,119 @@
+"""Materials of glTF as the project keeps them: the colour that a surface has in plain light.
+
+That is the base colour (the diffuse colour of specular-glossiness materials). Where it is black, or where nothing says
+anything of it (no factor, no texture, no vertex colours), the emitted colour takes its place: shadeless exports and
+screens would be black otherwise. Emission beyond 1 is scaled down to keep its hue.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from fieldforge.geometry.color import linear_to_srgb
+from fieldforge.geometry.mesh import Material, Wrap
+from fieldforge.preparation.readers.gltf.document import Document, Json, extension, numbers, whole_number
+from fieldforge.preparation.readers.gltf.image import Images
+from fieldforge.preparation.stores import Notes
+
+WRAPS: dict[Any, Wrap] = {33071: "clamp", 33648: "mirror"}
+NEAREST = 9728
+PLAIN_UV = np.array([[1.0, 0, 0], [0, 1, 0]])
+
+
+@dataclass(frozen=True)
+class Look:
+    """A material and what it wants of a part.
+
+    `texcoord`: the set of coordinates of its texture, None without one. `uv` (2, 3): what is done to them.
+    `colored`: whether vertex colours multiply it.
+    """
+
+    material: Material
+    texcoord: int | None = None
+    uv: np.ndarray = field(default_factory=lambda: PLAIN_UV)
+    colored: bool = True
+
+
+@dataclass(frozen=True)
+class _Texture:
+    pixels: np.ndarray  # uint8 (H, W, 4)
+    wrap: tuple[Wrap, Wrap]
+    smooth: bool
+    texcoord: int
+    uv: np.ndarray  # (2, 3)
+
+
+class Materials:
+    """Looks of a document's materials. Textures are unpacked once; lost ones are noted."""
+
+    def __init__(self, document: Document, notes: Notes) -> None:
+        self._document, self._images = document, Images(document, notes)
+        self._looks: dict[tuple[Any, bool], Look] = {}
+
+    def look(self, index: Any, has_colors: bool) -> Look:
+        """Look of a material (None: the default, white) on a part with or without vertex colours."""
+        key = (index, has_colors)
+        if key not in self._looks:
+            self._looks[key] = self._look({} if index is None else self._document.item("materials", index), has_colors)
+        return self._looks[key]
+
+    def _look(self, material: Json, has_colors: bool) -> Look:
+        diffuse = extension(material, "KHR_materials_pbrSpecularGlossiness")
+        metallic = material.get("pbrMetallicRoughness", {})
+        base, prefix = (metallic, "baseColor") if diffuse is None else (diffuse, "diffuse")
+        factor = np.clip(numbers(base, f"{prefix}Factor", (1.0, 1, 1, 1)), 0, 1)
+        texture = self._texture(base.get(f"{prefix}Texture"))
+        unsaid = not has_colors and f"{prefix}Factor" not in base and f"{prefix}Texture" not in base
+        colored = True
+        if unsaid or not factor[:3].any() or (texture is not None and not texture.pixels[..., :3].any()):
+            emitted = _emission(material)
+            if emitted.any():
+                factor = np.append(emitted, factor[3])
+                texture, colored = self._texture(material.get("emissiveTexture"), opaque=True), False
+        cutoff: float | None = {"BLEND": None, "MASK": 0.5}.get(material.get("alphaMode", "OPAQUE"), 0.0)
+        if material.get("alphaMode") == "MASK":
+            cutoff = float(numbers({"cutoff": [material.get("alphaCutoff", 0.5)]}, "cutoff", (0.5,))[0])
+        red, green, blue = (float(value) for value in linear_to_srgb(factor[:3]))
+        tint = (float(factor[0]), float(factor[1]), float(factor[2]), float(factor[3]))
+        plain = Material((red, green, blue, tint[3]), None, tint, linear=True, cutoff=cutoff)
+        if texture is None:
+            return Look(plain, colored=colored)
+        textured = replace(plain, texture=texture.pixels, wrap=texture.wrap, smooth=texture.smooth)
+        return Look(textured, texture.texcoord, texture.uv, colored)
+
+    def _texture(self, info: Any, opaque: bool = False) -> _Texture | None:
+        """The texture that a material names; None if it names none or it cannot be had, which is noted."""
+        if not isinstance(info, dict):
+            return None
+        texture = self._document.item("textures", info.get("index"))
+        pixels = self._images.pixels(texture)
+        if pixels is None:
+            return None
+        if opaque and (pixels[..., 3] < 255).any():
+            pixels = np.concatenate([pixels[..., :3], np.full_like(pixels[..., 3:], 255)], axis=2)
+        sampler = self._document.item("samplers", texture["sampler"]) if "sampler" in texture else {}
+        wrap = (WRAPS.get(sampler.get("wrapS"), "repeat"), WRAPS.get(sampler.get("wrapT"), "repeat"))
+        transform = extension(info, "KHR_texture_transform") or {}
+        texcoord = whole_number(transform, "texCoord", whole_number(info, "texCoord", 0))
+        return _Texture(pixels, wrap, sampler.get("magFilter") != NEAREST, texcoord, uv_matrix(transform))
+
+
+def uv_matrix(transform: Json) -> np.ndarray:
+    """(2, 3) of a KHR_texture_transform: scaled, turned (counter-clockwise as v points down), then moved.
+
+    The listing in the specification turns the other way; its example, the sample models and the viewers turn so
+    (github.com/KhronosGroup/glTF/issues/1563).
+    """
+    offset, scale = numbers(transform, "offset", (0.0, 0)), numbers(transform, "scale", (1.0, 1))
+    (angle,) = numbers({"rotation": [transform.get("rotation", 0.0)]}, "rotation", (0.0,))
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return np.concatenate([turn * scale, offset[:, None]], axis=1)
+
+
+def _emission(material: Json) -> np.ndarray:
+    """Linear colour (3,) that a material emits, its texture aside."""
+    emitted = np.maximum(numbers(material, "emissiveFactor", (0.0, 0, 0)), 0)
+    strength = extension(material, "KHR_materials_emissive_strength") or {}
+    emitted = emitted * numbers({"strength": [strength.get("emissiveStrength", 1.0)]}, "strength", (1.0,))
+    return emitted / max(float(emitted.max()), 1.0)
