@@ -1,23 +1,27 @@
-"""Folders and zips of meshes, and the table that says what they are."""
+"""Folders and zips of meshes."""
 
-import json
+import os
 from pathlib import Path
 
 import pytest
-from tests.preparation.make import CUBE_OBJ, write_zip
+from tests.preparation.make import CUBE_OBJ, tiny_settings, write_zip
 
 from fieldforge.errors import UserError
 from fieldforge.preparation.folder import FolderSource, words_of
+from fieldforge.preparation.pipeline import prepare
 from fieldforge.preparation.records import AssetRecord
+from fieldforge.preparation.stores import AssetError, FolderStore, ZipStore
 
 CUBE = CUBE_OBJ.encode()
 
 
-def records(path: Path, labels: Path | None = None) -> list[AssetRecord]:
+def source_of(path: Path, labels: Path | None = None) -> FolderSource:
     classes = {"seating": ["chair"]}
-    return FolderSource(str(path), None if labels is None else str(labels), None, "CC0-1.0", "me", classes).records(
-        2**24
-    )
+    return FolderSource(str(path), None if labels is None else str(labels), None, "CC0-1.0", "me", classes)
+
+
+def records(path: Path, labels: Path | None = None) -> list[AssetRecord]:
+    return source_of(path, labels).records(2**24)
 
 
 @pytest.fixture
@@ -62,66 +66,114 @@ def test_a_broken_zip_inside_a_folder_is_one_rejected_asset(tmp_path: Path):
         records(tmp_path / "a.zip")
 
 
-ROWS = [
-    {"file": "red_armChair-2.obj", "name": "Red armchair", "class": "chairs", "captions": ["a chair", "red seat"]},
-    {"file": "deep/er/chair.OBJ", "split": "heldout", "tags": "oak, old", "licence": "CC-BY-4.0", "creator": "Ann"},
-]
-
-
-def write_jsonl(path: Path) -> Path:
-    path.write_text("\n".join(json.dumps(row) for row in ROWS) + "\n\n")
-    return path
-
-
-def write_csv(path: Path) -> Path:
-    path.write_text(
-        "file,name,class,captions,split,tags,licence,creator\n"
-        "red_armChair-2.obj,Red armchair,chairs,a chair | red seat,,,,\n"
-        'deep/er/chair.OBJ,,,,heldout,"oak, old",CC-BY-4.0,Ann\n',
-        encoding="utf-8-sig",
-    )
-    return path
-
-
-@pytest.mark.parametrize("write", [write_jsonl, write_csv])
-def test_labels_from_a_table(tmp_path: Path, meshes: Path, write):
-    path = write(tmp_path / ("labels." + write.__name__.removeprefix("write_")))
-    chair, sofa, armchair = records(meshes, path)
-    assert (armchair.name, armchair.asset_class, armchair.captions) == (
-        "Red armchair",
-        "chairs",
-        ("a chair", "red seat"),
-    )
-    assert (chair.split, chair.tags, chair.licence, chair.creator) == ("heldout", ("oak", "old"), "CC-BY-4.0", "Ann")
-    assert (chair.name, chair.asset_class) == ("chair", "seating")
-    assert (sofa.split, sofa.captions, sofa.licence) == (None, (), "CC0-1.0")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"file": "x.obj"}', "names 'x.obj', but there is no such mesh"),
-        ('{"file": "a.obj", "colour": "red"}', "line 1: unknown column 'colour'"),
-        ('\n{"name": "a"}', "line 2: the column 'file' is empty"),
-        ('{"file": "a.obj"}\n{"file": "a.obj"}', "line 2: 'a.obj' is there twice"),
-        ('{"file": "a.obj", "split": "test"}', "line 1: split 'test' is unknown"),
-        ('{"file": "a.obj", "captions": [1]}', "line 1: 'captions' must be a list of texts"),
-        ('{"file": ', "line 1: not readable as JSON"),
-        ("[1]", "line 1: not a JSON object"),
-    ],
-)
-def test_mistakes_in_a_table_name_the_line(tmp_path: Path, text: str, message: str):
-    (tmp_path / "a.obj").write_bytes(CUBE)
-    (tmp_path / "labels.jsonl").write_text(text)
-    with pytest.raises(UserError, match=message):
-        records(tmp_path, tmp_path / "labels.jsonl")
-
-
 def test_missing_paths(tmp_path: Path):
     with pytest.raises(UserError, match=r"source\.path=.*no such folder or zip"):
         records(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"source\.labels=.*no such file"):
-        records(tmp_path, tmp_path / "nowhere.csv")
+
+
+def link(target: str | Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    os.symlink(target, place)
+
+
+def test_links_inside_are_followed_and_circles_end(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    source = tmp_path / "source"
+    (source / "all/deep").mkdir(parents=True)
+    (source / "all/deep/1.obj").write_bytes(CUBE)
+    link("../all/deep/1.obj", source / "chairs/red chair.obj")
+    link("all/deep", source / "linked")
+    link(".", source / "again")
+    link("../..", source / "all/deep/up")
+    link(source, tmp_path / "elsewhere")
+    expected = ["all/deep/1.obj", "chairs/red chair.obj", "linked/1.obj"]
+    assert [record.id for record in records(source)] == expected
+    assert [record.id for record in records(tmp_path / "elsewhere")] == expected
+    assert not caplog.text
+    for record in records(tmp_path / "elsewhere"):
+        assert FolderStore(Path(record.archive), 2**20).read(record.file) == CUBE
+
+
+def test_many_folders_of_links_to_each_other_end(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for one in "abcdefghij":
+        (tmp_path / one).mkdir()
+        for other in "abcdefghij":
+            link(f"../{other}", tmp_path / one / other)
+    (tmp_path / "a" / "chair.obj").write_bytes(CUBE)
+    assert 1 <= len(records(tmp_path)) <= 9
+    assert "listed under 8 names already" in caplog.text
+
+
+def test_links_that_lead_out_are_named_and_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    outside, source = tmp_path / "outside", tmp_path / "source"
+    outside.mkdir()
+    source.mkdir()
+    (outside / "secret.obj").write_bytes(CUBE)
+    write_zip(outside / "secret.zip", {"secret.obj": CUBE})
+    (source / "good.obj").write_bytes(CUBE)
+    link(outside, source / "folder")
+    link("nowhere.obj", source / "lost.obj")
+    link("ring", source / "ring")
+    link(outside / "secret.obj", source / "file.obj")
+    link(outside / "secret.zip", source / "more.zip")
+    found = {record.id: record for record in records(source)}
+    assert found.keys() == {"good.obj", "file.obj", "more.zip"}
+    assert "leads out of" in str(found["more.zip"].reject)
+    with pytest.raises(AssetError, match="leads out of"):
+        FolderStore(source, 2**20).read(found["file.obj"].file)
+    assert "3 links or folders are left out; the first is 'folder': it leads out of the folder" in caplog.text
+
+
+def test_the_cache_of_the_hub_is_a_source(tmp_path: Path):
+    model = tmp_path / "models--me--chairs"
+    snapshot = model / "snapshots" / "0123abcd"
+    (model / "blobs").mkdir(parents=True)
+    (model / "blobs" / "f00d").write_bytes(CUBE)
+    link("../../blobs/f00d", snapshot / "chair.obj")
+    link("../../../blobs/f00d", snapshot / "tables/table.obj")
+    for place, count in ((snapshot, 2), (model, 2), (snapshot / "tables", 1)):
+        found = records(place)
+        assert len(found) == count
+        for record in found:
+            assert FolderStore(Path(record.archive), 2**20).read(record.file) == CUBE
+    (model / "blobs").rename(tmp_path / "private")  # a folder of blobs that is itself a link is nobody's cache
+    link(tmp_path / "private", model / "blobs")
+    with pytest.raises(AssetError, match="leads out of"):
+        FolderStore(snapshot, 2**20).read("chair.obj")
+
+
+def test_names_that_are_not_utf8_are_assets_like_others(tmp_path: Path):
+    for raw in (b"chair_\xfc.obj", "chair_ü.obj".encode(), b"\xff\xfe/chair.obj", "de\u0301part.obj".encode()):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/source/" + raw))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(CUBE)
+    (tmp_path / "labels.csv").write_text("file,name\nd\u00e9part.obj,Departure\n", encoding="utf-8")
+    found = records(tmp_path / "source", tmp_path / "labels.csv")
+    assert [record.id for record in found] == ["chair_ü.obj", "chair_ü~2.obj", "de\u0301part.obj", "ÿþ/chair.obj"]
+    assert found[2].name == "Departure"
+    output = tmp_path / "shards"
+    prepare(source_of(tmp_path / "source"), tiny_settings(heldout_share=0), 0, output, workers=1)
+    assert (output / "rejected.jsonl").read_text() == ""
+    os.rename(tmp_path / "source", os.fsencode(tmp_path) + b"/m\xf6bel")
+    (record, *_) = records(Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xf6bel")))
+    assert record.source == "möbel"
+
+
+def test_names_in_zips(tmp_path: Path):
+    path = write_zip(tmp_path / "a.zip", {"chair_XX.obj": CUBE, "old\\sofa.obj": CUBE})
+    path.write_bytes(path.read_bytes().replace(b"chair_XX", "chair_ü".encode()))  # UTF-8 without its mark
+    found = records(path)
+    assert [record.name for record in found] == ["chair ü", "sofa"]
+    for record in found:
+        assert ZipStore(path, 2**20).read(record.file) == CUBE
+
+
+def test_a_zip_whose_names_are_not_what_it_says_is_one_rejected_asset(tmp_path: Path):
+    path = write_zip(tmp_path / "a.zip", {"chair_ü.obj": CUBE})
+    path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xfc\xfc"))
+    (tmp_path / "b.obj").write_bytes(CUBE)
+    first, second = records(tmp_path)
+    assert "cannot be read" in str(first.reject)
+    assert second.reject is None
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from fieldforge.preparation.contact_sheet import contact_sheet
 from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.settings import PreparationSettings
 from fieldforge.preparation.staging import Staging
+from fieldforge.preparation.stores import plain_text
 from fieldforge.preparation.workers import stage_all
 
 log = logging.getLogger(__name__)
@@ -167,7 +168,8 @@ def _stage_with_progress(
 
 
 def _line(record: AssetRecord, kind: str, text: str) -> dict[str, str]:
-    return {"id": record.id, "name": record.name, "file": record.file, kind: text}
+    line = {"id": record.id, "name": record.name, "file": record.file, kind: text}
+    return {key: plain_text(value) for key, value in line.items()}
 
 
 def _write_lines(path: Path, lines: list[dict[str, str]]) -> None:

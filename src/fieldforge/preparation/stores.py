@@ -65,6 +65,19 @@ class Notes:
             self.texts.append(text)
 
 
+def reachable_folders(root: Path) -> tuple[Path, ...]:
+    """The real folders in which links below `root` may end: itself; of the Hugging Face hub's cache the files too.
+
+    There `<model>/snapshots/<revision>/a.glb` is a link to `<model>/blobs/<checksum>`.
+    """
+    real = root.resolve()
+    for folder in (real, *real.parents):
+        if folder.name == "snapshots":
+            blobs = folder.parent / "blobs"
+            return (real, blobs) if blobs.is_dir() and not blobs.is_symlink() else (real,)
+    return (real,)
+
+
 class FileStore(Protocol):
     """Files by name, relative to a root, with forward slashes."""
 
@@ -87,10 +100,14 @@ class FileStore(Protocol):
 
 @dataclass(frozen=True)
 class FolderStore:
-    """Files below a folder. Links that leave the folder are not followed."""
+    """Files below a folder. Links are followed where they end in one of `reachable_folders`."""
 
     root: Path
     max_file_bytes: int
+
+    @cached_property
+    def _reachable(self) -> tuple[Path, ...]:
+        return reachable_folders(self.root)
 
     def names(self) -> list[str]:
         return sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
@@ -98,7 +115,7 @@ class FolderStore:
     def entries(self, folder: str) -> tuple[list[str], list[str]]:
         try:
             path = (self.root / normal_member(folder)).resolve()
-            if not path.is_relative_to(self.root.resolve()):
+            if not any(map(path.is_relative_to, self._reachable)):
                 return [], []
             kinds = [(name, os.path.isdir(path / name)) for name in sorted(os.listdir(path))]
         except (AssetError, OSError, RuntimeError):  # not there, or a link to itself
@@ -110,7 +127,7 @@ class FolderStore:
             path = (self.root / normal_member(name)).resolve()
         except (OSError, RuntimeError) as error:  # too long a name, or a link to itself
             raise AssetError(f"the file '{name}' cannot be read ({error}); put it beside the asset.") from error
-        if not path.is_relative_to(self.root.resolve()):
+        if not any(map(path.is_relative_to, self._reachable)):
             raise AssetError(f"the link '{name}' leads out of the asset's folder; put the file itself there.")
         if not path.is_file():
             raise AssetError(f"the file '{name}' is missing; put it beside the asset.")
