@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from fieldforge.data.files import temporary_name
+
 PAPER = (246, 246, 244)  # sRGB, the background where a picture has to be opaque
 
 
@@ -55,6 +57,9 @@ def write_gif(frames: Sequence[Image.Image], path: Path, seconds: float) -> None
 
 def write_whole(data: bytes, path: Path) -> None:
     """Write the file under another name first, so that it is complete or not there."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    partial = temporary_name(path)
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

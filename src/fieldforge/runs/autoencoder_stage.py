@@ -89,9 +89,6 @@ def data_fingerprint(config: DictConfig) -> dict[str, Any]:
     roots = settings.pop("root")
     for name in (
         "batch_size",
-        "cache",
-        "num_workers",
-        "prefetch_batches",
         "heldout_stages",
         "heldout_batch_size",
         "heldout_limit",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,11 @@ from typing import Any
 
 import torch
 
+from fieldforge.data.files import atomic_file, remove_leftovers, writing
 from fieldforge.errors import UserError
 from fieldforge.runs.fingerprint import differences, fingerprint
-from fieldforge.training.checkpointing import FORMAT, load_safely, save_atomically
+from fieldforge.training.checkpointing import FORMAT, load_safely, remove_unfinished, save_atomically
+from fieldforge.training.snapshots import FOLDER as SNAPSHOTS
 
 MODEL = "model.ckpt"
 log = logging.getLogger(__name__)
@@ -83,7 +84,11 @@ class StageDirectory:
         """Create the directory with its resolved configuration; says what the newest other run differs in."""
         if not (self.path / "fingerprint.json").is_file():
             self._compare_with_neighbours()
-        self.path.mkdir(parents=True, exist_ok=True)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(self.checkpoints)
+        for folder in (self.path, self.pictures, self.path / SNAPSHOTS):
+            remove_leftovers(folder)
         _write(self.path / "fingerprint.json", json.dumps(self.determining, indent=2, sort_keys=True))
         from omegaconf import OmegaConf
 
@@ -124,6 +129,5 @@ def load_weights(module: torch.nn.Module, weights: Mapping[str, Any], path: Path
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with atomic_file(path) as file:
+        file.write(text.encode())

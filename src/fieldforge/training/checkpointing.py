@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
-import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
+from fieldforge.data.files import atomic_file, remove_leftovers, writing
 from fieldforge.errors import UserError
 from fieldforge.training import ranks
 from fieldforge.training.shards import file_name, own_rows, read_folder, whole
 
 FORMAT = "fieldforge-checkpoint-1"
+_UNFINISHED = ".tmp"  # ends the name of a folder that processes are filling
 log = logging.getLogger(__name__)
 
 
@@ -29,20 +31,14 @@ def save_atomically(content: dict[str, Any], path: str | Path) -> None:
         UserError: the disk is full or not writable; what was there before is untouched.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
+    with atomic_file(path) as stream:
+        try:
             torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"cannot write {path} ({error}): earlier checkpoints are intact, make room and run the same command again"
-        ) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"cannot write {path} ({error}): earlier checkpoints are intact, make room and run the same command "
+                "again"
+            ) from error
     _synchronise(path.parent)
 
 
@@ -53,7 +49,7 @@ def save_spread(content: dict[str, Any], path: str | Path) -> None:
         UserError: in all processes, if one of them cannot write.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished = path.with_name(f".{path.name}{_UNFINISHED}")
     ranks.first_alone(lambda: shutil.rmtree(unfinished, ignore_errors=True))
     try:
         ranks.together(lambda: save_atomically(own_rows(content), unfinished / file_name(ranks.rank(), ranks.world())))
@@ -64,9 +60,17 @@ def save_spread(content: dict[str, Any], path: str | Path) -> None:
 
 
 def _put_in_place(unfinished: Path, path: Path) -> None:
-    remove_checkpoint(path)
-    os.replace(unfinished, path)
+    with writing(path):
+        remove_checkpoint(path)
+        os.replace(unfinished, path)
     _synchronise(path.parent)
+
+
+def remove_unfinished(directory: Path) -> None:
+    """What killed processes left half written among checkpoints; for the only training that writes there."""
+    remove_leftovers(directory)
+    for folder in directory.glob(f".step_*{_UNFINISHED}"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _synchronise(directory: Path) -> None:
@@ -84,29 +88,33 @@ def remove_checkpoint(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     """A checkpoint of either kind; in one of several processes, tensors that were spread are `shards.Pieces`.
+
+    Those of a folder, and with `mmap` all, are read when they are used, and not verified.
 
     Raises:
         UserError: missing, damaged, or not one of ours.
     """
     path = Path(path)
     if not path.is_dir():
-        return load_safely(path)
+        return load_safely(path, mmap=mmap)
     return read_folder(path, lambda file: load_safely(file, mmap=True))
 
 
 def load_safely(path: str | Path, map_location: Any = "cpu", mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint of this project; plain containers and tensors only, so a stranger's file cannot run code.
 
-    With `mmap` its tensors are read when they are used.
+    With `mmap` its tensors are read when they are used, and nothing is verified.
 
     Raises:
-        UserError: missing, truncated, or not one of ours.
+        UserError: missing, truncated, altered, or not one of ours.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: train the stage first, or correct the path")
+    if not mmap:
+        verify(path)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises a dozen kinds for damaged files
@@ -116,6 +124,32 @@ def load_safely(path: str | Path, map_location: Any = "cpu", mmap: bool = False)
     if not isinstance(content, dict) or content.get("fieldforge", {}).get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of this version of fieldforge: give one that train.py wrote")
     return content
+
+
+def verify(path: Path) -> None:
+    """Compare every byte of a checkpoint's file with the checksums (CRC-32) in it: torch.load does not look at them.
+
+    Raises:
+        UserError: it is altered, or no archive at all.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            altered = archive.testzip()
+    except Exception as error:  # zipfile raises half a dozen kinds for damaged files
+        raise UserError(f"checkpoint {path} is damaged ({error}): delete it or use another") from error
+    if altered is not None:
+        raise UserError(f"checkpoint {path} is damaged (checksum of {altered}): delete it or use another")
+
+
+def verified(path: Path) -> dict[str, Any]:
+    """`read_checkpoint` with the files of all processes verified; tensors are not read.
+
+    Raises:
+        UserError: missing, damaged, or not one of ours.
+    """
+    for file in sorted(path.glob("*.ckpt")) if path.is_dir() else [path]:
+        verify(file)
+    return read_checkpoint(path, mmap=True)
 
 
 @dataclass(frozen=True)
@@ -140,7 +174,7 @@ def find_last(directory: Path, fingerprint: str, at_most: int | None = None) -> 
     candidates = newest_first[len(newer) :] + newer[::-1]
     for path in candidates:
         try:
-            content = read_checkpoint(path)
+            content = verified(path)
         except UserError as error:
             log.warning("warning: %s; trying the one before", error)
             continue

@@ -13,6 +13,7 @@ import torch
 from fieldforge.training import interruption, ranks
 from fieldforge.training.ema import EMACallback
 from fieldforge.training.steps import StepCallback, logs_now
+from fieldforge.training.tolerance import Tolerance
 
 log = logging.getLogger(__name__)
 Draw = Callable[[pl.LightningModule, Path], None]
@@ -32,6 +33,7 @@ class Pictures(StepCallback):
         self.draw, self.directory, self.ema = draw, directory, ema
         self.every_seconds = 60 * every_minutes
         self._drawn_at = time.monotonic()
+        self._tolerance = Tolerance(directory)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._drawn_at = time.monotonic()
@@ -52,12 +54,13 @@ class Pictures(StepCallback):
         with self.ema.averaged(pl_module) as averaged:
             ranks.first_alone(lambda: self._draw(averaged.eval(), path))
         pl_module.train(was_training)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and path.is_file():
             for logger in trainer.loggers:
                 if hasattr(logger, "log_image"):
                     logger.log_image("pictures", [str(path)], step=trainer.global_step)
         self._drawn_at = time.monotonic()
 
     def _draw(self, module: pl.LightningModule, path: Path) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.draw(module, path)
+        with self._tolerance:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.draw(module, path)
