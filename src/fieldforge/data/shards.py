@@ -66,6 +66,17 @@ class ShardSet:
         return int(self.samples_per_shard.sum(dtype=np.int64))
 
     @property
+    def classes(self) -> list[str]:
+        """Names of the classes that the first place counts, sorted. UserError for one that reads as a reference."""
+        names = sorted(self.manifests[0].extra.get("classes", {}))
+        for name in names:
+            if "${" in name:  # it becomes a part of the configuration, where that would be looked up
+                raise UserError(
+                    f"{self.places[0].store.url}: the class {name!r} holds '${{'; prepare with another name."
+                )
+        return names
+
+    @property
     def is_remote(self) -> bool:
         return not all(isinstance(place.store, LocalStore) for place in self.places)
 
@@ -80,7 +91,7 @@ def open_shards(
     Raises UserError if a manifest is missing, nothing matches, or schemas differ.
     """
     given = [roots] if isinstance(roots, str | Path) else list(roots)
-    spelled = [whole for place in given for part in _expanded(str(place)) for whole in _folders(part)]
+    spelled = [whole for place in given for part in spelled_out(str(place)) for whole in _folders(part)]
     if not spelled:
         raise UserError(f"data.root={roots}: names no place to read shards from; give it a folder of shards.")
     patterns: dict[str, list[str]] = {}
@@ -131,7 +142,8 @@ def _pieces(store: Store, name: str) -> Iterator[bytes]:
         yield store.read(name, start, stop)
 
 
-def _expanded(place: str) -> list[str]:
+def spelled_out(place: str) -> list[str]:
+    """The places that `{a,b}`, `{000..017}`, `::` and webdataset's `${WDS_…}` in one stand for."""
     if not re.search(r"[{$]|::", place):
         return [place]
     from webdataset.shardlists import expand_urls  # brings PyTorch along, which nothing else here needs

@@ -1,6 +1,7 @@
 """Where bytes of shards come from. A store reads ranges of named files in one folder; this one reads local disks."""
 
 import os
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +31,16 @@ class Store(Protocol):
     def read_ahead(self, name: str, start: int, stop: int) -> None:
         """Says that these bytes will be read soon."""
         ...
+
+
+ELSEWHERE = ("/dev/", "/proc/", "/sys/", "/net/")  # devices, processes, mounts that reach for a host
+
+
+def names_elsewhere(path: str) -> bool:
+    """Whether a path of unknown origin is an address, a share of another machine, or no place of files at all."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|//|\\\\", path) or "\0" in path:
+        return True
+    return f"{os.path.abspath(path)}/".startswith(ELSEWHERE) or f"{os.path.realpath(path)}/".startswith(ELSEWHERE)
 
 
 class LocalStore:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.datamodule import ShardDataModule
@@ -21,10 +21,10 @@ from fieldforge.rendering.pictures import write_picture
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import MODEL, StageDirectory, load_weights
 from fieldforge.runs.heldout import TrueViews, reconstruction_rows, reconstruction_sheet
+from fieldforge.runs.stored import load_run, of_run, plain_config
 from fieldforge.runs.training_run import plain, seeded, stop_if_asked, train, whole_number
 from fieldforge.training import ranks
 from fieldforge.training.autoencoder_module import AutoencoderModule
-from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.pictures import Draw
 
 log = logging.getLogger(__name__)
@@ -109,19 +109,22 @@ def sample_data(config: DictConfig) -> ShardDataModule:
 
 
 def given_autoencoder(config: DictConfig) -> StageDirectory:
-    """The autoencoder in `autoencoder_run`, whatever it was trained on."""
-    return StageDirectory(STAGE, Path(config.autoencoder_run), determining(given_autoencoder_config(config)))
+    """The autoencoder in `autoencoder_run`, whatever it was trained on; that is not looked at."""
+    path = Path(config.autoencoder_run)
+    label = given_label(path)
+    return StageDirectory(STAGE, path, label["config"], label["fingerprint"])
 
 
 def given_autoencoder_config(config: DictConfig) -> DictConfig:
     """The stored configuration of the autoencoder in `autoencoder_run`."""
-    path = Path(config.autoencoder_run)
+    return plain_config(given_label(Path(config.autoencoder_run))["config"])
+
+
+def given_label(path: Path) -> dict[str, Any]:
+    """The label of the autoencoder in the directory that `autoencoder_run` names."""
     if not (path / MODEL).is_file():
         raise UserError(f"autoencoder_run={path} has no finished {MODEL}: give the directory of a finished autoencoder")
-    label = load_safely(path / MODEL)["fieldforge"]
-    if label["stage"] != STAGE:
-        raise UserError(f"autoencoder_run={path} holds a {label['stage']}, not an autoencoder: give another directory")
-    return OmegaConf.create(label["config"])
+    return load_run(path / MODEL, STAGE)[1]
 
 
 def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Autoencoder, dict[str, Any]]:
@@ -130,12 +133,10 @@ def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Au
     Raises:
         UserError: missing, damaged, of another stage, or its stored configuration names foreign code.
     """
-    content = load_safely(path, device)
-    label = content["fieldforge"]
-    if label["stage"] != STAGE:
-        raise UserError(f"{path} is a {label['stage']}, not an autoencoder: give the checkpoint of an autoencoder run")
-    autoencoder: Autoencoder = build(OmegaConf.create(label["config"]), "autoencoder", trusted=False)
-    load_weights(autoencoder, content["state_dict"], path)
+    weights, label = load_run(path, STAGE, device)
+    with of_run(path):
+        autoencoder: Autoencoder = build(plain_config(label["config"]), "autoencoder", trusted=False)
+    load_weights(autoencoder, weights, path)
     return autoencoder.to(device).eval(), label
 
 

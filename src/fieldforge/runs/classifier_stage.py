@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.diffusion.classifier import LatentClassifier, accuracy_by_noise
@@ -17,9 +17,9 @@ from fieldforge.rendering.pictures import write_whole
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import StageDirectory, load_weights
+from fieldforge.runs.stored import load_run, of_run, plain_config
 from fieldforge.runs.training_run import build_with, plain, seeded, train, whole_number
 from fieldforge.training import ranks
-from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.classifier_module import NOISE_LEVELS, ClassifierModule
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,7 @@ def train_classifier(config: DictConfig, autoencoder_run: StageDirectory, latent
     data: ShardDataModule = build(
         config, "latent_data", root=str(latents), batch_size=whole_number(config, f"training.{STAGE}.batch_size")
     )
-    manifest = data.shards(data.train_split).manifests[0]
-    classes = sorted(manifest.extra.get("classes", {}))
+    classes = data.shards(data.train_split).classes
     if not classes:
         raise UserError(
             f"{latents}: its manifest counts no classes, so there is nothing to tell apart: prepare with classes"
@@ -124,22 +123,18 @@ def load_classifier(path: Path, device: torch.device | str = "cpu") -> tuple[Lat
     Raises:
         UserError: missing, damaged, of another stage, or its stored configuration names foreign code.
     """
-    content = load_safely(path, device)
-    label = content["fieldforge"]
-    if label["stage"] != STAGE:
-        raise UserError(
-            f"{path} is a {label['stage']}, not a classifier: give the directory of a latent_classifier run"
+    weights, label = load_run(path, STAGE, device)
+    config = plain_config(label["config"])
+    with of_run(path):
+        tokens, channels = label["latent_shape"]
+        classifier: LatentClassifier = build(
+            config,
+            "classifier",
+            trusted=False,
+            tokens=tokens,
+            channels=channels,
+            classes=len(label["classes"]),
+            process=build(config, "process", trusted=False),
         )
-    config = OmegaConf.create(label["config"])
-    tokens, channels = label["latent_shape"]
-    classifier: LatentClassifier = build(
-        config,
-        "classifier",
-        trusted=False,
-        tokens=tokens,
-        channels=channels,
-        classes=len(label["classes"]),
-        process=build(config, "process", trusted=False),
-    )
-    load_weights(classifier, content["state_dict"], path)
+    load_weights(classifier, weights, path)
     return classifier.to(device).eval(), label

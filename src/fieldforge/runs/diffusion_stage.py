@@ -27,9 +27,9 @@ from fieldforge.runs.build import build
 from fieldforge.runs.conditions import conditions
 from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.fingerprint import differences
+from fieldforge.runs.stored import load_run, of_run, plain_config
 from fieldforge.runs.training_run import build_with, embed_once, measure_vectors, plain, seeded, train, whole_number
 from fieldforge.training import ranks
-from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.conditional_module import ConditionalModule
 from fieldforge.training.diffusion_module import DiffusionModule
 from fieldforge.training.pictures import Draw
@@ -80,7 +80,7 @@ def with_classes(config: DictConfig, data: ShardDataModule) -> DictConfig:
     if "class" not in config.conditioner.get("sources", []) or config.conditioner.get("classes"):
         return config
     config = config.copy()
-    config.conditioner.classes = sorted(data.shards(data.train_split).manifests[0].extra.get("classes", {}))
+    config.conditioner.classes = data.shards(data.train_split).classes
     return config
 
 
@@ -163,18 +163,16 @@ def load_diffusion(
         UserError: missing, damaged, of another stage, its stored configuration names foreign code, or the condition's
             encoders are not those that it was trained with.
     """
-    content = load_safely(path, device)
-    label = content["fieldforge"]
-    if label["stage"] != STAGE:
-        raise UserError(f"{path} is an {label['stage']}, not a diffusion model: give the directory of a latent run")
-    config = OmegaConf.create(label["config"])
-    stored = label["autoencoder"]
-    autoencoder: Autoencoder = build(OmegaConf.create(stored["config"]), "autoencoder", trusted=False)
-    conditioner: Conditioner = build(config, "conditioner", trusted=False)
-    model = build_model(config, autoencoder.latent_shape, trusted=False)
+    weights, label = load_run(path, STAGE, device)
+    config = plain_config(label["config"])
+    with of_run(path):
+        stored = plain_config(label["autoencoder"]["config"])
+        autoencoder: Autoencoder = build(stored, "autoencoder", trusted=False)
+        conditioner: Conditioner = build(config, "conditioner", trusted=False)
+        model = build_model(config, autoencoder.latent_shape, trusted=False)
+        changed = differences(conditioner.fingerprint(), label["encoders"])
     load_weights(autoencoder, label["autoencoder_state_dict"], path)
-    load_weights(torch.nn.ModuleDict({"model": model, "conditioner": conditioner}), content["state_dict"], path)
-    changed = differences(conditioner.fingerprint(), label["encoders"])
+    load_weights(torch.nn.ModuleDict({"model": model, "conditioner": conditioner}), weights, path)
     if changed:
         raise UserError(
             f"{path} was trained with other condition encoders than are found here ({'; '.join(changed)}): install "
@@ -182,9 +180,11 @@ def load_diffusion(
         )
     for part in (autoencoder, conditioner, model):
         part.to(device).eval()
-    for name, block in (overrides or {}).items():
-        config[name] = block if "_target_" in block else OmegaConf.merge(config[name], block)
-    return build_sampler(config, model, conditioner, autoencoder.latent_shape, trusted=False), autoencoder, label
+    with of_run(path):
+        for name, block in (overrides or {}).items():
+            config[name] = block if "_target_" in block else OmegaConf.merge(config[name], block)
+        sampler = build_sampler(config, model, conditioner, autoencoder.latent_shape, trusted=False)
+    return sampler, autoencoder, label
 
 
 def pictures_of_prompts(

@@ -37,11 +37,13 @@ class StageDirectory:
         stage: "autoencoder", "diffusion", "classifier", …
         path: its directory, which ends in the fingerprint.
         determining: the plain values that the fingerprint covers.
+        known: the fingerprint of a finished run, which its file says; None: it follows from `determining`.
     """
 
     stage: str
     path: Path
     determining: Mapping[str, Any]
+    known: str | None = None
 
     @staticmethod
     def of(stage: str, parent: Path, determining: Mapping[str, Any]) -> StageDirectory:
@@ -49,7 +51,7 @@ class StageDirectory:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(self.determining)
+        return self.known or fingerprint(self.determining)
 
     @property
     def checkpoints(self) -> Path:
@@ -122,7 +124,7 @@ def load_weights(module: torch.nn.Module, weights: Mapping[str, Any], path: Path
     """Put the weights of the checkpoint at `path` into `module`. UserError if they are of another one."""
     try:
         module.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:  # (the last two where a value is no tensor)
         raise UserError(
             f"{path}: its weights do not fit its configuration, train it again with this version"
         ) from error

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
+from fieldforge.data.store import names_elsewhere
 from fieldforge.diffusion.denoiser import Guidance
 from fieldforge.diffusion.distillation import student_intervals
 from fieldforge.diffusion.guidance.baked import Baked
@@ -24,10 +25,11 @@ from fieldforge.runs.build import build
 from fieldforge.runs.diffusion_stage import STAGE, load_diffusion, pictures_of_prompts
 from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.locate import find_model
+from fieldforge.runs.stored import is_local, load_run, of_run, plain_config
 from fieldforge.runs.training_run import embed_once, number, plain, train, whole_number
 from fieldforge.training import ranks
-from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.distillation_module import DistillationModule
+from fieldforge.training.pictures import Draw
 
 log = logging.getLogger(__name__)
 OWN = ("name", "output_dir", "seed", "trainer", "logger", "callbacks", "monitor", "sampler")
@@ -50,10 +52,10 @@ def train_distillation(config: DictConfig) -> StageDirectory:
         Interrupted: a signal stopped it; its state is saved.
     """
     teacher, _ = find_model(str(config.teacher), config.output_dir, STAGE)
-    label = load_safely(teacher)["fieldforge"]
+    _, label = load_run(teacher, STAGE)
     if "distillation" in label["config"]:
         raise UserError(f"teacher={config.teacher} is distilled already: give the run it was distilled from")
-    conditional = bool(label["config"]["conditioner"]["sources"])
+    conditional = bool(OmegaConf.select(plain_config(label["config"]), "conditioner.sources"))
     scale = number(config, "distillation.guidance") if conditional else 1.0
     phases = phases_of(config, guided=scale != 1)
     given_root = not OmegaConf.is_missing(config.latent_data, "root")
@@ -101,9 +103,10 @@ def train_phase(
     """The student of one phase, its teacher under `guidance`."""
     sampler, autoencoder, label = load_diffusion(teacher)
     steps, substeps = phase.steps, phase.substeps
-    own = student_config(config, label["config"], latents, phase, scale)
-    batch_size = whole_number(own, f"training.{STAGE}.batch_size")
-    data: ShardDataModule = build(own, "latent_data", trusted=False, batch_size=batch_size)
+    with of_run(teacher):
+        own = student_config(config, label["config"], latents, phase, scale)
+        batch_size = whole_number(own, f"training.{STAGE}.batch_size")
+        data: ShardDataModule = build(own, "latent_data", trusted=False, batch_size=batch_size)
     determining = {
         "stage": STAGE,
         "teacher": label["fingerprint"],
@@ -132,7 +135,11 @@ def train_phase(
         seed=whole_number(own, "seed", least=0),
     )
     shown = {**plain(own.monitor.pictures), "steps": steps, "scale": scale}
-    trained = train(own, directory, module, data, pictures_of_prompts(own, data, autoencoder, **shown))
+    draw: Draw | None = pictures_of_prompts(own, data, autoencoder, **shown)
+    if "image" in sampler.keys and not is_local(label["config"]):  # they would show views from the teacher's data.root
+        log.warning("warning: the teacher's data.root is no folder here, so no pictures are drawn in training")
+        draw = None
+    trained = train(own, directory, module, data, draw)
     kept = {name: label[name] for name in ("autoencoder", "autoencoder_state_dict", "encoders")}
     ranks.first_alone(lambda: directory.save_model(trained.state_dict(), plain(own), **kept))
     log.info("distillation to %d steps: finished, %s", steps, directory.model)
@@ -141,7 +148,7 @@ def train_phase(
 
 def student_config(config: DictConfig, teacher: dict[str, Any], latents: str, phase: Phase, scale: float) -> DictConfig:
     """The teacher's configuration, trained and sampled as this one says, for the phase's share of the budget."""
-    own, mine = OmegaConf.create(teacher), plain(config)
+    own, mine = plain_config(teacher), plain(config)
     for key in OWN:
         own[key] = mine[key]
     own.weighting, own.training[STAGE] = mine["weighting"], mine["training"][STAGE]
@@ -173,11 +180,17 @@ def latents_of(model: Path, label: dict[str, Any], output_dir: str) -> Path:
     Raises:
         UserError: they are not there.
     """
-    stored = label["config"]
-    fingerprint = label["autoencoder"]["fingerprint"]
-    run = Path(stored.get("autoencoder_run") or Path(output_dir) / stored["autoencoder_name"] / fingerprint)
+    stored, fingerprint = label["config"], label["autoencoder"]["fingerprint"]
+    run = Path(
+        str(stored.get("autoencoder_run") or Path(output_dir) / str(stored.get("autoencoder_name")) / fingerprint)
+    )
+    if names_elsewhere(str(run)):
+        raise UserError(f"{model} names {run} as its autoencoder, no folder here: give latent_data.root=")
     known = model.with_name("fingerprint.json")
-    wanted = json.loads(known.read_text()).get("latents") if known.is_file() else None
+    try:
+        wanted = json.loads(known.read_bytes()).get("latents") if known.is_file() else None
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{known} is damaged: delete it, or give latent_data.root=") from error
     for manifest in sorted(run.glob(f"latents/*/{MANIFEST_NAME}")):
         found = [part.fingerprint for part in open_shards(manifest.parent, "train").manifests]
         if wanted in (None, found):

@@ -30,11 +30,11 @@ def of_length(model: Path, length: Any) -> Path:
     if isinstance(length, bool) or not isinstance(length, int | float):
         raise UserError(f"ema_length={length} must be a number, such as 0.1: correct it")
     content, folder = load_safely(model), model.parent / FOLDER
-    snapshots = [load_safely(path, mmap=True) for path in sorted(folder.glob("step_*.ckpt"))]
+    snapshots = [_snapshot(path) for path in sorted(folder.glob("step_*.ckpt"))]
     if not snapshots:
         raise UserError(f"ema_length={length}: there are no averages in {folder}, train with callbacks=snapshots")
     labels = [snapshot["fieldforge"] for snapshot in snapshots]
-    fingerprint = content["fieldforge"]["fingerprint"]
+    fingerprint = content["fieldforge"].get("fingerprint")
     if any(label["fingerprint"] != fingerprint for label in labels):
         raise UserError(f"{folder} holds averages of another run than {fingerprint}: move them out of the way")
     profiles = [Profile(label["step"], gamma_of_std(label["std"])) for label in labels]
@@ -48,9 +48,19 @@ def of_length(model: Path, length: Any) -> Path:
             f"give one closer to {' or '.join(map(str, stds))}, or train with a smaller callbacks.snapshots.every_steps"
         )
     averages = [snapshot["average"] for snapshot in snapshots]
-    if averages[-1].keys() != content["state_dict"].keys():
+    if any(average.keys() != content.get("state_dict", {}).keys() for average in averages):
         raise UserError(f"ema_length={length}: {folder} holds no averages of the whole of {model}, leave it out")
     path = model.with_name(f"{model.stem}_ema_{length:g}.ckpt")
     label = {**content["fieldforge"], "ema_length": float(length)}
     save_atomically({"fieldforge": label, "state_dict": combine(averages, weights)}, path)
     return path
+
+
+def _snapshot(path: Path) -> dict[str, Any]:
+    """One average of a run. UserError where the file lacks a part of it."""
+    snapshot = load_safely(path, mmap=True)
+    label = snapshot["fieldforge"]
+    sound = isinstance(label.get("step"), int) and isinstance(label.get("std"), float)
+    if not sound or "fingerprint" not in label or not isinstance(snapshot.get("average"), dict):
+        raise UserError(f"{path} is damaged, it is no average of a run's weights: delete it or use another copy")
+    return snapshot

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
@@ -21,6 +21,7 @@ from fieldforge.metrics.reconstruction import compare_surfaces, peak_signal_to_n
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.heldout import Key, TrueGeometry, TrueViews, reconstruction_rows, reconstruction_sheet
+from fieldforge.runs.stored import data_root
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain, whole_number
 from fieldforge.training.trainer import best_device
@@ -34,8 +35,7 @@ def evaluate_autoencoder(model: Path, config: DictConfig) -> Path:
     Every asset goes through the latents that the diffusion sees, from `encoder_points` points on its outside.
     """
     autoencoder, label = load_autoencoder(model, best_device(config.device))
-    trained = OmegaConf.create(label["config"])
-    root = config.data_root or trained.data.root
+    root = data_root(config, label["config"], model)
     settings = plain(config.reconstruction)
     points = whole_number(config, "reconstruction.encoder_points")
     stages: list[Stage] = [

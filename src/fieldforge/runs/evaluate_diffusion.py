@@ -23,6 +23,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.evaluate_images import evaluate_images
 from fieldforge.runs.questions import Question, questions
+from fieldforge.runs.stored import data_root
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain
 from fieldforge.training.trainer import best_device
@@ -39,7 +40,7 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
     steps = settings["steps"]
     overrides = OmegaConf.create({"sampler": {"steps": steps}}) if steps else None
     sampler, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
-    root = config.data_root or OmegaConf.create(label["config"]).data.root
+    root = data_root(config, label["config"], model)
     metas, clouds = training_shapes(root, settings["cloud_points"])
     folder = model.parent / "evaluation"
     folder.mkdir(exist_ok=True)

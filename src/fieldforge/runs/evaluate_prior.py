@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 
 from fieldforge.conditioning.stored import KeyedShards, embedding_folder, samples_of
@@ -20,9 +20,9 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.evaluate_images import spread
 from fieldforge.runs.fingerprint import differences
 from fieldforge.runs.prior_stage import load_prior
+from fieldforge.runs.stored import data_root, load_run
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain
-from fieldforge.training.checkpointing import load_safely
 from fieldforge.training.trainer import best_device
 
 
@@ -34,12 +34,12 @@ def evaluate_prior(model: Path, config: DictConfig) -> Path:
     one of the asset meant. Assets that share a caption cannot be told apart by it.
     """
     settings = plain(config.prior)
-    label = load_safely(model)["fieldforge"]
+    _, label = load_run(model, "prior")
     prior = load_prior(model, best_device(config.device))
     if settings["steps"]:
         sampling = replace(prior.sampler.sampling, steps=settings["steps"])
         prior = replace(prior, sampler=replace(prior.sampler, sampling=sampling))
-    root = config.data_root or OmegaConf.create(label["config"]).data.root
+    root = data_root(config, label["config"], model)
     truth = Truth.of(root, prior, config.split, config.limit)
     generated = sampled(prior, truth.metas, settings["seeds"], settings["guidance"])  # (G, F)
     meant = np.tile(np.arange(len(truth.metas)), len(settings["seeds"]))  # (G,)

@@ -145,7 +145,7 @@ def with_guidance(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]
     if wanted["guided_by"] == "classifier":
         path, _ = find_model(run, config.output_dir, "classifier")
         classifier, theirs = load_classifier(path, sampler.device)
-        _check_same_latents(run, theirs["autoencoder"], label)
+        _check_same_latents(run, theirs.get("autoencoder"), label)
         classifier.process = sampler.model.process
         return ClassifierGuided(**mine, classifier=classifier, classes=theirs["classes"], scale=scale)
     if "distillation" in label["config"]:
@@ -164,7 +164,7 @@ def with_guidance(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]
     return AutoGuided(**mine, weak=weak)
 
 
-def _check_same_latents(run: str, theirs: str, label: Mapping[str, Any]) -> None:
+def _check_same_latents(run: str, theirs: str | None, label: Mapping[str, Any]) -> None:
     mine = label["autoencoder"]["fingerprint"]
     if theirs != mine:
         raise UserError(f"guidance.run={run} knows the latents of autoencoder {theirs}, not of {mine}: give another")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from fieldforge.errors import UserError
 from fieldforge.runs.directory import MODEL
 from fieldforge.training.checkpointing import load_safely
 
+log = logging.getLogger(__name__)
 SHOWN = 3  # of the finished runs, where the one that is asked for is not there
 
 
@@ -39,18 +41,31 @@ def find_model(run: str | None, output_dir: str, *stages: str) -> tuple[Path, st
         if found not in stages:
             raise UserError(f"{run} holds a model of stage {found}, not of stage {wanted}: give another run")
         return model, found
+    damaged = 0
     for model in finished(output_dir):
-        found = stage_of(model)
+        try:
+            found = stage_of(model)
+        except UserError as error:
+            damaged += 1
+            log.warning("warning: %s; passed over, the run before it is taken", error)
+            continue
         if found in stages:
             return model, found
+    if damaged:
+        raise UserError(f"there is no {wanted} below {output_dir} that can be read: train one again, or give run=")
     raise UserError(f"there is no finished {wanted} below {output_dir}: train one first, or give run=")
 
 
 def finished(output_dir: str) -> list[Path]:
     """`model.ckpt` of every finished run, the newest first."""
-    return sorted(Path(output_dir).glob(f"*/*/{MODEL}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return sorted(
+        filter(Path.is_file, Path(output_dir).glob(f"*/*/{MODEL}")), key=lambda path: path.stat().st_mtime, reverse=True
+    )
 
 
 def stage_of(model: Path) -> str:
     """Stage of a finished model."""
-    return load_safely(model)["fieldforge"]["stage"]
+    stage = load_safely(model)["fieldforge"].get("stage")
+    if not isinstance(stage, str):
+        raise UserError(f"{model}: its label is damaged, it names no stage: use another copy of that file")
+    return stage

@@ -180,7 +180,7 @@ def known_data(config: DictConfig, data: ShardDataModule) -> KnownData:
         found = data.shards(data.train_split)
     except UserError:
         return KnownData(samples, shards, ())
-    classes = tuple(sorted(found.manifests[0].extra.get("classes", {})))
+    classes = tuple(found.classes)
     return KnownData(samples or found.samples, shards or len(found), classes)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image import ImageSource
@@ -26,9 +26,9 @@ from fieldforge.runs.autoencoder_stage import sample_data
 from fieldforge.runs.build import build
 from fieldforge.runs.diffusion_stage import build_model, build_module, build_sampler, with_classes
 from fieldforge.runs.directory import StageDirectory, load_weights
+from fieldforge.runs.stored import load_run, of_run, plain_config
 from fieldforge.runs.training_run import embed_once, measure_vectors, plain, seeded, train, whole_number
 from fieldforge.training import ranks
-from fieldforge.training.checkpointing import load_safely
 
 log = logging.getLogger(__name__)
 STAGE = "prior"
@@ -124,16 +124,15 @@ def load_prior(path: Path, device: torch.device | str = "cpu") -> ImagePrior:
     Raises:
         UserError: missing, damaged, of another stage, or its stored configuration names foreign code.
     """
-    content = load_safely(path, device)
-    label = content["fieldforge"]
-    if label["stage"] != STAGE:
-        raise UserError(f"{path} is a {label['stage']}, not a prior: give the directory of a clip_prior run")
-    config = OmegaConf.create(label["config"])
-    space = EmbeddingSpace(label["space"]["mean"], label["space"]["std"])
-    conditioner: Conditioner = build(config, "conditioner", trusted=False)
-    model = build_model(config, space.latent_shape, trusted=False)
-    load_weights(torch.nn.ModuleDict({"model": model, "conditioner": conditioner}), content["state_dict"], path)
+    weights, label = load_run(path, STAGE, device)
+    config = plain_config(label["config"])
+    with of_run(path):
+        space = EmbeddingSpace(label["space"]["mean"], label["space"]["std"])
+        conditioner: Conditioner = build(config, "conditioner", trusted=False)
+        model = build_model(config, space.latent_shape, trusted=False)
+    load_weights(torch.nn.ModuleDict({"model": model, "conditioner": conditioner}), weights, path)
     for part in (space, conditioner, model):
         part.to(device).eval()
-    sampler = build_sampler(config, model, conditioner, space.latent_shape, trusted=False)
-    return ImagePrior(sampler, space, label["source"], label["made_by"])
+    with of_run(path):
+        sampler = build_sampler(config, model, conditioner, space.latent_shape, trusted=False)
+        return ImagePrior(sampler, space, label["source"], dict(label["made_by"]))

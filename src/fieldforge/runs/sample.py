@@ -29,6 +29,7 @@ from fieldforge.runs.guidance import check_effect, check_learned_in, form_of, gu
 from fieldforge.runs.locate import find_model
 from fieldforge.runs.prior_stage import load_prior
 from fieldforge.runs.requests import Job, Request, batches, jobs, requests, scales, ways
+from fieldforge.runs.stored import of_run, plain_config
 from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import number, whole_number
 from fieldforge.runs.variation import latent_of_mesh
@@ -51,7 +52,7 @@ def run_sampling(config: DictConfig) -> Path:
     model = of_length(find_model(config.run, config.output_dir, "diffusion")[0], config.ema_length)
     sampler, autoencoder, label = load_diffusion(model, sampling_of(config), best_device(config.device))
     if "distillation" in label["config"]:
-        check_distilled(config, label["config"]["distillation"]["steps"])
+        check_distilled(config, whole_number(plain_config(label["config"]), "distillation.steps"))
     sampler = with_guidance(config, with_form(config, sampler, label), label)
     prior = None
     if config.prior is not None:
@@ -70,7 +71,8 @@ def run_sampling(config: DictConfig) -> Path:
     check_learned_in(label, scale, config.negative)
     given = None
     if config.get("from") is not None:
-        points = OmegaConf.create(label["config"]).latents.points
+        with of_run(model):
+            points = whole_number(plain_config(label["config"]), "latents.points")
         given = latent_of_mesh(Path(config.get("from")), autoencoder, points, seed_of(config, "seed"))
     negative = negative_of(config, sampler, scale)
     draw = Drawing(sampler, scale, negative, prior, prior_scale_of(config), given, strength_of(config))

@@ -121,7 +121,8 @@ def load_safely(path: str | Path, map_location: Any = "cpu", mmap: bool = False)
         raise UserError(
             f"checkpoint {path} is damaged or not a plain one ({type(error).__name__}): delete it or use another"
         ) from error
-    if not isinstance(content, dict) or content.get("fieldforge", {}).get("format") != FORMAT:
+    label = content.get("fieldforge") if isinstance(content, dict) else None
+    if not isinstance(label, dict) or label.get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of this version of fieldforge: give one that train.py wrote")
     return content
 
@@ -178,10 +179,13 @@ def find_last(directory: Path, fingerprint: str, at_most: int | None = None) -> 
         except UserError as error:
             log.warning("warning: %s; trying the one before", error)
             continue
-        theirs = content["fieldforge"].get("fingerprint")
+        theirs, step = content["fieldforge"].get("fingerprint"), content["fieldforge"].get("step")
+        if not isinstance(step, int):
+            log.warning("warning: checkpoint %s is damaged, it has no step; trying the one before", path)
+            continue
         if theirs != fingerprint:
             raise UserError(f"checkpoint {path} belongs to run {theirs}, not to {fingerprint}: move it out of the way")
-        return Found(path, int(content["fieldforge"]["step"]))
+        return Found(path, step)
     if candidates:
         raise UserError(f"no checkpoint in {directory} can be read: delete the directory to start this stage afresh")
     return None

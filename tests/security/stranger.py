@@ -1,0 +1,92 @@
+"""Whole runs as a stranger might send them, untrained, and a server that counts who asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from fieldforge.runs import autoencoder_stage, diffusion_stage
+from fieldforge.runs.entry import CONFIGS
+from fieldforge.training.checkpointing import FORMAT, save_atomically
+
+ROOT = Path(__file__).resolve().parents[2]
+SEARCH = f"hydra.searchpath=[file://{ROOT}/tests/configs]"
+Change = Callable[[dict[str, Any]], None]
+
+
+def command(name: str, *overrides: str) -> DictConfig:
+    """The configuration of a command line."""
+    folder = CONFIGS if name == "train" else CONFIGS / "commands"
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        return compose(name, [SEARCH, *overrides] if name == "train" else list(overrides))
+
+
+def tiny() -> DictConfig:
+    return command("train", "experiment=tiny", "conditioner=none", "data.root=nowhere")
+
+
+def autoencoder_file(path: Path, change: Change) -> Path:
+    """An autoencoder whose stored configuration `change` has altered in place."""
+    config = tiny()
+    stored = OmegaConf.to_container(config, resolve=True)
+    change(stored)
+    weights = autoencoder_stage.build_module(config).autoencoder.state_dict()
+    label = {"format": FORMAT, "stage": "autoencoder", "fingerprint": "0" * 12, "config": stored}
+    save_atomically({"fieldforge": label, "state_dict": weights}, path)
+    return path
+
+
+def diffusion_file(path: Path, change: Change) -> Path:
+    """The same of an unconditional diffusion model."""
+    config = tiny()
+    stored = OmegaConf.to_container(config, resolve=True)
+    autoencoder = autoencoder_stage.build_module(config).autoencoder
+    model = diffusion_stage.build_model(config, autoencoder.latent_shape)
+    change(stored)
+    label = {
+        "format": FORMAT, "stage": "diffusion", "fingerprint": "1" * 12, "config": stored, "encoders": {},
+        "autoencoder": {"config": stored, "fingerprint": "0" * 12},
+        "autoencoder_state_dict": dict(autoencoder.state_dict()),
+    }  # fmt: skip
+    weights = torch.nn.ModuleDict({"model": model}).state_dict()
+    save_atomically({"fieldforge": label, "state_dict": weights}, path)
+    return path
+
+
+class Host:
+    """A web server on this machine that knows nothing and notes every request."""
+
+    def __init__(self) -> None:
+        asked: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                self.send_error(404)
+
+            do_HEAD = do_POST = do_PUT = do_GET
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self.asked = asked
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@contextmanager
+def counting_host() -> Iterator[Host]:
+    host = Host()
+    Thread(target=host.server.serve_forever, daemon=True).start()
+    yield host
+    host.server.shutdown()
+    host.server.server_close()
