@@ -159,13 +159,13 @@ def _files_of_zip(path: Path, prefix: str) -> list[_File]:
         ) from error
     files = []
     for info in filter(lambda info: is_mesh(info.filename), every.values()):
+        shown = _unpacked_name(info)
         try:
-            normal_member(info.filename)
-            reject = None
+            shown, member, reject = normal_member(shown), normal_member(info.filename), None
         except AssetError as error:
-            reject = str(error)
+            member, reject = info.filename, str(error)
         revision = f"{info.file_size}-{info.CRC}"
-        files.append(_File(f"{prefix}{_unpacked_name(info)}", path, info.filename, info.file_size, revision, reject))
+        files.append(_File(f"{prefix}{shown}", path, member, info.file_size, revision, reject))
     return files
 
 

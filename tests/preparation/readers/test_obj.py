@@ -70,8 +70,7 @@ def test_faces_without_coordinates_do_not_take_them_from_others(tmp_path: Path, 
 
 def test_continued_lines_vertex_colours_and_comments(tmp_path: Path, notes: Notes):
     mesh = load(tmp_path, "# hello\nv 0 0 0 1 0 0\nv 1 0 0 1 0 0\nv 0 1 0 1 0 0\nf 1 2 \\\n 3\n", notes)
-    assert color_of(mesh)[0] == pytest.approx(0.8)  # times the plain material
-    assert color_of(mesh)[1:] == [0, 0, 1]
+    assert color_of(mesh) == [1, 0, 0, 1]
 
 
 @pytest.mark.parametrize(("line", "expected"), [("d 0.25", 0.25), ("Tr 0.25", 0.75), ("d -halo 0.5", 0.5)])

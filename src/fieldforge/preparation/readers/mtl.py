@@ -1,66 +1,152 @@
 """Materials of Wavefront MTL files."""
 
+from dataclasses import dataclass, field, replace
+
 import numpy as np
 
-from fieldforge.geometry.mesh import Material
-from fieldforge.preparation.readers.beside import read_beside
-from fieldforge.preparation.readers.texture import decode_texture
-from fieldforge.preparation.stores import AssetError, FileStore, Notes
+from fieldforge.geometry.color import linear_to_srgb
+from fieldforge.geometry.mesh import Material, Wrap
+from fieldforge.preparation.readers.mtl_texture import TexturePlace, TextureReader
+from fieldforge.preparation.readers.wavefront import number, statements, without_comment
+from fieldforge.preparation.stores import FileStore, Notes, decode_text
+
+PLAIN = (0.8, 0.8, 0.8)
+"""The colour of a material that states none."""
+
+RGB_OF_XYZ = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
+"""Linear sRGB of CIE XYZ (IEC 61966-2-1)."""
 
 
-def read_libraries(store: FileStore, folder: str, libraries: list[str], notes: Notes) -> dict[str, Material]:
-    """Materials by name over all MTL files that can be found; a missing file is noted, its faces stay plain."""
-    known: dict[str, Material] = {}
-    for library in libraries:
-        payload = read_beside(store, folder, library)
-        if payload is None:
-            notes.add(f"the material file '{library}' is missing: its faces are plain grey")
-        else:
-            known.update(parse_mtl(payload, store, folder, notes))
-    return known
+@dataclass(frozen=True)
+class ObjMaterial:
+    """A material and where its texture lies on the surface. `described` is False where no file says what it is."""
+
+    material: Material = field(default_factory=Material)
+    place: TexturePlace = field(default_factory=TexturePlace)
+    described: bool = True
 
 
-def parse_mtl(payload: bytes, store: FileStore, folder: str, notes: Notes) -> dict[str, Material]:
-    """Kd, d / Tr and map_Kd of each material. A missing or damaged texture is noted; its faces then keep Kd."""
-    found: dict[str, Material] = {}
-    name, color, alpha, texture = "", (0.8, 0.8, 0.8), 1.0, None
-    for line in [*payload.splitlines(), b"newmtl"]:
-        keyword, _, rest = line.strip().partition(b" ")
-        words = rest.split()
+@dataclass
+class _Statements:
+    """What a file says of one material, as it stands."""
+
+    name: str
+    color: tuple[float, float, float] | None = None
+    d: float | None = None
+    tr: float | None = None
+    textures: dict[bytes, bytes] = field(default_factory=dict)
+
+
+def parse_mtl(payload: bytes, store: FileStore, folders: tuple[str, ...], notes: Notes) -> dict[str, ObjMaterial]:
+    """Kd, d / Tr, map_Kd and map_d of each material; textures are looked for in `folders`.
+
+    What cannot be read is noted: a colour is then plain grey, a texture left out. Colours above 10 mean 0…255 in the
+    whole file, others above 1 are clipped.
+
+    Opacity: `d` counts before `Tr`. `Tr` is transparency, but opacity in a file that says `Tr 1` and nowhere `Tr 0`
+    (MeshLab before 2023 and openMVS write it so: nobody exports what cannot be seen). `d 0` together with `Tr 0`
+    contradicts itself and is opaque, and `d 0` with a `map_d` leaves the opacity to the picture.
+
+    The alpha of a texture counts where the material says that it is translucent, by `map_d`; else viewers leave it out.
+    Where the store is a library of Sweet Home 3D it counts always, as there.
+    """
+    found = [_parse(name, lines, notes) for name, lines in _blocks(payload)]
+    _scale_colors(found, notes)
+    alone = {statement.tr for statement in found if statement.d is None and statement.tr is not None}
+    tr_is_opacity = 1.0 in alone and 0.0 not in alone
+    textures = TextureReader(store, folders, notes)
+    return {statement.name: _material(statement, tr_is_opacity, textures) for statement in found}
+
+
+def _blocks(payload: bytes) -> list[tuple[str, list[tuple[bytes, bytes]]]]:
+    blocks: list[tuple[str, list[tuple[bytes, bytes]]]] = []
+    for keyword, rest in statements(payload):
         if keyword == b"newmtl":
-            if name:
-                found[name] = Material((*color, alpha), texture, (1.0, 1.0, 1.0, alpha))
-            name, color, alpha, texture = text_of(rest), (0.8, 0.8, 0.8), 1.0, None
-        elif keyword == b"Kd" and len(words) >= 3:
-            color = tuple(_unit(word) for word in words[:3])  # type: ignore[assignment]
-        elif keyword == b"d" and words:
-            alpha = _unit(words[-1])  # the last: "d -halo 0.5"
-        elif keyword == b"Tr" and words:
-            alpha = 1 - _unit(words[-1])
-        elif keyword == b"map_Kd" and words:
-            texture = _load_texture(store, folder, text_of(rest), text_of(words[-1]), notes)
-    return found
+            blocks.append((decode_text(rest), []))
+        elif blocks:
+            blocks[-1][1].append((keyword, rest))
+    return blocks
 
 
-def _unit(word: bytes) -> float:
+def _parse(name: str, lines: list[tuple[bytes, bytes]], notes: Notes) -> _Statements:
+    said = _Statements(name)
+    for keyword, rest in lines:
+        words = without_comment(rest).split()
+        if keyword == b"kd":
+            said.color = _color(words)
+            if said.color is None:
+                notes.add(
+                    f"the colour of the material '{name}' cannot be read ('{decode_text(rest)}'): it is plain grey"
+                )
+        elif keyword in (b"d", b"tr") and words:
+            value = _opacity(words[-1])  # the last: "d -halo 0.5"
+            if value is None:
+                notes.add(f"the opacity of the material '{name}' cannot be read ('{decode_text(rest)}'): it is opaque")
+            elif keyword == b"d":
+                said.d = value
+            else:
+                said.tr = value
+        elif keyword in (b"map_kd", b"map_d") and rest:
+            said.textures[keyword] = rest
+    return said
+
+
+def _color(words: list[bytes]) -> tuple[float, float, float] | None:
+    """Of one number all three are equal, as the specification says; two lack the last, which is like the second."""
+    if len(words) == 1 and words[0].count(b",") >= 2:  # "0.5,0.5,0.5"
+        words = words[0].split(b",")
+    xyz = bool(words) and words[0].lower() == b"xyz"
     try:
-        return float(np.clip(float(word), 0, 1)) if np.isfinite(float(word)) else 1.0
+        values = [number(word) for word in words[xyz : 3 + xyz]]  # "spectral" and a file is no number
     except ValueError:
-        raise AssetError(f"a material value '{text_of(word)}' is not a number; export the materials again.") from None
+        return None
+    if not values or not np.isfinite(values).all():
+        return None
+    values += values[-1:] * (3 - len(values))
+    if xyz:
+        values = linear_to_srgb(np.clip(RGB_OF_XYZ @ values, 0, 1)).tolist()
+    return values[0], values[1], values[2]
 
 
-def _load_texture(store: FileStore, folder: str, reference: str, last_word: str, notes: Notes) -> np.ndarray | None:
-    for candidate in dict.fromkeys((reference, last_word)):  # options may stand before the name: "-s 1 1 1 wood.jpg"
-        try:
-            payload = read_beside(store, folder, candidate)
-            if payload is not None:
-                return decode_texture(payload)
-        except AssetError as error:
-            notes.add(f"texture '{candidate}': {error}")
-            return None
-    notes.add(f"the texture '{reference}' is missing: its faces keep their plain colour")
-    return None
+def _opacity(word: bytes) -> float | None:
+    try:
+        value = number(word)
+    except ValueError:
+        return None
+    return float(np.clip(value, 0, 1)) if np.isfinite(value) else None
 
 
-def text_of(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape").strip()
+def _scale_colors(found: list[_Statements], notes: Notes) -> None:
+    highest = max((max(said.color) for said in found if said.color is not None), default=0.0)
+    if highest > 10:
+        notes.add(f"the colours of its materials reach up to {highest:g}: they are read as 0 to 255")
+    for said in found:
+        if said.color is not None:
+            scale = 255 if highest > 10 and max(said.color) > 1 else 1
+            red, green, blue = (np.clip(np.array(said.color) / scale, 0, 1)).tolist()
+            said.color = (red, green, blue)
+
+
+def _material(said: _Statements, tr_is_opacity: bool, textures: TextureReader) -> ObjMaterial:
+    alpha = 1.0
+    if said.d is not None:
+        contradicts = said.d == 0 and said.tr == 0
+        alpha = 1.0 if contradicts or (said.d == 0 and b"map_d" in said.textures) else said.d
+    elif said.tr is not None:
+        alpha = said.tr if tr_is_opacity else 1 - said.tr
+    color = said.color or PLAIN
+    texture, place = textures.read(said.textures.get(b"map_kd"), said.textures.get(b"map_d"), color)
+    wrap: tuple[Wrap, Wrap] = ("clamp", "clamp") if place.clamp else ("repeat", "repeat")
+    return ObjMaterial(Material((*color, alpha), texture, (1.0, 1.0, 1.0, alpha), wrap), place)
+
+
+def opaque(material: ObjMaterial) -> ObjMaterial:
+    """The same material with nothing seen through it."""
+    texture = material.material.texture
+    if texture is not None:
+        texture = texture.copy()
+        texture[..., 3] = 255
+    color = (*material.material.color[:3], 1.0)
+    return replace(
+        material, material=replace(material.material, color=color, texture=texture, tint=(1.0, 1.0, 1.0, 1.0))
+    )

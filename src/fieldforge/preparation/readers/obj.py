@@ -3,14 +3,20 @@
 General loaders drop all texture coordinates of a material when one face lacks them, as happens; hence our own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fieldforge.geometry.mesh import Material, Mesh
-from fieldforge.preparation.readers.mtl import read_libraries, text_of
+from fieldforge.geometry.mesh import Mesh
+from fieldforge.preparation.readers.mtl import ObjMaterial, opaque
+from fieldforge.preparation.readers.obj_colors import blend_colors, vertex_colors
+from fieldforge.preparation.readers.obj_materials import materials_of
 from fieldforge.preparation.readers.polygons import triangulate
+from fieldforge.preparation.readers.wavefront import number, statements, without_comment
 from fieldforge.preparation.stores import AssetError, FileStore, Notes
+
+INVISIBLE = 0.02
+"""A material of less opacity is not seen."""
 
 
 @dataclass
@@ -22,57 +28,105 @@ class _Faces:
     known: list[tuple[int, int]] = field(default_factory=list)  # vertices and coordinates read so far
 
 
+@dataclass
+class _Content:
+    """The lines of a file by what they are. Material 0 has no name."""
+
+    vertices: list[bytes] = field(default_factory=list)
+    uvs: list[bytes] = field(default_factory=list)
+    faces: dict[tuple[int, bytes], _Faces] = field(default_factory=dict)
+    materials: dict[bytes, int] = field(default_factory=lambda: {b"": 0})
+    libraries: list[bytes] = field(default_factory=list)
+    surfaces: int = 0  # free-form ones
+
+
 def load_obj(store: FileStore, name: str, notes: Notes) -> Mesh:
-    """Mesh of an OBJ file with the materials of its MTL files. AssetError with the reason if it cannot be used."""
-    vertex_lines: list[bytes] = []
-    uv_lines: list[bytes] = []
-    groups: dict[tuple[int, bytes], _Faces] = {}
-    material_names: dict[str, int] = {"": 0}
-    libraries: list[str] = []
-    current = 0
-    for line in store.read(name).replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines():
-        keyword, _, rest = line.strip().partition(b" ")
-        if keyword == b"v":
-            vertex_lines.append(rest)
-        elif keyword == b"vt":
-            uv_lines.append(rest)
-        elif keyword == b"f":
-            corners = rest.split()
-            if len(corners) > 2:
-                group = groups.setdefault((len(corners), _style(corners[0])), _Faces())
-                group.lines.append(rest)
-                group.materials.append(current)
-                group.known.append((len(vertex_lines), len(uv_lines)))
-        elif keyword == b"usemtl":
-            current = material_names.setdefault(text_of(rest), len(material_names))
-        elif keyword == b"mtllib":
-            libraries.append(text_of(rest))
-    if not vertex_lines or not groups:
-        raise AssetError("the file holds no faces; export the mesh again.")
-    vertices, vertex_colors = _parse_vertices(vertex_lines)
-    uvs = _parse_floats(uv_lines, 2) if uv_lines else np.empty((0, 2))
+    """Mesh of an OBJ file with the materials of its MTL files. AssetError with the reason if it cannot be used.
+
+    Where all its materials would be invisible, they are opaque, and noted: no one models what cannot be seen.
+    """
+    content = _collect(store.read(name))
+    if content.surfaces:
+        notes.add(f"its {content.surfaces} free-form surfaces are left out")
+    if not content.vertices or not content.faces:
+        what = "only free-form surfaces and no faces" if content.surfaces else "no faces"
+        raise AssetError(f"the file holds {what}; export the mesh again.")
+    rows, counts = _numbers(content.vertices, 8)
+    vertices, colors = rows[:, :3], vertex_colors(rows, counts, notes)
+    uvs = _numbers(content.uvs, 2)[0] if content.uvs else np.empty((0, 2))
 
     faces, corner_uvs, face_materials = [], [], []
-    for (count, style), group in groups.items():
+    lost_uvs = 0
+    for (count, style), group in content.faces.items():
         corner_vertices, corner_uv = _parse_corners(group, count, style)  # each (M, n), -1 where absent
         if corner_vertices.min() < 0 or corner_vertices.max() >= len(vertices):
             raise AssetError("a face refers to a vertex that is not in the file; export the mesh again.")
+        lost_uvs += int(((corner_uv >= len(uvs)) | (corner_uv < -1)).sum())
         cut = triangulate(vertices[corner_vertices])  # (M, n - 2, 3)
-        rows = np.arange(len(cut))[:, None, None]
-        faces.append(corner_vertices[rows, cut].reshape(-1, 3))
-        corner_uvs.append(_look_up(uvs, corner_uv)[rows, cut].reshape(-1, 3, 2))
+        row = np.arange(len(cut))[:, None, None]
+        faces.append(corner_vertices[row, cut].reshape(-1, 3))
+        corner_uvs.append(_look_up(uvs, corner_uv)[row, cut].reshape(-1, 3, 2))
         face_materials.append(np.repeat(group.materials, count - 2))
-    all_faces = np.concatenate(faces)
-    folder = name.rpartition("/")[0]
-    known = read_libraries(store, folder, libraries, notes)
-    return Mesh(
+    if lost_uvs:
+        notes.add(f"{lost_uvs} corners refer to texture coordinates that are not in the file")
+    all_faces, of_face = np.concatenate(faces), np.concatenate(face_materials)
+    found = _materials(store, name, content, of_face, notes)
+    mesh = Mesh(
         vertices,
         all_faces,
-        materials=tuple(known.get(material, Material()) for material in material_names),
-        face_material=np.concatenate(face_materials),
-        corner_uv=np.concatenate(corner_uvs).astype(np.float32) if len(uvs) else None,
-        corner_colors=None if vertex_colors is None else vertex_colors[all_faces],
+        materials=tuple(surface.material for surface in found),
+        face_material=of_face,
+        corner_uv=_placed(np.concatenate(corner_uvs), of_face, found) if len(uvs) else None,
     )
+    return mesh if colors is None else blend_colors(mesh, colors[all_faces], [s.described for s in found])
+
+
+def _collect(payload: bytes) -> _Content:
+    content = _Content()
+    current = 0
+    for keyword, rest in statements(payload):
+        if keyword == b"v":
+            content.vertices.append(without_comment(rest))
+        elif keyword == b"vt":
+            content.uvs.append(without_comment(rest))
+        elif keyword in (b"f", b"fo"):
+            line = without_comment(rest)
+            corners = line.split()
+            if len(corners) > 2:
+                group = content.faces.setdefault((len(corners), _style(corners[0])), _Faces())
+                group.lines.append(line)
+                group.materials.append(current)
+                group.known.append((len(content.vertices), len(content.uvs)))
+        elif keyword == b"usemtl":
+            current = content.materials.setdefault(rest, len(content.materials))
+        elif keyword == b"mtllib":
+            content.libraries.append(rest)
+        elif keyword == b"surf":
+            content.surfaces += 1
+    return content
+
+
+def _materials(store: FileStore, name: str, content: _Content, of_face: np.ndarray, notes: Notes) -> list[ObjMaterial]:
+    """The material of each number. Those without faces are not looked for."""
+    used = np.unique(of_face).tolist()
+    names = list(content.materials)
+    looked_up = materials_of(store, name, content.libraries, [names[index] for index in used], notes)
+    if all(surface.material.color[3] < INVISIBLE for surface in looked_up):
+        notes.add("all its materials are invisible: they are read as opaque")
+        looked_up = [opaque(surface) for surface in looked_up]
+    found = [ObjMaterial(described=False)] * len(names)
+    for index, surface in zip(used, looked_up, strict=True):
+        found[index] = surface
+    return found
+
+
+def _placed(corner_uv: np.ndarray, of_face: np.ndarray, found: list[ObjMaterial]) -> np.ndarray:
+    """Coordinates (F, 3, 2) in the pictures of their materials, float32."""
+    for index, surface in enumerate(found):
+        if surface.place != replace(surface.place, scale=(1.0, 1.0), offset=(0.0, 0.0)):
+            chosen = of_face == index
+            corner_uv[chosen] = surface.place.of(corner_uv[chosen])
+    return corner_uv.astype(np.float32)
 
 
 def _style(corner: bytes) -> bytes:
@@ -81,24 +135,27 @@ def _style(corner: bytes) -> bytes:
     return b"" if len(parts) == 1 else b"/" if len(parts) == 2 else b"/x/" if parts[1] else b"//"
 
 
-def _parse_floats(lines: list[bytes], width: int) -> np.ndarray:
-    """(len(lines), width); words beyond `width` are ignored, missing ones are 0. AssetError for what is no number."""
+def _numbers(lines: list[bytes], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Values (len(lines), width), 0 where a line has fewer words, and how many it has (at most width).
+
+    AssetError for what is no number.
+    """
     words = [line.split() for line in lines]
+    counts = np.array([len(row) for row in words])
+    values = np.zeros((len(lines), width))
     try:
-        if len({len(row) for row in words}) == 1 and len(words[0]) >= width:
-            return np.array(b" ".join(lines).split()).astype(np.float64).reshape(len(lines), -1)[:, :width]
-        return np.array([[float(word) for word in (row + [b"0"] * width)[:width]] for row in words])
+        if (counts == counts[0]).all() and counts[0] > 0:
+            try:
+                flat = np.array(b" ".join(lines).split()).astype(np.float64).reshape(len(lines), -1)
+                values[:, : counts[0]] = flat[:, :width]
+                return values, np.minimum(counts, width)
+            except ValueError:  # other ways to write a number
+                pass
+        for index, row in enumerate(words):
+            values[index, : len(row)] = [number(word) for word in row[:width]]
     except ValueError as error:
         raise AssetError(f"a coordinate is not a number ({error}); export the mesh again.") from error
-
-
-def _parse_vertices(lines: list[bytes]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Positions (P, 3) and, where a file has six numbers in each line, colours (P, 4)."""
-    if all(len(line.split()) >= 6 for line in lines[:1] + lines[-1:]):
-        values = _parse_floats(lines, 6)
-        colors = values[:, 3:] / (255 if values[:, 3:].max() > 1 else 1)
-        return values[:, :3], np.concatenate([colors, np.ones((len(colors), 1))], axis=1).astype(np.float32)
-    return _parse_floats(lines, 3), None
+    return values, np.minimum(counts, width)
 
 
 def _parse_corners(group: _Faces, count: int, style: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +174,7 @@ def _parse_corners(group: _Faces, count: int, style: bytes) -> tuple[np.ndarray,
             split = [[[*corner.split(b"/"), b""] for corner in line.split()] for line in group.lines]
             vertex = np.array([[int(parts[0]) for parts in row] for row in split])
             uv = np.array([[int(parts[1] or 0) for parts in row] for row in split])
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise AssetError(f"a face cannot be read ({error}); export the mesh again.") from error
     known = np.array(group.known)
     vertex = np.where(vertex < 0, vertex + known[:, :1], vertex - 1)  # negative: counted back from the line's place

@@ -23,31 +23,55 @@ def triangulate(corners: np.ndarray) -> np.ndarray:
 
 
 def clip_ears(corners: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Triangles (n - 2, 3) of one simple polygon (n, 3) by ear clipping; the best ear goes where none is left."""
+    """Triangles (n - 2, 3) of one simple polygon (n, 3) by ear clipping; the best ear goes where none is left.
+
+    The first ear in the order of the corners goes first. A corner that is no ear remembers one of the corners in its
+    way, and is looked at again when that one, or a neighbour, is gone: thousands of corners take a second.
+    """
     drop = int(np.abs(normal).argmax())  # project along the main axis of the normal
     axes = [(1, 2), (2, 0), (0, 1)][drop]
-    flat = corners[:, axes] * np.array([np.sign(normal[drop]), 1.0])  # counter-clockwise
-    left = list(range(len(corners)))
+    flat = np.asfortranarray(corners[:, axes] * np.array([np.sign(normal[drop]), 1.0]))  # counter-clockwise
+    count = len(corners)
+    before, after = np.roll(np.arange(count), 1), np.roll(np.arange(count), -1)
+    area = _twice_area(flat[before], flat, flat[after])
+    left = np.ones(count, bool)
+    blocker = np.full(count, -1)  # -1: nothing known
     triangles: list[tuple[int, int, int]] = []
-    while len(left) > 3:
-        areas = [_twice_area(flat, left[k - 1], left[k], left[(k + 1) % len(left)]) for k in range(len(left))]
-        ear = next((k for k in range(len(left)) if areas[k] > 0 and _is_ear(flat, left, k)), int(np.argmax(areas)))
-        triangles.append((left[ear - 1], left[ear], left[(ear + 1) % len(left)]))
-        del left[ear]
-    triangles.append((left[0], left[1], left[2]))
-    return np.array(triangles)
+    for _ in range(count - 3):
+        while True:
+            possible = left & (area > 0) & (blocker < 0)
+            ear = int(possible.argmax())
+            if not possible[ear]:
+                ear = int(np.where(left, area, -np.inf).argmax())
+                break
+            blocker[ear] = _blocker(flat, left, int(before[ear]), ear, int(after[ear]))
+            if blocker[ear] < 0:
+                break
+        a, c = int(before[ear]), int(after[ear])
+        triangles.append((a, ear, c))
+        left[ear] = False
+        after[a], before[c] = c, a
+        blocker[blocker == ear] = -1
+        for corner in (a, c):
+            area[corner] = _twice_area(flat[before[corner]], flat[corner], flat[after[corner]])
+            blocker[corner] = -1
+    first, second, third = np.flatnonzero(left).tolist()
+    return np.array([*triangles, (first, second, third)])
 
 
-def _twice_area(flat: np.ndarray, a: int, b: int, c: int) -> float:
-    (ax, ay), (bx, by), (cx, cy) = flat[a], flat[b], flat[c]
-    return float((bx - ax) * (cy - ay) - (by - ay) * (cx - ax))
+def _twice_area(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Of triangles with corners (…, 2); positive where they turn counter-clockwise."""
+    return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
 
 
-def _is_ear(flat: np.ndarray, left: list[int], k: int) -> bool:
-    a, b, c = left[k - 1], left[k], left[(k + 1) % len(left)]
-    for other in left:
-        if other in (a, b, c) or (flat[other] == flat[[a, b, c]]).all(axis=1).any():
-            continue
-        if all(_twice_area(flat, *edge, other) >= 0 for edge in ((a, b), (b, c), (c, a))):
-            return False
-    return True
+def _blocker(flat: np.ndarray, left: np.ndarray, a: int, b: int, c: int) -> int:
+    """A corner that lies in the triangle of three others and at none of their places; -1 if there is none."""
+    triangle = flat[[a, b, c]]
+    (ax, ay), (bx, by), (cx, cy) = triangle.tolist()
+    x, y = flat[:, 0], flat[:, 1]
+    inside = left & ((bx - ax) * (y - ay) - (by - ay) * (x - ax) >= 0)
+    inside &= (cx - bx) * (y - by) - (cy - by) * (x - bx) >= 0
+    inside &= (ax - cx) * (y - cy) - (ay - cy) * (x - cx) >= 0
+    found = np.flatnonzero(inside)
+    found = found[(flat[found][:, None] != triangle).any(axis=2).all(axis=1)]
+    return int(found[0]) if len(found) else -1

@@ -1,0 +1,45 @@
+"""What OBJ and MTL files have in common: lines of a keyword and the rest, comments, numbers."""
+
+import re
+from collections.abc import Iterator
+
+UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
+def statements(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(keyword in lower case, the rest of the line) of each line that is no comment; continued lines are one.
+
+    The rest still holds a comment at its end: a `#` may be part of a name.
+    """
+    text = _utf_8(payload)
+    if b"\\" in text:
+        text = re.sub(rb"\\[ \t]*(\r\n|\n|\r)", b" ", text)
+    for line in text.splitlines():
+        parts = line.split(None, 1)
+        if parts and not parts[0].startswith(b"#"):
+            yield parts[0].lower(), parts[1].rstrip() if len(parts) > 1 else b""
+
+
+def without_comment(rest: bytes) -> bytes:
+    """The part before a `#` that begins a word. ("1.#IND" is a number, as old compilers write NaN.)"""
+    return re.split(rb"(?:^|\s)#", rest, maxsplit=1)[0].rstrip() if b"#" in rest else rest
+
+
+def number(word: bytes) -> float:
+    """A number, also with a decimal comma or as old compilers write NaN and infinity. ValueError if it is none."""
+    try:
+        return float(word)
+    except ValueError:
+        if re.fullmatch(rb"[+-]?\d+\.#[A-Za-z]+\d*", word):
+            return float("nan")
+        return float(word.rstrip(b",").replace(b",", b"."))
+
+
+def _utf_8(payload: bytes) -> bytes:
+    """The text without byte order mark; UTF-16, as some editors save it, becomes UTF-8."""
+    encoding = UTF_16.get(payload[:2])
+    if encoding is None and payload[1:2] == payload[3:4] == b"\0":
+        encoding = "utf-16-le"
+    if encoding is not None:
+        payload = payload.decode(encoding, "replace").encode()
+    return payload.removeprefix(b"\xef\xbb\xbf")
