@@ -5,7 +5,8 @@ from tests.runs.tiny import write_balls
 from tests.security.stranger import autoencoder_file, command, counting_host, diffusion_file
 
 from fieldforge.conditioning import SentenceEncoder
-from fieldforge.conditioning.pretrained import local_encoders, reach_hub
+from fieldforge.conditioning.pretrained import reach_hub
+from fieldforge.conditioning.reach import local_encoders
 from fieldforge.errors import UserError
 from fieldforge.runs.autoencoder_stage import given_autoencoder
 from fieldforge.runs.diffusion_stage import load_diffusion

@@ -17,11 +17,10 @@ from fieldforge.conditioning.pretrained import (
     Layer,
     brief,
     files_fingerprint,
-    may_fetch,
-    offline,
     quiet,
     reach_hub,
 )
+from fieldforge.conditioning.reach import may_fetch, offline
 from fieldforge.conditioning.text_encoder import refuse_empty, until_end_of_text, warn_of_cut
 from fieldforge.data.store import names_elsewhere
 from fieldforge.errors import UserError, install_command

@@ -8,7 +8,6 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from fieldforge.conditioning.damage import damaged_file
+from fieldforge.conditioning.reach import may_fetch, offline
 from fieldforge.data.store import names_elsewhere
 from fieldforge.errors import UserError, install_command
 
@@ -28,34 +28,6 @@ WEIGHT_NAMES = [  # on the hub; of one file or of several
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 Layer = Literal["last", "penultimate"]
-_may_fetch: ContextVar[bool] = ContextVar("may_fetch", default=True)
-
-
-@contextmanager
-def local_encoders() -> Iterator[None]:
-    """Encoders that are built within are taken from this machine alone, also later: no hub is asked for their names."""
-    token = _may_fetch.set(False)
-    try:
-        yield
-    finally:
-        _may_fetch.reset(token)
-
-
-def may_fetch() -> bool:
-    """Whether an encoder that is built now may ask a hub."""
-    return _may_fetch.get()
-
-
-@contextmanager
-def offline() -> Iterator[None]:
-    """No request reaches the hub, whatever a library wants to look up there beside what it is told to."""
-    from huggingface_hub import constants
-
-    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 class Pretrained:

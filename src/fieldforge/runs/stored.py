@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from fieldforge.conditioning.pretrained import local_encoders
+from fieldforge.conditioning.reach import local_encoders
 from fieldforge.data.shards import folder_and_names, spelled_out
 from fieldforge.data.store import names_elsewhere
 from fieldforge.errors import UserError
