@@ -8,7 +8,7 @@ import numpy as np
 from fieldforge.geometry.mesh import Mesh, concatenate
 from fieldforge.preparation.readers.gltf.document import Document, Json, damage_named
 from fieldforge.preparation.readers.gltf.material import Look, Materials
-from fieldforge.preparation.readers.gltf.primitive import Primitive, triangle_count
+from fieldforge.preparation.readers.gltf.primitive import Primitive, attributes_of, triangle_count
 from fieldforge.preparation.readers.gltf.scene import Scene, instance_count, instance_matrices
 from fieldforge.preparation.readers.gltf.skin import joint_matrices, pose
 from fieldforge.preparation.readers.limits import check_announced
@@ -23,11 +23,11 @@ def read_gltf(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh
     """
     with damage_named():
         document = Document(store.read(name), store, name.rpartition("/")[0])
-        check_announced(announced_triangles(document), limits)
         scene = Scene(document)
+        drawn = list(_drawn(document, scene))
+        check_announced(announced_triangles(document, drawn), limits)
         reader = _Reader(document, scene, notes)
-        found = [reader.parts(node, world, index) for node, world, index in _drawn(document, scene)]
-        parts = [part for parts in found for part in parts]
+        parts = [part for node, world, mesh in drawn for part in reader.parts(node, world, mesh)]
         if not parts:
             kind = "only points and lines, no faces" if reader.left_out else "no faces"
             raise AssetError(f"the file holds {kind}; export the mesh again.")
@@ -36,14 +36,14 @@ def read_gltf(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh
         return concatenate(parts)
 
 
-def announced_triangles(document: Document) -> int:
-    """How many triangles the scene says that it holds, with its repetitions; no vertex is read."""
+def announced_triangles(document: Document, drawn: list[tuple[Json, np.ndarray, Any]]) -> int:
+    """How many triangles nodes say that they draw, with their repetitions; no vertex is read."""
     of_mesh: dict[Any, int] = {}
     total = 0
-    for node, _, index in _drawn(document, Scene(document)):
-        if index not in of_mesh:
-            of_mesh[index] = sum(triangle_count(document, part) for part in _primitives(document, index))
-        total += of_mesh[index] * instance_count(document, node)
+    for node, _, mesh in drawn:
+        if mesh not in of_mesh:
+            of_mesh[mesh] = sum(triangle_count(document, part) for part in _primitives(document, mesh))
+        total += of_mesh[mesh] * instance_count(document, node)
     return total
 
 
@@ -107,7 +107,7 @@ class _Reader:
         positions = primitive.attribute("POSITION", (3,))
         assert positions is not None, "a part without positions announces no triangles"
         skin = self._document.item("skins", node["skin"]) if "skin" in node else None
-        if skin is not None and "JOINTS_0" in primitive.json["attributes"]:
+        if skin is not None and "JOINTS_0" in attributes_of(primitive.json):
             if instance_count(self._document, node) > 1:
                 self._notes.add("instances of a part with a skin are left out")
             moved, flipped = pose(primitive, positions, joint_matrices(self._document, self._scene, skin))

@@ -78,11 +78,12 @@ def local_matrix(node: Json) -> np.ndarray:
     """(4, 4) of a node within its parent."""
     if "matrix" in node:
         return numbers(node, "matrix", IDENTITY).reshape(4, 4).T
-    return placements(
-        numbers(node, "translation", (0.0, 0, 0))[None],
-        numbers(node, "rotation", (0.0, 0, 0, 1))[None],
-        numbers(node, "scale", (1.0, 1, 1))[None],
-    )[0]
+    matrix = np.eye(4)
+    if "rotation" in node or "scale" in node:
+        turn, scale = numbers(node, "rotation", (0.0, 0, 0, 1)), numbers(node, "scale", (1.0, 1, 1))
+        matrix = placements(np.zeros((1, 3)), turn[None], scale[None])[0]
+    matrix[:3, 3] = numbers(node, "translation", (0.0, 0, 0))
+    return matrix
 
 
 def instance_count(document: Document, node: Json) -> int:
