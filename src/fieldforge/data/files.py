@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,15 @@ from typing import BinaryIO
 from fieldforge.errors import UserError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MACHINE = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ENOSPC", "EDQUOT", "EROFS", "EIO", "EFBIG", "EMFILE", "ENFILE", "ENOMEM", "ENODEV", "ENXIO", "ESTALE",
+        "ETIMEDOUT", "EREMOTEIO", "ENOTCONN", "EHOSTDOWN", "ESHUTDOWN",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+"""Errors of a disk or a machine, whatever is read from it or written to it: the same call may work tomorrow."""
 ABANDONED = 600.0  # seconds without a change, after which an unfinished file of another machine belongs to nobody
 
 
@@ -58,6 +68,18 @@ def writing(path: Path, numbers: Collection[int] | None = None) -> Iterator[None
             f"cannot write {path} ({error.strerror or error}): what was there is untouched, make room or give a place "
             "that can be written, and run the same command again"
         ) from error
+
+
+def make_folder(path: Path, key: str) -> Path:
+    """The folder `path`, made where it is missing. UserError, which names the config `key`, if it will not do."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{key}={path} cannot be made a folder to write to ({reason}): give another place.") from error
+    return path
 
 
 def temporary_name(path: Path) -> Path:

@@ -4,15 +4,15 @@ import hashlib
 import importlib.util
 import json
 import logging
+import os
 import shutil
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from fieldforge.data.files import atomic_file, remove_leftovers
+from fieldforge.data.files import MACHINE, atomic_file, make_folder, remove_leftovers, writing
 from fieldforge.data.manifest import MANIFEST_NAME, Manifest, read_manifest, settings_sha256, write_manifest
 from fieldforge.data.schema import SAMPLE
 from fieldforge.data.writer import ShardWriter
@@ -24,6 +24,7 @@ from fieldforge.preparation.settings import PreparationSettings
 from fieldforge.preparation.staging import Staging
 from fieldforge.preparation.stores import plain_text
 from fieldforge.preparation.workers import stage_all
+from fieldforge.terminal import status
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +65,14 @@ def prepare(
     """Prepares every asset of `source` into shards in `output`; the same call again goes on where it was interrupted.
 
     The bytes of the shards depend on source, settings and seed alone. UserError if `output` holds shards of other
-    settings, or if no asset can be used.
+    settings, if no asset can be used, or if the machine fails (a full disk): what is staged stays.
     """
     check_libraries()
+    if not os.path.isfile(output / MANIFEST_NAME):
+        make_folder(output, "output")
     records = source.records(settings.limits.max_file_bytes)
     _check_records(records)
-    recipe = {"preparation": asdict(settings), "recipe": RECIPE, "seed": seed}
+    recipe = {"preparation": settings.determining(), "recipe": RECIPE, "seed": seed}
     written = recipe | {"source": source.fingerprint() | {"records": _records_sha256(records)}}
     written = json.loads(json.dumps(written))  # tuples as lists: what a manifest gives back
     finished = _finished(output, written)
@@ -77,12 +80,26 @@ def prepare(
         shutil.rmtree(output / STAGING_NAME, ignore_errors=True)
         return PreparationReport(finished, len(records), int(finished.extra["rejected"]), None)
 
-    remove_leftovers(output)
-    staging = Staging(output / STAGING_NAME / settings_sha256(SAMPLE, recipe)[:16])
-    staging.folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(staging.folder)
-    cpu_seconds = _stage_with_progress(records, settings, seed, staging, workers)
+    with writing(output, MACHINE):
+        remove_leftovers(output)
+        staging = Staging(output / STAGING_NAME / settings_sha256(SAMPLE, recipe)[:16])
+        staging.folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(staging.folder)
+        staging.forget_limits()
+        cpu_seconds = _stage_with_progress(records, settings, seed, staging, workers)
+        manifest, rejected = _write(records, staging, settings, written, output)
+        shutil.rmtree(output / STAGING_NAME)
+    return PreparationReport(manifest, len(records), rejected, cpu_seconds)
 
+
+def _write(
+    records: list[AssetRecord],
+    staging: Staging,
+    settings: PreparationSettings,
+    written: dict[str, Any],
+    output: Path,
+) -> tuple[Manifest, int]:
+    """All files of the output, out of what is staged; the manifest and how many were rejected."""
     rejected = {record.id: reason for record in records if (reason := staging.reason(record)) is not None}
     usable = [record for record in records if record.id not in rejected]
     unusable = [record for record in records if record.id in rejected]
@@ -93,9 +110,7 @@ def prepare(
     _write_lines(output / NOTES_NAME, [_line(record, "note", text) for record, text in notes])
     with atomic_file(output / CONTACT_SHEET_NAME) as file:
         contact_sheet([(record.name, staging.thumbnail(record)) for record in usable]).save(file, format="PNG")
-    manifest = _write_shards(usable, staging, settings, written, output, len(rejected))
-    shutil.rmtree(output / STAGING_NAME)
-    return PreparationReport(manifest, len(records), len(rejected), cpu_seconds)
+    return _write_shards(usable, staging, settings, written, output, len(rejected)), len(rejected)
 
 
 def check_libraries() -> None:
@@ -148,23 +163,32 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _stage_with_progress(
     records: list[AssetRecord], settings: PreparationSettings, seed: int, staging: Staging, workers: int
 ) -> float | None:
-    """Stages what is not staged yet, under a progress bar. Mean CPU-seconds an asset, None if all was done before."""
+    """Stages what is not staged yet and shows how far it is. Mean CPU-seconds an asset, None if all was done before."""
     left = [record for record in records if not staging.has(record)]
     seconds: list[float] = []
-    columns = (
-        TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(), TextColumn("{task.description}"),
-    )  # fmt: skip
-    with Progress(*columns) as progress:
-        task = progress.add_task("", total=len(records), completed=len(records) - len(left))
+    start, name = time.monotonic(), ""
 
-        def done(record: AssetRecord, cpu_seconds: float) -> None:
-            seconds.append(cpu_seconds)
-            progress.update(task, advance=1, description=record.name)
+    def done(record: AssetRecord, cpu_seconds: float) -> None:
+        nonlocal name
+        seconds.append(cpu_seconds)
+        name = record.name
 
-        stage_all(left, settings, seed, staging, workers, done)
-        progress.update(task, description="")
+    def look() -> None:
+        passed = time.monotonic() - start
+        more = f"{_clock(passed / len(seconds) * (len(left) - len(seconds)))} left, " if seconds else ""
+        count = len(records) - len(left) + len(seconds)
+        status(f"preparing: {count} of {len(records)} assets, {_clock(passed)}, {more}last: {name}")
+
+    stage_all(left, settings, seed, staging, workers, done, look)
+    if left:
+        look()
+    status("")
     return sum(seconds) / len(seconds) if seconds else None
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes, seconds."""
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02}:{int(seconds) % 60:02}"
 
 
 def _line(record: AssetRecord, kind: str, text: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Settings of a preparation, each checked when it is made."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from fieldforge.errors import UserError
 
@@ -60,14 +61,26 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class Limits:
-    """Beyond these an asset is rejected. `min_thickness`: thinnest side over longest side."""
+    """Beyond these an asset is rejected. `min_thickness`: thinnest side over longest side.
+
+    `max_seconds` (of a processor) and `max_memory_gb` (of the whole process) guard the machine. What they let pass
+    also depends on how fast it is, so they are no part of what determines samples: a preparation goes on with others.
+    """
 
     max_triangles: int
     max_file_mb: float
     min_thickness: float
+    max_seconds: float = 300
+    max_memory_gb: float = 8
 
     def __post_init__(self) -> None:
-        _positive("preparation.limits", max_triangles=self.max_triangles, max_file_mb=self.max_file_mb)
+        _positive(
+            "preparation.limits",
+            max_triangles=self.max_triangles,
+            max_file_mb=self.max_file_mb,
+            max_seconds=self.max_seconds,
+            max_memory_gb=self.max_memory_gb,
+        )
         if not 0 <= self.min_thickness < 1:
             raise UserError(f"preparation.limits.min_thickness={self.min_thickness} must lie in 0…1; try 0.005.")
 
@@ -75,10 +88,14 @@ class Limits:
     def max_file_bytes(self) -> int:
         return int(self.max_file_mb * 2**20)
 
+    @property
+    def max_memory_bytes(self) -> float:
+        return self.max_memory_gb * 2**30
+
 
 @dataclass(frozen=True)
 class PreparationSettings:
-    """Everything that, with the seed and the source, determines the samples."""
+    """Everything that, with the seed and the source, determines the samples; and how much one of them may take."""
 
     surface: SurfaceSettings
     distance: DistanceSettings
@@ -91,3 +108,9 @@ class PreparationSettings:
         _positive("preparation", samples_per_shard=self.samples_per_shard)
         if not 0 <= self.heldout_share < 1:
             raise UserError(f"preparation.heldout_share={self.heldout_share} must lie in 0…1; try 0.1.")
+
+    def determining(self) -> dict[str, Any]:
+        """The values that determine the samples, as plain ones."""
+        values = asdict(self)
+        del values["limits"]["max_seconds"], values["limits"]["max_memory_gb"]
+        return values

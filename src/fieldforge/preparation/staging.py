@@ -16,11 +16,13 @@ from fieldforge.preparation.records import AssetRecord
 
 THUMBNAIL = "thumbnail.png"
 NOTES = "notes.json"
+REJECTED = ("rejected.json", "over_limit.json")
 
 
 @dataclass(frozen=True)
 class Staging:
-    """A folder with `<key>-<revision>.tar` for each prepared asset and `….rejected.json` for each rejected one.
+    """A folder with `<key>-<revision>.tar` for each prepared asset and `….rejected.json` for each rejected one, or
+    `….over_limit.json` where that was for its time or memory: what another machine, or another try, may grant.
 
     The revision covers the record and the state of the asset's file: what has changed is prepared again.
     """
@@ -32,7 +34,7 @@ class Staging:
         return self.folder / f"{record.key}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.{ending}"
 
     def has(self, record: AssetRecord) -> bool:
-        return self._path(record, "tar").is_file() or self._path(record, "rejected.json").is_file()
+        return any(self._path(record, ending).is_file() for ending in ("tar", *REJECTED))
 
     def put(self, record: AssetRecord, prepared: PreparedAsset) -> None:
         extra = {THUMBNAIL: encode_png(prepared.thumbnail), NOTES: encode_json(prepared.notes)}
@@ -41,14 +43,19 @@ class Staging:
                 file.write(tar_member(suffix, payload))
             file.write(END_OF_ARCHIVE)
 
-    def put_rejected(self, record: AssetRecord, reason: str) -> None:
-        with atomic_file(self._path(record, "rejected.json")) as file:
+    def put_rejected(self, record: AssetRecord, reason: str, by_limit: bool = False) -> None:
+        with atomic_file(self._path(record, REJECTED[by_limit])) as file:
             file.write(json.dumps(reason).encode())
+
+    def forget_limits(self) -> None:
+        """Assets that were beyond the limits of time and memory are to be tried again."""
+        for path in self.folder.glob(f"*.{REJECTED[1]}"):
+            path.unlink()
 
     def reason(self, record: AssetRecord) -> str | None:
         """Why the asset was rejected, or None if it was prepared."""
-        path = self._path(record, "rejected.json")
-        return str(json.loads(path.read_bytes())) if path.is_file() else None
+        paths = [path for ending in REJECTED if (path := self._path(record, ending)).is_file()]
+        return str(json.loads(paths[0].read_bytes())) if paths else None
 
     def members(self, record: AssetRecord) -> dict[str, bytes]:
         """Encoded members by suffix, in the order in which they were put."""

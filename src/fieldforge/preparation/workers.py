@@ -1,51 +1,80 @@
-"""Many assets on many processes: each result goes to the staging folder, and nothing depends on who worked when."""
+"""Many assets on many processes: each result goes to the staging folder, and nothing depends on who worked when.
 
-import logging
+A process works on one asset at a time, so that the parent knows which one it is when the process dies, takes too long
+or takes too much memory: that process is ended and another one takes its place.
+"""
+
 import multiprocessing
 import os
-import signal
-import threading
 import time
-import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from functools import lru_cache
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any
 
-from fieldforge.preparation.asset import prepare_asset
+from fieldforge.errors import UserError
+from fieldforge.preparation.faults import shell_memory_limit
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.settings import PreparationSettings
+from fieldforge.preparation.settings import Limits, PreparationSettings
+from fieldforge.preparation.stage import Outcome, work
 from fieldforge.preparation.staging import Staging
-from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, ZipStore
-
-log = logging.getLogger(__name__)
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")}
+PATIENCE = 10
+"""An asset has so many times its seconds on the clock: others need the processor too, but nothing waits for ever."""
+SECONDS_BETWEEN_LOOKS = 0.1
+"""At the memory and the time that assets take; in between a process may take a few hundred MB more."""
 
 
-@lru_cache(maxsize=8)
-def open_store(archive: str, max_file_bytes: int) -> FileStore:
-    """Store of a folder or a zip; a process opens each only once."""
-    path = Path(archive)
-    return FolderStore(path, max_file_bytes) if path.is_dir() else ZipStore(path, max_file_bytes)
+@dataclass
+class _Worker:
+    """A process, and the asset that it works on."""
+
+    process: multiprocessing.process.BaseProcess
+    connection: Connection
+    ready: bool = False
+    record: AssetRecord | None = None
+    since: tuple[float, float] = (0.0, 0.0)  # seconds on the clock and of the processor
+
+    def give(self, record: AssetRecord) -> None:
+        self.record, self.since = record, (time.monotonic(), self._usage()[0])
+        with suppress(ConnectionError):  # it has just died, which shows when it is attended to
+            self.connection.send(record)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+    def over(self, limits: Limits) -> str | None:
+        """Which limit its asset has reached, as the reason of its rejection."""
+        cpu_seconds, memory = self._usage()
+        if max(cpu_seconds - self.since[1], (time.monotonic() - self.since[0]) / PATIENCE) > limits.max_seconds:
+            return (
+                f"preparing it takes longer than {limits.max_seconds:g} s; simplify it, or raise "
+                "preparation.limits.max_seconds."
+            )
+        return _too_much_memory(limits) if memory > limits.max_memory_bytes else None
+
+    def _usage(self) -> tuple[float, int]:
+        """Seconds of the processor since its start, and bytes that lie in memory now."""
+        import psutil
+
+        try:
+            process = psutil.Process(self.process.pid)
+            times = process.cpu_times()
+            return times.user + times.system, process.memory_info().rss
+        except psutil.Error:  # it has just ended
+            return 0.0, 0
 
 
-def stage_asset(record: AssetRecord, settings: PreparationSettings, seed: int, staging: Staging) -> float:
-    """Prepares one asset into the staging folder, or puts the reason why not there. Gives the CPU-seconds it took."""
-    start = time.process_time()
-    try:
-        store = open_store(record.archive, settings.limits.max_file_bytes)
-        staging.put(record, prepare_asset(record, store, settings, seed))
-    except AssetError as error:
-        staging.put_rejected(record, str(error))
-    except Exception as error:  # whatever an unforeseen asset does, the others go on; the reason is kept and logged
-        log.warning("%s: %s", record.id, traceback.format_exc())
-        staging.put_rejected(
-            record, f"preparing it failed ({type(error).__name__}: {error}); report it with the asset."
-        )
-    return time.process_time() - start
+def _too_much_memory(limits: Limits) -> str:
+    return (
+        f"preparing it takes more than {limits.max_memory_gb:g} GB of memory; simplify it, or raise "
+        "preparation.limits.max_memory_gb."
+    )
 
 
 def stage_all(
@@ -55,60 +84,123 @@ def stage_all(
     staging: Staging,
     workers: int,
     done: Callable[[AssetRecord, float], None],
+    look: Callable[[], None] = lambda: None,
 ) -> None:
     """Stages all records on `workers` processes; calls `done(record, CPU-seconds)` for each, as they finish.
 
-    If a process dies (out of memory, a crash inside a library), the assets it may have died of are tried again one by
-    one, and those that kill their process again are rejected.
+    Calls `look()` many times a second meanwhile. An asset beyond the limits of time or memory is rejected. If a process
+    dies (out of memory, a crash inside a library) or is refused memory, its asset is tried again alone, where no other
+    one can be to blame; it is rejected if that happens again.
+
+    UserError: the machine fails, not an asset: a full disk, a library that is not there. What is staged stays.
     """
-    pending = list(records)
-    while pending:
-        suspects = _stage_until_crash(pending, settings, seed, staging, workers, done)
-        for record in suspects:
-            if not staging.has(record) and _stage_until_crash([record], settings, seed, staging, 1, done):
-                staging.put_rejected(
-                    record, "the process died while preparing it, probably out of memory; simplify it."
-                )
-                done(record, 0.0)
-        pending = [record for record in pending if not staging.has(record)] if suspects else []
+
+    def stage(chosen: list[AssetRecord], count: int) -> dict[str, str]:
+        with _single_threaded():
+            return _Crew(settings, seed, staging, done, look).stage(chosen, count)
+
+    failed = stage(records, workers)
+    for record in [record for record in records if record.id in failed]:
+        for reason in stage([record], 1).values():
+            staging.put_rejected(record, reason, by_limit=True)
+            done(record, 0.0)
 
 
-def _stage_until_crash(
-    records: list[AssetRecord],
-    settings: PreparationSettings,
-    seed: int,
-    staging: Staging,
-    workers: int,
-    done: Callable[[AssetRecord, float], None],
-) -> list[AssetRecord]:
-    """Stages records until all are done (result: empty) or a process dies (result: what was under way)."""
-    waiting = iter(records)
-    running: dict[Future[float], AssetRecord] = {}
-    with _single_threaded(), _pool(workers) as pool:
-        while True:
-            while len(running) < workers + 1 and (record := next(waiting, None)) is not None:
-                running[pool.submit(stage_asset, record, settings, seed, staging)] = record
-            if not running:
-                return []
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            if any(isinstance(future.exception(), BrokenProcessPool) for future in finished):
-                return list(running.values())
-            for future in finished:
-                done(running.pop(future), future.result())
+@dataclass(frozen=True)
+class _Crew:
+    """The processes of one preparation."""
 
+    settings: PreparationSettings
+    seed: int
+    staging: Staging
+    done: Callable[[AssetRecord, float], None]
+    look: Callable[[], None]
+    crew: list[_Worker] = field(default_factory=list)
 
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    # Not forked from here, where threads may be running, but from a server that has done nothing but the slow imports.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([__name__, "open3d", "igl"])
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    def stage(self, records: list[AssetRecord], count: int) -> dict[str, str]:
+        """Stages records; gives the reason of those that killed their process or were refused memory, by id."""
+        waiting, failed = deque(records), {}
+        try:
+            while waiting or any(worker.record for worker in self.crew):
+                while len(self.crew) < count and len(waiting) > sum(not worker.record for worker in self.crew):
+                    self.crew.append(self._start())
+                for worker in self.crew:
+                    if worker.ready and not worker.record and waiting:
+                        worker.give(waiting.popleft())
+                wait([worker.connection for worker in self.crew], SECONDS_BETWEEN_LOOKS)
+                self.look()
+                for worker in list(self.crew):
+                    if reason := self._attend(worker):
+                        assert worker.record is not None
+                        failed[worker.record.id] = reason
+        finally:
+            for worker in self.crew:
+                worker.end()
+            self.crew.clear()
+        return failed
+
+    def _start(self) -> _Worker:
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        context: Any = multiprocessing.get_context(method)
+        if method == "forkserver":
+            # Not forked from here, where threads may be running, but from a server that has done nothing but the slow
+            # imports.
+            context.set_forkserver_preload([work.__module__, "open3d", "igl"])
+        here, there = context.Pipe()
+        process = context.Process(target=work, args=(there, self.settings, self.seed, self.staging), daemon=True)
+        process.start()
+        there.close()
+        return _Worker(process, here)
+
+    def _attend(self, worker: _Worker) -> str | None:
+        """Looks after one process; why its asset has failed, if it has and others may be to blame."""
+        if worker.connection.poll():
+            try:
+                outcome: Outcome | None = worker.connection.recv()
+            except (EOFError, ConnectionError):
+                return self._bury(worker)
+            if outcome is None:
+                worker.ready = True
+                return None
+            record, worker.record = worker.record, None
+            assert record is not None
+            return self._finish(worker, record, outcome)
+        if worker.record and (reason := worker.over(self.settings.limits)):
+            self._dismiss(worker)
+            if not self.staging.has(worker.record):  # it may have finished just now
+                self.staging.put_rejected(worker.record, reason, by_limit=True)
+            self.done(worker.record, 0.0)
+        return None
+
+    def _finish(self, worker: _Worker, record: AssetRecord, outcome: Outcome) -> str | None:
+        if outcome.fault is not None:
+            raise UserError(outcome.fault)
+        if outcome.no_memory is None:
+            self.done(record, outcome.cpu_seconds)
+            return None
+        granted, limits = shell_memory_limit(), self.settings.limits
+        if granted is not None and granted < limits.max_memory_bytes:
+            raise UserError(
+                f"preparing '{record.id}' needs more memory than the {granted / 2**30:.1f} GB that the shell grants "
+                f"(ulimit): raise that, or lower preparation.limits.max_memory_gb={limits.max_memory_gb:g} below it to "
+                "have such assets rejected."
+            )
+        self._dismiss(worker)  # what it holds is not known
+        worker.record = record
+        return _too_much_memory(limits)
+
+    def _bury(self, worker: _Worker) -> str:
+        self._dismiss(worker)
+        if worker.record is None:
+            raise UserError(
+                f"a process that prepares assets could not start (exit code {worker.process.exitcode}): make sure that "
+                "memory is left, or give fewer workers=, and run the same command again."
+            )
+        return "the process died while preparing it, probably out of memory; simplify it."
+
+    def _dismiss(self, worker: _Worker) -> None:
+        worker.end()
+        self.crew.remove(worker)
 
 
 @contextmanager
@@ -124,20 +216,3 @@ def _single_threaded() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _start_worker() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    logging.basicConfig(level=logging.ERROR)
-
-
-def _leave_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever: nobody else ends it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

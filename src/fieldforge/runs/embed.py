@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
@@ -12,6 +11,7 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.stored import embed_shards, embedding_folder
 from fieldforge.errors import UserError
 from fieldforge.runs.build import build
+from fieldforge.terminal import status
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ def run_embedding(config: DictConfig) -> None:
 
 
 def show_progress(name: str, done: int, total: int) -> None:
-    """A line on a terminal that says how far the embedding is."""
-    if sys.stderr.isatty():
-        print(f"\r{name}: {done}/{total}\x1b[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    """A line that says how far the embedding is."""
+    status(f"{name}: {done}/{total}")
+    if done == total:
+        status("")

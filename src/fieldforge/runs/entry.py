@@ -37,6 +37,7 @@ from fieldforge.data.files import NO_ROOM
 from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
 from fieldforge.errors import UserError, install_command
 from fieldforge.sweeps.job import is_trial, run_trial
+from fieldforge.terminal import Formatter, printable
 from fieldforge.training import interruption
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -86,7 +87,9 @@ def _exit_code(body: Callable[[DictConfig], Any], config_name: str) -> int:
 
     def kept_from_hydra(config: DictConfig) -> float | None:
         if not logging.getLogger().handlers:
-            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(Formatter("%(message)s"))
+            logging.basicConfig(level=logging.INFO, handlers=[handler])
         if is_trial(config):
             return run_trial(body, config, explain)
         try:
@@ -119,7 +122,7 @@ def _say(sentence: str, everywhere: bool = True) -> None:
     """On stderr, once: the first of several processes says what all have met."""
     if interruption.speaks() or not everywhere:
         with contextlib.suppress(OSError):  # a terminal that is gone
-            print(sentence, file=sys.stderr, flush=True)
+            print(printable(sentence), file=sys.stderr, flush=True)
 
 
 def spelled_out(argument: str, words: Mapping[str, tuple[str, str]]) -> str:

@@ -24,8 +24,8 @@ from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.evaluate_images import evaluate_images
 from fieldforge.runs.questions import Question, questions
 from fieldforge.runs.stored import data_root
-from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain
+from fieldforge.terminal import status
 from fieldforge.training.trainer import best_device
 
 log = logging.getLogger(__name__)

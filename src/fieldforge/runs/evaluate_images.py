@@ -31,7 +31,7 @@ from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.conditions import conditions
-from fieldforge.runs.terminal import status
+from fieldforge.terminal import status
 
 
 def evaluate_images(

@@ -21,8 +21,8 @@ from fieldforge.runs.evaluate_images import spread
 from fieldforge.runs.fingerprint import differences
 from fieldforge.runs.prior_stage import load_prior
 from fieldforge.runs.stored import data_root, load_run
-from fieldforge.runs.terminal import status
 from fieldforge.runs.training_run import plain
+from fieldforge.terminal import status
 from fieldforge.training.trainer import best_device
 
 

@@ -28,10 +28,8 @@ def run_preparation(config: DictConfig) -> None:
     if "_target_" not in (config.get("source") or {}):
         raise UserError("no source is chosen: python prepare.py source=furniture, or source=folder source.path=…")
     workers = _workers(config)
-    output = Path(config.output)
-    report = prepare(
-        build(config, "source"), build(config, "preparation"), _whole_number(config, "seed", least=0), output, workers
-    )
+    seed, output = _whole_number(config, "seed", least=0), Path(config.output)
+    report = prepare(build(config, "source"), build(config, "preparation"), seed, output, workers)
     splits = ", ".join(f"{count} {split}" for split, count in report.manifest.extra["splits"].items())
     log.info("%d assets: %s; %d rejected (%s)", report.assets, splits, report.rejected, output / REJECTED_NAME)
     if report.cpu_seconds is None:

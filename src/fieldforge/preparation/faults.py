@@ -1,0 +1,53 @@
+"""Whose fault a failure is: an asset's, which is rejected for good, or the machine's, which ends the preparation."""
+
+from pathlib import Path
+
+from fieldforge.data.files import MACHINE
+from fieldforge.errors import UserError, install_command
+from fieldforge.preparation.records import AssetRecord
+from fieldforge.preparation.stores import AssetError
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+
+def machine_fault(error: BaseException, record: AssetRecord) -> UserError | None:
+    """What to tell the user if the machine is to blame, though a reader may have wrapped it; None: the asset is."""
+    if record.reject is None and not Path(record.archive).exists():
+        return UserError(f"{record.archive} is no longer there: bring it back and run the same command again.")
+    for cause in _chain(error):
+        if isinstance(cause, UserError) and not isinstance(cause, AssetError):
+            return cause
+        if isinstance(cause, ImportError):
+            return UserError(
+                f"preparing '{record.id}' needs a library that cannot be imported ({cause}): "
+                f"{install_command('prepare')} and run the same command again."
+            )
+        if isinstance(cause, OSError) and cause.errno in MACHINE:
+            return UserError(
+                f"'{record.file}' in {record.archive} cannot be prepared as the machine fails ({cause.strerror}): put "
+                "that right, or take the file away, and run the same command again; what is finished stays."
+            )
+    return None
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory was refused, though a reader may have wrapped that."""
+    return any(isinstance(cause, MemoryError) for cause in _chain(error))
+
+
+def shell_memory_limit() -> int | None:
+    """Bytes that the shell, or a scheduler, grants this process; None: no such limit."""
+    if resource is None:
+        return None
+    granted = [resource.getrlimit(getattr(resource, name))[0] for name in ("RLIMIT_AS", "RLIMIT_DATA")]
+    finite = [size for size in granted if size != resource.RLIM_INFINITY]
+    return min(finite) if finite else None
+
+
+def _chain(error: BaseException | None):
+    while error is not None:
+        yield error
+        error = error.__cause__

@@ -1,0 +1,110 @@
+"""One asset after another in a process of its own: staged, rejected, or a failure of the machine that is handed on."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from fieldforge.data.files import writing
+from fieldforge.errors import UserError
+from fieldforge.preparation.asset import prepare_asset
+from fieldforge.preparation.faults import lacks_memory, machine_fault
+from fieldforge.preparation.records import AssetRecord
+from fieldforge.preparation.settings import PreparationSettings
+from fieldforge.preparation.staging import Staging
+from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, ZipStore
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one asset in a process. `fault`: why the preparation must end; `no_memory`: what was refused, if it was."""
+
+    cpu_seconds: float = 0.0
+    fault: str | None = None
+    no_memory: str | None = None
+
+
+@lru_cache(maxsize=8)
+def open_store(archive: str, max_file_bytes: int) -> FileStore:
+    """Store of a folder or a zip; a process opens each only once."""
+    path = Path(archive)
+    return FolderStore(path, max_file_bytes) if path.is_dir() else ZipStore(path, max_file_bytes)
+
+
+def stage_asset(record: AssetRecord, settings: PreparationSettings, seed: int, staging: Staging) -> Outcome:
+    """Prepares one asset into the staging folder, or puts the reason why not there."""
+    start = time.process_time()
+    try:
+        with writing(staging.folder):  # readers have met their own errors of the system within
+            _stage(record, settings, seed, staging)
+    except MemoryError as error:
+        return Outcome(no_memory=str(error) or "no memory is left")
+    except UserError as error:
+        return Outcome(fault=str(error))
+    return Outcome(time.process_time() - start)
+
+
+def _stage(record: AssetRecord, settings: PreparationSettings, seed: int, staging: Staging) -> None:
+    """UserError and MemoryError: the machine's fault. All else is the asset's, and the reason is kept."""
+    try:
+        store = open_store(record.archive, settings.limits.max_file_bytes)
+        prepared = prepare_asset(record, store, settings, seed)
+    except Exception as error:  # whatever an unforeseen asset does, the others go on
+        if lacks_memory(error):
+            raise MemoryError(str(error)) from error
+        if (fault := machine_fault(error, record)) is not None:
+            raise fault from error
+        if not isinstance(error, AssetError):
+            log.warning("%s: %s", record.id, traceback.format_exc())
+        told = f"preparing it failed ({type(error).__name__}: {error}); report it with the asset."
+        staging.put_rejected(record, str(error) if isinstance(error, AssetError) else told)
+    else:
+        staging.put(record, prepared)
+
+
+def work(connection: Connection, settings: PreparationSettings, seed: int, staging: Staging) -> None:
+    """A process: says that it is there, then stages one asset after another until nobody is there any more."""
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _leave_with_parent()
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        connection.send(None)
+        while True:
+            connection.send(stage_asset(connection.recv(), settings, seed, staging))
+    except (EOFError, ConnectionError):
+        os._exit(1)
+
+
+def _leave_with_parent() -> None:
+    """A process whose parent was killed would work on for ever, or wait for work: nobody else ends it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    if fcntl is not None:
+        # The end of this pipe is the parent's end. SIGIO, which tells of it, ends a process even inside a library that
+        # lets no thread of Python run.
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,60 @@
+"""What reaches a terminal."""
+
+import logging
+import sys
+
+import pytest
+
+from fieldforge import terminal
+from fieldforge.terminal import Formatter, printable, status
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a red armchair", "a red armchair"),
+        ("Stühle 椅子 🪑 [red]bold[/red]", "Stühle 椅子 🪑 [red]bold[/red]"),
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("one\rtwo\x9b2J\x7f", "one\\rtwo\\x9b2J\\x7f"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("exe\u202egnp.x", "exe\\u202egnp.x"),
+        ("line\u2028separator", "line\\u2028separator"),
+        ("not\udcff utf-8", "not\\udcff utf-8"),
+        ("no\xa0break, thin\u2009space, zero\u200djoiner", "no\xa0break, thin\u2009space, zero\u200djoiner"),
+    ],
+)
+def test_control_characters_are_spelt_out(text: str, shown: str):
+    assert printable(text) == shown
+    assert printable(text).encode() == shown.encode()
+
+
+def test_log_lines_keep_their_breaks_alone():
+    line = logging.makeLogRecord({"msg": "%s\n\tis fine", "args": ("\x1b[2J",)})
+    assert Formatter("%(message)s").format(line) == "\\x1b[2J\n\tis fine"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(terminal, "_line", terminal._Line())
+    return now
+
+
+def test_progress_without_a_terminal_is_a_line_a_minute_and_the_last(clock: list[float], capsys):
+    for second in range(0, 150, 10):
+        clock[0] = second
+        status(f"{second} s \x1b[2J")
+    status("")
+    assert capsys.readouterr().err == "60 s \\x1b[2J\n120 s \\x1b[2J\n140 s \\x1b[2J\n"
+    status("")
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_on_a_terminal_overwrites_itself(clock: list[float], capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    status("chair \x1b[31m" + "x" * 50)
+    status("")
+    assert capsys.readouterr().err == "\rchair \\x1b[31mxxxxxxxxxxxxxxx" + "\x1b[K\n"
