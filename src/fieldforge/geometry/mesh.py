@@ -12,6 +12,10 @@ Wrap = Literal["repeat", "clamp", "mirror"]
 """What of a picture lies beyond its border: the picture again, its edge, or its mirror image."""
 
 
+INVISIBLE = 0.02
+"""What has less opacity is not seen: no view shows it, no point of a surface lies there."""
+
+
 @dataclass(frozen=True)
 class Material:
     """What a face looks like where nothing finer is known, and the picture laid over it.

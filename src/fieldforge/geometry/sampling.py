@@ -1,10 +1,13 @@
 """Points on a mesh, uniform by area, with what is known there."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
-from fieldforge.geometry.mesh import Mesh
+from fieldforge.geometry.mesh import INVISIBLE, Mesh
+
+ROUNDS = 64
+"""How often points are drawn again for those that were not visible."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,10 @@ class SurfaceSamples:
     normals: np.ndarray
     colors: np.ndarray
     faces: np.ndarray
+
+    def select(self, chosen: np.ndarray) -> "SurfaceSamples":
+        """The points of an index array."""
+        return SurfaceSamples(self.points[chosen], self.normals[chosen], self.colors[chosen], self.faces[chosen])
 
 
 def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfaceSamples:
@@ -33,6 +40,31 @@ def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfaceS
     barycentric = np.stack([1 - root, root * (1 - v), root * v], axis=1)  # (N, 3)
     points = np.einsum("nc,ncd->nd", barycentric, mesh.triangles[faces])
     return SurfaceSamples(points, mesh.face_normals[faces], mesh.color_at(faces, barycentric), faces)
+
+
+def sample_visible_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfaceSamples | None:
+    """As `sample_surface`, but only where the surface is seen, as in pictures of it. None if it is nowhere seen.
+
+    A point that is not visible gives its place to the next one drawn that is.
+    """
+    samples = sample_surface(mesh, count, rng)
+    hidden = samples.colors[:, 3] < INVISIBLE
+    if not hidden.any():
+        return samples
+    parts = [samples.select(np.flatnonzero(~hidden))]
+    for _ in range(ROUNDS):
+        if sum(len(part.points) for part in parts) >= count:
+            break
+        more = sample_surface(mesh, count, rng)
+        parts.append(more.select(np.flatnonzero(more.colors[:, 3] >= INVISIBLE)))
+    found = sum(len(part.points) for part in parts)
+    if found == 0:
+        return None
+    visible = SurfaceSamples(*(np.concatenate(columns) for columns in zip(*map(astuple, parts), strict=True)))
+    order = np.empty(count, np.int64)
+    order[~hidden] = np.arange(count - hidden.sum())
+    order[hidden] = np.arange(count - hidden.sum(), count)
+    return visible.select(order % found)  # of very few visible points each comes several times
 
 
 def fibonacci_directions(count: int) -> np.ndarray:

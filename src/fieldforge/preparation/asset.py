@@ -10,7 +10,7 @@ import torch
 from fieldforge.data.schema import DEPTH_UNIT, SAMPLE, Sample
 from fieldforge.geometry.camera import fibonacci_poses, orbit_poses
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.geometry.sampling import SurfaceSamples, sample_surface
+from fieldforge.geometry.sampling import SurfaceSamples, sample_surface, sample_visible_surface
 from fieldforge.preparation.captions import captions_of
 from fieldforge.preparation.clean import (
     NormalisedMesh,
@@ -49,7 +49,7 @@ def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSe
     caster = Caster(normalised.mesh)
     rng = generator_for(seed, record.id)
 
-    surface = sample_surface(normalised.mesh, settings.surface.points, rng)
+    surface = visible_surface(normalised.mesh, settings.surface.points, rng)
     normals, exposed = oriented_normals(caster, surface)
     near_points = near_surface_points(surface, settings.distance, normalised.mesh, rng)
     volume_points = rng.uniform(-1, 1, (settings.distance.volume_points, 3)).astype(np.float16)
@@ -98,7 +98,7 @@ def surface_of_file(path: Path, points: int, limits: Limits, seed: int) -> Sampl
     """
     record = AssetRecord(path.name, path.stem, str(path.parent), path.name, "file")
     caster = Caster(clean_mesh(record, FolderStore(path.parent, limits.max_file_bytes), limits, Notes([])).mesh)
-    surface = sample_surface(caster.mesh, points, generator_for(seed, record.id))
+    surface = visible_surface(caster.mesh, points, generator_for(seed, record.id))
     return surface_members(surface, *oriented_normals(caster, surface))
 
 
@@ -130,6 +130,14 @@ def _disproportion(vertices: np.ndarray, mesh: Mesh, record: AssetRecord) -> flo
     extent = np.ptp(vertices[mesh.faces].reshape(-1, 3), axis=0)
     ratios = np.log(np.maximum(extent, 1e-9)) - np.log(np.maximum(np.array(record.size_cm), 1e-9))
     return float(np.ptp(ratios)) - 1e-6
+
+
+def visible_surface(mesh: Mesh, points: int, rng: np.random.Generator) -> SurfaceSamples:
+    """Points where views show the surface too. AssetError if it is nowhere seen."""
+    surface = sample_visible_surface(mesh, points, rng)
+    if surface is None:
+        raise AssetError("its textures are transparent everywhere; check the opacity of its materials.")
+    return surface
 
 
 def oriented_normals(caster: Caster, surface: SurfaceSamples) -> tuple[np.ndarray, np.ndarray]:

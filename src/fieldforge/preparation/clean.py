@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fieldforge.geometry.mesh import Mesh
+from fieldforge.geometry.mesh import INVISIBLE, Mesh
 from fieldforge.preparation.stores import AssetError
 
 HALF_SIDE = 0.9
@@ -56,9 +56,9 @@ def normalise(mesh: Mesh, min_thickness: float) -> NormalisedMesh:
     return NormalisedMesh(mesh.with_vertices((mesh.vertices - center) * scale), center, scale)
 
 
-def remove_invisible_faces(mesh: Mesh, invisible: float = 0.02) -> Mesh:
-    """Drops faces with an opacity below `invisible`."""
-    mesh = mesh.select_faces(mesh.face_alpha() >= invisible)
+def remove_invisible_faces(mesh: Mesh) -> Mesh:
+    """Drops faces that are not seen, whatever their textures."""
+    mesh = mesh.select_faces(mesh.face_alpha() >= INVISIBLE)
     if len(mesh.faces) == 0:
         raise AssetError("all faces are transparent; check the opacity of its materials.")
     return mesh

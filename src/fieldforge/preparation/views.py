@@ -6,11 +6,14 @@ import numpy as np
 from torch import Tensor
 
 from fieldforge.geometry.camera import Camera, framing_distance
-from fieldforge.geometry.mesh import Mesh
+from fieldforge.geometry.mesh import INVISIBLE, Mesh
 from fieldforge.preparation.distance import Caster
 
 LAYERS = 6
 """How many surfaces one behind the other are looked at through translucent ones."""
+
+MAX_HITS = 64
+"""How many surfaces a ray passes at most, with those that are not seen."""
 
 KEY_LIGHT = np.array([0.35, 0.8, 0.5]) / np.linalg.norm([0.35, 0.8, 0.5])
 
@@ -43,7 +46,8 @@ def render_view(caster: Caster, pose: Tensor, size: int, fov_y: float, shading: 
     transmitted = np.ones(count)
     start = np.zeros(count)  # where on the ray the next surface is looked for
     alive = np.arange(count)
-    for _ in range(LAYERS):
+    layers = np.zeros(count, np.int64)  # surfaces seen so far
+    for _ in range(MAX_HITS):
         parameter, face, weights = caster.hit(origin + start[alive, None] * directions[alive], directions[alive])
         found = np.isfinite(parameter)
         alive, face, weights = alive[found], face[found], weights[found]
@@ -54,10 +58,12 @@ def render_view(caster: Caster, pose: Tensor, size: int, fov_y: float, shading: 
         lit = surface[:, :3] * brightness(caster.mesh.face_normals[face], directions[alive], shading)[:, None]
         color[alive] += (transmitted[alive] * surface[:, 3])[:, None] * lit
         transmitted[alive] *= 1 - surface[:, 3]
-        first = (depth[alive] == 0) & (surface[:, 3] > 0.02)
+        seen = surface[:, 3] >= INVISIBLE
+        layers[alive] += seen
+        first = (depth[alive] == 0) & seen
         depth[alive[first]] = reached[first]
         start[alive] = reached + 1e-4
-        alive = alive[transmitted[alive] > 0.02]
+        alive = alive[(transmitted[alive] > 0.02) & (layers[alive] < LAYERS)]
     alpha = 1 - transmitted
     straight = color / np.maximum(alpha, 1e-6)[:, None]
     rgba = np.concatenate([straight, alpha[:, None]], axis=1)

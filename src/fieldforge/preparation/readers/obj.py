@@ -7,16 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fieldforge.geometry.mesh import Mesh
+from fieldforge.geometry.mesh import INVISIBLE, Mesh
 from fieldforge.preparation.readers.mtl import ObjMaterial, opaque
 from fieldforge.preparation.readers.obj_colors import blend_colors, vertex_colors
 from fieldforge.preparation.readers.obj_materials import materials_of
 from fieldforge.preparation.readers.polygons import triangulate
 from fieldforge.preparation.readers.wavefront import number, statements, without_comment
 from fieldforge.preparation.stores import AssetError, FileStore, Notes
-
-INVISIBLE = 0.02
-"""A material of less opacity is not seen."""
 
 
 @dataclass
