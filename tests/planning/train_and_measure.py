@@ -16,7 +16,8 @@ from fieldforge.runs import autoencoder_stage, diffusion_stage
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.entry import CONFIGS
-from fieldforge.runs.training_run import seeded, train, whole_number
+from fieldforge.runs.training_run import seeded, train
+from fieldforge.runs.values import whole_number
 
 LATENT_SHAPE = (768, 8)
 SMALL = [

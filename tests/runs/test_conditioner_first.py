@@ -20,7 +20,7 @@ CLIP = "conditioner.clip="
     ("overrides", "sentence"),
     [
         (["conditioner.sources=[foo]"], "conditioner.sources names foo"),
-        (["conditioner.parts.class.dropout=2"], r"conditioner\.parts\.class: dropout is a probability"),
+        (["conditioner.parts.class.dropout=2"], r"conditioner\.parts\.class\.dropout = 2 is not a number from 0 to 1"),
         (
             ["conditioner.sources=[clip_text]", "conditioner.parts.clip_text.encoder.model=/nowhere"],
             "the encoder /nowhere is neither",

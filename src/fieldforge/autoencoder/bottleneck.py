@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from fieldforge.noise.draws import Source, normal, uniform
 from fieldforge.noise.process import Process
+from fieldforge.ranges import Share
 
 
 class NoisyBottleneck(nn.Module):
@@ -14,7 +15,7 @@ class NoisyBottleneck(nn.Module):
     leaves over.
     """
 
-    def __init__(self, process: Process, noised: float = 0.1):
+    def __init__(self, process: Process, noised: Share = 0.1):
         super().__init__()
         if not 0 <= noised <= 1:
             raise ValueError(f"NoisyBottleneck: noised={noised} is a probability, give it between 0 and 1")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.nn.transformer import Transformer
+from fieldforge.ranges import Count, Whole
 
 
 class Decoder(nn.Module):
@@ -18,9 +19,9 @@ class Decoder(nn.Module):
         self,
         tokens: int,
         channels: int,
-        width: int,
-        heads: int,
-        layers: int,
+        width: Count,
+        heads: Count,
+        layers: Whole,
         projection: Callable[[int, int, int, dict[str, tuple[int, int]]], nn.Module],
         param_shapes: dict[str, tuple[int, int]],
     ):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fieldforge.nn.attention import Attention
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.nn.transformer import FeedForward, Transformer
+from fieldforge.ranges import Count, Whole
 
 SURFACE_WIDTH = 9  # position, normal, sRGB
 APPEARANCE_WIDTH = 6
@@ -59,14 +60,14 @@ class PointLatticeEncoder(Encoder):
 
     def __init__(
         self,
-        cells: int = 8,
-        patch: int = 4,
-        point_width: int = 32,
-        width: int = 256,
-        heads: int = 4,
-        layers: int = 4,
-        channels: int = 16,
-        degrees: int = 5,
+        cells: Count = 8,
+        patch: Count = 4,
+        point_width: Count = 32,
+        width: Count = 256,
+        heads: Count = 4,
+        layers: Whole = 4,
+        channels: Count = 16,
+        degrees: Whole = 5,
     ):
         super().__init__()
         self.cells, self.patch, self.degrees = cells, patch, degrees
@@ -99,12 +100,12 @@ class PerceiverEncoder(Encoder):
 
     def __init__(
         self,
-        tokens: int = 1024,
-        width: int = 1024,
-        heads: int = 8,
-        layers: int = 11,
-        channels: int = 1024,
-        degrees: int = 5,
+        tokens: Count = 1024,
+        width: Count = 1024,
+        heads: Count = 8,
+        layers: Whole = 11,
+        channels: Count = 1024,
+        degrees: Whole = 5,
     ):
         super().__init__()
         self.degrees = degrees

@@ -9,6 +9,7 @@ from torch import Tensor
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.fields.base import Field, Params
 from fieldforge.noise.draws import Source
+from fieldforge.ranges import Count, NotNegative, Positive
 from fieldforge.rendering.volume import render_rays
 
 Batch = dict[str, Tensor]
@@ -25,16 +26,16 @@ class AutoencoderLoss:
     opacity: L1 of ray opacity, which is that of its transmittance.
     """
 
-    distance: float = 1.0
-    occupancy: float = 0.02
-    color: float = 2.0
-    view: float = 0.5
-    opacity: float = 0.25
-    clamp: float = 0.1
-    sharpness: float = 0.01
-    colored: int = 512
-    coarse_samples: int = 24
-    fine_samples: int = 24
+    distance: NotNegative = 1.0
+    occupancy: NotNegative = 0.02
+    color: NotNegative = 2.0
+    view: NotNegative = 0.5
+    opacity: NotNegative = 0.25
+    clamp: Positive = 0.1
+    sharpness: Positive = 0.01
+    colored: Count = 512
+    coarse_samples: Count = 24
+    fine_samples: Count = 24
 
     def __call__(self, autoencoder: Autoencoder, batch: Batch, draws: Source) -> tuple[Tensor, dict[str, Tensor]]:
         """Batch of the autoencoder's contract → loss (), detached terms by name, before their weights."""

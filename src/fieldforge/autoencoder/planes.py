@@ -16,6 +16,7 @@ from fieldforge.nn.convolution import ChannelNorm, ConvolutionDown, ConvolutionU
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.nn.linear import pass_through
 from fieldforge.nn.transformer import Transformer
+from fieldforge.ranges import Count, Whole
 
 PATCH = 4  # cells along the side of a patch: tokens that follow each other are neighbours in both directions
 
@@ -67,15 +68,15 @@ class PointPlanesEncoder(Encoder):
 
     def __init__(
         self,
-        cells: int = 16,
-        levels: int = 2,
-        point_width: int = 16,
-        convolution_width: int = 32,
-        width: int = 256,
-        heads: int = 4,
-        layers: int = 3,
-        channels: int = 8,
-        degrees: int = 5,
+        cells: Count = 16,
+        levels: Whole = 2,
+        point_width: Count = 16,
+        convolution_width: Count = 32,
+        width: Count = 256,
+        heads: Count = 4,
+        layers: Whole = 3,
+        channels: Count = 8,
+        degrees: Whole = 5,
     ):
         super().__init__()
         if cells % PATCH:
@@ -122,10 +123,10 @@ class PlanesDecoder(nn.Module):
         tokens: int,
         channels: int,
         param_shapes: dict[str, tuple[int, int]],
-        width: int = 256,
-        heads: int = 4,
-        layers: int = 3,
-        convolution_width: int = 32,
+        width: Count = 256,
+        heads: Count = 4,
+        layers: Whole = 3,
+        convolution_width: Count = 32,
     ):
         super().__init__()
         if "planes" not in param_shapes:

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from fieldforge.ranges import Positive
+
 
 class PerRowProjection(nn.Module):
     """Every token has linear maps of its own to its share of the rows of each parameter.
@@ -14,7 +16,7 @@ class PerRowProjection(nn.Module):
     """
 
     def __init__(
-        self, tokens: int, width: int, channels: int, param_shapes: dict[str, tuple[int, int]], gain: float = 0.0625
+        self, tokens: int, width: int, channels: int, param_shapes: dict[str, tuple[int, int]], gain: Positive = 0.0625
     ):
         super().__init__()
         self.shapes = param_shapes

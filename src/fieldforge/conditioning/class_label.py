@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.source import Source
 from fieldforge.errors import UserError
+from fieldforge.ranges import Count, Share
 
 
 class ClassSource(Source):
@@ -20,9 +21,9 @@ class ClassSource(Source):
     def __init__(
         self,
         classes: Sequence[str] | None,
-        width: int,
+        width: Count,
         key: str = "class",
-        dropout: float = 0.1,
+        dropout: Share = 0.1,
         learned_null: bool = True,
     ) -> None:
         if not classes:

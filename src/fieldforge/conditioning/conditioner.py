@@ -12,6 +12,7 @@ from fieldforge.conditioning.condition import Condition, FeatureRow, Features
 from fieldforge.conditioning.source import Source
 from fieldforge.errors import UserError
 from fieldforge.noise import draws as random_draws
+from fieldforge.ranges import Count, Share
 
 
 class Conditioner(nn.Module):
@@ -159,8 +160,8 @@ class Conditioner(nn.Module):
 def compose(
     sources: Sequence[str],
     parts: Mapping[str, Callable[..., Source]],
-    width: int,
-    drop_all: float = 0.0,
+    width: Count,
+    drop_all: Share = 0.0,
     classes: Sequence[str] | None = None,
     clip: str | None = None,
 ) -> Conditioner:

@@ -14,6 +14,7 @@ from fieldforge.conditioning.image_encoder import ImageEncoder
 from fieldforge.conditioning.picture import frame
 from fieldforge.conditioning.source import Source
 from fieldforge.errors import UserError
+from fieldforge.ranges import Count, NotNegative, Share, Whole
 
 
 class ImageSource(Source):
@@ -31,15 +32,15 @@ class ImageSource(Source):
     def __init__(
         self,
         encoder: ImageEncoder,
-        width: int,
+        width: Count,
         key: str = "image",
         vector: bool = True,
         tokens: bool = True,
-        dropout: float = 0.1,
+        dropout: Share = 0.1,
         learned_null: bool = True,
-        margin: float = 0.1,
-        background: float = 1.0,
-        lights: int = 0,
+        margin: NotNegative = 0.1,
+        background: Share = 1.0,
+        lights: Whole = 0,
     ) -> None:
         if lights < 0:
             raise UserError(f"lights={lights} of an image source: give 0 for views as rendered, or how many lights")

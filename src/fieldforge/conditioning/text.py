@@ -11,6 +11,7 @@ import torch
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.source import Source
 from fieldforge.conditioning.text_encoder import TextEncoder
+from fieldforge.ranges import Count, Share, Whole
 
 
 class TextSource(Source):
@@ -26,13 +27,13 @@ class TextSource(Source):
     def __init__(
         self,
         encoder: TextEncoder,
-        width: int,
+        width: Count,
         key: str = "caption",
         vector: bool = True,
         tokens: bool = True,
-        dropout: float = 0.1,
+        dropout: Share = 0.1,
         learned_null: bool = True,
-        cache_size: int = 65536,
+        cache_size: Whole = 65536,
     ) -> None:
         vector_width = encoder.vector_width if vector else None
         token_width = encoder.token_width if tokens else None

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.pretrained import ClipCheckpoint, Layer, Pretrained
 from fieldforge.errors import UserError
+from fieldforge.ranges import Count
 
 log = logging.getLogger(__name__)
 SHOWN = 200  # characters of what a cut takes away
@@ -43,7 +44,7 @@ class SentenceEncoder(Pretrained):
         max_tokens: longer texts are cut, with a warning that shows the cut.
     """
 
-    def __init__(self, model: str, layer: Layer = "last", max_tokens: int = 128) -> None:
+    def __init__(self, model: str, layer: Layer = "last", max_tokens: Count = 128) -> None:
         super().__init__(model)
         self.layer, self.max_tokens = layer, max_tokens
 

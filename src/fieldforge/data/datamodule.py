@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
@@ -16,6 +16,7 @@ from fieldforge.data.order import Mixing
 from fieldforge.data.shards import ShardSet, open_shards
 from fieldforge.data.stages import Stage
 from fieldforge.data.stream import SampleStream
+from fieldforge.ranges import Count, Seed, Whole
 
 log = logging.getLogger(__name__)
 
@@ -65,20 +66,20 @@ class ShardDataModule(pl.LightningDataModule):
         self,
         root: str | Path | Sequence[str | Path],
         stages: Mapping[str, Stage | None],
-        batch_size: int,
+        batch_size: Count,
         *,
         augment: Stage | None = None,
-        seed: int = 0,
-        position: int = 0,
+        seed: Seed = 0,
+        position: Whole = 0,
         mixing: Mixing | None = None,
         cache: Cache | None = None,
-        num_workers: int = 0,
-        heldout_batch_size: int | None = None,
-        heldout_limit: int | None = None,
+        num_workers: Whole = 0,
+        heldout_batch_size: Count | None = None,
+        heldout_limit: Count | None = None,
         train_split: str = "train",
         heldout_split: str = "heldout",
-        on_bad_shard: str = "error",
-        prefetch_batches: int = 2,
+        on_bad_shard: Literal["error", "skip"] = "error",
+        prefetch_batches: Count = 2,
     ) -> None:
         super().__init__()
         self.root, self.cache = root, cache

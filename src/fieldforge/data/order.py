@@ -21,6 +21,7 @@ from itertools import pairwise
 import numpy as np
 
 from fieldforge.errors import UserError
+from fieldforge.ranges import Count
 
 SHARD_PERMUTATION, BLOCK_PERMUTATION = 0, 1  # tags that keep the two families of generators apart
 KEPT_BYTES = 64 << 20  # of block permutations in memory
@@ -30,8 +31,8 @@ KEPT_BYTES = 64 << 20  # of block permutations in memory
 class Mixing:
     """How an epoch is mixed: number of virtual slots, and number of shards whose samples are permuted together."""
 
-    slots: int = 64
-    mix_shards: int = 8
+    slots: Count = 64
+    mix_shards: Count = 8
 
     def __post_init__(self) -> None:
         if self.slots < 1 or self.mix_shards < 1:

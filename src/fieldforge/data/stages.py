@@ -15,6 +15,7 @@ import torch
 from fieldforge.data.schema import DEPTH_UNIT, NORMAL_UNIT
 from fieldforge.errors import UserError
 from fieldforge.geometry.camera import Camera
+from fieldforge.ranges import Count, Share, Whole
 
 Stage = Callable[[Mapping[str, Any], np.random.Generator], dict[str, Any]]
 
@@ -57,7 +58,7 @@ def draw(count: int, available: int, generator: np.random.Generator) -> np.ndarr
 class Surface:
     """`surface (N, 9)`: position, unit normal, sRGB of points that see the outside."""
 
-    def __init__(self, points: int) -> None:
+    def __init__(self, points: Count) -> None:
         self.points = points
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
@@ -78,7 +79,7 @@ class Surface:
 class Distances:
     """`near_points (M, 3), near_sdf (M,)` around the surface, `volume_points (K, 3), volume_sdf (K,)` in the box."""
 
-    def __init__(self, near: int, volume: int) -> None:
+    def __init__(self, near: Count, volume: Count) -> None:
         self.counts = {"near": near, "volume": volume}
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class ViewRays:
     that small shapes do not drown in background; the rest is uniform over the pixels that see the box [-1, 1]³.
     """
 
-    def __init__(self, rays: int, views: int = 1, object_share: float = 0.5, spread: int = 2) -> None:
+    def __init__(self, rays: Count, views: Count = 1, object_share: Share = 0.5, spread: Whole = 2) -> None:
         if not 0 <= object_share <= 1 or not 1 <= views <= rays:
             raise UserError(
                 f"rays={rays}, views={views}, object_share={object_share}: the share lies in 0…1, "
@@ -170,7 +171,7 @@ class Augment:
     VECTORS = ("ray_directions",)
     LENGTHS = ("near_sdf", "volume_sdf", "ray_depth")
 
-    def __init__(self, turns: int = 1, mirror: bool = False) -> None:
+    def __init__(self, turns: Count = 1, mirror: bool = False) -> None:
         self.turns, self.mirror = turns, mirror
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:

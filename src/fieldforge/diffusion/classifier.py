@@ -13,6 +13,7 @@ from fieldforge.nn.grouping import common_group
 from fieldforge.nn.transformer import Transformer
 from fieldforge.noise.draws import Source, normal
 from fieldforge.noise.process import Process, like
+from fieldforge.ranges import Count, Whole
 
 
 class LatentClassifier(nn.Module):
@@ -25,14 +26,14 @@ class LatentClassifier(nn.Module):
 
     def __init__(
         self,
-        tokens: int,
-        channels: int,
-        width: int,
-        layers: int,
-        heads: int,
-        classes: int,
+        tokens: Count,
+        channels: Count,
+        width: Count,
+        layers: Whole,
+        heads: Count,
+        classes: Count,
         process: Process,
-        group: int = 1,
+        group: Count = 1,
     ):
         super().__init__()
         self.process = process

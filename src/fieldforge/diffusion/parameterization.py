@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fieldforge.errors import UserError
 from fieldforge.noise.process import like
+from fieldforge.ranges import Positive
 
 LOG_SNR_LIMIT = 40.0  # |λ| beyond this is noise-free or signal-free even in float64
 
@@ -127,7 +128,7 @@ class Preconditioned(Parameterization):
     EDM's σ is σ/α here, its input x_t/α. With sigma_data = 1 this is `PredictV` with the sign turned.
     """
 
-    def __init__(self, sigma_data: float = 0.5):
+    def __init__(self, sigma_data: Positive = 0.5):
         if sigma_data <= 0:
             raise UserError(f"Preconditioned needs a positive sigma_data, got {sigma_data}")
         self.sigma_data = sigma_data

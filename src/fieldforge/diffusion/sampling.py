@@ -16,6 +16,7 @@ from fieldforge.diffusion.spacing import Spacing
 from fieldforge.diffusion.thresholding import Threshold, Thresholded
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.ranges import Count
 
 NOTHING = Condition()
 
@@ -26,7 +27,7 @@ class Sampling:
 
     sampler: Sampler
     spacing: Spacing
-    steps: int
+    steps: Count
     threshold: Threshold | None = None
 
     def rehearse(self, kind: type[DiffusionModel], process: Process, parameterization: Parameterization) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.ranges import Count, Infinite, Positive
 
 
 class Spacing(Protocol):
@@ -29,7 +30,7 @@ class Uniform:
     Above what training draws a denoiser guesses, and where α(1) = 0 a prediction of ε says nothing of x₀.
     """
 
-    def __init__(self, sigma_max: float = math.inf):
+    def __init__(self, sigma_max: Infinite = math.inf):
         if not sigma_max > 0:
             raise UserError(f"Uniform needs a positive sigma_max, got {sigma_max}")
         self.sigma_max = sigma_max
@@ -48,7 +49,7 @@ class Trailing:
     For models that were trained on the times 1/D … D/D of a discrete process.
     """
 
-    def __init__(self, discretization: int = 1024):
+    def __init__(self, discretization: Count = 1024):
         self.discretization = discretization
 
     def times(self, steps: int, process: Process) -> Tensor:
@@ -64,7 +65,7 @@ class Karras:
     Levels above what the process reaches are clamped to its t = 1; Shap-E samples with 1e-3, 160 and 7.
     """
 
-    def __init__(self, sigma_min: float = 1e-3, sigma_max: float = 160.0, rho: float = 7.0):
+    def __init__(self, sigma_min: Positive = 1e-3, sigma_max: Positive = 160.0, rho: Positive = 7.0):
         if not 0 < sigma_min < sigma_max:
             raise UserError(f"Karras needs 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
         self.sigma_min = sigma_min
@@ -87,7 +88,7 @@ class UniformLogSNR:
     Lu et al. 2022, "DPM-Solver", section 3.3.
     """
 
-    def __init__(self, limit: float = 10.0):
+    def __init__(self, limit: Positive = 10.0):
         if limit <= 0:
             raise UserError(f"UniformLogSNR needs a positive limit, got {limit}")
         self.limit = limit
@@ -106,7 +107,7 @@ class Power:
     `sigma_min`, where a denoiser may not have been trained.
     """
 
-    def __init__(self, sigma_min: float = 0.2, sigma_max: float = 100.0, rho: float = 3.0):
+    def __init__(self, sigma_min: Positive = 0.2, sigma_max: Positive = 100.0, rho: Positive = 3.0):
         if not 0 <= sigma_min < sigma_max or rho <= 0:
             raise UserError(
                 f"Power needs 0 <= sigma_min < sigma_max and a positive rho, got {sigma_min}, {sigma_max} and {rho}"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.errors import UserError
+from fieldforge.ranges import Positive, Share
 
 
 class Threshold(Protocol):
@@ -18,7 +19,7 @@ class Threshold(Protocol):
 class Clip:
     """Clamps the estimate to ± `limit` (Ho et al. 2020, in the released code)."""
 
-    def __init__(self, limit: float):
+    def __init__(self, limit: Positive):
         if limit <= 0:
             raise UserError(f"Clip needs a positive limit, got {limit}")
         self.limit = limit
@@ -33,7 +34,7 @@ class DynamicThreshold:
     Saharia et al. 2022, "Imagen", section 2.3, there with limit 1 for pixels.
     """
 
-    def __init__(self, quantile: float = 0.995, limit: float = 1.0):
+    def __init__(self, quantile: Share = 0.995, limit: Positive = 1.0):
         if not 0 < quantile <= 1 or limit <= 0:
             raise UserError(f"DynamicThreshold needs a quantile in (0, 1] and a limit above 0, got {quantile}, {limit}")
         self.quantile = quantile

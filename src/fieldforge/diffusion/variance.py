@@ -14,6 +14,7 @@ from fieldforge.diffusion.posterior import posterior_coefficients
 from fieldforge.diffusion.weighting import Weighting
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process, like
+from fieldforge.ranges import Count, NotNegative
 
 
 class LearnedVarianceModel(DiffusionModel):
@@ -77,7 +78,7 @@ class HybridLoss:
 
     model = LearnedVarianceModel
 
-    def __init__(self, discretization: int = 1000, share: float = 1e-3):
+    def __init__(self, discretization: Count = 1000, share: NotNegative = 1e-3):
         if discretization < 2 or share < 0:
             raise UserError(f"HybridLoss needs 2 steps and a share of 0 at least, got {discretization} and {share}")
         self.discretization = discretization

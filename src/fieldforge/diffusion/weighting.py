@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fieldforge.errors import UserError
+from fieldforge.ranges import Positive
 
 
 class Weighting(Protocol):
@@ -53,7 +54,7 @@ class UniformVelocity:
 class MinSNR:
     """min(SNR, γ) (Hang et al. 2023, "Min-SNR", section 3.4)."""
 
-    def __init__(self, gamma: float = 5.0):
+    def __init__(self, gamma: Positive = 5.0):
         if gamma <= 0:
             raise UserError(f"MinSNR needs a positive gamma, got {gamma}")
         self.log_gamma = math.log(gamma)
@@ -65,7 +66,7 @@ class MinSNR:
 class EDM:
     """(σ² + σ_data²) / (σ σ_data)² with σ read as σ/α (Karras et al. 2022, table 1)."""
 
-    def __init__(self, sigma_data: float = 0.5):
+    def __init__(self, sigma_data: Positive = 0.5):
         if sigma_data <= 0:
             raise UserError(f"EDM needs a positive sigma_data, got {sigma_data}")
         self.log_precision = -2 * math.log(sigma_data)

@@ -10,6 +10,7 @@ from fieldforge.fields.base import Field, FieldValues, Params
 from fieldforge.fields.density import LaplaceDensity
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.nn.mlp import batched_linear
+from fieldforge.ranges import Count, Positive, Whole
 
 PLANES = ((0, 1), (0, 2), (1, 2))  # the two axes of each plane of a triplane: xy, xz, yz
 
@@ -68,13 +69,13 @@ class LatticeField(FeatureReader):
 
     def __init__(
         self,
-        resolution: int = 32,
-        features: int = 16,
-        hidden: int = 64,
-        degrees: int = 5,
+        resolution: Count = 32,
+        features: Count = 16,
+        hidden: Count = 64,
+        degrees: Whole = 5,
         generated: bool = True,
         density: LaplaceDensity | None = None,
-        initial_distance: float = 0.05,
+        initial_distance: Positive = 0.05,
     ):
         super().__init__(features, hidden, degrees, generated, density, initial_distance)
         self.resolution, self.channels = resolution, features
@@ -99,13 +100,13 @@ class TriplaneField(FeatureReader):
 
     def __init__(
         self,
-        resolution: int = 64,
-        features: int = 16,
-        hidden: int = 64,
-        degrees: int = 5,
+        resolution: Count = 64,
+        features: Count = 16,
+        hidden: Count = 64,
+        degrees: Whole = 5,
         generated: bool = True,
         density: LaplaceDensity | None = None,
-        initial_distance: float = 0.05,
+        initial_distance: Positive = 0.05,
     ):
         super().__init__(3 * features, hidden, degrees, generated, density, initial_distance)
         self.resolution, self.channels = resolution, features

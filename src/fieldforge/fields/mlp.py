@@ -9,6 +9,7 @@ from fieldforge.fields.base import Field, FieldValues, Params
 from fieldforge.fields.density import LaplaceDensity
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.nn.mlp import batched_linear
+from fieldforge.ranges import Count, Positive, Whole
 
 
 class MLPField(Field):
@@ -21,12 +22,12 @@ class MLPField(Field):
 
     def __init__(
         self,
-        hidden: int = 256,
-        layers: int = 6,
-        generated: int = 4,
-        degrees: int = 15,
+        hidden: Count = 256,
+        layers: Count = 6,
+        generated: Whole = 4,
+        degrees: Whole = 15,
         density: LaplaceDensity | None = None,
-        initial_distance: float = 0.1,
+        initial_distance: Positive = 0.1,
     ):
         super().__init__()
         if not 1 <= generated <= layers:

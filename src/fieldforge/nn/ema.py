@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.errors import UserError
+from fieldforge.ranges import ShareBelow1
 
 
 class Decay(Protocol):
@@ -22,7 +23,7 @@ class Decay(Protocol):
 class PlainDecay:
     """A constant decay that first rises as (1 + step) / (10 + step), so that short runs forget their start."""
 
-    def __init__(self, decay: float = 0.9999):
+    def __init__(self, decay: ShareBelow1 = 0.9999):
         if not 0 <= decay < 1:
             raise UserError(f"PlainDecay needs a decay in [0, 1), got {decay}")
         self.decay = decay

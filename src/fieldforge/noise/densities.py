@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.ranges import Count, Positive
 
 
 def stratified_uniform(count: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -39,7 +40,7 @@ class UniformTime:
 class LogNormalSigma:
     """ln(σ/α) is normal (EDM, Karras et al. 2022, table 1; there mean -1.2, std 1.2 with data of deviation 0.5)."""
 
-    def __init__(self, mean: float = -1.2, std: float = 1.2):
+    def __init__(self, mean: float = -1.2, std: Positive = 1.2):
         self.mean = mean
         self.std = std
 
@@ -51,7 +52,7 @@ class LogNormalSigma:
 class LogitNormal:
     """logit(t) is normal (Stable Diffusion 3, Esser et al. 2024, eq. 19)."""
 
-    def __init__(self, mean: float = 0.0, std: float = 1.0):
+    def __init__(self, mean: float = 0.0, std: Positive = 1.0):
         self.mean = mean
         self.std = std
 
@@ -66,7 +67,7 @@ class Shifted:
     process (Hoogeboom et al. 2023, "Simple diffusion", eq. 4).
     """
 
-    def __init__(self, density: Density, tokens: int, base_tokens: int):
+    def __init__(self, density: Density, tokens: Count, base_tokens: Count):
         if tokens < 1 or base_tokens < 1:
             raise UserError(f"Shifted needs positive token counts, got {tokens} and {base_tokens}")
         self.density = density

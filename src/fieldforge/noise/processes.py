@@ -8,12 +8,13 @@ from torch import Tensor
 
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process, unit_times
+from fieldforge.ranges import NotNegative, Positive
 
 
 class Linear(Process):
     """DDPM's linear β in continuous time: log ᾱ = -(β₀ t + (β₁ - β₀) t² / 2) (Song et al. 2021, eq. 32-33)."""
 
-    def __init__(self, beta_start: float = 0.1, beta_end: float = 20.0):
+    def __init__(self, beta_start: NotNegative = 0.1, beta_end: Positive = 20.0):
         if not 0 < beta_start < beta_end:
             raise UserError(f"Linear needs 0 < beta_start < beta_end, got {beta_start} and {beta_end}")
         self.beta_start = beta_start
@@ -41,7 +42,7 @@ class Cosine(Process):
     α is `end`, about what the clipping leaves at a thousand steps.
     """
 
-    def __init__(self, offset: float = 0.008, end: float = 5e-5):
+    def __init__(self, offset: NotNegative = 0.008, end: Positive = 5e-5):
         self.first = offset / (1 + offset) * math.pi / 2
         self.last = math.acos(end * math.cos(self.first))
 
@@ -67,7 +68,7 @@ class Cosine(Process):
 class Exponential(Process):
     """ᾱ = exp(-rate · t): constant β, with rate 12 the process of Shap-E's latent diffusion."""
 
-    def __init__(self, rate: float = 12.0):
+    def __init__(self, rate: Positive = 12.0):
         if rate <= 0:
             raise UserError(f"Exponential needs a positive rate, got {rate}")
         self.rate = rate
@@ -89,7 +90,7 @@ class VarianceExploding(Process):
     are good steps for sampling.
     """
 
-    def __init__(self, sigma_max: float = 80.0, rho: float = 7.0):
+    def __init__(self, sigma_max: Positive = 80.0, rho: Positive = 7.0):
         if sigma_max <= 0 or rho <= 0:
             raise UserError(f"VarianceExploding needs positive sigma_max and rho, got {sigma_max} and {rho}")
         self.sigma_max = sigma_max
@@ -121,7 +122,7 @@ class LinearInterpolation(Process):
 class PowerLaw(Process):
     """ᾱ = 1 - t^power: with power 5 the noise that Shap-E's autoencoder puts on its bottleneck."""
 
-    def __init__(self, power: float = 5.0):
+    def __init__(self, power: Positive = 5.0):
         if power <= 0:
             raise UserError(f"PowerLaw needs a positive power, got {power}")
         self.power = power

@@ -146,6 +146,14 @@ def measure_step(
         )
 
 
+def try_step(module: pl.LightningModule, batch: Batch) -> None:
+    """The forward pass of a training step, where all tensors are fake: raises what the module does for what misfits."""
+    module.trainer = _NOBODY  # type: ignore[assignment]
+    for name in ("log", "log_dict"):
+        setattr(module, name, _say_nothing)
+    module.training_step(batch, 0)
+
+
 def recompute(module: nn.Module) -> None:
     """Let all transformers compute their activations again in the backward pass."""
     for part in module.modules():

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fieldforge.errors import UserError
+from fieldforge.ranges import Count, Pixels, Positive, Share, ShareBelow1
 
 
 def _positive(where: str, **values: float) -> None:
@@ -16,7 +17,7 @@ def _positive(where: str, **values: float) -> None:
 class SurfaceSettings:
     """How many points are taken on the surface."""
 
-    points: int
+    points: Count
 
     def __post_init__(self) -> None:
         _positive("preparation.surface", points=self.points)
@@ -26,9 +27,9 @@ class SurfaceSettings:
 class DistanceSettings:
     """Where signed distance is measured. `near_std`: Gaussian offsets from the surface, in equal shares (box units)."""
 
-    near_points: int
+    near_points: Count
     near_std: tuple[float, ...]
-    volume_points: int
+    volume_points: Count
     epsilon: float
 
     def __post_init__(self) -> None:
@@ -46,10 +47,10 @@ class DistanceSettings:
 class ViewSettings:
     """Pictures around the asset: how many, their side in pixels, vertical field of view, how much light shades them."""
 
-    count: int
-    size: int
+    count: Count
+    size: Pixels
     fov_y_degrees: float
-    shading: float
+    shading: Share
 
     def __post_init__(self) -> None:
         _positive("preparation.views", count=self.count, size=self.size)
@@ -67,8 +68,8 @@ class Limits:
     also depends on how fast it is, so they are no part of what determines samples: a preparation goes on with others.
     """
 
-    max_triangles: int
-    max_file_mb: float
+    max_triangles: Count
+    max_file_mb: Positive
     min_thickness: float
     max_seconds: float = 300
     max_memory_gb: float = 8
@@ -101,8 +102,8 @@ class PreparationSettings:
     distance: DistanceSettings
     views: ViewSettings
     limits: Limits
-    heldout_share: float
-    samples_per_shard: int
+    heldout_share: ShareBelow1
+    samples_per_shard: Count
 
     def __post_init__(self) -> None:
         _positive("preparation", samples_per_shard=self.samples_per_shard)

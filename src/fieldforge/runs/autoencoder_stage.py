@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
+from fieldforge.data.schema import SAMPLE
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Meta, Surface
 from fieldforge.errors import UserError
@@ -22,7 +23,8 @@ from fieldforge.runs.build import build
 from fieldforge.runs.directory import MODEL, StageDirectory, load_weights
 from fieldforge.runs.heldout import TrueViews, reconstruction_rows, reconstruction_sheet
 from fieldforge.runs.stored import load_run, of_run, plain_config
-from fieldforge.runs.training_run import plain, seeded, stop_if_asked, train, whole_number
+from fieldforge.runs.training_run import plain, seeded, stop_if_asked, train
+from fieldforge.runs.values import whole_number
 from fieldforge.training import ranks
 from fieldforge.training.autoencoder_module import AutoencoderModule
 from fieldforge.training.pictures import Draw
@@ -96,6 +98,16 @@ def data_fingerprint(config: DictConfig) -> dict[str, Any]:
         settings.pop(name, None)
     shards = open_shards(roots, settings.get("train_split", "train"))
     return {**settings, "fingerprint": [manifest.fingerprint for manifest in shards.manifests]}
+
+
+def check_samples(config: DictConfig, data: ShardDataModule) -> None:
+    """UserError unless shards of samples lie at `data.root`."""
+    schema = data.shards(data.train_split).schema
+    if schema.name != SAMPLE.name:
+        raise UserError(
+            f"data.root={config.data.root} holds {schema.name} shards, and an autoencoder is trained on those of "
+            f"prepare.py, {SAMPLE.name}: give their folder"
+        )
 
 
 def sample_data(config: DictConfig) -> ShardDataModule:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import collections.abc
 import functools
 import inspect
 import re
-import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fieldforge.errors import UserError
+from fieldforge.runs.values import check_finite, check_value
 
 # What a configuration that came with a checkpoint may name: classes of these places, and these functions. No writer of
 # files, no entry point, nothing that builds from a configuration in its turn.
@@ -52,23 +50,82 @@ def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -
     try:
         # `given` stays out of Hydra's hands: it would merge dicts into the configuration and build what they contain.
         made = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
-        return functools.partial(made, **given) if node.get("_partial_", False) else made(**given)
-    except (ValueError, AssertionError) as error:  # the outermost call itself; those within come wrapped
-        if isinstance(error, UserError) or not str(error):
-            raise
-        raise UserError(f"config key {key}: {_line(error)}") from error
     except InstantiationException as error:
         cause = error.__cause__
+        found = re.search(r"full_key: (\S+)", str(error))
+        where = found[1] if found else key
         if isinstance(cause, UserError):
-            raise cause from error
-        if isinstance(cause, MissingMandatoryValue | OmegaConfBaseException):
-            raise UserError(f"config key {key}: {_line(cause)}") from error
-        if cause is None:
-            raise UserError(f"config key {key}: {_line(error)}") from error
-        if isinstance(cause, ValueError | AssertionError) and str(cause):
-            where = re.search(r"full_key: (\S+)", str(error))
-            raise UserError(f"config key {where[1] if where else key}: {_line(cause)}") from error
-        raise
+            raise _with_key(cause, where) from error
+        raise UserError(f"config key {where}: {reason_of(cause or error)}") from error
+    if node.get("_partial_", False):
+        return functools.partial(made, **given)
+    return call(made, key, **given)
+
+
+REFUSALS = (ValueError, TypeError, AssertionError, ArithmeticError, LookupError, RuntimeError, MemoryError)
+"""What constructors raise for values that they cannot take, networks for sizes that do not fit or are not to be had."""
+
+
+def call(made: functools.partial, key: str, *args: Any, **given: Any) -> Any:
+    """Call what stands at `key`. UserError, naming the value that is to blame where it can be found, if it refuses."""
+    try:
+        return made(*args, **given)
+    except UserError as error:
+        raise _with_key(error, key) from error
+    except REFUSALS as error:
+        blamed = next((name for name, without in _without_one(made) if _succeeds(without, args, given)), None)
+        blames = [blamed] if blamed else _mentioned(made, reason_of(error))
+        where = " and ".join(f"{key}.{name}" for name in blames) or key
+        raise UserError(f"config key {where}: {reason_of(error)}") from error
+
+
+def _with_key(error: UserError, key: str) -> UserError:
+    """The error itself where it names some key of this block, else the same sentence behind the block's key."""
+    if re.search(r"[a-z_]+(\.[a-z_]+)+\b|[a-z_]+ ?=", str(error)):
+        return error
+    return UserError(f"config key {key}: {error}")
+
+
+def _without_one(made: functools.partial) -> Iterator[tuple[str, functools.partial]]:
+    """The same call without one of its values, which takes its default then; also of calls among its arguments."""
+    function, keywords = _flat(made)
+    for name, value in keywords.items():
+        rest = {other: kept for other, kept in keywords.items() if other != name}
+        if isinstance(value, int | float | str | list | tuple):
+            yield name, functools.partial(function, **rest)
+        if isinstance(value, functools.partial):
+            for inner, without in _without_one(value):
+                yield f"{name}.{inner}", functools.partial(function, **rest, **{name: without})
+
+
+def _mentioned(made: functools.partial, reason: str) -> Iterator[str]:
+    """Values of the call, and of calls among its arguments, that an error names: `heads 3`."""
+    for name, value in _flat(made)[1].items():
+        if isinstance(value, functools.partial):
+            yield from (f"{name}.{inner}" for inner in _mentioned(value, reason))
+        elif re.search(rf"\b{re.escape(name)}\b\W+{re.escape(str(value))}\b", reason):
+            yield name
+
+
+def _flat(made: functools.partial) -> tuple[Any, dict[str, Any]]:
+    """Function and keywords of a call, those of the partial that it may wrap (Hydra's own kind) among them."""
+    if isinstance(made.func, functools.partial):
+        function, inner = _flat(made.func)
+        return function, {**inner, **made.keywords}
+    return made.func, dict(made.keywords)
+
+
+def _succeeds(made: functools.partial, args: tuple, given: Mapping[str, Any]) -> bool:
+    try:
+        made(*args, **given)
+    except Exception:
+        return False
+    return True
+
+
+def reason_of(error: BaseException) -> str:
+    """What a library says, in one line; assertions may say nothing."""
+    return _line(error) or f"these values do not go together ({type(error).__name__})"
 
 
 def _without(node: DictConfig, names: Iterable[str]) -> DictConfig:
@@ -89,6 +146,7 @@ def check(config: DictConfig) -> None:
         UserError: unknown key, wrongly typed value or unknown target (names the key); a sampler that cannot sample what
             the loss trains with that process and parameterization.
     """
+    check_finite(config)
     for name in map(str, config):
         if not OmegaConf.is_missing(config, name):
             _check(config[name], name, trusted=True, given=None)
@@ -141,7 +199,7 @@ def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str] | No
         raise foreign  # also something that a module of ours has merely imported
     try:
         parameters = inspect.signature(called).parameters
-        hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called)
+        hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called, include_extras=True)
     except (ValueError, TypeError, NameError):
         return  # built-in, or annotations that cannot be resolved: the call itself will tell
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -158,8 +216,11 @@ def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str] | No
                 continue
             raise UserError(f"the config key {path}.{name} has no value: give it on the command line, {path}.{name}=…")
         value = node[name]
-        if name in hints and not _fits(value, hints[name]):
-            raise UserError(f"config key {path}.{name} = {value!r} is not {_wanted(hints[name])}: correct it")
+        if name in hints:
+            told = f"{path}.{name}"
+            if OmegaConf.is_interpolation(node, name):
+                told += f" ({OmegaConf.to_container(node, resolve=False)[name]})"  # type: ignore[index,call-overload]
+            check_value(told, value, hints[name])
     if given is not None and not node.get("_partial_", False):
         for name, parameter in parameters.items():
             required = parameter.default is parameter.empty and parameter.kind in (
@@ -168,42 +229,6 @@ def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str] | No
             )
             if required and name not in node and name not in given and "_args_" not in node:
                 raise UserError(f"config key {path}.{name} is missing: {_name(called)} needs it")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """False only where a plain value certainly contradicts a plain annotation."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if isinstance(value, DictConfig):
-        return "_target_" in value or hint not in (int, float, bool, str)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, one) for one in inner)
-    if origin is typing.Literal:
-        return value in inner
-    if hint in (None, type(None)):
-        return value is None
-    if hint is bool:
-        return isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is str:
-        return isinstance(value, str)
-    if origin in (list, tuple, collections.abc.Sequence):
-        return isinstance(value, ListConfig)
-    return True
-
-
-def _wanted(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_wanted(one) for one in inner)
-    if origin is typing.Literal:
-        return "one of " + ", ".join(map(str, inner))
-    if origin in (list, tuple, collections.abc.Sequence):
-        return "a list"
-    return names.get(hint) or str(hint)
 
 
 def _name(called: Any) -> str:

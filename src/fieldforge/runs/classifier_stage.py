@@ -18,7 +18,8 @@ from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.stored import load_run, of_run, plain_config
-from fieldforge.runs.training_run import build_with, plain, seeded, train, whole_number
+from fieldforge.runs.training_run import build_with, plain, seeded, train
+from fieldforge.runs.values import whole_number
 from fieldforge.training import ranks
 from fieldforge.training.classifier_module import NOISE_LEVELS, ClassifierModule
 

@@ -28,7 +28,8 @@ from fieldforge.runs.conditions import conditions
 from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.fingerprint import differences
 from fieldforge.runs.stored import load_run, of_run, plain_config
-from fieldforge.runs.training_run import build_with, embed_once, measure_vectors, plain, seeded, train, whole_number
+from fieldforge.runs.training_run import build_with, embed_once, measure_vectors, plain, seeded, train
+from fieldforge.runs.values import whole_number
 from fieldforge.training import ranks
 from fieldforge.training.conditional_module import ConditionalModule
 from fieldforge.training.diffusion_module import DiffusionModule

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from fieldforge.runs.diffusion_stage import STAGE, load_diffusion, pictures_of_p
 from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.locate import find_model
 from fieldforge.runs.stored import is_local, load_run, of_run, plain_config
-from fieldforge.runs.training_run import embed_once, number, plain, train, whole_number
+from fieldforge.runs.training_run import embed_once, plain, train
+from fieldforge.runs.values import number, whole_number
 from fieldforge.training import ranks
 from fieldforge.training.distillation_module import DistillationModule
 from fieldforge.training.pictures import Draw
@@ -51,6 +53,36 @@ def train_distillation(config: DictConfig) -> StageDirectory:
         UserError: no such teacher, one whose latents are gone, a wrong configuration.
         Interrupted: a signal stopped it; its state is saved.
     """
+    plan = planned(config)
+    teacher, guidance = plan.teacher, plan.guidance
+    for phase in plan.phases:
+        directory = train_phase(config, teacher, plan.latents, phase, plan.scale, guidance)
+        teacher, guidance = directory.model, Baked(plan.scale, plan.scale)
+    return directory
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Where a distillation starts: `model.ckpt` of the teacher, its label, the folder of its latents, the phases."""
+
+    teacher: Path
+    label: dict[str, Any]
+    latents: str
+    phases: list[Phase]
+    scale: float
+
+    @property
+    def guidance(self) -> Guidance:
+        """Of the teacher in the first phase."""
+        return ClassifierFree(self.scale)
+
+
+def planned(config: DictConfig) -> Planned:
+    """All that is known before the first phase.
+
+    Raises:
+        UserError: no such teacher, one whose latents are gone, impossible numbers of steps.
+    """
     teacher, _ = find_model(str(config.teacher), config.output_dir, STAGE)
     _, label = load_run(teacher, STAGE)
     if "distillation" in label["config"]:
@@ -60,11 +92,18 @@ def train_distillation(config: DictConfig) -> StageDirectory:
     phases = phases_of(config, guided=scale != 1)
     given_root = not OmegaConf.is_missing(config.latent_data, "root")
     latents = str(config.latent_data.root if given_root else latents_of(teacher, label, config.output_dir))
-    guidance: Guidance = ClassifierFree(scale)
-    for phase in phases:
-        directory = train_phase(config, teacher, latents, phase, scale, guidance)
-        teacher, guidance = directory.model, Baked(scale, scale)
-    return directory
+    return Planned(teacher, label, latents, phases, scale)
+
+
+def rehearse(config: DictConfig) -> None:
+    """UserError for what any of the phases would stumble over in its settings. Nothing is written."""
+    plan = planned(config)
+    process = build(OmegaConf.create(plan.label["config"]), "process", trusted=False)
+    for phase in plan.phases:
+        own = student_config(config, plan.label["config"], plan.latents, phase, plan.scale)
+        build(own, "latent_data", trusted=False, batch_size=1)
+        build(own, "weighting")
+        nested_times(build(own, "sampler"), phase.steps, phase.substeps, process)
 
 
 def phases_of(config: DictConfig, guided: bool) -> list[Phase]:
@@ -78,7 +117,9 @@ def phases_of(config: DictConfig, guided: bool) -> list[Phase]:
     steps, shares = settings["steps"], settings["shares"]
     if not isinstance(steps, list) or not steps or not all(type(one) is int and one > 0 for one in steps):
         raise UserError(f"distillation.steps={steps} must be a list of falling numbers of steps, such as [64, 16, 4]")
-    if not isinstance(shares, list) or not all(type(share) in (int, float) and share > 0 for share in shares):
+    if not isinstance(shares, list) or not all(
+        type(share) in (int, float) and 0 < share < math.inf for share in shares
+    ):
         raise UserError(f"distillation.shares={shares} must be a list of positive numbers, such as [3, 1, 1]")
     if len(shares) != len(steps):
         raise UserError(f"distillation.shares={shares} must be {len(steps)} numbers, one for each of steps={steps}")

@@ -12,7 +12,7 @@ from fieldforge.runs.evaluate_autoencoder import evaluate_autoencoder
 from fieldforge.runs.evaluate_diffusion import evaluate_diffusion
 from fieldforge.runs.evaluate_prior import evaluate_prior
 from fieldforge.runs.locate import find_model
-from fieldforge.runs.training_run import number, whole_number
+from fieldforge.runs.values import number, whole_number
 
 BY_STAGE = {"autoencoder": evaluate_autoencoder, "diffusion": evaluate_diffusion, "prior": evaluate_prior}
 

@@ -22,7 +22,8 @@ from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.heldout import Key, TrueGeometry, TrueViews, reconstruction_rows, reconstruction_sheet
 from fieldforge.runs.stored import data_root
-from fieldforge.runs.training_run import plain, whole_number
+from fieldforge.runs.training_run import plain
+from fieldforge.runs.values import whole_number
 from fieldforge.terminal import status
 from fieldforge.training.trainer import best_device
 

@@ -27,7 +27,7 @@ from fieldforge.generation import Sampler, Steering
 from fieldforge.runs.classifier_stage import load_classifier
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.locate import find_model
-from fieldforge.runs.training_run import number
+from fieldforge.runs.values import number
 
 log = logging.getLogger(__name__)
 KINDS = ("classifier", "autoguidance")

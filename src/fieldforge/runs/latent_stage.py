@@ -24,7 +24,8 @@ from fieldforge.runs.autoencoder_stage import data_fingerprint, load_autoencoder
 from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.fingerprint import fingerprint
 from fieldforge.runs.heldout import Key
-from fieldforge.runs.training_run import stop_if_asked, whole_number
+from fieldforge.runs.training_run import stop_if_asked
+from fieldforge.runs.values import whole_number
 from fieldforge.terminal import status
 from fieldforge.training import ranks
 

@@ -28,7 +28,8 @@ from fieldforge.runs.build import build
 from fieldforge.runs.latent_stage import SHARD
 from fieldforge.runs.plan_batches import MakeBatch, feature_widths, latent_batches, surface_batches
 from fieldforge.runs.prior_stage import image_source
-from fieldforge.runs.training_run import number, seeded, whole_number
+from fieldforge.runs.training_run import seeded
+from fieldforge.runs.values import number, whole_number
 from fieldforge.training.budget import Budget
 from fieldforge.training.trainer import best_precision
 

@@ -12,6 +12,7 @@ from fieldforge.errors import UserError
 from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, prepare
 from fieldforge.runs.build import build
 from fieldforge.runs.embed import run_embedding
+from fieldforge.runs.values import whole_number
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def run_preparation(config: DictConfig) -> None:
     if "_target_" not in (config.get("source") or {}):
         raise UserError("no source is chosen: python prepare.py source=furniture, or source=folder source.path=…")
     workers = _workers(config)
-    seed, output = _whole_number(config, "seed", least=0), Path(config.output)
+    seed, output = whole_number(config, "seed", least=0), Path(config.output)
     report = prepare(build(config, "source"), build(config, "preparation"), seed, output, workers)
     splits = ", ".join(f"{count} {split}" for split, count in report.manifest.extra["splits"].items())
     log.info("%d assets: %s; %d rejected (%s)", report.assets, splits, report.rejected, output / REJECTED_NAME)
@@ -42,11 +43,4 @@ def run_preparation(config: DictConfig) -> None:
 def _workers(config: DictConfig) -> int:
     if config.workers is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return _whole_number(config, "workers", least=1)
-
-
-def _whole_number(config: DictConfig, key: str, least: int) -> int:
-    value = config[key]
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"config key {key} = {value!r} must be a whole number of at least {least}: correct it")
-    return value
+    return whole_number(config, "workers", least=1)

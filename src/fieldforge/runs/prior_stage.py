@@ -27,7 +27,8 @@ from fieldforge.runs.build import build
 from fieldforge.runs.diffusion_stage import build_model, build_module, build_sampler, with_classes
 from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.stored import load_run, of_run, plain_config
-from fieldforge.runs.training_run import embed_once, measure_vectors, plain, seeded, train, whole_number
+from fieldforge.runs.training_run import embed_once, measure_vectors, plain, seeded, train
+from fieldforge.runs.values import whole_number
 from fieldforge.training import ranks
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from fieldforge.conditioning.picture import check_not_blank, load_picture, remov
 from fieldforge.conditioning.prompts import Prompt, read_prompts
 from fieldforge.errors import UserError
 from fieldforge.generation import Sampler
-from fieldforge.runs.training_run import number
+from fieldforge.runs.values import number
 
 log = logging.getLogger(__name__)
 GUIDANCE = 3.0

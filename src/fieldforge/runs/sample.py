@@ -30,7 +30,7 @@ from fieldforge.runs.locate import find_model
 from fieldforge.runs.prior_stage import load_prior
 from fieldforge.runs.requests import Job, Request, batches, jobs, requests, scales, ways
 from fieldforge.runs.stored import of_run, plain_config
-from fieldforge.runs.training_run import number, whole_number
+from fieldforge.runs.values import number, whole_number
 from fieldforge.runs.variation import latent_of_mesh
 from fieldforge.terminal import status
 from fieldforge.training.trainer import best_device

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, ListConfig
 from fieldforge.errors import UserError
 from fieldforge.runs.autoencoder_stage import train_autoencoder
 from fieldforge.runs.build import build, check
-from fieldforge.runs.training_run import whole_number
+from fieldforge.runs.conditioner_first import check_conditioner
+from fieldforge.runs.rehearsal import check_plain_keys, rehearse, trained
 from fieldforge.training import interruption, ranks
 from fieldforge.training.requeue import requeue
 from fieldforge.training.trainer import Hardware
@@ -37,32 +38,42 @@ def run_training(config: DictConfig) -> dict[str, Any]:
         UserError: a mistake in the configuration or the data.
         Interrupted: a signal stopped a stage; what is done is saved.
     """
-    check(config)
-    whole_number(config, "seed", least=0)
-    wanted = config.stages
-    if not isinstance(wanted, ListConfig) or not wanted or all(list(wanted) != list(r[: len(wanted)]) for r in ROADS):
-        known = " or of ".join(str(list(road)) for road in ROADS)
-        raise UserError(f"stages={wanted}: each stage needs those before it, give the first of {known}")
-    for stage in set(wanted) & set(config.training):
-        build(config, f"training.{stage}.budget")
+    check_training(config)
     if config.plan.show:
         from fieldforge.runs.plan import print_plan
 
         print_plan(config)
         return {}
-    if "diffusion" in wanted or "prior" in wanted:
-        from fieldforge.runs.conditioner_first import check_conditioner
-
-        check_conditioner(config)
     hardware: Hardware = build(config, "trainer")
     interruption.limit_time(hardware.max_hours)
     with hardware.processes(this_command):
         try:
-            return walk(config, wanted)
+            return walk(config, config.stages)
         except interruption.Interrupted as stop:
             if hardware.requeue and stop.by is not signal.SIGINT:
                 ranks.first_alone(lambda: str(requeue()))  # srun may end it if another process leaves before
             raise
+
+
+def check_training(config: DictConfig) -> None:
+    """All that can be known of a training before its first stage, or of a plan. Nothing is written.
+
+    Raises:
+        UserError: the first mistake in the configuration; names the key.
+    """
+    check_plain_keys(config)
+    check(config)
+    wanted = config.stages
+    if not isinstance(wanted, ListConfig) or not wanted or all(list(wanted) != list(r[: len(wanted)]) for r in ROADS):
+        known = " or of ".join(str(list(road)) for road in ROADS)
+        raise UserError(f"stages={wanted}: each stage needs those before it, give the first of {known}")
+    if config.plan.show:
+        for stage in trained(config):
+            build(config, f"training.{stage}.budget")
+        return
+    if "diffusion" in wanted or "prior" in wanted:
+        check_conditioner(config)
+    rehearse(config)
 
 
 def walk(config: DictConfig, wanted: Collection[str]) -> dict[str, Any]:

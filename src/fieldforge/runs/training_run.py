@@ -6,7 +6,7 @@ import inspect
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from fieldforge.errors import UserError
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.embed import show_progress
+from fieldforge.runs.values import whole_number
 from fieldforge.training import interruption, ranks, wandb_run
 from fieldforge.training.budget import BudgetCallback
 from fieldforge.training.checkpointing import find_last
@@ -75,11 +76,7 @@ def train(
         "recovery": {"directory": directory.checkpoints},
         "snapshots": {"directory": directory.path / FOLDER},
     }
-    watching = [
-        build_with(config, f"callbacks.{name}", {**context, **places.get(name, {})})
-        for name, settings in config.callbacks.items()
-        if settings is not None and (draw is not None or "draw" not in arguments(config, f"callbacks.{name}"))
-    ]
+    watching = build_callbacks(config, context, places)
     watching.sort(key=lambda callback: not isinstance(callback, Snapshots))  # up to date before checkpoints are written
     callbacks = [clock, ema, guard, *watching]
     last = ranks.first_alone(lambda: last_checkpoint(directory))
@@ -99,6 +96,21 @@ def train(
     finally:
         wandb_run.finish()
     return ema.finished(module)
+
+
+def build_callbacks(
+    config: DictConfig, context: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]]
+) -> list[pl.Callback]:
+    """Those of `config.callbacks`, with arguments filled in from `context` and, by a callback's name, `places`.
+
+    Without `draw`, those that want it are left out.
+    """
+    drawing = context.get("draw") is not None
+    return [
+        build_with(config, f"callbacks.{name}", {**context, **places.get(str(name), {})})
+        for name, settings in config.callbacks.items()
+        if settings is not None and (drawing or "draw" not in arguments(config, f"callbacks.{name}"))
+    ]
 
 
 def last_checkpoint(directory: StageDirectory) -> str:
@@ -202,22 +214,6 @@ def seeded(config: DictConfig, key: str, **given: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(whole_number(config, "seed", least=0))
         return build(config, key, **given)
-
-
-def whole_number(config: DictConfig, key: str, least: int = 1) -> int:
-    """The whole number at `key`. UserError if it is something else or too small."""
-    value = OmegaConf.select(config, key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"config key {key} = {value!r} must be a whole number of at least {least}: correct it")
-    return value
-
-
-def number(config: DictConfig, key: str) -> float:
-    """The number at `key`. UserError if it is something else."""
-    value = OmegaConf.select(config, key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"config key {key} = {value!r} must be a number: correct it")
-    return float(value)
 
 
 def plain(config: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
+from fieldforge.ranges import Count, Positive, Share, Whole
 from fieldforge.training import ranks
 from fieldforge.training.steps import StepCallback, logs_now
 
@@ -26,10 +27,10 @@ class Budget:
         final_rate: learning rate at the end, as a share of the peak.
     """
 
-    max_steps: int
-    max_minutes: float | None = None
-    warmup_steps: int = 100
-    final_rate: float = 0.02
+    max_steps: Count
+    max_minutes: Positive | None = None
+    warmup_steps: Whole = 100
+    final_rate: Share = 0.02
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:

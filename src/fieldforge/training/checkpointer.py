@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
+from fieldforge.ranges import Count, Positive
 from fieldforge.training import interruption, ranks
 from fieldforge.training.checkpointing import FORMAT, remove_checkpoint
 from fieldforge.training.steps import StepCallback
@@ -35,9 +36,9 @@ class Checkpointer(StepCallback):
         self,
         directory: Path,
         label: dict[str, Any],
-        every_minutes: float = 5.0,
-        every_steps: int | None = None,
-        keep: int = 2,
+        every_minutes: Positive = 5.0,
+        every_steps: Count | None = None,
+        keep: Count = 2,
     ):
         self.directory, self.label, self.keep = directory, label, keep
         self.every_seconds, self.every_steps = 60 * every_minutes, every_steps

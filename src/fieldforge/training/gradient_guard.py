@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from fieldforge.errors import UserError
+from fieldforge.ranges import Count, Positive
 from fieldforge.training.steps import StepCallback, logs_now
 
 SETTLING = 100  # good steps until the running root mean square of the loss says what is usual
@@ -37,7 +38,7 @@ class GradientGuard(StepCallback):
         patience: so many bad steps in a row end the run with one sentence, if nobody (`Recovery`) does better.
     """
 
-    def __init__(self, max_norm: float | None = 1.0, patience: int = 25):
+    def __init__(self, max_norm: Positive | None = 1.0, patience: Count = 25):
         self.max_norm = math.inf if max_norm is None else float(max_norm)
         self.patience = patience
         self.spike = math.inf  # a loss of so many times the usual one is out of line; `Recovery` sets it

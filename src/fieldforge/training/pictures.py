@@ -10,6 +10,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
+from fieldforge.ranges import Positive
 from fieldforge.training import interruption, ranks
 from fieldforge.training.ema import EMACallback
 from fieldforge.training.steps import StepCallback, logs_now
@@ -29,7 +30,7 @@ class Pictures(StepCallback):
         every_minutes: wall clock between pictures.
     """
 
-    def __init__(self, draw: Draw, directory: Path, ema: EMACallback, every_minutes: float = 10.0):
+    def __init__(self, draw: Draw, directory: Path, ema: EMACallback, every_minutes: Positive = 10.0):
         self.draw, self.directory, self.ema = draw, directory, ema
         self.every_seconds = 60 * every_minutes
         self._drawn_at = time.monotonic()

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
+from fieldforge.ranges import Count, Whole
 from fieldforge.training import ranks
 from fieldforge.training.checkpointer import Checkpointer
 from fieldforge.training.checkpointing import find_last
@@ -45,9 +46,9 @@ class Recovery(StepCallback):
         directory: Path,
         fingerprint: str,
         spike: float | None = 10.0,
-        window: int = 100,
-        patience: int = 10,
-        rollbacks: int = 3,
+        window: Count = 100,
+        patience: Count = 10,
+        rollbacks: Whole = 3,
     ):
         if spike is not None and spike <= 1:
             raise UserError(f"callbacks.recovery.spike = {spike}: give a factor above 1, or null for no limit")

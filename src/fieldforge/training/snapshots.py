@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
 from fieldforge.nn.ema import EMA, PowerDecay
+from fieldforge.ranges import Count
 from fieldforge.training import interruption, ranks
 from fieldforge.training.checkpointing import FORMAT, save_atomically
 from fieldforge.training.shards import gathered
@@ -40,7 +41,7 @@ class Snapshots(StepCallback):
         directory: Path,
         fingerprint: str,
         name: str,
-        every_steps: int = 500,
+        every_steps: Count = 500,
         stds: Sequence[float] = (0.05, 0.1),
         stages: Sequence[str] = ("diffusion", "prior"),
     ):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from fieldforge.ranges import Count, NotNegative
 from fieldforge.training.budget import BudgetCallback
 from fieldforge.training.steps import logs_now, step_ended
 
@@ -22,7 +23,7 @@ class Throughput(pl.Callback):
         batch_size: samples of a step over all processes.
     """
 
-    def __init__(self, batch_size: int):
+    def __init__(self, batch_size: Count):
         self.batch_size = batch_size
         self._began = 0.0
         self._working, self._steps = 0.0, 0
@@ -73,7 +74,7 @@ class Progress(pl.callbacks.ProgressBar):
         quiet_seconds: between lines when stderr is not a terminal.
     """
 
-    def __init__(self, clock: BudgetCallback, name: str, quiet_seconds: float = 60.0):
+    def __init__(self, clock: BudgetCallback, name: str, quiet_seconds: NotNegative = 60.0):
         super().__init__()
         self.clock, self.name = clock, name
         self._live = sys.stderr.isatty()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -19,6 +19,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from fieldforge.data import workers
 from fieldforge.errors import UserError
 from fieldforge.nn.transformer import Transformer, TransformerBlock
+from fieldforge.ranges import Count, Positive
 from fieldforge.training import interruption, ranks
 from fieldforge.training.checkpointing import AtomicCheckpointIO
 from fieldforge.training.launch import Launched, processes
@@ -43,17 +44,17 @@ class Hardware:
     """
 
     accelerator: str = "auto"
-    devices: int | str = 1
-    num_nodes: int = 1
-    strategy: str = "auto"
+    devices: Count | Literal["auto"] = 1
+    num_nodes: Count = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     precision: str = "auto"
-    matmul: str = "medium"
-    accumulate: int = 1
+    matmul: Literal["highest", "high", "medium"] = "medium"
+    accumulate: Count = 1
     checkpointing: bool = False
     compile: bool = False
-    max_hours: float | None = None
+    max_hours: Positive | None = None
     requeue: bool = True
-    timeout_minutes: float = 30.0
+    timeout_minutes: Positive = 30.0
 
     def __post_init__(self) -> None:
         if self.strategy not in ("auto", "ddp", "fsdp"):

@@ -7,6 +7,7 @@ from fieldforge.conditioning.condition import Condition
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
 from fieldforge.nn.grouping import common_group
 from fieldforge.nn.transformer import Modulation, Transformer
+from fieldforge.ranges import Count, Whole
 
 
 class PlacedVector(nn.Module):
@@ -42,18 +43,18 @@ class DiT(nn.Module):
 
     def __init__(
         self,
-        tokens: int,
-        channels: int,
-        width: int,
-        layers: int,
-        heads: int,
-        condition_width: int,
+        tokens: Count,
+        channels: Count,
+        width: Count,
+        layers: Whole,
+        heads: Count,
+        condition_width: Count,
         cross_attention: bool = False,
         qk_norm: bool = True,
         checkpointing: bool = False,
         output_channels: int | None = None,
-        group: int = 1,
-        condition_rank: int = 0,
+        group: Count = 1,
+        condition_rank: Whole = 0,
     ):
         super().__init__()
         self.group = group = common_group(tokens, group, "backbone.group")

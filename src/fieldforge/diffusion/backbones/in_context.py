@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from fieldforge.conditioning.condition import Condition
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
 from fieldforge.nn.transformer import Transformer
+from fieldforge.ranges import Count, Whole
 
 
 class InContext(nn.Module):
@@ -17,12 +18,12 @@ class InContext(nn.Module):
 
     def __init__(
         self,
-        tokens: int,
-        channels: int,
-        width: int,
-        layers: int,
-        heads: int,
-        condition_width: int,
+        tokens: Count,
+        channels: Count,
+        width: Count,
+        layers: Whole,
+        heads: Count,
+        condition_width: Count,
         qk_norm: bool = False,
         checkpointing: bool = False,
         output_channels: int | None = None,

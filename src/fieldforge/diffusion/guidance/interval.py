@@ -9,6 +9,7 @@ from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.denoiser import ConditionalDenoiser, Denoiser, Guidance
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.errors import UserError
+from fieldforge.ranges import Infinite, NotNegative
 
 
 class Interval:
@@ -21,8 +22,8 @@ class Interval:
         self,
         scale: float,
         guidance: Callable[[float], Guidance] = ClassifierFree,
-        lowest: float = 0.0,
-        highest: float = math.inf,
+        lowest: NotNegative = 0.0,
+        highest: Infinite = math.inf,
     ):
         if not 0 <= lowest < highest:
             raise UserError(f"guidance in an interval needs 0 <= lowest < highest, got {lowest:g} and {highest:g}")

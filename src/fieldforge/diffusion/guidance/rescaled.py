@@ -7,6 +7,7 @@ from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.denoiser import ConditionalDenoiser, Denoiser
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.diffusion.guidance.extrapolate import extrapolate
+from fieldforge.ranges import Share
 
 
 class Rescaled:
@@ -16,7 +17,7 @@ class Rescaled:
     Scale 1 is the conditional model, 0 the unconditional one, both as they are.
     """
 
-    def __init__(self, scale: float, phi: float = 0.7):
+    def __init__(self, scale: float, phi: Share = 0.7):
         self.scale = scale
         self.phi = phi
 

@@ -8,6 +8,7 @@ from fieldforge.diffusion.posterior import posterior_coefficients
 from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.ranges import Share
 
 
 class Ancestral:
@@ -17,7 +18,7 @@ class Ancestral:
     geometric mean (Nichol & Dhariwal 2021, eq. 15).
     """
 
-    def __init__(self, variance_interpolation: float = 0.0):
+    def __init__(self, variance_interpolation: Share = 0.0):
         if not 0 <= variance_interpolation <= 1:
             raise UserError(f"Ancestral needs a variance_interpolation in [0, 1], got {variance_interpolation}")
         self.variance_interpolation = variance_interpolation

@@ -7,6 +7,7 @@ from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.ranges import NotNegative
 
 
 class DDIM:
@@ -15,7 +16,7 @@ class DDIM:
     The deterministic step is also Euler's, both on EDM's and on the straight path.
     """
 
-    def __init__(self, eta: float = 0.0):
+    def __init__(self, eta: NotNegative = 0.0):
         if not 0 <= eta <= 1:
             raise UserError(f"DDIM needs an eta in [0, 1], got {eta}")
         self.eta = eta

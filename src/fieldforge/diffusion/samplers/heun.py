@@ -11,16 +11,17 @@ from fieldforge.diffusion.samplers.coordinates import Coordinates, Exploding
 from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.ranges import Infinite, NotNegative, Positive
 
 
 @dataclass(frozen=True)
 class Churn:
     """Noise added back before each step (Karras et al. 2022, algorithm 2): S_churn, S_tmin, S_tmax, S_noise."""
 
-    amount: float
-    lowest: float = 0.0
-    highest: float = math.inf
-    inflation: float = 1.0
+    amount: NotNegative
+    lowest: NotNegative = 0.0
+    highest: Infinite = math.inf
+    inflation: Positive = 1.0
 
     def factor(self, tau: float, steps: int) -> float:
         """1 + γ for a step that starts at τ."""

@@ -9,6 +9,7 @@ from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.samplers.sampler import Grid, at
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.ranges import Count
 
 
 class UniPC:
@@ -18,7 +19,7 @@ class UniPC:
     where log-SNR jumps to infinity, are of lower order.
     """
 
-    def __init__(self, order: int = 2):
+    def __init__(self, order: Count = 2):
         if order not in (1, 2, 3):
             raise UserError(f"UniPC has orders 1, 2 and 3, got {order}")
         self.order = order

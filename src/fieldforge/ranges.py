@@ -1,0 +1,53 @@
+"""Ranges of numbers, for annotations of what a configuration builds: `width: Count`.
+
+`runs.build` reads them before anything is built, and names the key of a value that lies outside.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers with least ≤ x ≤ most; `open_below`, `open_above` leave out the ends, `infinite` lets infinity in."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    open_below: bool = False
+    open_above: bool = False
+    infinite: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether the number lies within; NaN never does."""
+        if not isinstance(value, int) and not math.isfinite(value) and not (self.infinite and math.isinf(value)):
+            return False
+        if value < self.least or value > self.most:
+            return False
+        return not (self.open_below and value == self.least) and not (self.open_above and value == self.most)
+
+    def __str__(self) -> str:
+        bounded = self.most < 2**31 - 1  # beyond that a bound is only there to keep libraries from overflowing
+        if self.least > -math.inf and bounded and not self.open_below and not self.open_above:
+            return f"from {self.least:.17g} to {self.most:.17g}"
+        below = f"{'above' if self.open_below else 'of at least'} {self.least:.17g}" if self.least > -math.inf else ""
+        above = f"{'below' if self.open_above else 'of at most'} {self.most:.17g}" if bounded else ""
+        return " and ".join(part for part in (below, above) if part)
+
+
+Whole = Annotated[int, Range(0, 2**31 - 1)]
+Count = Annotated[int, Range(1, 2**31 - 1)]
+Seed = Annotated[int, Range(0, 2**62)]
+"""Random generators take 64 bits; seeds of further samples lie above the given one."""
+NotNegative = Annotated[float, Range(least=0)]
+Positive = Annotated[float, Range(least=0, open_below=True)]
+Share = Annotated[float, Range(0, 1)]
+ShareBelow1 = Annotated[float, Range(0, 1, open_above=True)]
+GridCells = Annotated[int, Range(2, 1024)]
+"""Cells along an axis of the grid that a mesh is taken from; 1024 of them take 4 GB, and more beside."""
+Infinite = Annotated[float, Range(least=0, infinite=True)]
+"""A limit that may be infinite: none."""
+Pixels = Annotated[int, Range(1, 8192)]
+"""Along the side of a picture."""

@@ -1,0 +1,129 @@
+"""Single values of a configuration: what type and range they have, and the sentence where they do not."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fieldforge.errors import UserError
+from fieldforge.ranges import Range
+
+PLAIN = (str, int, float, bool, type(None))
+
+
+def check_value(key: str, value: Any, hint: Any) -> None:
+    """UserError, naming the key, where a value contradicts an annotation: its type, or the range in it."""
+    if not _fits(value, hint):
+        raise UserError(f"config key {key} = {value!r} is not {_wanted(hint)}: correct it")
+
+
+def check_keys(config: DictConfig, wanted: Mapping[str, Any]) -> None:
+    """The same for plain keys of a configuration: dotted path → annotation. Keys that are not there are passed over."""
+    for key, hint in wanted.items():
+        block, _, name = key.rpartition(".")
+        node = OmegaConf.select(config, block) if block else config
+        if isinstance(node, DictConfig) and name in node and not OmegaConf.is_missing(node, name):
+            check_value(key, node[name], hint)
+
+
+def check_name(key: str, name: Any) -> None:
+    """UserError for a name of a run that is none of a folder right below `output_dir`, or of folders in each other."""
+    check_value(key, name, str)
+    parts = name.split("/")
+    if any(part.strip() in ("", ".", "..") or part != part.strip() for part in parts) or "\0" in name:
+        raise UserError(
+            f"{key}={name} must be the name of a folder below output_dir: give letters, digits and dashes, such as "
+            f"{key}=my_chairs, and another place with output_dir="
+        )
+
+
+def check_finite(node: Any, path: str = "") -> None:
+    """UserError for the first value that is no number in the place of one: NaN."""
+    if isinstance(node, DictConfig | ListConfig):
+        keys: Iterable[Any] = node if isinstance(node, DictConfig) else range(len(node))
+        for key in keys:
+            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+                where = f"{path}[{key}]" if isinstance(key, int) else f"{path}.{key}" if path else str(key)
+                check_finite(node[key], where)
+    elif isinstance(node, float) and math.isnan(node):
+        raise UserError(f"config key {path} = nan is no number: correct it")
+
+
+def whole_number(config: DictConfig, key: str, least: int = 1, most: float = math.inf) -> int:
+    """The whole number at `key`. UserError if it is something else, too small or too large."""
+    value, hint = OmegaConf.select(config, key), Annotated[int, Range(least, most)]
+    if not _fits(value, hint):
+        raise UserError(f"config key {key} = {value!r} must be {_wanted(hint)}: correct it")
+    return value
+
+
+def number(config: DictConfig, key: str) -> float:
+    """The finite number at `key`. UserError if it is something else."""
+    value = OmegaConf.select(config, key)
+    if not _fits(value, float):
+        raise UserError(f"config key {key} = {value!r} must be a number: correct it")
+    return float(value)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """False only where a plain value certainly contradicts a plain annotation."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        if not isinstance(value, float):
+            return _fits(value, inner[0]) and (not isinstance(value, int) or _holds(value, inner[1:]))
+        return inner[0] is float and _holds(value, inner[1:])
+    if isinstance(value, DictConfig):
+        return "_target_" in value or hint not in (int, float, bool, str)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is typing.Literal:
+        return value in inner
+    if hint in (None, type(None)):
+        return value is None
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is str:
+        return isinstance(value, str)
+    if origin in (list, tuple, collections.abc.Sequence):
+        if not isinstance(value, ListConfig):
+            return False
+        each = [one for one in inner if one is not Ellipsis]
+        if origin is tuple and Ellipsis not in inner:
+            return len(value) == len(each) and all(_fits(v, one) for v, one in zip(value, each, strict=True))
+        return all(_fits(item, each[0]) for item in value) if each else True
+    if inspect.isclass(hint) and origin is None and hint not in (object, Path) and isinstance(value, PLAIN):
+        return not getattr(hint, "_is_protocol", False) and isinstance(value, hint)
+    return True
+
+
+def _holds(value: float, metadata: Iterable[Any]) -> bool:
+    return all(one.holds(value) for one in metadata if isinstance(one, Range))
+
+
+def _wanted(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return " ".join([_wanted(inner[0]), *(str(one) for one in inner[1:] if isinstance(one, Range))])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_wanted(one) for one in inner)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if origin in (list, tuple, collections.abc.Sequence):
+        each = [_wanted(one) for one in inner if one is not Ellipsis]
+        return (
+            f"a list (each {each[0]})" if len(set(each)) == 1 else f"a list ({', '.join(each)})" if each else "a list"
+        )
+    return names.get(hint) or str(hint)
