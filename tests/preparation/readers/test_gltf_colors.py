@@ -161,6 +161,13 @@ def test_specular_glossiness(tmp_path: Path):
     assert colors_of(gltf, tmp_path) == shaded((1, 0.5, 1))
 
 
+@pytest.mark.parametrize(("specular", "expected"), [([1, 0.5, 0], (255, 188, 0, 255)), ([0.04] * 3, (0, 0, 0, 255))])
+def test_a_specular_glossiness_metal_has_the_colour_that_it_reflects(tmp_path: Path, specular: list, expected: tuple):
+    factors = {"diffuseFactor": [0, 0, 0, 1], "specularFactor": specular}
+    material = {"extensions": {"KHR_materials_pbrSpecularGlossiness": factors}}
+    assert one_color(box_scene(material), tmp_path) == expected
+
+
 BLACK = {"pbrMetallicRoughness": {"baseColorFactor": [0, 0, 0, 1]}}
 
 

@@ -6,7 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
-from tests.preparation.readers.gltf_files import BOX, HALF, INDICES, POSITIONS, Gltf, box_scene, faces_outward, read
+from tests.preparation.readers.gltf_files import (
+    BOX,
+    HALF,
+    INDICES,
+    OPAQUE_SIDES,
+    POSITIONS,
+    UV,
+    Gltf,
+    box_scene,
+    faces_outward,
+    palette_scene,
+    read,
+    side_colors,
+)
 
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.preparation.stores import AssetError, Notes
@@ -255,20 +268,26 @@ def test_deep_hierarchies(tmp_path: Path):
 def test_draco(tmp_path: Path, required: bool):
     draco = pytest.importorskip("DracoPy")
     faces = INDICES.reshape(-1, 3).astype(np.uint32)
-    payload = draco.encode(POSITIONS, faces, quantization_bits=14, preserve_order=True)
-    gltf = Gltf()
-    compressed = {"bufferView": gltf.view(payload), "attributes": {"POSITION": 0}}
+    payload = draco.encode(POSITIONS, faces, quantization_bits=14, preserve_order=True, tex_coord=UV.astype(float))
+    ids = {attribute["attribute_type"]: attribute["unique_id"] for attribute in draco.decode(payload).attributes}
+    gltf = palette_scene()
+    compressed = {"bufferView": gltf.view(payload), "attributes": {"POSITION": ids[0], "TEXCOORD_0": ids[3]}}
     primitive = {
-        "attributes": {"POSITION": gltf.accessor(POSITIONS, bufferView=None)},
+        "attributes": {
+            "POSITION": gltf.accessor(POSITIONS, bufferView=None),
+            "TEXCOORD_0": gltf.accessor(UV, bufferView=None),
+        },
+        "material": 0,
         "indices": gltf.accessor(INDICES, bufferView=None),
         "extensions": {"KHR_draco_mesh_compression": compressed},
     }
     plain = gltf.node(gltf.mesh(gltf.primitive()), translation=[4, 0, 0])
-    gltf.scene(gltf.node(gltf.mesh(primitive)), plain)
+    gltf.json["scenes"] = [{"nodes": [gltf.node(gltf.mesh(primitive)), plain]}]
     if required:
         gltf.json["extensionsRequired"] = ["KHR_draco_mesh_compression"]
     mesh = gltf.read(tmp_path)
     assert_box(mesh.select_faces(np.arange(12)), tolerance=1e-3)
+    assert side_colors(mesh.select_faces(np.arange(12))) == OPAQUE_SIDES
     assert_box(mesh.select_faces(np.arange(12, 24)), [[3, -0.5, -1.5], [5, 0.5, 1.5]])
     gltf.json["bufferViews"][compressed["bufferView"]]["byteLength"] = 20
     with pytest.raises(AssetError, match="Draco"):

@@ -2,7 +2,8 @@
 
 That is the base colour (the diffuse colour of specular-glossiness materials). Where it is black, or where nothing says
 anything of it (no factor, no texture, no vertex colours), the emitted colour takes its place: shadeless exports and
-screens would be black otherwise. Emission beyond 1 is scaled down to keep its hue.
+screens would be black otherwise. Emission beyond 1 is scaled down to keep its hue. A specular-glossiness material
+without diffuse colour is a metal: it has the colour that it reflects.
 """
 
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from fieldforge.preparation.stores import Notes
 
 WRAPS: dict[Any, Wrap] = {33071: "clamp", 33648: "mirror"}
 NEAREST = 9728
+DIELECTRIC = 0.04
+"""What all that is not metal reflects."""
 PLAIN_UV = np.array([[1.0, 0, 0], [0, 1, 0]])
 
 
@@ -59,28 +62,31 @@ class Materials:
         return self._looks[key]
 
     def _look(self, material: Json, has_colors: bool) -> Look:
+        factor, texture, colored = self._paint(material, has_colors)
+        red, green, blue = (float(value) for value in linear_to_srgb(factor[:3]))
+        tint = (float(factor[0]), float(factor[1]), float(factor[2]), float(factor[3]))
+        plain = Material((red, green, blue, tint[3]), None, tint, linear=True, cutoff=_cutoff(material))
+        if texture is None:
+            return Look(plain, colored=colored)
+        textured = replace(plain, texture=texture.pixels, wrap=texture.wrap, smooth=texture.smooth)
+        return Look(textured, texture.texcoord, texture.uv, colored)
+
+    def _paint(self, material: Json, has_colors: bool) -> tuple[np.ndarray, _Texture | None, bool]:
+        """Linear factor (4,), the texture that it multiplies, and whether vertex colours do."""
         diffuse = extension(material, "KHR_materials_pbrSpecularGlossiness")
         metallic = material.get("pbrMetallicRoughness", {})
         base, prefix = (metallic, "baseColor") if diffuse is None else (diffuse, "diffuse")
         factor = np.clip(numbers(base, f"{prefix}Factor", (1.0, 1, 1, 1)), 0, 1)
         texture = self._texture(base.get(f"{prefix}Texture"))
+        black = not factor[:3].any() or (texture is not None and not texture.pixels[..., :3].any())
         unsaid = not has_colors and f"{prefix}Factor" not in base and f"{prefix}Texture" not in base
-        colored = True
-        if unsaid or not factor[:3].any() or (texture is not None and not texture.pixels[..., :3].any()):
-            emitted = _emission(material)
-            if emitted.any():
-                factor = np.append(emitted, factor[3])
-                texture, colored = self._texture(material.get("emissiveTexture"), opaque=True), False
-        cutoff: float | None = {"BLEND": None, "MASK": 0.5}.get(material.get("alphaMode", "OPAQUE"), 0.0)
-        if material.get("alphaMode") == "MASK":
-            cutoff = float(numbers({"cutoff": [material.get("alphaCutoff", 0.5)]}, "cutoff", (0.5,))[0])
-        red, green, blue = (float(value) for value in linear_to_srgb(factor[:3]))
-        tint = (float(factor[0]), float(factor[1]), float(factor[2]), float(factor[3]))
-        plain = Material((red, green, blue, tint[3]), None, tint, linear=True, cutoff=cutoff)
-        if texture is None:
-            return Look(plain, colored=colored)
-        textured = replace(plain, texture=texture.pixels, wrap=texture.wrap, smooth=texture.smooth)
-        return Look(textured, texture.texcoord, texture.uv, colored)
+        instead = [(_emission(material), material.get("emissiveTexture"))] if black or unsaid else []
+        if black and diffuse is not None:
+            instead.append((_reflection(diffuse), diffuse.get("specularGlossinessTexture")))
+        for light, info in instead:
+            if light.any():
+                return np.append(light, factor[3]), self._texture(info, opaque=True), False
+        return factor, texture, True
 
     def _texture(self, info: Any, opaque: bool = False) -> _Texture | None:
         """The texture that a material names; None if it names none or it cannot be had, which is noted."""
@@ -109,6 +115,21 @@ def uv_matrix(transform: Json) -> np.ndarray:
     (angle,) = numbers({"rotation": [transform.get("rotation", 0.0)]}, "rotation", (0.0,))
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return np.concatenate([turn * scale, offset[:, None]], axis=1)
+
+
+def _cutoff(material: Json) -> float | None:
+    mode = material.get("alphaMode", "OPAQUE")
+    if mode == "MASK":
+        return float(numbers({"alphaCutoff": [material.get("alphaCutoff", 0.5)]}, "alphaCutoff", (0.5,))[0])
+    return None if mode == "BLEND" else 0.0
+
+
+def _reflection(diffuse: Json) -> np.ndarray:
+    """Linear colour (3,) that a specular-glossiness material without diffuse colour reflects as a metal, else black."""
+    if "specularFactor" not in diffuse and "specularGlossinessTexture" not in diffuse:
+        return np.zeros(3)
+    specular = np.clip(numbers(diffuse, "specularFactor", (1.0, 1, 1)), 0, 1)
+    return specular if specular.max() > DIELECTRIC else np.zeros(3)
 
 
 def _emission(material: Json) -> np.ndarray:

@@ -68,16 +68,19 @@ class _Reader:
     def __init__(self, document: Document, scene: Scene, notes: Notes) -> None:
         self._document, self._scene, self._notes = document, scene, notes
         self._materials = Materials(document, notes)
+        self._known: dict[Any, Primitive] = {}
         self.left_out = False
 
     def parts(self, node: Json, world: np.ndarray, mesh: Any) -> list[Mesh]:
         """Meshes (one a material) of a node in world coordinates."""
         weights = node.get("weights") or self._document.item("meshes", mesh).get("weights") or []
         found = []
-        for json in _primitives(self._document, mesh):
+        for number, json in enumerate(_primitives(self._document, mesh)):
             if triangle_count(self._document, json):
-                primitive = Primitive(self._document, json, tuple(float(weight) for weight in weights))
-                found.append(self._part(node, world, primitive))
+                key = (mesh, number, *(float(weight) for weight in weights))
+                if key not in self._known:
+                    self._known[key] = Primitive(self._document, json, key[2:])
+                found.append(self._part(node, world, self._known[key]))
             elif json.get("mode") in (0, 1, 2, 3):
                 self.left_out = True
         return found

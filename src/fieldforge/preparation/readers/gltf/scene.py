@@ -99,8 +99,10 @@ def instance_count(document: Document, node: Json) -> int:
 
 def instance_matrices(document: Document, node: Json) -> np.ndarray:
     """(I, 4, 4) of the instances of a node's mesh within the node."""
+    attributes = _instances(node)
+    if attributes is None:
+        return np.eye(4)[None]
     rows = np.arange(instance_count(document, node))
-    attributes = _instances(node) or {}
 
     def values(name: str, width: int, default: tuple[float, ...]) -> np.ndarray:
         if name not in attributes:
