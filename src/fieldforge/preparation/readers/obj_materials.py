@@ -132,7 +132,7 @@ def java3d_materials() -> dict[str, Material]:
 
 
 def _plain(text: bytes) -> str:
-    return _spaced(decode_text(without_comment(text))).strip("\"'")
+    return _spaced(decode_text(without_comment(text) or text)).strip("\"'")
 
 
 def _spaced(name: str) -> str:
