@@ -67,6 +67,7 @@ def run(
     # PyTorch's large temporaries in huge pages: page faults were a tenth of a training step on a CPU. Read once, at the
     # first allocation, so it is set before anything is built.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a process that is gone is pages of C++ frames
     interruption.release_ctrl_c()
     sys.unraisablehook = interruption.unraisable
     if keeps_state:

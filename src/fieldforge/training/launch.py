@@ -19,11 +19,13 @@ from contextlib import contextmanager
 import torch
 from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
 
-from fieldforge.errors import UserError
+from fieldforge.data.workers import leave_with
+from fieldforge.errors import Unfinished, UserError
 from fieldforge.training import interruption, ranks
 
 log = logging.getLogger(__name__)
 _EXPECTED_EXITS = (0, interruption.EXIT_UNFINISHED, interruption.EXIT_CTRL_C)
+_STARTED_BY = "FIELDFORGE_STARTED_BY"  # the first process of a node, without which the others have nothing to do
 _GRACE = 15.0  # seconds in which the processes that are left notice that one is gone
 
 
@@ -101,10 +103,17 @@ def processes(
             torch.cuda.set_device(Launched().local_rank())
         if Launched().global_rank() > 0:
             logging.getLogger().setLevel(logging.ERROR)  # the first process speaks for all
+        if os.environ.get(_STARTED_BY) == str(os.getppid()):
+            leave_with(os.getppid(), interruption.EXIT_UNFINISHED, _GRACE)
         ranks.connect("cpu:gloo,cuda:nccl" if gpu else "gloo", minutes)
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            if not ranks.is_loss(error):
+                raise
+            raise _loss(children) from error
     except UserError as error:
-        error.everywhere = ranks.first_says_too(str(error))
+        error.everywhere = not isinstance(error, Unfinished) and ranks.first_says_too(str(error))
         raise
     finally:
         ranks.disconnect()
@@ -143,7 +152,7 @@ def _start_others(devices: int, size: int, command: list[str]) -> list[subproces
     os.environ.update(WORLD_SIZE=str(size), NODE_RANK=str(node))
 
     def place(local: int) -> dict[str, str]:
-        return {"RANK": str(node * devices + local), "LOCAL_RANK": str(local)}
+        return {"RANK": str(node * devices + local), "LOCAL_RANK": str(local), _STARTED_BY: str(os.getpid())}
 
     children = [subprocess.Popen(command, env={**os.environ, **place(local)}) for local in range(1, devices)]
     os.environ.update(place(0))
@@ -160,8 +169,29 @@ def _watch(children: Sequence[subprocess.Popen]) -> None:
             print(f"error: process {lost[0].pid} of this training is gone, the others end too", file=sys.stderr)
             for child in children:
                 child.kill()
-            os._exit(2 if lost[0].returncode == 2 else 1)  # 2: it has said why
+            os._exit(_exit_code(lost[0]))
         time.sleep(0.5)
+
+
+def _loss(children: Sequence[subprocess.Popen], seconds: float = 10.0) -> Unfinished:
+    """The sentence of a process that finds another one gone."""
+    loss = Unfinished(
+        "another process of this training is gone (killed, out of memory, or with a message of its own): the same "
+        "command goes on from the last checkpoint"
+    )
+    deadline = time.monotonic() + seconds
+    while children and time.monotonic() < deadline:
+        ended = [child for child in children if child.poll() is not None]
+        if ended:
+            loss.exit_code = _exit_code(ended[0])
+            break
+        time.sleep(0.1)
+    return loss
+
+
+def _exit_code(child: subprocess.Popen) -> int:
+    """What this process leaves with when that one has left: its own code where it has said why."""
+    return child.returncode if child.returncode in (1, 2) else interruption.EXIT_UNFINISHED
 
 
 def _end(children: Sequence[subprocess.Popen]) -> None:

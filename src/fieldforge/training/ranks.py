@@ -20,6 +20,7 @@ from fieldforge.errors import UserError
 from fieldforge.training import interruption
 
 _DONE, _MISTAKE, _STOPPED, _BROKEN = "done:", "mistake:", "stopped:", "broken:"
+_SIGNS_OF_LOSS = ("connection closed", "connection reset", "broken pipe", "gloo/transport", "nccl")
 _store: dist.Store | None = None
 _numbers = itertools.count()
 
@@ -74,6 +75,16 @@ def disconnect(seconds: float = 15.0) -> None:
     _store = None
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def is_loss(error: RuntimeError) -> bool:
+    """Whether it says that another process of the group is gone; then nothing is asked of the others any more."""
+    global _store
+    lost = world() > 1 and (
+        isinstance(error, dist.DistError) or any(sign in str(error).lower() for sign in _SIGNS_OF_LOSS)
+    )
+    _store = None if lost else _store
+    return lost
 
 
 def first_says_too(message: str, seconds: float = 5.0) -> bool:
