@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -32,9 +33,8 @@ def wandb_logger(directory: Path, run_id: str, project: str = "fieldforge", **op
 
 def finish() -> None:
     """End the current run, if there is one; else the next training of this process would write into it."""
-    import wandb
-
-    if wandb.run is not None:
+    wandb = sys.modules.get("wandb")  # importing it takes seconds, and a logger has done so if there is one
+    if wandb is not None and wandb.run is not None:
         wandb.finish()
 
 
