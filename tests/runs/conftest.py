@@ -24,9 +24,10 @@ class Place:
 
     data: Path
     outputs: Path
+    experiment: str = "tiny"
 
     def overrides(self, *further: str) -> list[str]:
-        return ["experiment=tiny", f"data.root={self.data}", f"output_dir={self.outputs}", *further]
+        return [f"experiment={self.experiment}", f"data.root={self.data}", f"output_dir={self.outputs}", *further]
 
     def compose(self, *further: str, name: str = "train") -> DictConfig:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):

@@ -1,13 +1,15 @@
-"""One of two processes that train together: runs the trainings it is told, one after the other."""
+"""Two processes that train together, and what each of them runs: the trainings it is told, one after the other."""
 
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tests.runs.conftest import Place
+from tests.runs.conftest import ROOT, Place
 
 from fieldforge.errors import UserError
 from fieldforge.runs import latent_stage
@@ -15,8 +17,38 @@ from fieldforge.runs.train import run_training
 from fieldforge.training import checkpointing, interruption, ranks
 
 
+def train_pair(balls: Path, outputs: Path, scenarios: list[dict]) -> None:
+    """Let two processes train all scenarios; what they say goes to outputs/said."""
+    for scenario in scenarios:
+        (outputs / scenario["name"]).mkdir(exist_ok=True)
+    plan = json.dumps([{**scenario, "port": free_port()} for scenario in scenarios])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "tests.runs.pair", str(balls), str(outputs), plan]
+    started = [
+        subprocess.Popen(
+            command, env={**environment, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in ("0", "1")
+    ]
+    said = [process.communicate(timeout=400)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], "\n".join(said)
+    (outputs / "said").write_text("\n".join(said))
+
+
+def ends(pair: Path, name: str) -> list[str]:
+    """How a scenario ended in each process."""
+    return [json.loads((pair / f"{name}.{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]
+
+
 def main(data: str, outputs: str, plan: str) -> None:
-    """`plan`: list of {name, port, overrides, folder, full_disk, damaged, stopped_encoding}; see `SCENARIOS`.
+    """`plan`: list of {name, port, overrides, experiment, folder, full_disk, damaged, stopped_encoding}.
 
     Writes to outputs/<name>.<rank>.json how each ended.
     """
@@ -24,7 +56,7 @@ def main(data: str, outputs: str, plan: str) -> None:
     for told in json.loads(plan):
         interruption.forget()
         os.environ["MASTER_PORT"] = str(told["port"])
-        place = Place(Path(data), Path(outputs) / told.get("folder", told["name"]))
+        place = Place(Path(data), Path(outputs) / told.get("folder", told["name"]), told.get("experiment", "tiny"))
         if told.get("full_disk") == os.environ["RANK"]:
             checkpointing.torch.save = _full
         for path in place.outputs.glob(told.get("damaged", "none")):

@@ -1,16 +1,13 @@
 """Two processes train what one trains, fail together, and hand over to any other number of processes."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from tests.runs.conftest import ROOT, Place
+from tests.runs.conftest import Place
+from tests.runs.pair import ends, train_pair
 
 from fieldforge.runs.train import run_training
 from fieldforge.training import interruption
@@ -33,12 +30,6 @@ STOP = "+callbacks.stop={_target_:tests.runs.tiny.SignalAt,step:9,number:%d,rank
 SPOIL = "+callbacks.spoil={_target_:tests.runs.tiny.NotANumber,first:10,last:12,rank:1}"
 SHORT = "training.autoencoder.budget.max_steps=2"
 PATIENCE = ["callbacks.recovery.patience=3", "callbacks.recovery.window=5"]
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
 
 
 SCENARIOS = [
@@ -92,26 +83,13 @@ SCENARIOS = [
 def pair(balls: Path, tmp_path_factory) -> Path:
     """Where two processes have trained all scenarios."""
     outputs = tmp_path_factory.mktemp("pair")
-    for scenario in SCENARIOS:
-        (outputs / scenario["name"]).mkdir()
+    (outputs / "grown").mkdir()
     with pytest.raises(interruption.Interrupted):
         run_training(
             Place(balls, outputs / "grown").compose(*BOTH, AUTOENCODER, (STOP % signal.SIGUSR1).replace("k:1", "k:0"))
         )
     interruption.forget()
-    plan = json.dumps([{**scenario, "port": free_port()} for scenario in SCENARIOS])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
-    environment |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "tests.runs.pair", str(balls), str(outputs), plan]
-    started = [
-        subprocess.Popen(
-            command, env={**environment, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True
-        )
-        for rank in ("0", "1")
-    ]
-    said = [process.communicate(timeout=400)[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(said)
-    (outputs / "said").write_text("\n".join(said))
+    train_pair(balls, outputs, SCENARIOS)
     return outputs
 
 
@@ -131,10 +109,6 @@ def curves(outputs: Path) -> dict[str, list[float]]:
         )
         found[stage] = [row["train/loss"] for row in read_table(table).values()]
     return found
-
-
-def ends(pair: Path, name: str) -> list[str]:
-    return [json.loads((pair / f"{name}.{rank}.json").read_text()) for rank in (0, 1)]
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

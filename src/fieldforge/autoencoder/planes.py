@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fieldforge.autoencoder.encoders import APPEARANCE_WIDTH, SURFACE_WIDTH, Encoder, appearance, scatter_mean
 from fieldforge.autoencoder.projection import PerRowProjection
 from fieldforge.fields.lattice import PLANES
-from fieldforge.nn.convolution import ChannelNorm, ConvolutionDown, ConvolutionUp, NormedConvolution
+from fieldforge.nn.convolution import ChannelNorm, ConvolutionDown, ConvolutionUp, NormedConvolution, PixelLinear
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.nn.linear import pass_through
 from fieldforge.nn.transformer import Transformer
@@ -88,7 +88,7 @@ class PointPlanesEncoder(Encoder):
         self.embed = nn.Sequential(nn.Linear(inputs, 64), nn.GELU(), nn.Linear(64, point_width))
         self.down = ConvolutionDown(point_width, convolution_width, middle, levels)
         self.waist = Waist(middle, cells, width, heads, layers)
-        self.to_latent = nn.Sequential(ChannelNorm(middle), nn.Conv2d(middle, channels, 1))
+        self.to_latent = nn.Sequential(ChannelNorm(middle), PixelLinear(middle, channels))
         self.shortcut = pass_through(APPEARANCE_WIDTH, channels)
 
     def forward(self, surface: Tensor) -> Tensor:

@@ -21,6 +21,20 @@ class ChannelNorm(nn.Module):
         return normed.permute(0, 3, 1, 2)
 
 
+class PixelLinear(nn.Conv2d):
+    """A 1 × 1 convolution as what it is, a linear map of each pixel: (B, in, H, W) → (B, out, H, W).
+
+    In channels-last memory pixels are rows. A convolution would give its weight's gradient other strides than the
+    weight has, which DistributedDataParallel copies once more, with a warning.
+    """
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
 class NormedConvolution(nn.Sequential):
     """ChannelNorm, SiLU, 3 × 3 convolution: (B, in, H, W) → (B, out, H / stride, W / stride)."""
 

@@ -1,6 +1,7 @@
 """Pre-norm transformer, optionally modulated by a vector and attending to a context."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -33,6 +34,16 @@ class Modulation(nn.Module):
         return self.project(nn.functional.silu(vector))[:, None].chunk(self.count, dim=-1)
 
 
+class TokenNorm(nn.LayerNorm):
+    """LayerNorm whose weights may be rounder than its input, as a block that is gathered in bfloat16 has them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight is None:
+            return super().forward(x)
+        dtype = torch.promote_types(x.dtype, self.weight.dtype)
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(dtype), self.bias.to(dtype), self.eps)
+
+
 class TransformerBlock(nn.Module):
     """Pre-norm block: self-attention, cross-attention (with `context_width`), feed-forward, each on a residual.
 
@@ -51,14 +62,14 @@ class TransformerBlock(nn.Module):
     ):
         super().__init__()
         modulated = vector_width is not None
-        self.norm_attention = nn.LayerNorm(width, elementwise_affine=not modulated)
+        self.norm_attention = TokenNorm(width, elementwise_affine=not modulated)
         self.attention = Attention(width, heads, qk_norm=qk_norm)
-        self.norm_feed = nn.LayerNorm(width, elementwise_affine=not modulated)
+        self.norm_feed = TokenNorm(width, elementwise_affine=not modulated)
         self.feed = FeedForward(width, expansion)
         self.modulation = Modulation(vector_width, width, count=6) if vector_width is not None else None
         self.cross: Attention | None = None
         if context_width is not None:
-            self.norm_cross = nn.LayerNorm(width)
+            self.norm_cross = TokenNorm(width)
             self.cross = Attention(width, heads, context_width=context_width, qk_norm=qk_norm)
             if modulated:
                 nn.init.zeros_(self.cross.to_out.weight)

@@ -14,6 +14,7 @@ from fieldforge.ranges import Positive
 from fieldforge.training import interruption, ranks
 from fieldforge.training.ema import EMACallback
 from fieldforge.training.steps import StepCallback, logs_now
+from fieldforge.training.strategies import where_there_is_room
 from fieldforge.training.tolerance import Tolerance
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Pictures(StepCallback):
         was_training = pl_module.training
         pl_module.eval()
         with self.ema.averaged(pl_module) as averaged:
-            ranks.first_alone(lambda: self._draw(averaged.eval(), path))
+            ranks.first_alone(lambda: self._draw(where_there_is_room(averaged, pl_module.device).eval(), path))
         pl_module.train(was_training)
         if trainer.is_global_zero and path.is_file():
             for logger in trainer.loggers:

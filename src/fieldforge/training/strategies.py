@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.strategies.strategy import _ForwardRedirection
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
@@ -57,9 +58,11 @@ class Sharded(Replicated):
         assert module is not None
         self._skeleton = skeleton_of(module)
         mesh = init_device_mesh(self.root_device.type, (self.world_size,))
+        for parameter in module.parameters():
+            parameter.data = parameter.data.contiguous()  # rows of channels-last weights would not be rows of memory
         for part in module.modules():
             if isinstance(part, TransformerBlock):
-                fully_shard(part, mesh=mesh)
+                fully_shard(part, mesh=mesh, mp_policy=block_precision(self.precision_plugin.precision))
         self._scalars = [parameter for parameter in module.parameters() if parameter.ndim == 0]
         fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=set(self._scalars))
 
@@ -122,11 +125,11 @@ class Sharded(Replicated):
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 
     def whole_module(self, weights: Mapping[str, Tensor]) -> pl.LightningModule:
-        """The module as a single process has it, with these (spread) weights; a collective."""
+        """The module as a single process has it, on the CPU, with these (spread) weights; a collective."""
         assert self._skeleton is not None
         module = copy.deepcopy(self._skeleton)
         module.load_state_dict(gathered(dict(weights)), assign=True)
-        return module
+        return module.to("cpu")  # what is no part of the weights as well, and `device` says so
 
 
 def _flat(groups: Iterable[Iterable[nn.Parameter]]) -> list[nn.Parameter]:
@@ -144,6 +147,26 @@ def whole_module(
 def placed_like(weights: Mapping[str, Any], like: Mapping[str, Tensor]) -> dict[str, Any]:
     """Weights out of a checkpoint, each as the one of the same name is."""
     return {name: placed(value, like[name]) if name in like else value for name, value in weights.items()}
+
+
+def where_there_is_room(module: pl.LightningModule, device: torch.device) -> pl.LightningModule:
+    """The module moved to a GPU that has room for it and as much again to work with; else as it is."""
+    if device.type == "cuda":
+        size = sum(tensor.nbytes for tensor in module.state_dict().values())
+        if 2 * size < torch.cuda.mem_get_info(device)[0]:
+            return module.to(device)
+    return module
+
+
+def block_precision(precision: str) -> MixedPrecisionPolicy:
+    """How a block of a transformer is put together for a precision of Lightning's: gathered in bfloat16 where autocast
+    would round its weights anyway, at half the traffic. Gradients are added up in float32; inputs stay as they are.
+    """
+    if precision == "bf16-mixed":
+        return MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    if precision == "bf16-true":
+        return MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+    return MixedPrecisionPolicy(cast_forward_inputs=False)
 
 
 def skeleton_of(module: pl.LightningModule) -> pl.LightningModule:

@@ -1,0 +1,100 @@
+"""The default designs, as experiment=shape_latent has them, with pictures, spread over two processes."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from tests.runs.conftest import Place
+from tests.runs.pair import ends, train_pair
+
+from fieldforge.runs.train import run_training
+from fieldforge.training.metrics_table import read_table
+
+EXPERIMENT = "shape_latent"
+STEPS = 2
+SHORT = [
+    "data.num_workers=0",
+    "latent_data.num_workers=0",
+    "data.heldout_batch_size=2",
+    "data.stages.surface.points=128",
+    "data.stages.distances.near=64",
+    "data.stages.distances.volume=64",
+    "data.stages.rays.rays=16",
+    "latents.points=128",
+    "monitor={log_every:1,validation_batches:1,pictures:{shapes:1,size:8,resolution:4}}",
+    *(f"training.{stage}.batch_size=2" for stage in ("autoencoder", "diffusion")),
+    *(f"training.{stage}.budget.max_steps={STEPS}" for stage in ("autoencoder", "diffusion")),
+    *(f"training.{stage}.budget.max_minutes=null" for stage in ("autoencoder", "diffusion")),
+    "trainer.matmul=highest",
+]
+EXACT, ROUND = "trainer.precision=32-true", "trainer.precision=bf16-mixed"
+PAIR = ["trainer.accelerator=cpu", "trainer.devices=2"]
+STOP = f"+callbacks.stop={{_target_:tests.runs.tiny.SignalAt,step:0,number:{int(signal.SIGUSR1)},rank:1}}"
+SPREAD = {"experiment": EXPERIMENT, "folder": "fsdp", "overrides": [*SHORT, ROUND, "trainer=fsdp", *PAIR]}
+SCENARIOS = [
+    {"name": "ddp", "experiment": EXPERIMENT, "overrides": [*SHORT, EXACT, "trainer=ddp", *PAIR]},
+    {**SPREAD, "name": "stopped", "overrides": [*SPREAD["overrides"], STOP]},
+    {**SPREAD, "name": "fsdp"},
+]
+
+
+@pytest.fixture(scope="module")
+def pair(balls: Path, tmp_path_factory) -> Path:
+    outputs = tmp_path_factory.mktemp("pair")
+    train_pair(balls, outputs, SCENARIOS)
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def alone(balls: Path, tmp_path_factory) -> Path:
+    place = Place(balls, tmp_path_factory.mktemp("alone"), EXPERIMENT)
+    run_training(place.compose(*SHORT, EXACT, "trainer=cpu", "callbacks.pictures=null"))
+    return place.outputs
+
+
+def losses(outputs: Path, stage: str) -> list[float]:
+    [table] = [path for path in outputs.glob("*/*/metrics.csv") if stage_of(path.parent) == stage]
+    rows = read_table(table)
+    assert len(rows) == STEPS
+    return [row["train/loss"] for row in rows.values()]
+
+
+def stage_of(run: Path) -> str:
+    return json.loads((run / "fingerprint.json").read_text())["stage"]
+
+
+# bfloat16 rounds to 1 part in 256; a mean over many values differs less.
+@pytest.mark.parametrize(("strategy", "rounding"), [("ddp", 1e-4), ("fsdp", 2e-3)])
+def test_two_processes_train_what_one_trains(pair, alone, strategy, rounding):
+    assert ends(pair, strategy) == ["finished", "finished"]
+    assert losses(pair / strategy, "autoencoder") == pytest.approx(losses(alone, "autoencoder"), rel=rounding)
+    # Latents of an autoencoder that is equal to rounding differ by as much.
+    assert losses(pair / strategy, "diffusion") == pytest.approx(losses(alone, "diffusion"), rel=10 * rounding)
+
+
+def test_spread_training_goes_on_after_a_signal(pair):
+    assert ends(pair, "stopped") == ["stopped by SIGUSR1"] * 2
+    [begun] = (pair / "fsdp").glob("shape_autoencoder/*/checkpoints/step_000000001.ckpt")
+    assert len(list(begun.iterdir())) == 2  # a file of rows for each process
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_each_stage_draws_its_picture(pair, strategy):
+    drawn = {stage_of(path.parents[1]) for path in (pair / strategy).glob(f"*/*/pictures/step_{STEPS:09d}.png")}
+    assert drawn == {"autoencoder", "diffusion"}
+
+
+def test_spread_weights_stay_in_float32_and_are_exported_whole(pair, alone):
+    [found], [expected] = (list(path.glob("shape_latent/*/model.ckpt")) for path in (pair / "fsdp", alone))
+    weights, whole = (torch.load(path, weights_only=True)["state_dict"] for path in (found, expected))
+    assert {name: (value.shape, value.dtype) for name, value in weights.items()} == {
+        name: (value.shape, value.dtype) for name, value in whole.items()
+    }
+
+
+def test_gradients_lie_as_their_weights_do(pair):
+    said = (pair / "said").read_text()
+    assert "strides" not in said
+    assert "arning" not in said
