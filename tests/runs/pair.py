@@ -31,7 +31,11 @@ def train_pair(balls: Path, outputs: Path, scenarios: list[dict]) -> None:
         )
         for rank in ("0", "1")
     ]
-    said = [process.communicate(timeout=400)[1] for process in started]
+    try:
+        said = [process.communicate(timeout=400)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
     assert [process.returncode for process in started] == [0, 0], "\n".join(said)
     (outputs / "said").write_text("\n".join(said))
 

@@ -6,11 +6,11 @@ import signal
 import sys
 
 import pytest
+from tests.data.test_lock import end, holder
 from tests.sweeps.conftest import Bench, judged
 
 from fieldforge.errors import UserError
 from fieldforge.runs.entry import multirun_first
-from fieldforge.sweeps.records import held
 from fieldforge.training import interruption
 
 GRID = ["-m", "training.autoencoder.optimizer.lr=0.1,0.01,0.001"]
@@ -140,10 +140,11 @@ def test_what_finished_while_nobody_looked_is_not_trained_again(bench: Bench):
 
 def test_one_sweep_is_run_by_one_process(bench: Bench):
     bench.sweep(*GRID)
-    with held(bench.study / "sweep.lock"):
-        code, said = bench.sweep(*GRID)
+    process, _ = holder(bench.study)
+    code, said = bench.sweep(*GRID)
+    end(process)
     assert code == 2
-    assert "another process runs this sweep" in said
+    assert f"another command writes {bench.study} (process {process.pid} on " in said
 
 
 @pytest.mark.parametrize(

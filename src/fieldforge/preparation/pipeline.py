@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fieldforge.data.files import MACHINE, atomic_file, make_folder, remove_leftovers, writing
+from fieldforge.data.lock import scope, take
 from fieldforge.data.manifest import MANIFEST_NAME, Manifest, read_manifest, settings_sha256, write_manifest
 from fieldforge.data.schema import SAMPLE
 from fieldforge.data.writer import ShardWriter
@@ -59,6 +60,7 @@ class PreparationReport:
     cpu_seconds: float | None
 
 
+@scope()
 def prepare(
     source: AssetSource, settings: PreparationSettings, seed: int, output: Path, workers: int
 ) -> PreparationReport:
@@ -80,6 +82,7 @@ def prepare(
         shutil.rmtree(output / STAGING_NAME, ignore_errors=True)
         return PreparationReport(finished, len(records), int(finished.extra["rejected"]), None)
 
+    take(output)
     with writing(output, MACHINE):
         remove_leftovers(output)
         staging = Staging(output / STAGING_NAME / settings_sha256(SAMPLE, recipe)[:16])

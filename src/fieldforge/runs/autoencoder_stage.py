@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
+from fieldforge.data.lock import scope
 from fieldforge.data.schema import SAMPLE
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Meta, Surface
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 STAGE = "autoencoder"
 
 
+@scope()
 def train_autoencoder(config: DictConfig) -> StageDirectory:
     """The directory of a finished autoencoder: reused, resumed or trained from the start.
 

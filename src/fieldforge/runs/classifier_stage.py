@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.lock import scope
 from fieldforge.diffusion.classifier import LatentClassifier, accuracy_by_noise
 from fieldforge.errors import UserError
 from fieldforge.rendering.pictures import write_whole
@@ -28,6 +29,7 @@ STAGE = "classifier"
 DRAWS = 8  # noises for each held-out latent in the final measurement
 
 
+@scope()
 def train_classifier(config: DictConfig, autoencoder_run: StageDirectory, latents: Path) -> StageDirectory:
     """The directory of a finished classifier: reused, resumed or trained from the start.
 

@@ -14,6 +14,7 @@ from PIL import Image
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.lock import scope
 from fieldforge.data.shards import open_shards
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampling import Sampling
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 STAGE = "diffusion"
 
 
+@scope()
 def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents: Path) -> StageDirectory:
     """The directory of a finished diffusion model: reused, resumed or trained from the start.
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from fieldforge.data.files import atomic_file, remove_leftovers, writing
+from fieldforge.data.files import atomic_file, remove_leftovers
+from fieldforge.data.lock import take
 from fieldforge.errors import UserError
 from fieldforge.runs.fingerprint import differences, fingerprint
 from fieldforge.training.checkpointing import FORMAT, load_safely, remove_unfinished, save_atomically
@@ -83,11 +84,14 @@ class StageDirectory:
         return True
 
     def open(self, config: Mapping[str, Any]) -> None:
-        """Create the directory with its resolved configuration; says what the newest other run differs in."""
+        """Create the directory with its resolved configuration; says what the newest other run differs in.
+
+        Raises:
+            UserError: another command trains in it, or it cannot be written.
+        """
+        take(self.path)
         if not (self.path / "fingerprint.json").is_file():
             self._compare_with_neighbours()
-        with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
         remove_unfinished(self.checkpoints)
         for folder in (self.path, self.pictures, self.path / SNAPSHOTS):
             remove_leftovers(folder)

@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.lock import scope
 from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
 from fieldforge.data.store import names_elsewhere
@@ -46,6 +47,7 @@ class Phase:
     share: float
 
 
+@scope()
 def train_distillation(config: DictConfig) -> StageDirectory:
     """The directory of the last phase's student, after all phases: reused, resumed or trained.
 

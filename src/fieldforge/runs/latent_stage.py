@@ -15,6 +15,7 @@ from torch import Tensor
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
+from fieldforge.data.lock import scope, take
 from fieldforge.data.manifest import MANIFEST_NAME, write_manifest
 from fieldforge.data.schema import LATENT
 from fieldforge.data.shards import open_shards
@@ -55,10 +56,12 @@ def cache_latents(config: DictConfig, autoencoder_run: StageDirectory) -> Path:
     return folder
 
 
+@scope()
 def encode_all(
     config: DictConfig, autoencoder_run: StageDirectory, folder: Path, settings: dict[str, Any], points: int
 ) -> None:
     """Write the latent shards of all splits that are not there yet, and their manifest."""
+    take(folder)
     autoencoder, _ = load_autoencoder(autoencoder_run.model)
     data = sample_data(config)
     manifests = open_shards(data.root, data.train_split).manifests

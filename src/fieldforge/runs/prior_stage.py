@@ -20,6 +20,7 @@ from fieldforge.conditioning.stages import StoredFeatures
 from fieldforge.conditioning.stored import embedding_folder
 from fieldforge.conditioning.text import TextSource
 from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.lock import scope
 from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior
 from fieldforge.runs.autoencoder_stage import sample_data
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 STAGE = "prior"
 
 
+@scope()
 def train_prior(config: DictConfig) -> StageDirectory:
     """The directory of a finished prior: reused, resumed or trained from the start.
 

@@ -82,14 +82,11 @@ class Lock:
 
 
 @contextlib.contextmanager
-def held(path: Path, otherwise: str | None = None) -> Iterator[Lock]:
-    """Hold the lock at `path`, waiting for it, or with `otherwise` not waiting: then UserError says that."""
+def held(path: Path) -> Iterator[Lock]:
+    """Wait for the lock at `path` and hold it; it is the process's own, not that of processes it starts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | (fcntl.LOCK_NB if otherwise else 0))
-        except BlockingIOError as error:
-            raise UserError(str(otherwise)) from error
+        fcntl.lockf(stream, fcntl.LOCK_EX)
         lock = Lock(stream)
         try:
             yield lock

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from fieldforge.data.lock import scope, take
 from fieldforge.errors import UserError
 from fieldforge.sweeps.forwarding import forwarding
 from fieldforge.sweeps.plot import write_plot
-from fieldforge.sweeps.records import FAILED, FINISHED, Record, held, record_path
+from fieldforge.sweeps.records import FAILED, FINISHED, Record, record_path
 from fieldforge.sweeps.space import as_text
 from fieldforge.sweeps.study import Trial
 from fieldforge.sweeps.table import Row, Table
@@ -65,8 +66,8 @@ class Sweep:
             UserError: another process runs it, all trials failed, or the launcher cannot start any.
             Interrupted: a signal stopped it; the same sweep goes on from there.
         """
-        busy = f"another process runs this sweep ({self.directory}): wait for it, or stop it"
-        with held(self.directory / "sweep.lock", otherwise=busy):
+        with scope():
+            take(self.directory)
             proposals = propose()
             try:
                 while batch := self._next(proposals):
