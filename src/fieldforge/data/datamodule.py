@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from fieldforge.data import workers
 from fieldforge.data.cache import Cache
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.order import Mixing
-from fieldforge.data.shards import ShardSet, open_shards
+from fieldforge.data.shards import NoSplitError, ShardSet, open_shards
 from fieldforge.data.stages import Stage
 from fieldforge.data.stream import SampleStream
 from fieldforge.ranges import Count, Seed, Whole
@@ -97,6 +98,20 @@ class ShardDataModule(pl.LightningDataModule):
     def shards(self, split: str) -> ShardSet:
         """Shards of a split, opened by their manifests. UserError if there are none."""
         return open_shards(self.root, split, self.cache)
+
+    @cached_property
+    def has_heldout(self) -> bool:
+        """Whether there are held-out shards: small sets, and a heldout_share of 0, have none."""
+        try:
+            self.shards(self.heldout_split)
+        except NoSplitError:
+            return False
+        return True
+
+    @property
+    def shown_split(self) -> str:
+        """Of which pictures are drawn: the held-out one, if there is one."""
+        return self.heldout_split if self.has_heldout else self.train_split
 
     def train_dataloader(self) -> TimedLoader:
         stream = self.stream(

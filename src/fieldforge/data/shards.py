@@ -81,6 +81,10 @@ class ShardSet:
         return not all(isinstance(place.store, LocalStore) for place in self.places)
 
 
+class NoSplitError(UserError):
+    """There are shards, but none of the split that was asked for."""
+
+
 def open_shards(
     roots: str | Path | Sequence[str | Path], split: str, cache: Cache | None = None, *, store: Store | None = None
 ) -> ShardSet:
@@ -88,7 +92,8 @@ def open_shards(
 
     A place is a folder (local, `s3://`, `gs://`, `https://`), the manifest in it, or a pattern of shards in it with
     `*`, `?`, `{000..017}`, `{a,b}`; folders may be patterns too. Only shards that a manifest lists are read.
-    Raises UserError if a manifest is missing, nothing matches, or schemas differ.
+    Raises NoSplitError if no shard is of this split, UserError if a manifest is missing, nothing matches, or schemas
+    differ.
     """
     given = [roots] if isinstance(roots, str | Path) else list(roots)
     spelled = [whole for place in given for part in spelled_out(str(place)) for whole in _folders(part)]
@@ -115,7 +120,7 @@ def open_shards(
             places.append(Place(reading, manifest.shards, rows))
     if not places:
         known = sorted({name for manifest in manifests for name in manifest.shards.splits})
-        raise UserError(
+        raise NoSplitError(
             f"data.root={roots}: there is no shard of split '{split}', only of {known}; choose one of these."
         )
     return ShardSet(manifests[0].schema, tuple(places), tuple(manifests))

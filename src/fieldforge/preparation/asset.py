@@ -103,7 +103,7 @@ def surface_of_file(path: Path, points: int, limits: Limits, seed: int) -> Sampl
 
 
 def split_of_record(record: AssetRecord, settings: PreparationSettings) -> str:
-    """The split that the source gives, else the one of the name's stem."""
+    """The split that the source gives, else the one of the name's stem; `assign_splits` sees to empty ones."""
     return record.split or split_of(record.name, settings.heldout_share)
 
 

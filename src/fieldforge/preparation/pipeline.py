@@ -18,10 +18,10 @@ from fieldforge.data.manifest import MANIFEST_NAME, Manifest, read_manifest, set
 from fieldforge.data.schema import SAMPLE
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError, install_command
-from fieldforge.preparation.asset import split_of_record
 from fieldforge.preparation.contact_sheet import contact_sheet
 from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.settings import PreparationSettings
+from fieldforge.preparation.splits import assign_splits
 from fieldforge.preparation.staging import Staging
 from fieldforge.preparation.stores import plain_text
 from fieldforge.preparation.workers import stage_all
@@ -215,12 +215,15 @@ def _write_shards(
 ) -> Manifest:
     entries = []
     counts: Counter[str] = Counter()
-    for split in sorted({split_of_record(record, settings) for record in usable}):
-        chosen = [record for record in usable if split_of_record(record, settings) == split]
+    splits, sentence = assign_splits(usable, settings.heldout_share)
+    if sentence:
+        log.info("%s", sentence)
+    for split in sorted(set(splits.values())):
+        chosen = [record for record in usable if splits[record.id] == split]
         with ShardWriter(output, SAMPLE, written, settings.samples_per_shard, split) as writer:
             for record in chosen:
                 finished = record.key in writer.finished_keys
-                writer.write_encoded(record.key, {} if finished else staging.members(record))
+                writer.write_encoded(record.key, {} if finished else staging.members(record, split))
         entries += writer.entries
         counts[split] = len(chosen)
     extra = {

@@ -59,8 +59,12 @@ def stem(name: str) -> str:
 
 def split_of(name: str, heldout_share: float) -> str:
     """`heldout` for a fixed share of all name stems, else `train`: the same for a name in every run and library."""
-    digest = hashlib.sha256(stem(name).encode()).digest()
-    return "heldout" if int.from_bytes(digest[:8], "big") < heldout_share * 2**64 else "train"
+    return "heldout" if hash_of(stem(name)) < heldout_share * 2**64 else "train"
+
+
+def hash_of(text: str) -> int:
+    """A number below 2**64 that only the text determines."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def generator_for(seed: int, asset_id: str) -> np.random.Generator:

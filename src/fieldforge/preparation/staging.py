@@ -57,11 +57,14 @@ class Staging:
         paths = [path for ending in REJECTED if (path := self._path(record, ending)).is_file()]
         return str(json.loads(paths[0].read_bytes())) if paths else None
 
-    def members(self, record: AssetRecord) -> dict[str, bytes]:
-        """Encoded members by suffix, in the order in which they were put."""
+    def members(self, record: AssetRecord, split: str) -> dict[str, bytes]:
+        """Encoded members by suffix, in the order in which they were put, as a sample of this split."""
         with tarfile.open(self._path(record, "tar")) as archive:
             files = {info.name: archive.extractfile(info) for info in archive.getmembers()}
             members = {name: file.read() for name, file in files.items() if file is not None}
+        meta = decode_json(members["meta.json"])
+        if meta["split"] != split:
+            members["meta.json"] = encode_json(meta | {"split": split})
         return {name: payload for name, payload in members.items() if name not in (THUMBNAIL, NOTES)}
 
     def thumbnail(self, record: AssetRecord) -> np.ndarray:

@@ -155,12 +155,12 @@ def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Au
 
 
 def pictures_of_heldout(data: ShardDataModule, shapes: int, size: int, resolution: int, points: int = 4096) -> Draw:
-    """Draws truth, mesh and volume view of the first held-out shapes side by side."""
+    """Draws truth, mesh and volume view of the first held-out (if there are none: training) shapes side by side."""
 
     def draw(module: pl.LightningModule, path: Path) -> None:
         assert isinstance(module, AutoencoderModule)
         heldout = HeldOut(
-            data.shards(data.heldout_split),
+            data.shards(data.shown_split),
             [Surface(points), TrueViews(), Meta()],
             seed=0,
             batch_size=shapes,

@@ -33,7 +33,7 @@ DRAWS = 8  # noises for each held-out latent in the final measurement
 def train_classifier(config: DictConfig, autoencoder_run: StageDirectory, latents: Path) -> StageDirectory:
     """The directory of a finished classifier: reused, resumed or trained from the start.
 
-    `accuracy.json` in it holds the held-out accuracy at several noise levels.
+    `accuracy.json` in it holds the held-out accuracy at several noise levels, if there are held-out latents.
 
     Raises:
         UserError: a wrong configuration, a directory that holds something else.
@@ -72,11 +72,14 @@ def train_classifier(config: DictConfig, autoencoder_run: StageDirectory, latent
     further = {"classes": classes, "latent_shape": [tokens, channels], "autoencoder": autoencoder_label["fingerprint"]}
 
     def finish() -> None:
-        report = heldout_accuracy(trained.eval(), data)
-        write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), directory.path / "accuracy.json")
-        told = ", ".join(f"{share:.0%} at {level}" for level, share in report["accuracy_by_noise"].items())
-        chance = 100 * report["chance"]
-        log.info("%s: held-out accuracy by noise σ/α: %s (most frequent class %.0f%%)", STAGE, told, chance)
+        if data.has_heldout:
+            report = heldout_accuracy(trained.eval(), data)
+            write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), directory.path / "accuracy.json")
+            told = ", ".join(f"{share:.0%} at {level}" for level, share in report["accuracy_by_noise"].items())
+            chance = 100 * report["chance"]
+            log.info("%s: held-out accuracy by noise σ/α: %s (most frequent class %.0f%%)", STAGE, told, chance)
+        else:
+            log.info("%s: there are no held-out latents: its accuracy is not measured", STAGE)
         directory.save_model(trained.classifier.state_dict(), plain(config), **further)
 
     ranks.first_alone(finish)

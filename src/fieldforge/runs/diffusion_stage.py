@@ -209,7 +209,7 @@ def pictures_of_prompts(
         assert isinstance(quick, DictConfig)
         sampler = build_sampler(quick, module.model, module.conditioner, autoencoder.latent_shape)
         seen = "image" in sampler.keys  # latent shards have no views
-        shards = open_shards(config.data.root, data.heldout_split) if seen else data.shards(data.train_split)
+        shards = open_shards(config.data.root, data.shown_split) if seen else data.shards(data.train_split)
         asked = conditions(shards, sampler.keys, shapes)
         batch = {key: [value for value in asked[key] for _ in range(seeds)] for key in sampler.keys}
         latents = sampler(batch, [seed for _ in asked["meta"] for seed in range(seeds)], scale)  # (B, T, C)

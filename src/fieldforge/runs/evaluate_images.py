@@ -53,6 +53,7 @@ def evaluate_images(
         about: what the report says of the run.
         folder: for the files.
     """
+    open_shards(root, "heldout")  # where there is none, nothing is measured in vain
     maker = _Maker(sampler, autoencoder, settings)
     report = dict(about) | {"measured_with": settings}
     if settings["libraries"]:

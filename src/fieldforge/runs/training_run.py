@@ -80,6 +80,10 @@ def train(
     watching.sort(key=lambda callback: not isinstance(callback, Snapshots))  # up to date before checkpoints are written
     callbacks = [clock, ema, guard, *watching]
     last = ranks.first_alone(lambda: last_checkpoint(directory))
+    validation_batches = whole_number(config, "monitor.validation_batches", least=0)
+    if validation_batches and not data.has_heldout:
+        log.info("%s: the data hold no split '%s': validation is left out", stage, data.heldout_split)
+        validation_batches = 0
     loggers = build_loggers(config, directory)
     try:
         trainer = hardware.trainer(
@@ -89,7 +93,7 @@ def train(
             directory.path,
             log_every_n_steps=whole_number(config, "monitor.log_every"),
             val_check_interval=whole_number(config, "monitor.validate_every") * hardware.accumulate,
-            limit_val_batches=whole_number(config, "monitor.validation_batches", least=0),
+            limit_val_batches=validation_batches,
         )
         with hardware.products():
             fit(trainer, module, data, Path(last) if last else None)

@@ -1,0 +1,52 @@
+"""Which assets are held out, also in sets so small that the hash of the names leaves a split empty."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from fieldforge.preparation.records import AssetRecord, hash_of, split_of, stem
+
+TRAIN, HELDOUT = "train", "heldout"
+
+
+def assign_splits(records: list[AssetRecord], heldout_share: float) -> tuple[dict[str, str], str]:
+    """Split of each asset by its id, and a sentence where one had to be made ("" otherwise).
+
+    The split that the source gives counts, else the one of the name's stem. Where that leaves a split empty, of several
+    stems the one whose hash is nearest to the border goes there, of those with at most half of the assets; of a single
+    stem single assets do, by the hashes of their ids. One asset alone is trained on, and so are all where
+    `heldout_share` is 0.
+    """
+    splits = {record.id: record.split or split_of(record.name, heldout_share) for record in records}
+    free = [record for record in records if record.split is None]
+    missing = {TRAIN, HELDOUT} - set(splits.values())
+    if not free or not missing or (missing == {HELDOUT} and (heldout_share == 0 or len(records) == 1)):
+        return splits, ""
+    (empty,) = missing
+    moved = _moved(free, empty, len(records), heldout_share)
+    splits |= {record.id: empty for record in moved}
+    names = ", ".join(f"'{record.name}'" for record in moved[:3]) + (", …" if len(moved) > 3 else "")
+    return splits, (
+        f"by the hashes of their names none of the {len(records)} assets would be in the split '{empty}': "
+        f"{names} ({len(moved)} of them) went there"
+    )
+
+
+def _moved(free: list[AssetRecord], empty: str, count: int, heldout_share: float) -> list[AssetRecord]:
+    """Those of the free assets that go to the empty split."""
+    sizes = Counter(stem(record.name) for record in free)
+    small = [name for name, size in sizes.items() if 2 * size <= count]
+    if small:
+        nearest = _nearest(small, empty)
+        return [record for record in free if stem(record.name) == nearest]
+    nearest = _nearest((record.id for record in free), HELDOUT)
+    held_out = [record for record in free if record.id == nearest or hash_of(record.id) < heldout_share * 2**64]
+    if len(free) == 1:
+        return free
+    if len(held_out) == len(free):
+        held_out = [record for record in free if record.id == nearest]
+    return held_out if empty == HELDOUT else [record for record in free if record not in held_out]
+
+
+def _nearest(names: Iterable[str], empty: str) -> str:
+    """Held out are the lowest hashes: the lowest of those above the border is nearest to it, or the highest below."""
+    return min(names, key=hash_of) if empty == HELDOUT else max(names, key=hash_of)
