@@ -168,6 +168,21 @@ def test_a_specular_glossiness_metal_has_the_colour_that_it_reflects(tmp_path: P
     assert one_color(box_scene(material), tmp_path) == expected
 
 
+def test_metal_in_places_of_a_specular_glossiness_texture(tmp_path: Path):
+    """The sides +x, -x and +y are metal, in the coarser texture of what they reflect; the others are paint."""
+    painted, mirror = PALETTE.copy(), np.full((2, 6, 3), 50, np.uint8)
+    painted[:, :24] = 0
+    mirror[:, :3] = PALETTE[:2, 4:24:8]
+    gltf = Gltf()
+    gloss = {"diffuseTexture": {"index": gltf.texture(painted)}}
+    gltf.add("textures", {"source": gltf.add("images", {"bufferView": gltf.view(png(mirror))})})
+    gloss["specularGlossinessTexture"] = {"index": 1}
+    material = gltf.add("materials", {"extensions": {"KHR_materials_pbrSpecularGlossiness": gloss}})
+    gltf.scene(gltf.node(gltf.mesh(gltf.primitive(TEXCOORD_0=UV, material=material))))
+    for name, color in colors_of(gltf, tmp_path).items():
+        np.testing.assert_allclose(color, OPAQUE_SIDES[name], atol=12)  # between the texels of the coarser one
+
+
 BLACK = {"pbrMetallicRoughness": {"baseColorFactor": [0, 0, 0, 1]}}
 
 

@@ -157,6 +157,15 @@ def test_which_nodes_are_shown(tmp_path: Path):
     assert_box(gltf.read(tmp_path))
 
 
+def test_a_node_below_several_others_is_shown_below_each(tmp_path: Path):
+    gltf = Gltf()
+    shared = gltf.node(gltf.mesh(gltf.primitive()))
+    gltf.scene(gltf.node(children=[shared]), gltf.node(translation=[5, 0, 0], children=[shared]))
+    mesh = gltf.read(tmp_path)
+    np.testing.assert_allclose(mesh.bounds, [[-1, -0.5, -1.5], [6, 0.5, 1.5]])
+    assert len(mesh.faces) == 24
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, np.int8])
 def test_instances(tmp_path: Path, dtype: type):
     gltf = Gltf()

@@ -3,15 +3,16 @@
 That is the base colour (the diffuse colour of specular-glossiness materials). Where it is black, or where nothing says
 anything of it (no factor, no texture, no vertex colours), the emitted colour takes its place: shadeless exports and
 screens would be black otherwise. Emission beyond 1 is scaled down to keep its hue. A specular-glossiness material
-without diffuse colour is a metal: it has the colour that it reflects.
+is a metal where it has no diffuse colour: there it has the colour that it reflects.
 """
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from fieldforge.geometry.color import linear_to_srgb
+from fieldforge.geometry.color import linear_to_srgb, srgb_to_linear
 from fieldforge.geometry.mesh import Material, Wrap
 from fieldforge.preparation.readers.gltf.document import Document, Json, extension, numbers, whole_number
 from fieldforge.preparation.readers.gltf.image import Images
@@ -20,7 +21,7 @@ from fieldforge.preparation.stores import Notes
 WRAPS: dict[Any, Wrap] = {33071: "clamp", 33648: "mirror"}
 NEAREST = 9728
 DIELECTRIC = 0.04
-"""What all that is not metal reflects."""
+"""What all reflects that is not metal. Darker diffuse colours count as black."""
 PLAIN_UV = np.array([[1.0, 0, 0], [0, 1, 0]])
 
 
@@ -80,13 +81,25 @@ class Materials:
         texture = self._texture(base.get(f"{prefix}Texture"))
         black = not factor[:3].any() or (texture is not None and not texture.pixels[..., :3].any())
         unsaid = not has_colors and f"{prefix}Factor" not in base and f"{prefix}Texture" not in base
-        instead = [(_emission(material), material.get("emissiveTexture"))] if black or unsaid else []
-        if black and diffuse is not None:
-            instead.append((_reflection(diffuse), diffuse.get("specularGlossinessTexture")))
-        for light, info in instead:
-            if light.any():
-                return np.append(light, factor[3]), self._texture(info, opaque=True), False
-        return factor, texture, True
+        emitted = _emission(material)
+        if (black or unsaid) and emitted.any():
+            return np.append(emitted, factor[3]), self._texture(material.get("emissiveTexture"), opaque=True), False
+        return (factor, texture, True) if diffuse is None else (*self._with_metal(diffuse, factor, texture), True)
+
+    def _with_metal(
+        self, diffuse: Json, factor: np.ndarray, texture: _Texture | None
+    ) -> tuple[np.ndarray, _Texture | None]:
+        """Factor and texture of a specular-glossiness material, with its reflection where it has no diffuse colour."""
+        if "specularFactor" not in diffuse and "specularGlossinessTexture" not in diffuse:
+            return factor, texture
+        specular = np.clip(numbers(diffuse, "specularFactor", (1.0, 1, 1)), 0, 1)
+        reflected = self._texture(diffuse.get("specularGlossinessTexture"), opaque=True)
+        if not factor[:3].any() or (texture is not None and not texture.pixels[..., :3].any()):
+            return (np.append(specular, factor[3]), reflected) if specular.max() > DIELECTRIC else (factor, texture)
+        if texture is None or reflected is None or not _same_place(texture, reflected):
+            return factor, texture
+        pixels = fill_black(texture.pixels, factor[:3], reflected.pixels, specular)
+        return np.array([1, 1, 1, factor[3]]), replace(texture, pixels=pixels)
 
     def _texture(self, info: Any, opaque: bool = False) -> _Texture | None:
         """The texture that a material names; None if it names none or it cannot be had, which is noted."""
@@ -124,12 +137,20 @@ def _cutoff(material: Json) -> float | None:
     return None if mode == "BLEND" else 0.0
 
 
-def _reflection(diffuse: Json) -> np.ndarray:
-    """Linear colour (3,) that a specular-glossiness material without diffuse colour reflects as a metal, else black."""
-    if "specularFactor" not in diffuse and "specularGlossinessTexture" not in diffuse:
-        return np.zeros(3)
-    specular = np.clip(numbers(diffuse, "specularFactor", (1.0, 1, 1)), 0, 1)
-    return specular if specular.max() > DIELECTRIC else np.zeros(3)
+def fill_black(pixels: np.ndarray, factor: np.ndarray, other: np.ndarray, other_factor: np.ndarray) -> np.ndarray:
+    """Texture (H, W, 4) × factor (3,), filled by another one × its factor where it is black and the other is not."""
+    size = (pixels.shape[1], pixels.shape[0])
+    second = np.asarray(Image.fromarray(other[..., :3]).resize(size, Image.Resampling.BILINEAR))
+    light = srgb_to_linear(pixels[..., :3] / 255) * factor
+    filling = srgb_to_linear(second / 255) * other_factor
+    share = np.clip(1 - light.max(axis=2, keepdims=True) / DIELECTRIC, 0, 1)
+    share = np.where(filling.max(axis=2, keepdims=True) > DIELECTRIC, share, 0)
+    colors = np.round(linear_to_srgb(light + share * (filling - light)) * 255).astype(np.uint8)
+    return np.concatenate([colors, pixels[..., 3:]], axis=2)
+
+
+def _same_place(a: _Texture, b: _Texture) -> bool:
+    return a.texcoord == b.texcoord and np.array_equal(a.uv, b.uv)
 
 
 def _emission(material: Json) -> np.ndarray:

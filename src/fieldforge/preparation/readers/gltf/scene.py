@@ -10,6 +10,9 @@ from fieldforge.preparation.readers.gltf.accessor import count_of, read_numbers
 from fieldforge.preparation.readers.gltf.document import Document, Json, extension, numbers
 from fieldforge.preparation.stores import AssetError
 
+MAX_SHARED = 20_000
+"""How often nodes may be shown in all where some hang below several others."""
+
 IDENTITY = (1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1)
 
 
@@ -27,28 +30,30 @@ class Scene:
                 self._parents.setdefault(child, index)
 
     def nodes(self) -> Iterator[tuple[Json, np.ndarray]]:
-        """Nodes that are seen, with their place in the world (4, 4), parents first.
+        """Nodes that are seen, with their place in the world (4, 4), parents first; shared ones once a parent.
 
-        AssetError where a node hangs below itself or below two others, or stands nowhere finite.
+        AssetError where a node hangs below itself, sharing multiplies without end, or a node stands nowhere finite.
         """
-        seen: set[int] = set()
+        count, shown = len(self.document.list("nodes")), 0
         for root in sorted(self._roots(), key=lambda index: index in self._parents):
-            if root in seen and root in self._parents:
+            if root in self._worlds and root in self._parents:
                 continue  # a writer that lists all nodes as roots
-            waiting = [(root, np.eye(4))]
+            waiting = [(root, np.eye(4), 1)]
             while waiting:
-                index, above = waiting.pop()
+                index, above, depth = waiting.pop()
                 node = self.document.item("nodes", index)
-                if index in seen:
-                    raise AssetError(f"node {index} hangs below itself or below two others; export the scene again.")
-                seen.add(index)
+                shown += 1
+                if depth > count:
+                    raise AssetError(f"node {index} hangs below itself; export the scene again.")
+                if shown > max(MAX_SHARED, count):
+                    raise AssetError(f"its {count} nodes are shown more than {MAX_SHARED:,} times; export it again.")
                 if (extension(node, "KHR_node_visibility") or {}).get("visible") is False:
                     continue
                 self._worlds[index] = world = above @ local_matrix(node)
                 if not np.isfinite(world).all():
                     raise AssetError(f"node {index} stands at no finite place; export the scene again.")
                 yield node, world
-                waiting.extend((child, world) for child in reversed(_children(node)))
+                waiting.extend((child, world, depth + 1) for child in reversed(_children(node)))
 
     def _roots(self) -> list[Any]:
         if self.document.list("scenes"):
