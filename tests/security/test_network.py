@@ -1,12 +1,12 @@
 """A run from elsewhere reaches no place that the user did not type, and no value of the environment leaves."""
 
 import pytest
-from fieldforge.conditioning.reach import local_encoders
 from tests.runs.tiny import write_balls
 from tests.security.stranger import autoencoder_file, command, counting_host, diffusion_file
 
 from fieldforge.conditioning import SentenceEncoder
 from fieldforge.conditioning.pretrained import reach_hub
+from fieldforge.conditioning.reach import local_encoders
 from fieldforge.errors import UserError
 from fieldforge.runs.autoencoder_stage import given_autoencoder
 from fieldforge.runs.diffusion_stage import load_diffusion
