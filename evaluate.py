@@ -11,5 +11,9 @@ def main(config: DictConfig) -> None:
     run_evaluation(config)
 
 
+def about(config: DictConfig) -> str:
+    return f"evaluating {config.run or f'the newest run below {config.output_dir}'}"
+
+
 if __name__ == "__main__":
-    run(main, "commands/evaluate")
+    run(main, "commands/evaluate", about=about)

@@ -11,5 +11,9 @@ def main(config: DictConfig) -> None:
     run_preparation(config)
 
 
+def about(config: DictConfig) -> str:
+    return f"embedding {config.shards}" if config.embed is not None else f"preparing shards in {config.output}"
+
+
 if __name__ == "__main__":
-    run(main, "prepare", texts=("embed",))
+    run(main, "prepare", texts=("embed",), about=about)

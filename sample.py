@@ -11,6 +11,10 @@ def main(config: DictConfig) -> None:
     run_sampling(config)
 
 
+def about(config: DictConfig) -> str:
+    return f"sampling {config.run or f'the newest latent run below {config.output_dir}'}"
+
+
 if __name__ == "__main__":
     run(
         main,
@@ -18,4 +22,5 @@ if __name__ == "__main__":
         texts=("prompt", "negative", "to", "from"),
         words={"guidance": ("guidance.by", "guidance.all")},
         choices=True,
+        about=about,
     )

@@ -13,5 +13,18 @@ def main(config: DictConfig) -> dict[str, Any]:
     return run_training(config)
 
 
+def about(config: DictConfig) -> str:
+    if config.plan.show:
+        return f"planning {config.name}"
+    return f"training {config.name}, in stages: {', '.join(config.stages)}"
+
+
 if __name__ == "__main__":
-    run(main, "train", keeps_state=True, words={"plan": ("plan.show", "plan.show")}, example="experiment=shape_latent")
+    run(
+        main,
+        "train",
+        keeps_state=True,
+        words={"plan": ("plan.show", "plan.show")},
+        example="experiment=shape_latent",
+        about=about,
+    )

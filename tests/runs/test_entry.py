@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -137,3 +138,20 @@ def test_cut_shard_is_one_sentence_even_from_a_worker_process(monkeypatch, capsy
     assert "train-000000.tar" in sentence
     assert "the manifest says" in sentence
     assert "Traceback" not in stderr
+
+
+def test_the_first_line_needs_no_heavy_module(tmp_path: Path):
+    """What somebody at a terminal waits for; and the process leaves without taking modules apart."""
+    script = tmp_path / "command.py"
+    script.write_text(
+        "import atexit, sys\nfrom fieldforge.runs.entry import run\n"
+        "def heavy(): return sorted({'torch', 'transformers', 'wandb', 'open3d', 'numpy'} & set(sys.modules))\n"
+        "atexit.register(print, 'registered for the exit')\n"
+        "run(lambda config: print('body'), 'train', about=lambda config: f'training {config.name} {heavy()}')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), "experiment=shape_latent"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == "training shape_latent []"
+    assert done.stdout.splitlines() == ["body", "registered for the exit"]

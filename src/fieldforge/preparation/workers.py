@@ -145,7 +145,7 @@ class _Crew:
         if method == "forkserver":
             # Not forked from here, where threads may be running, but from a server that has done nothing but the slow
             # imports.
-            context.set_forkserver_preload([work.__module__, "open3d", "igl"])
+            context.set_forkserver_preload(["fieldforge.preparation.server"])
         here, there = context.Pipe()
         process = context.Process(target=work, args=(there, self.settings, self.seed, self.staging), daemon=True)
         process.start()

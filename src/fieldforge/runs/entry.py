@@ -36,6 +36,7 @@ from omegaconf.errors import (
 from fieldforge.data.files import NO_ROOM
 from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
 from fieldforge.errors import UserError, install_command
+from fieldforge.runs.leaving import leave
 from fieldforge.sweeps.job import is_trial, run_trial
 from fieldforge.terminal import Formatter, printable
 from fieldforge.training import interruption
@@ -52,6 +53,7 @@ def run(
     words: Mapping[str, tuple[str, str]] = {},
     choices: bool = False,
     example: str | None = None,
+    about: Callable[[DictConfig], str] | None = None,
 ) -> None:
     """Compose `configs/<config_name>.yaml` with the command line and call `body(config)`; then leave the process.
 
@@ -63,6 +65,7 @@ def run(
         words: key → the keys that are meant where its value is a word, and a number: guidance=classifier, guidance=3.
         choices: training's choices of a group are this one's too, although it lies in a folder of its own.
         example: a choice without which the configuration is not whole; `--help` is shown for this one.
+        about: what is going to happen, in a line that shows while the heavy modules are imported.
     """
     # PyTorch's large temporaries in huge pages: page faults were a tenth of a training step on a CPU. Read once, at the
     # first allocation, so it is set before anything is built.
@@ -78,10 +81,15 @@ def run(
         sys.argv.append(f"hydra.searchpath=[file://{CONFIGS}]")
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
-    sys.exit(_exit_code(body, config_name))
+    code = _exit_code(body, config_name, about)
+    if body.__module__ == "__main__":
+        leave(code)
+    sys.exit(code)  # it is called by a program that goes on
 
 
-def _exit_code(body: Callable[[DictConfig], Any], config_name: str) -> int:
+def _exit_code(
+    body: Callable[[DictConfig], Any], config_name: str, about: Callable[[DictConfig], str] | None = None
+) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
     folder, _, name = config_name.rpartition("/")
     failures: list[BaseException] = []
@@ -94,6 +102,8 @@ def _exit_code(body: Callable[[DictConfig], Any], config_name: str) -> int:
         if is_trial(config):
             return run_trial(body, config, explain)
         try:
+            if about is not None:
+                _say(about(config))
             body(config)
         except BaseException as failure:  # raised again below, without the lines that Hydra would print above it
             failures.append(KeyboardInterrupt() if interruption.leaves() else failure)
