@@ -282,6 +282,15 @@ def test_pictures_are_found_by_their_uris(tmp_path: Path, name: str, uri: str, p
     assert notes.texts == []
 
 
+def test_names_in_the_encoding_of_a_system(tmp_path: Path):
+    (tmp_path / "tür.png").write_bytes(png(PALETTE))
+    gltf, notes = with_picture(palette_scene(), {"uri": "t@r.png", "name": "t@r"}), Notes([])
+    assert side_colors(read(tmp_path, gltf.glb().replace(b"t@r", b"t\xfcr"), notes)) == OPAQUE_SIDES
+    gltf, notes = with_picture(palette_scene(), {"uri": "n@r.png"}), Notes([])
+    read(tmp_path, gltf.glb().replace(b"n@r", b"n\xfcr"), notes)
+    notes.texts[0].encode()
+
+
 def test_everything_in_data_uris(tmp_path: Path):
     gltf = palette_scene()
     for head, body in (

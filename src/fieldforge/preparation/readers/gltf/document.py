@@ -211,7 +211,11 @@ def numbers(item: Json, key: str, default: tuple[float, ...]) -> np.ndarray:
 
 def readable(uri: str) -> str:
     """A URI's name as its file is called."""
-    return unquote_to_bytes(uri).decode("utf-8", "surrogateescape")
+    try:
+        raw = uri.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair of code units, which no name holds
+        raw = uri.encode("utf-8", "replace")
+    return unquote_to_bytes(raw).decode("utf-8", "surrogateescape")
 
 
 def _list(item: Json, key: str) -> list[Any]:
@@ -223,7 +227,8 @@ def _unpack(payload: bytes) -> tuple[Json, memoryview | None]:
     """JSON and binary chunk of a GLB or a glTF, whichever it is."""
     text, binary = _chunks(payload) if payload[:4] == b"glTF" else (payload, None)
     try:
-        found = json.loads(text.rstrip(b"\0 \r\n\t"))
+        # Some writers put names in the encoding of their system: their bytes are kept.
+        found = json.loads(text.rstrip(b"\0 \r\n\t").removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError) as error:
         raise AssetError(f"the glTF description cannot be read ({error}); export the asset again.") from error
     if not isinstance(found, dict):

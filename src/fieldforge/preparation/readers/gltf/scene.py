@@ -57,7 +57,8 @@ class Scene:
 
     def _roots(self) -> list[Any]:
         if self.document.list("scenes"):
-            return _indices(self.document.item("scenes", self.document.json.get("scene", 0)), "nodes")
+            listed = _indices(self.document.item("scenes", self.document.json.get("scene", 0)), "nodes")
+            return list(dict.fromkeys(listed))
         count = len(self.document.list("nodes"))
         roots = [index for index in range(count) if index not in self._parents]
         if count and not roots:
