@@ -129,7 +129,7 @@ class FolderStore:
             raise AssetError(f"the file '{name}' cannot be read ({error}); put it beside the asset.") from error
         if not any(map(path.is_relative_to, self._reachable)):
             raise AssetError(f"the link '{name}' leads out of the asset's folder; put the file itself there.")
-        if not path.is_file():
+        if not os.path.isfile(path):  # also of a name too long to ask for
             raise AssetError(f"the file '{name}' is missing; put it beside the asset.")
         return path
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.preparation.make import png, write_zip
+from tests.preparation.make import LIMITS, png, write_zip
 
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.readers.obj import load_obj
+from fieldforge.preparation.readers.obj import read_obj
 from fieldforge.preparation.readers.polygons import triangulate
 from fieldforge.preparation.readers.texture import MAX_TEXTURE_SIDE
 from fieldforge.preparation.stores import AssetError, FolderStore, Notes, ZipStore
@@ -24,7 +24,7 @@ def notes() -> Notes:
 
 def load(folder: Path, text: str, notes: Notes) -> Mesh:
     (folder / "a.obj").write_text(text)
-    return load_obj(FolderStore(folder, 2**24), "a.obj", notes)
+    return read_obj(FolderStore(folder, 2**24), "a.obj", LIMITS, notes)
 
 
 def color_of(mesh: Mesh, face: int = 0) -> list[float]:
@@ -124,7 +124,7 @@ def test_materials_and_textures_from_a_zip(tmp_path: Path, notes: Notes):
         "x/textures/red.png": png(RED),
     }
     store = ZipStore(write_zip(tmp_path / "a.zip", members), 2**24)
-    assert color_of(load_obj(store, "x/a.obj", notes)) == [1, 0, 0, 1]
+    assert color_of(read_obj(store, "x/a.obj", LIMITS, notes)) == [1, 0, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.preparation.make import png
+from tests.preparation.make import LIMITS, png
 
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.readers.obj import load_obj
+from fieldforge.preparation.readers.obj import read_obj
 from fieldforge.preparation.readers.obj_materials import java3d_materials
 from fieldforge.preparation.readers.polygons import triangulate
 from fieldforge.preparation.stores import AssetError, FolderStore, Notes
@@ -32,7 +32,7 @@ def load(folder: Path, notes: Notes, obj: str | bytes = OBJ, mtl: str | bytes | 
         (folder / "m.mtl").write_bytes(mtl if isinstance(mtl, bytes) else mtl.encode())
     for name, payload in pictures.items():
         (folder / f"{name}.png").write_bytes(payload)
-    return load_obj(FolderStore(folder, 2**24), "a.obj", notes)
+    return read_obj(FolderStore(folder, 2**24), "a.obj", LIMITS, notes)
 
 
 def color_of(mesh: Mesh, face: int = 0) -> list[float]:

@@ -34,7 +34,7 @@ def find_beside(store: FileStore, folder: str, reference: str, *further: str) ->
         for start in range(len(parts)):
             for base in dict.fromkeys((folder, *further)):
                 path = "/".join([base, *parts[start:]] if base else parts[start:])
-                found = _resolve(entries, path)
+                found = _exact(store, path) or _resolve(entries, path)
                 if found is not None:
                     return found
     return None
@@ -58,6 +58,16 @@ def _readings(reference: str) -> list[str]:
             if not raw.isascii():
                 readings.append(raw.decode("cp437"))
     return [text for text in dict.fromkeys(readings) if text and "\0" not in text]
+
+
+def _exact(store: FileStore, path: str) -> str | None:
+    """As the path stands: a folder need not be listed for it."""
+    try:
+        name = normal_member(path)
+        store.size(name)
+    except AssetError:
+        return None
+    return name
 
 
 def _resolve(entries: Callable[[str], tuple[list[str], list[str]]], path: str) -> str | None:

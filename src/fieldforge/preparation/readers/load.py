@@ -2,18 +2,17 @@
 
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.preparation.readers.gltf.read import read_gltf
-from fieldforge.preparation.readers.limits import check_announced
-from fieldforge.preparation.readers.obj import load_obj
+from fieldforge.preparation.readers.obj import read_obj
 from fieldforge.preparation.readers.off import read_off
 from fieldforge.preparation.readers.ply import read_ply
 from fieldforge.preparation.readers.stl import read_stl
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.stores import AssetError, FileStore, Notes, check_size
 
-READERS = {"glb": read_gltf, "gltf": read_gltf, "ply": read_ply, "stl": read_stl, "off": read_off}
+READERS = {"obj": read_obj, "glb": read_gltf, "gltf": read_gltf, "ply": read_ply, "stl": read_stl, "off": read_off}
 """Each checks itself what its file announces."""
 
-MESH_ENDINGS = ("obj", *READERS)
+MESH_ENDINGS = tuple(READERS)
 
 
 def load_mesh(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:
@@ -22,7 +21,4 @@ def load_mesh(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh
     check_size(name, store.size(name), limits.max_file_bytes)
     if store.size(name) == 0:
         raise AssetError("the file is empty; export the mesh again.")
-    if ending in READERS:
-        return READERS[ending](store, name, limits, notes)
-    check_announced(store.read(name).count(b"\nf "), limits)
-    return load_obj(store, name, notes)
+    return READERS[ending](store, name, limits, notes)

@@ -52,8 +52,8 @@ class TextureReader:
         picture, place, name = self._load(color_map)
         opacity, opacity_place, opacity_name = self._load(opacity_map)
         if picture is not None and (opacity is None or opacity_name == name or self._alpha_counts):
-            picture = picture.copy()
-            if opacity is None and not self._alpha_counts:
+            if opacity is None and not self._alpha_counts and (picture[..., 3] < 255).any():
+                picture = picture.copy()
                 picture[..., 3] = 255
         elif opacity is not None:
             place = place if picture is not None else opacity_place

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fieldforge.geometry.mesh import INVISIBLE, Mesh
+from fieldforge.preparation.readers.limits import check_announced
 from fieldforge.preparation.readers.mtl import ObjMaterial, opaque
 from fieldforge.preparation.readers.obj_colors import blend_colors, vertex_colors
 from fieldforge.preparation.readers.obj_materials import materials_of
 from fieldforge.preparation.readers.polygons import triangulate
 from fieldforge.preparation.readers.wavefront import number, statements, without_comment
+from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.stores import AssetError, FileStore, Notes
 
 
@@ -37,7 +39,7 @@ class _Content:
     surfaces: int = 0  # free-form ones
 
 
-def load_obj(store: FileStore, name: str, notes: Notes) -> Mesh:
+def read_obj(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:
     """Mesh of an OBJ file with the materials of its MTL files. AssetError with the reason if it cannot be used.
 
     Where all its materials would be invisible, they are opaque, and noted: no one models what cannot be seen.
@@ -48,6 +50,7 @@ def load_obj(store: FileStore, name: str, notes: Notes) -> Mesh:
     if not content.vertices or not content.faces:
         what = "only free-form surfaces and no faces" if content.surfaces else "no faces"
         raise AssetError(f"the file holds {what}; export the mesh again.")
+    check_announced(sum(len(group.lines) * (count - 2) for (count, _), group in content.faces.items()), limits)
     rows, counts = _numbers(content.vertices, 8)
     vertices, colors = rows[:, :3], vertex_colors(rows, counts, notes)
     uvs = _numbers(content.uvs, 2)[0] if content.uvs else np.empty((0, 2))
@@ -68,12 +71,16 @@ def load_obj(store: FileStore, name: str, notes: Notes) -> Mesh:
         notes.add(f"{lost_uvs} corners refer to texture coordinates that are not in the file")
     all_faces, of_face = np.concatenate(faces), np.concatenate(face_materials)
     found = _materials(store, name, content, of_face, notes)
+    corner_uv = np.concatenate(corner_uvs)
+    for index in np.unique(of_face).tolist():
+        if found[index].material.texture is not None and not np.isfinite(corner_uv[of_face == index]).any():
+            notes.add("a texture has no coordinates on the faces of its material: they keep their plain colour")
     mesh = Mesh(
         vertices,
         all_faces,
         materials=tuple(surface.material for surface in found),
         face_material=of_face,
-        corner_uv=_placed(np.concatenate(corner_uvs), of_face, found) if len(uvs) else None,
+        corner_uv=_placed(corner_uv, of_face, found) if len(uvs) else None,
     )
     return mesh if colors is None else blend_colors(mesh, colors[all_faces], [s.described for s in found])
 
