@@ -34,7 +34,7 @@ NOTES_NAME = "notes.jsonl"
 CONTACT_SHEET_NAME = "contact_sheet.png"
 STAGING_NAME = ".staging"
 
-RECIPE = 1
+RECIPE = 2
 """Rises when the code makes other samples of the same assets, so that old and new ones never mix."""
 
 
