@@ -89,3 +89,35 @@ def test_beyond_its_border_a_texture_goes_on_as_its_material_says(wrap: Wrap, ex
     for uv, columns in ((np.stack([u, u * 0], 1), texture), (np.stack([u * 0, 1 - u], 1), texture.swapaxes(0, 1))):
         found = sample_texture(columns, uv, (wrap, wrap))[:, 0] * 255
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_products_in_linear_light():
+    """Half of the light of white is 188 of 255 in sRGB; a quarter is 137."""
+    uv = np.array([[[0.75, 0.25]] * 3], np.float32)  # white
+    half = np.full((1, 3, 4), [0.5, 1, 0.5, 1], np.float32)
+    for texture, expected in ((None, [188, 255, 188, 255]), (np.full_like(PICTURE, 255), [137, 188, 137, 128])):
+        material = Material((1, 1, 1, 1), texture, (0.5, 0.5, 0.5, 0.5), linear=True)
+        mesh = triangle(materials=(material,), corner_uv=uv, corner_colors=half)
+        found = mesh.color_at(np.zeros(1, np.int64), np.full((1, 3), 1 / 3))
+        np.testing.assert_allclose(found[0] * 255, expected, atol=0.6)
+
+
+@pytest.mark.parametrize(("cutoff", "expected"), [(None, 0.4), (0.0, 1.0), (0.4, 1.0), (0.5, 0.0)])
+def test_a_cutoff_makes_points_opaque_or_invisible(cutoff: float | None, expected: float):
+    colors = np.full((1, 3, 4), [1, 1, 1, 0.5], np.float32)
+    mesh = triangle(materials=(Material((1, 0, 0, 0.8), cutoff=cutoff),), corner_colors=colors)
+    np.testing.assert_allclose(mesh.color_at(np.zeros(1, np.int64), CORNERS[:1]), [[1, 0, 0, expected]], atol=1e-6)
+    np.testing.assert_allclose(mesh.face_alpha(), [expected], atol=1e-6)
+
+
+def test_texels_with_sharp_edges():
+    uv = np.array([[0.49, 0.75], [0.51, 0.75], [0.49, 0.49]])
+    found = sample_texture(PICTURE, uv, smooth=False)
+    np.testing.assert_allclose(found * 255, [PICTURE[0, 0], PICTURE[0, 1], PICTURE[1, 0]])
+
+
+def test_a_material_of_many_parts_is_kept_once():
+    shared, other = Material((0.1, 0, 0, 1)), Material((0.2, 0, 0, 1))
+    whole = concatenate([triangle(materials=(material,)) for material in (shared, other, shared)])
+    assert whole.materials == (shared, other)
+    np.testing.assert_array_equal(whole.face_material, [0, 1, 0])
