@@ -107,7 +107,7 @@ def test_colours_of_viscam_and_magics(tmp_path: Path):
         (binary(count=0)[:84], "holds no faces"),
         (b"solid a\nendsolid a\n", "holds no faces"),
         (ascii_stl()[:-90].encode(), "not three each"),
-        (ascii_stl().replace("1.0", "1,0").encode(), "not a number"),
+        (ascii_stl().replace("1.0", "1,0").encode(), "something else than numbers"),
         (b"\0" * 20, "too short"),
         (b"solid\n" + 100_001 * b"facet\n", "announces 100,001 triangles"),
     ],

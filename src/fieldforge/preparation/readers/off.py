@@ -7,6 +7,7 @@ import numpy as np
 from fieldforge.geometry.mesh import Material, Mesh
 from fieldforge.preparation.readers.faces import Polygons, cut
 from fieldforge.preparation.readers.limits import check_announced
+from fieldforge.preparation.readers.numbers import parse_numbers
 from fieldforge.preparation.readers.rgba import full_scale, unit_rgba
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.stores import AssetError, FileStore, Notes
@@ -79,7 +80,7 @@ def _keyword(lines: list[list[bytes]]) -> tuple[bool, bool, int]:
 
 def _counts(lines: list[list[bytes]]) -> tuple[int, int]:
     """Numbers of vertices and faces. Takes their line away; the number of edges may be missing."""
-    if not lines or len(lines[0]) < 2 or not all(word.isdigit() for word in lines[0][:2]):
+    if not lines or len(lines[0]) < 2 or not all(word.isdigit() and len(word) < 16 for word in lines[0][:2]):
         raise AssetError(f"the counts of vertices and faces cannot be read; {EXPORT}")
     vertices, faces = (int(word) for word in lines.pop(0)[:2])
     return vertices, faces
@@ -128,7 +129,7 @@ def _read_faces(lines: list[list[bytes]], notes: Notes) -> tuple[Polygons, np.nd
             [int(word) for line, count in zip(lines, counts.tolist(), strict=True) for word in line[1 : count + 1]],
             np.int64,
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise AssetError(f"a face cannot be read ({error}); {EXPORT}") from None
     if (counts < 0).any() or len(corners) != counts.sum():
         raise AssetError(f"a face has fewer corners than it announces; {EXPORT}")
@@ -148,7 +149,5 @@ def _read_faces(lines: list[list[bytes]], notes: Notes) -> tuple[Polygons, np.nd
 
 
 def _numbers(lines: list[list[bytes]]) -> np.ndarray:
-    try:
-        return np.array(lines).astype(np.float64)
-    except ValueError as error:
-        raise AssetError(f"the file holds something else than numbers ({error}); {EXPORT}") from None
+    """Of lines with equally many words."""
+    return parse_numbers([word for line in lines for word in line], "OFF").reshape(len(lines), -1)

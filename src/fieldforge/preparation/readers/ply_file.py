@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from fieldforge.preparation.readers.numbers import parse_numbers
 from fieldforge.preparation.stores import AssetError
 
 TYPES = {
@@ -126,12 +127,7 @@ def read_elements(payload: bytes, header: Header) -> tuple[dict[str, Columns], i
     if header.order:
         data: np.ndarray = np.frombuffer(payload, np.uint8, offset=min(header.end, len(payload)))
     else:
-        try:
-            data = np.array(payload[header.end :].split()).astype(np.float64)
-        except ValueError as error:
-            raise AssetError(
-                f"the PLY file cannot be read: it holds something else than numbers ({error}); {EXPORT}"
-            ) from None
+        data = parse_numbers(payload[header.end :].split(), "PLY")
     place = 0
     elements: dict[str, Columns] = {}
     for element in header.elements:
@@ -177,7 +173,8 @@ def _row_lengths(data: np.ndarray, place: int, element: Element, order: str) -> 
     sizes = _row_sizes(element, same[None], order)
     if place + int(sizes[0]) * element.count <= len(data):  # are all rows like the first one? mostly
         starts = place + int(sizes[0]) * np.arange(element.count)
-        found = np.stack(_count_values(data, starts, element, order, same), axis=1)
+        with np.errstate(invalid="ignore"):  # words that are no numbers
+            found = np.stack(_count_values(data, starts, element, order, same), axis=1)
         if (found == same).all():
             return found
     return _walked_lengths(data, place, element, order)

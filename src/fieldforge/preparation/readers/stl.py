@@ -7,6 +7,7 @@ import numpy as np
 
 from fieldforge.geometry.mesh import Material, Mesh
 from fieldforge.preparation.readers.limits import check_announced
+from fieldforge.preparation.readers.numbers import parse_numbers
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.stores import AssetError, FileStore, Notes
 
@@ -116,10 +117,7 @@ def _read_ascii(payload: bytes, limits: Limits, notes: Notes) -> Mesh:
             f"the file has {facets:,} facets with {len(found):,} corners, which is not three each; "
             "it is cut off or damaged: copy or export it again."
         )
-    try:
-        corners = np.array(found).astype(np.float64).reshape(-1, 3, 3)
-    except ValueError as error:
-        raise AssetError(f"a coordinate is not a number ({error}); export the mesh again.") from None
+    corners = parse_numbers([word for corner in found for word in corner], "STL").reshape(-1, 3, 3)
     if b"endsolid" not in text[-2048:].lower():
         notes.add("the file has no endsolid: what may have stood behind its last facet is lost")
     return _mesh(corners, None)
