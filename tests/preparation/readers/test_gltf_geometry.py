@@ -128,6 +128,20 @@ def test_points_and_lines_are_left_out_with_a_note(tmp_path: Path, mode: int):
         box_scene(mode=mode).read(tmp_path)
 
 
+def test_a_part_without_positions_is_left_out_with_a_note(tmp_path: Path):
+    gltf, notes = Gltf(), Notes([])
+    assert_box(gltf.scene(gltf.node(gltf.mesh(gltf.primitive(), {"attributes": {}}))).read(tmp_path, notes))
+    assert "no positions" in notes.texts[0]
+
+
+def test_null_is_what_is_not_there(tmp_path: Path):
+    gltf = box_scene()
+    gltf.json["nodes"][0].update(skin=None, camera=None, matrix=None, children=None, weights=None, extensions=None)
+    gltf.json["meshes"][0]["primitives"][0].update(material=None, targets=None, mode=None)
+    gltf.json.update(animations=None, materials=None, extensionsRequired=None, scene=None)
+    assert_box(gltf.read(tmp_path))
+
+
 def test_meshes_below_cameras_lights_and_joints(tmp_path: Path):
     gltf = Gltf()
     mesh = gltf.mesh(gltf.primitive())

@@ -228,12 +228,18 @@ def _unpack(payload: bytes) -> tuple[Json, memoryview | None]:
     text, binary = _chunks(payload) if payload[:4] == b"glTF" else (payload, None)
     try:
         # Some writers put names in the encoding of their system: their bytes are kept.
-        found = json.loads(text.rstrip(b"\0 \r\n\t").removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape"))
+        plain = text.rstrip(b"\0 \r\n\t").removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        found = json.loads(plain, object_hook=_without_nulls)
     except (ValueError, RecursionError) as error:
         raise AssetError(f"the glTF description cannot be read ({error}); export the asset again.") from error
     if not isinstance(found, dict):
         raise AssetError("the glTF description cannot be read (it is no object); export the asset again.")
     return found, binary
+
+
+def _without_nulls(item: Json) -> Json:
+    """Some writers put null where nothing is."""
+    return {key: value for key, value in item.items() if value is not None}
 
 
 def _chunks(payload: bytes) -> tuple[bytes, memoryview | None]:

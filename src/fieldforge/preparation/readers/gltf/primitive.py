@@ -33,7 +33,7 @@ def triangle_count(document: Document, primitive: Json) -> int:
 def attributes_of(primitive: Json) -> Json:
     """Accessors by the attribute's name."""
     found = primitive.get("attributes")
-    return {name: index for name, index in found.items() if index is not None} if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)

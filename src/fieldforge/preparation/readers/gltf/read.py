@@ -1,4 +1,4 @@
-"""A parsed glTF → one mesh in world coordinates."""
+"""A glTF → one mesh in world coordinates."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -83,6 +83,8 @@ class _Reader:
                 found.append(self._part(node, world, self._known[key]))
             elif json.get("mode") in (0, 1, 2, 3):
                 self.left_out = True
+            elif "POSITION" not in attributes_of(json):
+                self._notes.add("a part of the mesh has no positions and is left out")
         return found
 
     def _part(self, node: Json, world: np.ndarray, primitive: Primitive) -> Mesh:

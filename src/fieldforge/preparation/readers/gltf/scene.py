@@ -138,11 +138,7 @@ def placements(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray)
 def _instances(node: Json) -> Json | None:
     instancing = extension(node, "EXT_mesh_gpu_instancing")
     attributes = None if instancing is None else instancing.get("attributes")
-    if not isinstance(attributes, dict):
-        return None
-    return {name: index for name, index in attributes.items() if name in ("TRANSLATION", "ROTATION", "SCALE")} or (
-        dict(attributes)
-    )
+    return attributes if isinstance(attributes, dict) else None
 
 
 def _children(node: Any) -> list[int]:
