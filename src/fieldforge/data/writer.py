@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fieldforge.data.files import atomic_file, remove_leftovers
+from fieldforge.data.files import atomic_file, remove_leftovers, writing
 from fieldforge.data.manifest import ShardIndex, parse_index, settings_sha256
 from fieldforge.data.schema import Schema
 from fieldforge.data.table import ShardEntry, index_name
@@ -123,7 +123,8 @@ class ShardWriter:
         self.finished_keys: set[str] = set()
         self._written_keys: set[str] = set()
         self._pending: list[tuple[str, dict[str, bytes]]] = []
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.folder)
         self._keep_finished_shards()
 
