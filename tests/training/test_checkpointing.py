@@ -41,7 +41,7 @@ def test_flipped_bit_leads_to_the_checkpoint_before(tmp_path, caplog):
     assert find_last(tmp_path, "mine").step == 1
     assert "step_000000002.ckpt is damaged" in caplog.text
     flip_bit(tmp_path / "step_000000001.ckpt")
-    with pytest.raises(UserError, match="no checkpoint in .* can be read"):
+    with pytest.raises(UserError, match=r"no checkpoint in .* can be read"):
         find_last(tmp_path, "mine")
 
 
@@ -62,7 +62,7 @@ def test_flipped_bit_in_a_finished_model_is_one_sentence(tmp_path):
     flip_bit(run.model)
     with pytest.raises(UserError, match=r"model.ckpt is damaged \(checksum of .*\): delete it or use another"):
         load_safely(run.model)
-    with pytest.raises(UserError, match="model.ckpt is damaged"):
+    with pytest.raises(UserError, match=r"model.ckpt is damaged"):
         run.finished  # noqa: B018
 
 
@@ -97,9 +97,9 @@ def test_start_removes_what_killed_writers_left(tmp_path):
 def test_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "outputs").write_text("a file")
     run = StageDirectory.of("x", tmp_path / "outputs", {"a": 1})
-    with pytest.raises(UserError, match="cannot write .*outputs"):
+    with pytest.raises(UserError, match=r"cannot write .*outputs"):
         run.open({})
-    with pytest.raises(UserError, match="cannot write .*outputs"):
+    with pytest.raises(UserError, match=r"cannot write .*outputs"):
         save_atomically(content(1), run.checkpoints / "step_000000001.ckpt")
 
 

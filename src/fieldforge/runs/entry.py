@@ -82,6 +82,8 @@ def run(
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
     code = _exit_code(body, config_name, about)
+    if code == interruption.EXIT_CTRL_C:
+        interruption.deafen()  # all is said and saved: one more Ctrl-C would only spoil the exit code
     if body.__module__ == "__main__":
         leave(code)
     sys.exit(code)  # it is called by a program that goes on

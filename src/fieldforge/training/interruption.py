@@ -68,6 +68,11 @@ def release_ctrl_c() -> None:
     signal.signal(signal.SIGINT, _leave)
 
 
+def deafen() -> None:
+    """Ctrl-C means nothing any more, to the very end of the process (Python takes back its handlers before that)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def limit_time(hours: float | None) -> None:
     """Ask this process to stop when it is so many hours old; None lifts the limit."""
     global _deadline
