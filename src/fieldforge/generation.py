@@ -18,7 +18,7 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.prior import EmbeddingSpace
-from fieldforge.diffusion.denoiser import Guidance
+from fieldforge.diffusion.denoiser import Guidance, Watched
 from fieldforge.diffusion.guidance.several import Several
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampling import Sampling
@@ -187,11 +187,20 @@ class Sampler:
 
     @torch.no_grad()
     def draw(
-        self, steering: Steering, noise: Tensor, seed: int, given: Tensor | None = None, strength: float = 1.0
+        self,
+        steering: Steering,
+        noise: Tensor,
+        seed: int,
+        given: Tensor | None = None,
+        strength: float = 1.0,
+        look: Callable[[int], None] | None = None,
     ) -> Tensor:
         """Latents (B, T, C) out of noise (B, T, C), or, where latents are `given`, variations of these (see
-        `Sampling.vary`). `seed`: of what a stochastic sampler adds on its way."""
+        `Sampling.vary`). `seed`: of what a stochastic sampler adds on its way. `look`: is told after each evaluation of
+        the denoiser how many there were."""
         denoise = self.model.guided(steering.guidance, steering.condition, steering.null)
+        if look is not None:
+            denoise = Watched(denoise, look)
         steps = torch.Generator(self.device).manual_seed(seed)
         if given is None:
             return self.sampling(denoise, noise, self.model.process, steps)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from tests.runs.conftest import ROOT, SEARCH
+from tests.runs.conftest import ROOT, SEARCH, Place
 from tests.runs.tiny import write_balls
 
 from fieldforge.errors import UserError
 from fieldforge.runs import entry
+from fieldforge.runs.train import run_training
 from fieldforge.training import interruption
 
 
@@ -155,3 +156,10 @@ def test_the_first_line_needs_no_heavy_module(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[0] == "training shape_latent []"
     assert done.stdout.splitlines() == ["body", "registered for the exit"]
+
+
+@pytest.mark.parametrize("name", ["a_file", "a_file/below"])
+def test_an_output_that_cannot_be_is_refused_by_its_key(place: Place, tmp_path: Path, name: str):
+    (tmp_path / "a_file").touch()
+    with pytest.raises(UserError, match=f"output_dir={tmp_path / name} cannot be made a folder to write to"):
+        run_training(place.compose(f"output_dir={tmp_path / name}"))

@@ -1,6 +1,8 @@
 """sample.py by picture, text and class, against a prompt, on the way between two, from a mesh, and through a prior."""
 
+import errno
 import json
+import os
 import signal
 from dataclasses import fields, replace
 from types import SimpleNamespace
@@ -167,6 +169,39 @@ def test_away_from_the_prompt_itself_nothing_is_guided(sampler):
     away = drawn(sampler, [job], 3.0, negative=text.values)
     torch.testing.assert_close(away, drawn(sampler, [job], 1.0), atol=1e-4, rtol=1e-4)
     assert not torch.allclose(drawn(sampler, [job], 3.0), away, atol=1e-3)
+
+
+def test_progress_within_a_batch_is_shown_and_changes_nothing(sampler):
+    wanted = [asked(sampler, caption="a red ball")]
+    work = jobs(wanted, wanted, 0, 0, 2, 1)
+    draw = Drawing(sampler, 3.0, {}, None, 1.0, None, 1.0)
+    seen: list[int] = []
+    assert torch.equal(draw(work, seen.append), draw(work))
+    assert seen == list(range(1, draw.evaluations + 1))
+    varied = Drawing(sampler, 3.0, {}, None, 1.0, torch.zeros(1, *sampler.latent_shape), 0.4)
+    seen.clear()
+    varied(work, seen.append)
+    assert seen == list(range(1, varied.evaluations + 1))
+
+
+def test_places_that_cannot_be_written_to_are_told(trained, tmp_path, monkeypatch):
+    place, run = trained
+    (tmp_path / "a_file").touch()
+    with pytest.raises(UserError, match=r"output=.*a_file/below cannot be made a folder to write to"):
+        run_sampling(command(place, f"output={tmp_path}/a_file/below"))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("fieldforge.runs.sample.write_shape", full)
+    with pytest.raises(UserError, match=rf"cannot write {tmp_path}/out \(No space left on device\)"):
+        run_sampling(command(place, f"output={tmp_path}/out", "n=1", "mesh_resolution=8"))
+    (run.path / "evaluation").write_text("in the way")
+    with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
+        config = compose("evaluate", [f"run={run.path}"])
+    with pytest.raises(UserError, match=r"run=.*evaluation cannot be made a folder to write to"):
+        run_evaluation(config)
+    (run.path / "evaluation").unlink()
 
 
 def test_ways_begin_and_end_at_their_ends(sampler, trained, tmp_path):

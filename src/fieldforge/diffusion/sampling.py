@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition
-from fieldforge.diffusion.denoiser import Denoiser
+from fieldforge.diffusion.denoiser import Denoiser, Watched
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.parameterization import Parameterization
@@ -34,6 +34,18 @@ class Sampling:
         """UserError where models of this kind could not be sampled: one that knows nothing is, beforehand."""
         denoise = kind(_Nothing(kind.outputs), process, parameterization).guided(ClassifierFree(), NOTHING, NOTHING)
         self(denoise, torch.zeros(1, 1, 1), process, torch.Generator())
+
+    def evaluations(self, model: DiffusionModel, strength: float = 1.0) -> int:
+        """How often a denoiser is asked on the way; with `strength` below 1 on that of a variation."""
+        nothing = type(model)(_Nothing(model.outputs), model.process, model.parameterization)
+        seen: list[int] = []
+        denoise = Watched(nothing.guided(ClassifierFree(), NOTHING, NOTHING), seen.append)
+        zeros, generator = torch.zeros(1, 1, 1), torch.Generator()
+        if strength < 1:
+            self.vary(denoise, zeros, zeros, model.process, generator, strength)
+        else:
+            self(denoise, zeros, model.process, generator)
+        return len(seen)
 
     @torch.no_grad()
     def __call__(self, denoise: Denoiser, noise: Tensor, process: Process, generator: torch.Generator) -> Tensor:

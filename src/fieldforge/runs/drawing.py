@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,13 @@ class Drawing:
     given: Tensor | None
     strength: float
 
-    def __call__(self, jobs: Sequence[Job]) -> Tensor:
-        """Latents (B, T, C) of B jobs, all of which are asked with the same."""
+    @property
+    def evaluations(self) -> int:
+        """How often the denoiser is asked for a batch."""
+        return self.sampler.sampling.evaluations(self.sampler.model, 1.0 if self.given is None else self.strength)
+
+    def __call__(self, jobs: Sequence[Job], look: Callable[[int], None] | None = None) -> Tensor:
+        """Latents (B, T, C) of B jobs, all of which are asked with the same. `look`: see `Sampler.draw`."""
         seeds, end_seeds = [job.seed for job in jobs], [job.end_seed for job in jobs]
         weights = torch.tensor([job.weight for job in jobs], device=self.sampler.device)  # (B,)
         away = {key: [value] * len(jobs) for key, value in self.negative.items()}
@@ -50,7 +55,7 @@ class Drawing:
         if end_seeds != seeds:
             noise = between(noise, self.sampler.noise(end_seeds), weights)
         given = None if self.given is None else self.given.expand(len(jobs), -1, -1)
-        return self.sampler.draw(steering, noise, seeds[0], given, self.strength)
+        return self.sampler.draw(steering, noise, seeds[0], given, self.strength, look)
 
     def batch(self, asked: Sequence[Request], seeds: Sequence[int]) -> dict[str, Any]:
         """What the sampler's conditioner reads; a picture that is not given is the prior's."""

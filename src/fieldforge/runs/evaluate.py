@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from fieldforge.data.files import MACHINE, make_folder, writing
 from fieldforge.errors import UserError
 from fieldforge.runs.ema_length import of_length
 from fieldforge.runs.evaluate_autoencoder import evaluate_autoencoder
@@ -38,7 +39,10 @@ def run_evaluation(config: DictConfig) -> None:
     check_settings(config)
     model, stage = find_model(config.run, config.output_dir, *BY_STAGE)
     check_assets(config, stage)
-    BY_STAGE[stage](of_length(model, config.ema_length), config)
+    model = of_length(model, config.ema_length)
+    folder = make_folder(model.parent / "evaluation", "run")
+    with writing(folder, MACHINE):
+        BY_STAGE[stage](model, config)
 
 
 def check_settings(config: DictConfig) -> None:

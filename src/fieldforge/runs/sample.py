@@ -6,13 +6,14 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from fieldforge.data.files import MACHINE, make_folder, writing
 from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior, Sampler, Shapes, decode
 from fieldforge.geometry.colored_mesh import ColoredMesh
@@ -79,40 +80,55 @@ def run_sampling(config: DictConfig) -> Path:
     resolution = whole_number(config, "mesh_resolution")
     size = whole_number(config, "batch_size")
     folder = Path(config.output) if config.output else model.parent / "samples" / folder_name(wanted, config, scale)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output={folder} cannot be made a folder ({error.strerror}): give another place") from error
+    make_folder(folder, "output")
     settings = {"guidance": named(scale), "steps": sampler.sampling.steps, **said(config)}
     log.info("%s: %d shapes at guidance %s", model.parent, len(work), shown(scale))
     if understood and given is None and not any(asked.values for asked in wanted):
         log.info("nothing is asked for: give %s to lead it", ways(understood))
-    exhibits: list[Exhibit] = []
-    listed: list[dict[str, Any]] = []
-    for part in batches(work, size):
-        shapes = decode(autoencoder, draw(part))  # (B, T, C) → B shapes
-        for index, job in enumerate(part):
-            title = job.title
-            name = f"{len(listed):03d}_{slug(title)}_{job.seed}"
-            mesh = shapes.mesh(index, resolution)
-            if mesh.is_empty:
-                log.warning("%s (seed %d) came out empty: there is only its thumbnail", title, job.seed)
-            files = write_shape(mesh, shapes[index], resolution, folder, name)
-            picture = portrait(mesh, 320)
-            write_picture(flatten(picture), folder / f"{name}.png")
-            facts = {"seed": job.seed, **({"frame": round(job.weight, 3)} if is_walk(config) else {}), **settings}
-            exhibits.append(Exhibit(title, picture, None if mesh.is_empty else glb_bytes(mesh), facts))
-            listed.append({**job.request.said, **facts, **files, "thumbnail": f"{name}.png", "checkpoint": str(model)})
-            status(f"{len(listed)}/{len(work)} {title[:50]}")
-    status("")
-    report = {"run": str(model.parent), "fingerprint": label["fingerprint"], "samples": listed}
-    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "samples.json")
-    if is_walk(config):
-        write_strip([exhibit.poster for exhibit in exhibits], work, folder / "strip.png")
-    page = folder / "index.html"
-    write_gallery(exhibits, page, "Samples", f"{label['config'].get('name', '')} · guidance {shown(scale)}")
+    with writing(folder, MACHINE):
+        exhibits: list[Exhibit] = []
+        listed: list[dict[str, Any]] = []
+        parts = batches(work, size)
+        evaluations = draw.evaluations
+        for number, part in enumerate(parts, start=1):
+            latents = draw(part, Denoising(f"batch {number} of {len(parts)}", evaluations))  # (B, T, C)
+            shapes = decode(autoencoder, latents)  # B shapes
+            for index, job in enumerate(part):
+                title = job.title
+                name = f"{len(listed):03d}_{slug(title)}_{job.seed}"
+                status(f"shape {len(listed) + 1} of {len(work)}: meshed and drawn, {title[:50]}")
+                mesh = shapes.mesh(index, resolution)
+                if mesh.is_empty:
+                    log.warning("%s (seed %d) came out empty: there is only its thumbnail", title, job.seed)
+                files = write_shape(mesh, shapes[index], resolution, folder, name)
+                picture = portrait(mesh, 320)
+                write_picture(flatten(picture), folder / f"{name}.png")
+                facts = {"seed": job.seed, **({"frame": round(job.weight, 3)} if is_walk(config) else {}), **settings}
+                exhibits.append(Exhibit(title, picture, None if mesh.is_empty else glb_bytes(mesh), facts))
+                listed.append(
+                    {**job.request.said, **facts, **files, "thumbnail": f"{name}.png", "checkpoint": str(model)}
+                )
+        status(f"{len(listed)} of {len(work)} shapes")
+        status("")
+        report = {"run": str(model.parent), "fingerprint": label["fingerprint"], "samples": listed}
+        write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "samples.json")
+        if is_walk(config):
+            write_strip([exhibit.poster for exhibit in exhibits], work, folder / "strip.png")
+        page = folder / "index.html"
+        write_gallery(exhibits, page, "Samples", f"{label['config'].get('name', '')} · guidance {shown(scale)}")
     print(page)
     return page
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """Shows how far a batch is."""
+
+    batch: str
+    evaluations: int
+
+    def __call__(self, done: int) -> None:
+        status(f"{self.batch}: denoised {done} of {self.evaluations} times")
 
 
 def planned(config: DictConfig, wanted: list[Request]) -> list[Job]:

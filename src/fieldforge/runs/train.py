@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
+from fieldforge.data.files import make_folder
 from fieldforge.errors import UserError
 from fieldforge.runs.autoencoder_stage import train_autoencoder
 from fieldforge.runs.build import build, check
@@ -44,6 +46,7 @@ def run_training(config: DictConfig) -> dict[str, Any]:
 
         print_plan(config)
         return {}
+    make_folder(Path(config.output_dir), "output_dir")
     hardware: Hardware = build(config, "trainer")
     interruption.limit_time(hardware.max_hours)
     with hardware.processes(this_command):
