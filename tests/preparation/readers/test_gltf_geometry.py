@@ -1,5 +1,6 @@
 """Where a glTF puts its surface: accessors of every kind, modes, nodes, instances, skins, morph weights."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.preparation.readers.gltf_files import (
     side_colors,
 )
 
+from fieldforge.errors import UserError
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.preparation.stores import AssetError, Notes
 
@@ -315,6 +317,17 @@ def test_draco(tmp_path: Path, required: bool):
     gltf.json["bufferViews"][compressed["bufferView"]]["byteLength"] = 20
     with pytest.raises(AssetError, match="Draco"):
         gltf.read(tmp_path)
+
+
+def test_without_the_decoder_the_machine_is_at_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "DracoPy", None)
+    gltf = box_scene()
+    compressed = {"bufferView": gltf.view(bytes(40)), "attributes": {"POSITION": 0}}
+    gltf.json["meshes"][0]["primitives"][0]["extensions"] = {"KHR_draco_mesh_compression": compressed}
+    gltf.json["extensionsRequired"] = ["KHR_draco_mesh_compression"]
+    with pytest.raises(UserError, match="DracoPy is not installed") as caught:
+        gltf.read(tmp_path)
+    assert not isinstance(caught.value, AssetError)
 
 
 def test_draco_beside_uncompressed_data_that_need_no_decoder(tmp_path: Path):
