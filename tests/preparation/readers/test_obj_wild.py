@@ -52,6 +52,8 @@ def color_of(mesh: Mesh, face: int = 0) -> list[float]:
         ("newmtl wood\nKd xyz 0.4124 0.2126 0.0193\n", [1, 0, 0]),
         ("newmtl wood\nKd 1.0000001 2 -1\n", [1, 1, 0]),
         ('newmtl "wood"\nKd 1 0 0\n', [1, 0, 0]),
+        ("newmtl wood\nKd 0 0 0\nKe 5 0.5 0\n", [1, 0.5, 0]),  # a lamp
+        ("newmtl wood\nKd 0 0.25 0\nKe 1 0 0\n", [0, 0.25, 0]),
     ],
 )
 def test_colours_however_they_are_written(tmp_path: Path, notes: Notes, mtl: str, expected: list[float]):

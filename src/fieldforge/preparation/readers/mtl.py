@@ -32,13 +32,16 @@ class _Statements:
 
     name: str
     color: tuple[float, float, float] | None = None
+    emission: tuple[float, float, float] | None = None
     d: float | None = None
     tr: float | None = None
     textures: dict[bytes, bytes] = field(default_factory=dict)
 
 
 def parse_mtl(payload: bytes, store: FileStore, folders: tuple[str, ...], notes: Notes) -> dict[str, ObjMaterial]:
-    """Kd, d / Tr, map_Kd and map_d of each material; textures are looked for in `folders`.
+    """Kd, Ke, d / Tr, map_Kd, map_Ke and map_d of each material; textures are looked for in `folders`.
+
+    A material that is black or of no stated colour, and shines, has the colour of its light (`Ke`, `map_Ke`).
 
     What cannot be read is noted: a colour is then plain grey, a texture left out. Colours above 10 mean 0…255 in the
     whole file, others above 1 are clipped.
@@ -86,7 +89,9 @@ def _parse(name: str, lines: list[tuple[bytes, bytes]], notes: Notes) -> _Statem
                 said.d = value
             else:
                 said.tr = value
-        elif keyword in (b"map_kd", b"map_d") and rest:
+        elif keyword == b"ke":
+            said.emission = _color(words)
+        elif keyword in (b"map_kd", b"map_d", b"map_ke") and rest:
             said.textures[keyword] = rest
     return said
 
@@ -134,8 +139,11 @@ def _material(said: _Statements, tr_is_opacity: bool, textures: TextureReader) -
         alpha = 1.0 if contradicts or (said.d == 0 and b"map_d" in said.textures) else said.d
     elif said.tr is not None:
         alpha = said.tr if tr_is_opacity else 1 - said.tr
-    color = said.color or PLAIN
-    texture, place = textures.read(said.textures.get(b"map_kd"), said.textures.get(b"map_d"), color)
+    color, picture = said.color or PLAIN, said.textures.get(b"map_kd")
+    if picture is None and (said.color is None or max(said.color) == 0) and max(said.emission or (0,)) > 0:
+        emission = np.clip(np.array(said.emission), 0, 1).tolist()
+        color, picture = (emission[0], emission[1], emission[2]), said.textures.get(b"map_ke")
+    texture, place = textures.read(picture, said.textures.get(b"map_d"), color)
     wrap: tuple[Wrap, Wrap] = ("clamp", "clamp") if place.clamp else ("repeat", "repeat")
     return ObjMaterial(Material((*color, alpha), texture, (1.0, 1.0, 1.0, alpha), wrap), place)
 

@@ -31,7 +31,8 @@ class TexturePlace:
 
     def of(self, uv: np.ndarray) -> np.ndarray:
         """Coordinates (…, 2) in the picture."""
-        return uv * np.array(self.scale) + np.array(self.offset)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return uv * np.array(self.scale) + np.array(self.offset)
 
 
 @dataclass
@@ -89,11 +90,7 @@ class TextureReader:
 
     def _place(self, options: dict[bytes, list[bytes]]) -> TexturePlace:
         scale, offset = _pair(options.get(b"-s"), 1.0), _pair(options.get(b"-o"), 0.0)
-        if _pair(options.get(b"-mm"), 0.0)[0] != 0 or options.get(b"-mm", [b"", b"1"])[1:] not in (
-            [],
-            [b"1"],
-            [b"1.0"],
-        ):
+        if _pair(options.get(b"-mm", [b"0", b"1"]), 1.0) != (0, 1):  # base and gain
             self.notes.add("a texture is brightened by -mm, which is left out")
         return TexturePlace(scale, offset, options.get(b"-clamp") == [b"on"])
 

@@ -130,7 +130,8 @@ def _placed(corner_uv: np.ndarray, of_face: np.ndarray, found: list[ObjMaterial]
         if surface.place != replace(surface.place, scale=(1.0, 1.0), offset=(0.0, 0.0)):
             chosen = of_face == index
             corner_uv[chosen] = surface.place.of(corner_uv[chosen])
-    return corner_uv.astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite ones count as none
+        return corner_uv.astype(np.float32)
 
 
 def _style(corner: bytes) -> bytes:

@@ -13,12 +13,13 @@ def triangulate(corners: np.ndarray) -> np.ndarray:
     result = np.tile(fan, (count, 1, 1))
     if n == 3:
         return result
-    normal = np.cross(corners, np.roll(corners, -1, axis=1)).sum(axis=1)  # (M, 3) Newell's method, twice the area
-    a, b, c = (corners[:, fan[:, k]] for k in range(3))  # each (M, n - 2, 3)
-    along = np.einsum("mtd,md->mt", np.cross(b - a, c - a), normal)
-    folded = (along < -1e-6 * (normal**2).sum(axis=1)[:, None]).any(axis=1)
-    for index in np.flatnonzero(folded):
-        result[index] = clip_ears(corners[index], normal[index])
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite corners are refused later, with their number
+        normal = np.cross(corners, np.roll(corners, -1, axis=1)).sum(axis=1)  # (M, 3) Newell's method, twice the area
+        a, b, c = (corners[:, fan[:, k]] for k in range(3))  # each (M, n - 2, 3)
+        along = np.einsum("mtd,md->mt", np.cross(b - a, c - a), normal)
+        folded = (along < -1e-6 * (normal**2).sum(axis=1)[:, None]).any(axis=1)
+        for index in np.flatnonzero(folded):
+            result[index] = clip_ears(corners[index], normal[index])
     return result
 
 
