@@ -16,4 +16,4 @@ def about(config: DictConfig) -> str:
 
 
 if __name__ == "__main__":
-    run(main, "prepare", texts=("embed",), about=about)
+    run(main, "prepare", about=about)

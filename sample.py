@@ -19,7 +19,6 @@ if __name__ == "__main__":
     run(
         main,
         "commands/sample",
-        texts=("prompt", "negative", "to", "from"),
         words={"guidance": ("guidance.by", "guidance.all")},
         choices=True,
         about=about,

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from tests.runs.conftest import ROOT, SEARCH, Place
 from tests.runs.tiny import write_balls
 
 from fieldforge.errors import UserError
-from fieldforge.runs import entry
+from fieldforge.runs import entry, typed
 from fieldforge.runs.train import run_training
 from fieldforge.training import interruption
 
@@ -77,7 +78,7 @@ def test_bugs_keep_their_traceback(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("argument", "meant"),
     [
         ("guidance=classifier", "guidance.by=classifier"),
         ("guidance=3", "guidance.all=3"),
@@ -86,8 +87,8 @@ def test_bugs_keep_their_traceback(monkeypatch):
         ("prompt=guidance=x", "prompt=guidance=x"),
     ],
 )
-def test_one_key_may_stand_for_a_number_and_for_a_word(typed, meant):
-    assert entry.spelled_out(typed, {"guidance": ("guidance.by", "guidance.all")}) == meant
+def test_one_key_may_stand_for_a_number_and_for_a_word(argument, meant):
+    assert typed.spelled_out(argument, {"guidance": ("guidance.by", "guidance.all")}) == meant
 
 
 @pytest.mark.parametrize("form", ["true", "json"])
@@ -103,12 +104,47 @@ def test_a_plan_is_asked_for_by_one_word(form):
     assert "autoencoder" in told
 
 
+LITERAL = [
+    *('a red "big" chair, (old)', "it's [a] table", "back\\", 'end"', "", "a=b", "ünïcode {x}", '"a" or "b"'),
+    *("'a' or 'b'", " spaces ", "$HOME", "#1", "a\\b\\", "[a", "x: y", "a,b", "(", "true", "3", "~x", "%20"),
+    *('"', "a${b", "a\nb", "möbel"),
+]
+
+
+@pytest.mark.parametrize("key", ["prompt", "source.path", "output", "class", "+data.root", "name"])
+@pytest.mark.parametrize("text", LITERAL)
+def test_texts_and_paths_reach_the_config_as_they_are(key, text):
+    [argument] = typed.rewritten([f"{key}={text}"], {})
+    assert typed.rewritten([argument], {}) == [argument]  # as for the processes that a training starts
+    value = OverridesParser.create().parse_override(argument).value()
+    assert OmegaConf.create({"value": value}).value == text
+
+
 @pytest.mark.parametrize(
-    "text", ['a red "big" chair, (old)', "it's [a] table", "back\\", 'end"', "", "a=b", "ünïcode {x}"]
+    ("argument", "value"),
+    [
+        ("class=[seating,lighting]", ["seating", "lighting"]),
+        ("image=[a.png,'b c.png']", ["a.png", "b c.png"]),
+        ("output=null", None),
+        ("prompt=null", "null"),
+        ("prompt='a chair'", "a chair"),
+        ("prompt=${seed}", "${seed}"),
+        ("source.path=${seed}/x", "7/x"),
+        ("trainer.devices=2", 2),
+    ],
 )
-def test_free_text_reaches_the_config_as_it_is(text):
-    argument = entry.quoted(f"prompt={text}", ("prompt",))
-    assert OverridesParser.create().parse_override(argument).value() == text
+def test_what_keeps_the_meaning_that_it_has_for_hydra(argument, value):
+    [argument] = typed.rewritten([argument], {})
+    parsed = OverridesParser.create().parse_override(argument).value()
+    assert OmegaConf.create({"value": parsed, "seed": 7}).value == value
+
+
+def test_in_a_sweep_commas_list_values():
+    assert typed.rewritten(["data.root=a,b", "output_dir=x y", "-m"], {}) == [
+        "--multirun",
+        "data.root=a,b",
+        'output_dir="x y"',
+    ]
 
 
 def test_help_is_worth_reading(monkeypatch, capsys):

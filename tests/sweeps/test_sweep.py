@@ -10,7 +10,7 @@ from tests.data.test_lock import end, holder
 from tests.sweeps.conftest import Bench, judged
 
 from fieldforge.errors import UserError
-from fieldforge.runs.entry import multirun_first
+from fieldforge.runs.typed import multirun_first
 from fieldforge.training import interruption
 
 GRID = ["-m", "training.autoencoder.optimizer.lr=0.1,0.01,0.001"]

@@ -21,6 +21,7 @@ from fieldforge.errors import UserError
 from fieldforge.generation import reconstruct
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.runs.build import build
+from fieldforge.runs.continuation import stage_directory
 from fieldforge.runs.directory import MODEL, StageDirectory, load_weights
 from fieldforge.runs.heldout import TrueViews, reconstruction_rows, reconstruction_sheet
 from fieldforge.runs.stored import load_run, of_run, plain_config
@@ -44,7 +45,13 @@ def train_autoencoder(config: DictConfig) -> StageDirectory:
     """
     if config.get("autoencoder_run"):
         return given_autoencoder(config)
-    directory = StageDirectory.of(STAGE, Path(config.output_dir) / config.autoencoder_name, determining(config))
+    directory = stage_directory(
+        config,
+        STAGE,
+        Path(config.output_dir) / config.autoencoder_name,
+        determining(config),
+        build(config, f"training.{STAGE}.budget"),
+    )
     if directory.finished:
         log.info("%s: finished already, reused from %s", STAGE, directory.path)
         return directory

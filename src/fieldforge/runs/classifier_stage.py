@@ -17,6 +17,7 @@ from fieldforge.errors import UserError
 from fieldforge.rendering.pictures import write_whole
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
+from fieldforge.runs.continuation import stage_directory
 from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.stored import load_run, of_run, plain_config
 from fieldforge.runs.training_run import build_with, plain, seeded, train
@@ -58,7 +59,13 @@ def train_classifier(config: DictConfig, autoencoder_run: StageDirectory, latent
         # What the data gives is still missing in here.
         "classifier": {key: value for key, value in plain(config.classifier).items() if value != "???"},
     }
-    directory = StageDirectory.of(STAGE, Path(config.output_dir) / config.name, determining)
+    directory = stage_directory(
+        config,
+        STAGE,
+        Path(config.output_dir) / config.name,
+        determining,
+        build(config, f"training.{STAGE}.budget"),
+    )
     if directory.finished:
         log.info("%s: finished already, reused from %s", STAGE, directory.path)
         return directory

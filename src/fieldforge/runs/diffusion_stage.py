@@ -26,6 +26,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.build import build
 from fieldforge.runs.conditions import conditions
+from fieldforge.runs.continuation import stage_directory
 from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.fingerprint import differences
 from fieldforge.runs.stored import load_run, of_run, plain_config
@@ -53,8 +54,12 @@ def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents
     )
     config = with_classes(config, data)
     conditioner: Conditioner = seeded(config, "conditioner")
-    directory = StageDirectory.of(
-        STAGE, Path(config.output_dir) / config.name, determining(config, autoencoder_run, data, conditioner)
+    directory = stage_directory(
+        config,
+        STAGE,
+        Path(config.output_dir) / config.name,
+        determining(config, autoencoder_run, data, conditioner),
+        build(config, f"training.{STAGE}.budget"),
     )
     if directory.finished:
         log.info("%s: finished already, reused from %s", STAGE, directory.path)

@@ -39,20 +39,29 @@ class StageDirectory:
         path: its directory, which ends in the fingerprint.
         determining: the plain values that the fingerprint covers.
         known: the fingerprint of a finished run, which its file says; None: it follows from `determining`.
+        earlier: directory of the finished run from whose last checkpoint this one starts.
+        afresh: starts anew although a finished run of another budget is there.
     """
 
     stage: str
     path: Path
     determining: Mapping[str, Any]
     known: str | None = None
+    earlier: Path | None = None
+    afresh: bool = False
 
     @staticmethod
-    def of(stage: str, parent: Path, determining: Mapping[str, Any]) -> StageDirectory:
-        return StageDirectory(stage, parent / fingerprint(determining), determining)
+    def of(stage: str, parent: Path, determining: Mapping[str, Any], **further: Any) -> StageDirectory:
+        return StageDirectory(stage, parent / fingerprint(determining), determining, **further)
 
     @property
     def fingerprint(self) -> str:
         return self.known or fingerprint(self.determining)
+
+    @property
+    def continued_from(self) -> str:
+        """Fingerprint of `earlier`."""
+        return str(self.determining["continued_from"])
 
     @property
     def checkpoints(self) -> Path:
@@ -87,11 +96,12 @@ class StageDirectory:
         """Create the directory with its resolved configuration; says what the newest other run differs in.
 
         Raises:
-            UserError: another command trains in it, or it cannot be written.
+            UserError: another command trains in it, it cannot be written, or a finished run differs in nothing but a
+                smaller budget, and nobody said what to do with it.
         """
-        take(self.path)
         if not (self.path / "fingerprint.json").is_file():
             self._compare_with_neighbours()
+        take(self.path)
         remove_unfinished(self.checkpoints)
         for folder in (self.path, self.pictures, self.path / SNAPSHOTS):
             remove_leftovers(folder)
@@ -106,14 +116,15 @@ class StageDirectory:
         save_atomically({"fieldforge": {**label, **further}, "state_dict": dict(state_dict)}, self.model)
 
     def _compare_with_neighbours(self) -> None:
-        neighbours = [path for path in self.path.parent.glob("*/fingerprint.json") if path.parent != self.path]
+        found = [path for path in self.path.parent.glob("*/fingerprint.json") if path.parent != self.path]
+        neighbours = [(path, theirs) for path in found if (theirs := self._same_stage(path))]
         if not neighbours:
             return
-        newest = max(neighbours, key=lambda path: path.stat().st_mtime)
-        try:
-            changed = differences(self.determining, json.loads(newest.read_text()))
-        except (ValueError, OSError):
-            return
+        neighbours.sort(key=lambda neighbour: neighbour[0].stat().st_mtime)
+        for path, theirs in [] if self.earlier or self.afresh else reversed(neighbours):
+            self._refuse_to_start_anew(path.parent, theirs)
+        newest, theirs = neighbours[-1]
+        changed = differences(self.determining, theirs)
         log.info(
             "%s: no earlier run matches; %s differs in %s. A new one starts in %s (to go on with the earlier one, "
             "set these keys back).",
@@ -122,6 +133,27 @@ class StageDirectory:
             "; ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else ""),
             self.path,
         )
+
+    def _same_stage(self, path: Path) -> dict[str, Any] | None:
+        try:
+            theirs = json.loads(path.read_text())
+        except (ValueError, OSError):
+            return None
+        return theirs if isinstance(theirs, dict) and theirs.get("stage") == self.stage else None
+
+    def _refuse_to_start_anew(self, run: Path, theirs: Mapping[str, Any]) -> None:
+        """What takes hours is not trained a second time in silence, where it only was to be trained for longer."""
+        changed = differences(self.determining, {k: v for k, v in theirs.items() if k != "continued_from"})
+        if not changed or not all(text.startswith("training.budget.") for text in changed):
+            return
+        mine, before = (values["training"]["budget"] for values in (self.determining, theirs))
+        limits = [(mine.get(key), before.get(key)) for key in ("max_steps", "max_minutes")]
+        grows = any(old is not None and (new is None or new > old) for new, old in limits)
+        if grows and (run / MODEL).is_file() and any(run.glob("checkpoints/step_*.ckpt")):
+            raise UserError(
+                f"{self.stage}: {run} is finished and differs in nothing but its budget ({'; '.join(changed)}): give "
+                f"continue_from={run} to go on from its end, or continue_from=scratch to train a new one"
+            )
 
 
 def load_weights(module: torch.nn.Module, weights: Mapping[str, Any], path: Path) -> None:

@@ -24,6 +24,7 @@ from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.diffusion.sampling import Sampling
 from fieldforge.errors import UserError
 from fieldforge.runs.build import build
+from fieldforge.runs.continuation import stage_directory
 from fieldforge.runs.diffusion_stage import STAGE, load_diffusion, pictures_of_prompts
 from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.locate import find_model
@@ -35,7 +36,7 @@ from fieldforge.training.distillation_module import DistillationModule
 from fieldforge.training.pictures import Draw
 
 log = logging.getLogger(__name__)
-OWN = ("name", "output_dir", "seed", "trainer", "logger", "callbacks", "monitor", "sampler")
+OWN = ("name", "output_dir", "continue_from", "seed", "trainer", "logger", "callbacks", "monitor", "sampler")
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,13 @@ def train_phase(
         "training": plain(own.training[STAGE]),
         **{part: plain(own[part]) for part in ("distillation", "sampler", "weighting")},
     }
-    directory = StageDirectory.of(STAGE, Path(own.output_dir) / own.name, determining)
+    directory = stage_directory(
+        own,
+        STAGE,
+        Path(own.output_dir) / own.name,
+        determining,
+        build(own, f"training.{STAGE}.budget"),
+    )
     if directory.finished:
         log.info("distillation to %d steps: finished already, reused from %s", steps, directory.path)
         return directory

@@ -37,6 +37,7 @@ from fieldforge.data.files import NO_ROOM
 from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
 from fieldforge.errors import UserError, install_command
 from fieldforge.runs.leaving import leave
+from fieldforge.runs.typed import literal, rewritten
 from fieldforge.sweeps.job import is_trial, run_trial
 from fieldforge.terminal import Formatter, printable
 from fieldforge.training import interruption
@@ -49,7 +50,6 @@ def run(
     config_name: str,
     *,
     keeps_state: bool = False,
-    texts: tuple[str, ...] = (),
     words: Mapping[str, tuple[str, str]] = {},
     choices: bool = False,
     example: str | None = None,
@@ -61,7 +61,6 @@ def run(
         body: what the entry point does; imports its heavy modules inside, so that mistakes show at once.
         config_name: primary config below `configs/`; its folder is where choices of groups are looked for.
         keeps_state: the body saves and resumes (training): USR1, USR2 and TERM are noted from the start, not died of.
-        texts: keys whose value is free text: commas and brackets in it are not Hydra's syntax.
         words: key → the keys that are meant where its value is a word, and a number: guidance=classifier, guidance=3.
         choices: training's choices of a group are this one's too, although it lies in a folder of its own.
         example: a choice without which the configuration is not whole; `--help` is shown for this one.
@@ -75,10 +74,9 @@ def run(
     sys.unraisablehook = interruption.unraisable
     if keeps_state:
         interruption.install()
-    sys.argv[1:] = [quoted(spelled_out(argument, words), texts) for argument in sys.argv[1:]]
-    sys.argv[1:] = multirun_first(sys.argv[1:])
+    sys.argv[1:] = rewritten(sys.argv[1:], words)
     if choices:
-        sys.argv.append(f"hydra.searchpath=[file://{CONFIGS}]")
+        sys.argv.append(f"hydra.searchpath=[{literal(f'file://{CONFIGS}')}]")
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
     code = _exit_code(body, config_name, about)
@@ -136,35 +134,6 @@ def _say(sentence: str, everywhere: bool = True) -> None:
     if interruption.speaks() or not everywhere:
         with contextlib.suppress(OSError):  # a terminal that is gone
             print(printable(sentence), file=sys.stderr, flush=True)
-
-
-def spelled_out(argument: str, words: Mapping[str, tuple[str, str]]) -> str:
-    """`guidance=classifier` as `guidance.by=classifier` and `guidance=3` as `guidance.all=3`, if `words` says so."""
-    key, equals, value = argument.partition("=")
-    if not equals or key not in words:
-        return argument
-    word, number = words[key]
-    return f"{word if value[:1].isalpha() else number}={value}"
-
-
-def multirun_first(arguments: list[str]) -> list[str]:
-    """With -m in front, where Hydra reads it rightly, and also where search= asks for it without saying so."""
-    flags = ("-m", "--multirun")
-    others = [argument for argument in arguments if argument not in flags]
-    searches = any(argument.startswith("search=") and argument != "search=none" for argument in others)
-    of_a_sweep = any(argument.startswith("search.trial=") for argument in others)  # a process of one of its trials
-    told = any(argument in ("--help", "-h", "--cfg", "-c") for argument in others)
-    sweeps = len(others) < len(arguments) or (searches and not of_a_sweep and not told)
-    return ["--multirun", *others] if sweeps else others
-
-
-def quoted(argument: str, texts: tuple[str, ...]) -> str:
-    """`key=text` with the text in quotes, if the key is one of `texts` and the user has not quoted it for Hydra."""
-    key, equals, value = argument.partition("=")
-    if not equals or key not in texts or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
-        return argument
-    escaped = re.sub(r"(\\*)(\"|$)", lambda found: found[1] * 2 + ("\\" if found[2] else "") + found[2], value)
-    return f'{key}="{escaped}"'
 
 
 def explain(error: BaseException) -> str | None:

@@ -25,6 +25,7 @@ from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior
 from fieldforge.runs.autoencoder_stage import sample_data
 from fieldforge.runs.build import build
+from fieldforge.runs.continuation import stage_directory
 from fieldforge.runs.diffusion_stage import build_model, build_module, build_sampler, with_classes
 from fieldforge.runs.directory import StageDirectory, load_weights
 from fieldforge.runs.stored import load_run, of_run, plain_config
@@ -53,8 +54,12 @@ def train_prior(config: DictConfig) -> StageDirectory:
     data = embeddings(config, space, conditioner)
     embed_once(data.stages, conditioner)
     made_by = dict(image.source(generated).fingerprint())
-    directory = StageDirectory.of(
-        STAGE, Path(config.output_dir) / config.name, determining(config, data, conditioner, made_by)
+    directory = stage_directory(
+        config,
+        STAGE,
+        Path(config.output_dir) / config.name,
+        determining(config, data, conditioner, made_by),
+        build(config, f"training.{STAGE}.budget"),
     )
     if directory.finished:
         log.info("%s: finished already, reused from %s", STAGE, directory.path)

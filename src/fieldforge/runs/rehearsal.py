@@ -38,6 +38,7 @@ PLAIN_KEYS: dict[str, Any] = {
     "seed": Seed,
     "output_dir": str,
     "autoencoder_run": str | None,
+    "continue_from": str | None,
     "teacher": str,
     "latents.points": Count,
     "monitor.log_every": Count,

@@ -19,7 +19,9 @@ from fieldforge.errors import UserError
 from fieldforge.runs.autoencoder_stage import train_autoencoder
 from fieldforge.runs.build import build, check
 from fieldforge.runs.conditioner_first import check_conditioner
+from fieldforge.runs.continuation import check_continuation
 from fieldforge.runs.rehearsal import check_plain_keys, rehearse, trained
+from fieldforge.runs.training_run import plain
 from fieldforge.training import interruption, ranks
 from fieldforge.training.requeue import requeue
 from fieldforge.training.trainer import Hardware
@@ -77,6 +79,7 @@ def check_training(config: DictConfig) -> None:
     if "diffusion" in wanted or "prior" in wanted:
         check_conditioner(config)
     rehearse(config)
+    check_continuation(config, {stage: plain(config.training[stage]) for stage in trained(config)})
 
 
 def walk(config: DictConfig, wanted: Collection[str]) -> dict[str, Any]:

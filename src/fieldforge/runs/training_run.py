@@ -79,7 +79,7 @@ def train(
     watching = build_callbacks(config, context, places)
     watching.sort(key=lambda callback: not isinstance(callback, Snapshots))  # up to date before checkpoints are written
     callbacks = [clock, ema, guard, *watching]
-    last = ranks.first_alone(lambda: last_checkpoint(directory))
+    last = ranks.first_alone(lambda: last_checkpoint(directory) or end_of_earlier(directory))
     validation_batches = whole_number(config, "monitor.validation_batches", least=0)
     if validation_batches and not data.has_heldout:
         log.info("%s: the data hold no split '%s': validation is left out", stage, data.heldout_split)
@@ -126,6 +126,15 @@ def last_checkpoint(directory: StageDirectory) -> str:
     return str(last.path)
 
 
+def end_of_earlier(directory: StageDirectory) -> str:
+    """Path of the last checkpoint of the finished run that this one goes on from, empty if it begins by itself."""
+    last = find_last(directory.earlier / "checkpoints", directory.continued_from) if directory.earlier else None
+    if last is None:
+        return ""
+    log.info("%s: continues at step %d from %s", directory.stage, last.step, last.path)
+    return str(last.path)
+
+
 def stop_if_asked() -> None:
     """For work in the first process alone, outside of the training loop.
 
@@ -163,7 +172,7 @@ def measure_vectors(data: ShardDataModule, conditioner: Conditioner, directory: 
     names = [name for name, source in conditioner.sources.items() if source.has_statistics]
 
     def measured() -> str:
-        if any(directory.checkpoints.glob("step_*.ckpt")):
+        if directory.earlier or any(directory.checkpoints.glob("step_*.ckpt")):
             return "{}"  # what was measured comes back with the checkpoint
         seen = defaultdict(list)
         for done, batch in enumerate(islice(data.stream(TOGETHER), MEASURED // TOGETHER), start=1):

@@ -1,0 +1,76 @@
+"""The command line as people type it → as Hydra reads it: paths and texts are what they say, words stand for keys."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+TEXTS = ("prompt", "negative", "to", "class")
+PATHS = (
+    *("run", "output", "output_dir", "name", "autoencoder_name", "autoencoder_run", "teacher", "continue_from"),
+    *("prompts", "image", "from", "prior", "guidance.run", "shards", "embed"),
+    *("source.path", "source.labels", "source.folder", "source.cache", "source.name", "source.licence"),
+    *("source.creator", "data.root", "latent_data.root", "data_root", "prompts.file", "images.libraries"),
+    *("conditioner.clip", "device"),
+)
+"""Keys whose value is a text, and keys whose value names something: a file, a folder, a run."""
+LISTS = ("class", "image", "data.root", "latent_data.root", "embed", "data_root")
+"""Of these, those that may be lists: [a,b]."""
+_ONE_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_SWEEP = re.compile(r"(choice|range|interval|glob|tag|sort|shuffle)\(.*\)", re.DOTALL)
+_INTERPOLATION = re.compile(r"\$\{[^${}]*\}")
+
+
+def rewritten(arguments: Iterable[str], words: Mapping[str, tuple[str, str]]) -> list[str]:
+    """All arguments as Hydra is to read them; the same again for what is rewritten already."""
+    ordered = multirun_first([spelled_out(argument, words) for argument in arguments])
+    sweeps = ordered[:1] == ["--multirun"]
+    return [quoted(argument, sweeps) for argument in ordered]
+
+
+def spelled_out(argument: str, words: Mapping[str, tuple[str, str]]) -> str:
+    """`guidance=classifier` as `guidance.by=classifier` and `guidance=3` as `guidance.all=3`, if `words` says so."""
+    key, equals, value = argument.partition("=")
+    if not equals or key not in words:
+        return argument
+    word, number = words[key]
+    return f"{word if value[:1].isalpha() else number}={value}"
+
+
+def multirun_first(arguments: list[str]) -> list[str]:
+    """With -m in front, where Hydra reads it rightly, and also where search= asks for it without saying so."""
+    flags = ("-m", "--multirun")
+    others = [argument for argument in arguments if argument not in flags]
+    searches = any(argument.startswith("search=") and argument != "search=none" for argument in others)
+    of_a_sweep = any(argument.startswith("search.trial=") for argument in others)  # a process of one of its trials
+    told = any(argument in ("--help", "-h", "--cfg", "-c") for argument in others)
+    sweeps = len(others) < len(arguments) or (searches and not of_a_sweep and not told)
+    return ["--multirun", *others] if sweeps else others
+
+
+def quoted(argument: str, sweeps: bool = False) -> str:
+    """`key=value` with the value in quotes, if the key is that of a path or a text, so that it is what it says.
+
+    Left to Hydra are: null, a value that is one quoted text already, a list where there may be one, and in a sweep what
+    lists its values (`a,b`, `choice(a,b)`). Whole `${…}` are interpolated in paths, and nothing is in texts.
+    """
+    key, equals, value = argument.partition("=")
+    name = key.lstrip("+")
+    if not equals or name not in TEXTS + PATHS or _ONE_QUOTED.fullmatch(value):
+        return argument
+    if value == "null" and name not in ("prompt", "negative", "to"):
+        return argument
+    if name in LISTS and value.startswith("[") and value.endswith("]"):
+        return argument
+    if sweeps and ("," in value or _SWEEP.fullmatch(value)) and not (name in PATHS and os.path.exists(value)):
+        return argument
+    return f"{key}={literal(value, interpolated=name in PATHS)}"
+
+
+def literal(value: str, interpolated: bool = False) -> str:
+    """A text in the quotes of Hydra's command line; `interpolated`: but for whole `${…}` in it."""
+    if not (interpolated and "${" not in _INTERPOLATION.sub("", value)):
+        value = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
+    escaped = re.sub(r"(\\*)(\"|$)", lambda found: found[1] * 2 + ("\\" if found[2] else "") + found[2], value)
+    return f'"{escaped}"'
