@@ -1,5 +1,7 @@
 """Checkpoints: whole or not there, verified before they are trusted."""
 
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -125,3 +127,15 @@ def test_how_to_react_is_no_part_of_the_identity():
     assert fingerprint(run(**same)) == fingerprint(run())
     assert differences(run(**same), run()) == []
     assert fingerprint(run(augment=True)) != fingerprint(run())
+
+
+def test_reason_of_the_system_is_said(tmp_path):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"a.ckpt \(.*File too large\): earlier checkpoints are intact"):
+            save_atomically(content(1), tmp_path / "a.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

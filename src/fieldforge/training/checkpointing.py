@@ -9,7 +9,7 @@ import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
@@ -31,15 +31,34 @@ def save_atomically(content: dict[str, Any], path: str | Path) -> None:
         UserError: the disk is full or not writable; what was there before is untouched.
     """
     path = Path(path)
-    with atomic_file(path) as stream:
+    with atomic_file(path) as file:
+        stream = _Stream(file)
         try:
-            torch.save(content, stream)
+            torch.save(content, stream)  # type: ignore[arg-type]
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"cannot write {path} ({error}): earlier checkpoints are intact, make room and run the same command "
-                "again"
+                f"cannot write {path} ({stream.refusal or error}): earlier checkpoints are intact, make room and run "
+                "the same command again"
             ) from error
     _synchronise(path.parent)
+
+
+class _Stream:
+    """A file that remembers why the system refused to write: torch hides it behind an error of its own."""
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+        self.refusal: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.refusal = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def save_spread(content: dict[str, Any], path: str | Path) -> None:
