@@ -5,11 +5,14 @@ import re
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tests.preparation.make import CUBE_OBJ, LIMITS, read_lines, tiny_settings, write_zip
+from tests.preparation.make import CUBE_OBJ, LIMITS, png, read_lines, record, tiny_settings, write_zip
 
+from fieldforge.preparation.asset import clean_mesh
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.pipeline import prepare
+from fieldforge.preparation.readers import texture
 from fieldforge.preparation.readers.load import load_mesh
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.stores import AssetError, FolderStore, Notes, ZipStore, normal_member
@@ -121,3 +124,20 @@ def test_a_damaged_member_of_a_zip(tmp_path: Path):
     path.write_bytes(payload)
     with pytest.raises(AssetError, match="cannot be unpacked"):
         ZipStore(path, 2**20).read("a.obj")
+
+
+def test_textures_are_limited_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sides = CUBE_OBJ.splitlines()
+    faces = [f"usemtl side{number}\n{line}" for number, line in enumerate(sides[8:])]
+    (tmp_path / "a.obj").write_text("\n".join(["mtllib a.mtl", *sides[:8], *faces]))
+    (tmp_path / "a.mtl").write_text("".join(f"newmtl side{n}\nmap_Kd {n}.png\n" for n in range(6)))
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_bytes(png(np.full((8, 8, 3), 40 * number, np.uint8)))
+    store, asset = FolderStore(tmp_path, 2**20), record("a.obj", tmp_path)
+    monkeypatch.setattr(texture, "MAX_ASSET_PIXELS", 6 * 64)
+    notes = Notes([])
+    clean_mesh(asset, store, LIMITS, notes)
+    assert not any("pixels" in note for note in notes.texts)
+    monkeypatch.setattr(texture, "MAX_ASSET_PIXELS", 6 * 64 - 1)
+    with pytest.raises(AssetError, match=r"its textures have more than .* megapixels together"):
+        clean_mesh(asset, store, LIMITS, notes)

@@ -21,6 +21,7 @@ from fieldforge.preparation.clean import (
 )
 from fieldforge.preparation.distance import Caster, exposed_sides, signed_distance
 from fieldforge.preparation.readers.load import load_mesh
+from fieldforge.preparation.readers.texture import pixel_limit
 from fieldforge.preparation.records import AssetRecord, generator_for, split_of
 from fieldforge.preparation.settings import DistanceSettings, Limits, PreparationSettings
 from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, Notes
@@ -84,7 +85,8 @@ def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSe
 
 def clean_mesh(record: AssetRecord, store: FileStore, limits: Limits, notes: Notes) -> NormalisedMesh:
     """The asset's mesh in the box, without faces that mislead. AssetError: why it cannot be used."""
-    mesh = load_mesh(store, record.file, limits, notes)
+    with pixel_limit():
+        mesh = load_mesh(store, record.file, limits, notes)
     check_mesh(mesh, limits.max_triangles)
     mesh = remove_invisible_faces(fit_to_catalogue(mesh, record))
     normalised = normalise(mesh, limits.min_thickness)

@@ -3,6 +3,9 @@
 import io
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import numpy as np
@@ -12,6 +15,9 @@ from fieldforge.preparation.stores import AssetError
 
 MAX_TEXTURE_PIXELS = 2**26
 """A picture of more pixels is not unpacked."""
+
+MAX_ASSET_PIXELS = 2**30
+"""Of all pictures of an asset together: beyond it the asset is rejected. Drafts of JPEGs count as they are unpacked."""
 
 MAX_TEXTURE_SIDE = 1024
 """Bigger textures are reduced: a texel is then still finer than the samples taken."""
@@ -42,6 +48,25 @@ UNREADABLE = {
     b"version https://git-lfs": "Git LFS pointer",
 }
 """First bytes → name of formats that are met as textures and that pillow does not read, or not always."""
+
+
+_unpacked: ContextVar[list[int] | None] = ContextVar("_unpacked", default=None)
+
+
+@contextmanager
+def pixel_limit() -> Iterator[None]:
+    """Inside, one asset is read. AssetError if its pictures have too many pixels together; the last stay packed."""
+    seen: list[int] = []
+    token = _unpacked.set(seen)
+    try:
+        yield
+    finally:
+        _unpacked.reset(token)
+    if sum(seen) > MAX_ASSET_PIXELS:
+        raise AssetError(
+            f"its textures have more than {MAX_ASSET_PIXELS / 2**20:,.0f} megapixels together, which is too many; make "
+            "them smaller."
+        )
 
 
 def decode_texture(payload: bytes) -> np.ndarray:
@@ -128,6 +153,11 @@ def _decode_tiff(payload: bytes) -> np.ndarray:
 def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_TEXTURE_PIXELS:
         raise AssetError(f"the texture has {width} x {height} pixels, which is too many; make it smaller.")
+    seen = _unpacked.get()
+    if seen is not None:
+        seen.append(width * height)
+        if sum(seen) > MAX_ASSET_PIXELS:
+            raise AssetError("the asset's textures before it have too many pixels already; make them smaller.")
 
 
 def _bytes_of(values: np.ndarray) -> np.ndarray:
