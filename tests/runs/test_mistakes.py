@@ -1,10 +1,18 @@
 """Mistakes in values, at all four commands: each is a sentence that names its key, before anything is made."""
 
+import subprocess
+import sys
+
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from tests.runs.conftest import Place
+from tests.runs.conftest import ROOT, Place
 
 from fieldforge.errors import UserError
+from fieldforge.runs.entry import CONFIGS
+from fieldforge.runs.evaluate import run_evaluation
+from fieldforge.runs.prepare import run_preparation
+from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import check_training
 
 TRAINING = [
@@ -112,6 +120,40 @@ TRAINING = [
 ]
 
 
+SAMPLING = [
+    *(("n=0", "n"), ("n=many", "n"), ("batch_size=0", "batch_size"), ("seed=-1", "seed"), ("seed=1e30", "seed")),
+    *(
+        ("to_seed=x", "to_seed"),
+        ("mesh_resolution=100000", "mesh_resolution"),
+        ("mesh_resolution=1", "mesh_resolution"),
+    ),
+    *(("steps=0", "steps"), ("steps=nan", "steps"), ("frames=1", "frames"), ("ema_length=long", "ema_length")),
+    *(("strength=nan", "strength"), ("guidance.all=nan", "guidance.all"), ("guidance.text=much", "guidance.text")),
+    *(("guidance.rescale=2", "guidance.rescale"), ("guidance.interval=3", "guidance.interval")),
+    *(("guidance.scale=inf", "guidance.scale"), ("guidance.by=luck", "guidance"), ("guidance.run=x", "guidance.run")),
+    *(("prior_guidance=2", "prior_guidance"), ("remove_background=perhaps", "remove_background"), ("run=''", "run")),
+    *(("strength=0.5", "strength"), ("run=/nowhere", "/nowhere")),
+]
+EVALUATION = [
+    *(("limit=0", "limit"), ("ema_length=nan", "ema_length"), ("prompts.seeds=[]", "prompts.seeds")),
+    *(("prompts.seeds=[-1]", "prompts.seeds"), ("prompts.count=0", "prompts.count")),
+    *(("prompts.guidance=[nan]", "prompts.guidance"), ("prompts.judged_guidance=9", "prompts.judged_guidance")),
+    *(("prompts.mesh_resolution=100000", "prompts.mesh_resolution"), ("images.heldout=0", "images.heldout")),
+    *(
+        ("images.guidance=high", "images.guidance"),
+        ("reconstruction.picture_size=1000000", "reconstruction.picture_size"),
+    ),
+    *(("reconstruction.f_score_threshold=inf", "reconstruction.f_score_threshold"), ("run=/nowhere", "/nowhere")),
+]
+PREPARATION = [
+    *(("workers=0", "workers"), ("workers=1000000", "workers"), ("seed=1e30", "seed"), ("output=''", "output")),
+    *(("preparation.surface.points=0", "surface.points"), ("preparation.views.size=100000", "views.size")),
+    *(("preparation.distance.epsilon=nan", "distance.epsilon"), ("preparation.distance.near_std=[a]", "near_std")),
+    *(("preparation.limits.max_file_mb=-1", "max_file_mb"), ("source.path=/nowhere", "source.path")),
+    ("preparation.heldout_share=1.5", "heldout_share"),
+]
+
+
 @pytest.fixture(scope="module")
 def base(balls, tmp_path_factory):
     place = Place(balls, tmp_path_factory.mktemp("mistakes"))
@@ -136,6 +178,49 @@ def test_training(base, override, key):
     assert key in str(mistake.value)
     assert "\n" not in str(mistake.value)
     assert not any(place.outputs.iterdir())
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("commands")
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        prepare = compose("prepare", ["source=folder", f"source.path={folder}", f"output={folder}/out"])
+    with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
+        sample, evaluate = (compose(name, [f"output_dir={folder}"]) for name in ("sample", "evaluate"))
+    bodies = {"sample": run_sampling, "evaluate": run_evaluation, "prepare": run_preparation}
+    return {"sample": sample, "evaluate": evaluate, "prepare": prepare}, bodies
+
+
+@pytest.mark.parametrize(
+    ("command", "override", "key"),
+    [
+        (command, *mistake)
+        for command, mistakes in (("sample", SAMPLING), ("evaluate", EVALUATION), ("prepare", PREPARATION))
+        for mistake in mistakes
+    ],
+)
+def test_the_other_commands(commands, command, override, key):
+    configs, bodies = commands
+    with pytest.raises(UserError) as mistake:
+        bodies[command](with_override(configs[command], override))
+    assert key in str(mistake.value)
+    assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "said"),
+    [
+        ("train.py", ["experiment=shape_latent", "guidance=3"], "there is no guidance=3: choose one of"),
+        ("sample.py", ["mesh_resolution=100000"], "mesh_resolution = 100000"),
+    ],
+)
+def test_as_they_are_typed(program, arguments, said, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / program), *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_sound_training(base):

@@ -74,7 +74,7 @@ def run(
     sys.unraisablehook = interruption.unraisable
     if keeps_state:
         interruption.install()
-    sys.argv[1:] = rewritten(sys.argv[1:], words)
+    sys.argv[1:] = rewritten(sys.argv[1:], words, [path.name for path in CONFIGS.iterdir() if path.is_dir()])
     if choices:
         sys.argv.append(f"hydra.searchpath=[{literal(f'file://{CONFIGS}')}]")
     if example and sys.argv[1:] in (["--help"], ["-h"]):

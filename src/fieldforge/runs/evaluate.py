@@ -8,12 +8,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fieldforge.data.files import MACHINE, make_folder, writing
 from fieldforge.errors import UserError
+from fieldforge.ranges import GridCells, Pixels
 from fieldforge.runs.ema_length import of_length
 from fieldforge.runs.evaluate_autoencoder import evaluate_autoencoder
 from fieldforge.runs.evaluate_diffusion import evaluate_diffusion
 from fieldforge.runs.evaluate_prior import evaluate_prior
 from fieldforge.runs.locate import find_model
-from fieldforge.runs.values import number, whole_number
+from fieldforge.runs.values import check_finite, check_keys, number, whole_number
 
 BY_STAGE = {"autoencoder": evaluate_autoencoder, "diffusion": evaluate_diffusion, "prior": evaluate_prior}
 
@@ -47,8 +48,12 @@ def run_evaluation(config: DictConfig) -> None:
 
 def check_settings(config: DictConfig) -> None:
     """UserError for the first setting that is of the wrong kind, in the blocks of all stages."""
+    check_finite(config)
+    check_keys(config, {"ema_length": float | None, "split": str})
     for key in paths(POSITIVE):
         whole_number(config, key)
+    check_keys(config, {key: GridCells for key in paths(POSITIVE) if key.endswith("mesh_resolution")})
+    check_keys(config, {key: Pixels for key in paths(POSITIVE) if key.endswith("picture_size")})
     for key in ("limit", *paths(POSITIVE_OR_NULL)):
         if OmegaConf.select(config, key) is not None:
             whole_number(config, key)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Annotated
 
 from omegaconf import DictConfig
 
 from fieldforge.errors import UserError
-from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, prepare
+from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, AssetSource, prepare
+from fieldforge.preparation.settings import PreparationSettings
+from fieldforge.ranges import Range, Seed
 from fieldforge.runs.build import build
 from fieldforge.runs.embed import run_embedding
-from fieldforge.runs.values import whole_number
+from fieldforge.runs.values import check_finite, check_keys
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +31,9 @@ def run_preparation(config: DictConfig) -> None:
         return
     if "_target_" not in (config.get("source") or {}):
         raise UserError("no source is chosen: python prepare.py source=furniture, or source=folder source.path=…")
-    workers = _workers(config)
-    seed, output = whole_number(config, "seed", least=0), Path(config.output)
-    report = prepare(build(config, "source"), build(config, "preparation"), seed, output, workers)
+    source, settings = check_preparation(config)
+    workers, output = _workers(config), Path(config.output)
+    report = prepare(source, settings, config.seed, output, workers)
     splits = ", ".join(f"{count} {split}" for split, count in report.manifest.extra["splits"].items())
     log.info("%d assets: %s; %d rejected (%s)", report.assets, splits, report.rejected, output / REJECTED_NAME)
     if report.cpu_seconds is None:
@@ -40,7 +43,16 @@ def run_preparation(config: DictConfig) -> None:
     log.info("shards in %s; look at %s", output, output / CONTACT_SHEET_NAME)
 
 
+def check_preparation(config: DictConfig) -> tuple[AssetSource, PreparationSettings]:
+    """Source and settings. UserError for the first value that will not do, before anything is written."""
+    check_finite(config)
+    check_keys(config, {"seed": Seed, "workers": Annotated[int, Range(1, 4096)] | None, "output": str})
+    if not config.output.strip():
+        raise UserError("output= is empty: give a folder for the shards")
+    return build(config, "source"), build(config, "preparation")
+
+
 def _workers(config: DictConfig) -> int:
     if config.workers is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return whole_number(config, "workers", least=1)
+    return config.workers

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -18,6 +18,7 @@ from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior, Sampler, Shapes, decode
 from fieldforge.geometry.colored_mesh import ColoredMesh
 from fieldforge.geometry.mesh_files import glb_bytes, write_mesh
+from fieldforge.ranges import Count, GridCells, Range
 from fieldforge.rendering.gallery import Exhibit, write_gallery
 from fieldforge.rendering.pictures import flatten, write_picture, write_whole
 from fieldforge.rendering.shading import portrait
@@ -31,7 +32,7 @@ from fieldforge.runs.locate import find_model
 from fieldforge.runs.prior_stage import load_prior
 from fieldforge.runs.requests import Job, Request, batches, jobs, requests, scales, ways
 from fieldforge.runs.stored import of_run, plain_config
-from fieldforge.runs.values import number, whole_number
+from fieldforge.runs.values import check_finite, check_keys, number, whole_number
 from fieldforge.runs.variation import latent_of_mesh
 from fieldforge.terminal import status
 from fieldforge.training.trainer import best_device
@@ -40,6 +41,22 @@ log = logging.getLogger(__name__)
 MANY_FACES = 100_000  # a turntable's small frames do not show them, but draw them all
 FRAMES = 8  # of an interpolation
 STRENGTH = 0.6  # of variations
+SETTINGS: dict[str, Any] = {
+    "n": Count,
+    "batch_size": Count,
+    "mesh_resolution": GridCells,
+    "steps": Count | None,
+    "frames": Annotated[int, Range(2, 10_000)] | None,
+    "ema_length": float | None,
+    "prior_guidance": float | None,
+    "remove_background": bool,
+    "guidance.all": float | None,
+    "guidance.text": float | None,
+    "guidance.image": float | None,
+    "guidance.class": float | None,
+    "guidance.scale": float | None,
+    "guidance.rescale": float | None,
+}
 SEEDS = 2**62  # (torch takes 64 bits; seeds of further shapes and of a prior's pictures lie above the given one)
 
 
@@ -48,8 +65,7 @@ def run_sampling(config: DictConfig) -> Path:
 
     An interpolation also gives `strip.png`: a row for each seed, a column for each frame.
     """
-    check_alone(config)
-    strength_of(config)
+    check_settings(config)
     model = of_length(find_model(config.run, config.output_dir, "diffusion")[0], config.ema_length)
     sampler, autoencoder, label = load_diffusion(model, sampling_of(config), best_device(config.device))
     if "distillation" in label["config"]:
@@ -129,6 +145,19 @@ class Denoising:
 
     def __call__(self, done: int) -> None:
         status(f"{self.batch}: denoised {done} of {self.evaluations} times")
+
+
+def check_settings(config: DictConfig) -> None:
+    """What can be known before a model is looked for. UserError for the first value that will not do; names its key."""
+    check_finite(config)
+    check_alone(config)
+    check_keys(config, SETTINGS)
+    for key in ("seed", "to_seed"):
+        if config[key] is not None:
+            seed_of(config, key)
+    strength_of(config)
+    form_of(config)
+    guided_by(config)
 
 
 def planned(config: DictConfig, wanted: list[Request]) -> list[Job]:

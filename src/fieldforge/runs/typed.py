@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 TEXTS = ("prompt", "negative", "to", "class")
 PATHS = (
@@ -19,14 +19,23 @@ LISTS = ("class", "image", "data.root", "latent_data.root", "embed", "data_root"
 """Of these, those that may be lists: [a,b]."""
 _ONE_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _SWEEP = re.compile(r"(choice|range|interval|glob|tag|sort|shuffle)\(.*\)", re.DOTALL)
+_NO_WORD = re.compile(r"[-+.\d][-+.\deE_]*|true|false|nan|inf", re.IGNORECASE)
 _INTERPOLATION = re.compile(r"\$\{[^${}]*\}")
 
 
-def rewritten(arguments: Iterable[str], words: Mapping[str, tuple[str, str]]) -> list[str]:
+def rewritten(
+    arguments: Iterable[str], words: Mapping[str, tuple[str, str]], groups: Collection[str] = ()
+) -> list[str]:
     """All arguments as Hydra is to read them; the same again for what is rewritten already."""
     ordered = multirun_first([spelled_out(argument, words) for argument in arguments])
     sweeps = ordered[:1] == ["--multirun"]
-    return [quoted(argument, sweeps) for argument in ordered]
+    return [quoted(as_choice(argument, groups), sweeps) for argument in ordered]
+
+
+def as_choice(argument: str, groups: Collection[str]) -> str:
+    """`group=3` as `group="3"`: Hydra knows what to say of a choice that is not there, but not of a number."""
+    key, _, value = argument.partition("=")
+    return f'{key}="{value}"' if key in groups and _NO_WORD.fullmatch(value) else argument
 
 
 def spelled_out(argument: str, words: Mapping[str, tuple[str, str]]) -> str:

@@ -25,13 +25,21 @@ def check_value(key: str, value: Any, hint: Any) -> None:
         raise UserError(f"config key {key} = {value!r} is not {_wanted(hint)}: correct it")
 
 
+def check_key(config: DictConfig, key: str, hint: Any) -> Any:
+    """The value at a dotted path. UserError, naming it, where it contradicts the annotation."""
+    value = OmegaConf.select(config, key)
+    if not _fits(value, hint):
+        raise UserError(f"config key {key} = {value!r} must be {_wanted(hint)}: correct it")
+    return value
+
+
 def check_keys(config: DictConfig, wanted: Mapping[str, Any]) -> None:
     """The same for plain keys of a configuration: dotted path → annotation. Keys that are not there are passed over."""
     for key, hint in wanted.items():
         block, _, name = key.rpartition(".")
         node = OmegaConf.select(config, block) if block else config
         if isinstance(node, DictConfig) and name in node and not OmegaConf.is_missing(node, name):
-            check_value(key, node[name], hint)
+            check_key(config, key, hint)
 
 
 def check_name(key: str, name: Any) -> None:
@@ -59,18 +67,12 @@ def check_finite(node: Any, path: str = "") -> None:
 
 def whole_number(config: DictConfig, key: str, least: int = 1, most: float = math.inf) -> int:
     """The whole number at `key`. UserError if it is something else, too small or too large."""
-    value, hint = OmegaConf.select(config, key), Annotated[int, Range(least, most)]
-    if not _fits(value, hint):
-        raise UserError(f"config key {key} = {value!r} must be {_wanted(hint)}: correct it")
-    return value
+    return check_key(config, key, Annotated[int, Range(least, most)])
 
 
 def number(config: DictConfig, key: str) -> float:
     """The finite number at `key`. UserError if it is something else."""
-    value = OmegaConf.select(config, key)
-    if not _fits(value, float):
-        raise UserError(f"config key {key} = {value!r} must be a number: correct it")
-    return float(value)
+    return float(check_key(config, key, float))
 
 
 def _fits(value: Any, hint: Any) -> bool:
