@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.stored import samples_of
-from fieldforge.errors import UserError
+from fieldforge.data.reader import LazySample
+from fieldforge.data.store import MemberError
 
 MEASURED = 20_000  # assets: enough for a mean and a deviation
 
@@ -48,7 +49,7 @@ class EmbeddingSpace(nn.Module):
         """
         count, total, squares = 0, 0.0, 0.0
         for sample in islice(samples_of(folder, split), MEASURED):
-            vectors = _vectors(sample, str(folder)).astype(np.float64)  # (E, F)
+            vectors = _vectors(sample).astype(np.float64)  # (E, F)
             count, total, squares = count + len(vectors), total + vectors.sum(0), squares + (vectors**2).sum(0)
         mean = total / count  # (F,)
         variance = np.maximum(squares / count - mean**2, 0)
@@ -80,12 +81,13 @@ class VectorLatent:
         self.mean, self.std = space.mean.cpu().numpy(), space.std.cpu().numpy()
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        vectors = _vectors(sample, "the sample")
+        vectors = _vectors(sample)
         row = vectors[int(generator.integers(len(vectors)))].astype(np.float32)  # (F,)
         return {"latent": ((row - self.mean) / self.std)[None]}
 
 
-def _vectors(sample: Mapping[str, Any], where: str) -> np.ndarray:
+def _vectors(sample: Mapping[str, Any]) -> np.ndarray:
     if "vector.npy" not in sample:
-        raise UserError(f"{where}: holds no vectors, embed the source again with vector=true.")
+        where = f"{sample.shard}, sample '{sample.key}': " if isinstance(sample, LazySample) else ""
+        raise MemberError(f"{where}holds no vectors, embed the source again with vector=true.")
     return sample["vector.npy"]

@@ -14,7 +14,7 @@ import numpy as np
 from fieldforge.conditioning.condition import FeatureRow
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.relight import relit_view
-from fieldforge.conditioning.stored import FIELDS, KeyedShards, Report, embed_shards, embedding_folder
+from fieldforge.conditioning.stored import FIELDS, KeyedEmbeddings, KeyedShards, Report, embed_shards, embedding_folder
 from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
 from fieldforge.errors import UserError
 
@@ -51,15 +51,15 @@ class StoredFeatures:
 
     def __init__(self, root: str, sources: Sequence[str], views: Sequence[int] | None = None) -> None:
         self.root, self.sources = root, tuple(sources)
-        self.stored = {name: KeyedShards(embedding_folder(root, name)) for name in sources}
+        self.stored = {name: KeyedEmbeddings(embedding_folder(root, name)) for name in sources}
         self.views = None if views is None else tuple(views)
         self._of_these_data: set[str] = set()
 
-    def shards(self, name: str) -> KeyedShards:
+    def shards(self, name: str) -> KeyedEmbeddings:
         """The stored features of a source. UserError unless they were made from the data as they are now."""
         stored = self.stored[name]
         if name not in self._of_these_data:
-            if stored.manifest.extra["data"] != read_manifest(self.root).fingerprint:
+            if stored.manifest.extra.get("data") != read_manifest(self.root).fingerprint:
                 raise UserError(
                     f"{stored.root}: was made from other data than {self.root} now holds: remove that folder and run "
                     f"`python prepare.py embed={name} shards={self.root}`."
@@ -88,6 +88,8 @@ class StoredFeatures:
             row = rows.index(sample["caption"])
         else:
             chosen = [row for row, number in enumerate(rows) if self.views is None or number in self.views]
+            if not chosen:
+                raise UserError(f"{shards.root}: sample {sample['__key__']!r} has none of the views {self.views}.")
             row = chosen[view % len(chosen)]
         arrays = {field: np.array(stored[f"{field}.npy"][row]) for field in FIELDS if f"{field}.npy" in stored}
         if "mask" in arrays:  # the padding to the longest of the sample's captions stays behind

@@ -69,7 +69,7 @@ def embed_shards(
             )
         folder = embedding_folder(root, name)
         if (folder / MANIFEST_NAME).is_file():
-            conditioner.check_made_by(name, read_manifest(folder).extra["fingerprint"])
+            conditioner.check_made_by(name, read_embeddings(folder).extra["fingerprint"])
         about = {"source": name, "fingerprint": dict(source.fingerprint()), "data": data.fingerprint}
         entries: list[ShardEntry] = []
         done, total = 0, sum(entry.samples for entry in data.shards)
@@ -91,6 +91,14 @@ def embed_shards(
 def embedding_folder(root: str | Path, source: str) -> Path:
     """Where the features of a source lie beside the data."""
     return Path(root) / FOLDER / source
+
+
+def read_embeddings(folder: str | Path) -> Manifest:
+    """Manifest of a source's folder, whose `extra` says what made it. UserError for one that does not."""
+    manifest = read_manifest(folder)
+    if manifest.schema != EMBEDDING or not isinstance(manifest.extra.get("fingerprint"), dict):
+        raise UserError(f"{folder}: its manifest names no encoder that made it: remove the folder and embed again.")
+    return manifest
 
 
 def captions_of(meta: Mapping[str, Any]) -> list[str]:
@@ -144,6 +152,14 @@ class KeyedShards:
     def __getstate__(self) -> dict[str, Any]:
         # A worker process opens the files for itself.
         return {"root": self.root, "_places": None}
+
+
+class KeyedEmbeddings(KeyedShards):
+    """The same of a source's features, whose manifest says what made them."""
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return read_embeddings(self.root)
 
 
 def _embedded(source: Source, sample: LazySample, device: torch.device, batch_size: int) -> dict[str, Any]:

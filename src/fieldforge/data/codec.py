@@ -14,6 +14,7 @@ from PIL import Image
 from fieldforge.errors import UserError
 
 Payload = bytes | memoryview
+MOST_PIXELS = 4096**2  # of a view
 
 
 def encode_npy(array: np.ndarray) -> bytes:
@@ -33,6 +34,8 @@ def _parse_npy_header(header: bytes) -> tuple[np.dtype, tuple[int, ...], bool]:
 
 def decode_npy(payload: Payload) -> np.ndarray:
     """Array over the bytes of `payload`, without a copy (read-only). ValueError for anything but a plain array."""
+    if payload[:6] != b"\x93NUMPY":  # (`np.load` would open archives and pickles too)
+        raise ValueError("not an .npy array")
     if payload[:8] != b"\x93NUMPY\x01\x00" or len(payload) < 10:
         return np.load(io.BytesIO(payload), allow_pickle=False)
     (length,) = struct.unpack_from("<H", payload, 8)
@@ -50,7 +53,11 @@ def encode_json(value: Any) -> bytes:
 
 
 def decode_json(payload: Payload) -> Any:
-    return json.loads(bytes(payload))
+    return json.loads(bytes(payload), parse_constant=_no_number)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -61,6 +68,12 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def decode_png(payload: Payload) -> np.ndarray:
+    """Pixels of a picture. ValueError for one of more than `MOST_PIXELS`, which is not unpacked."""
+    if payload[:8] != b"\x89PNG\r\n\x1a\n" or len(payload) < 24:
+        raise ValueError("not a PNG picture")
+    width, height = struct.unpack_from(">II", payload, 16)
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"a picture of {width} x {height} pixels is too large")
     with Image.open(io.BytesIO(payload), formats=["PNG"]) as picture:
         pixels = np.asarray(picture)
         return pixels.astype(np.uint16) if picture.mode.startswith("I") else pixels
@@ -81,5 +94,6 @@ def decode_member(suffix: str, payload: Payload) -> Any:
         raise UserError(f"member {suffix}: only .npy, .json and .png members can be read; write it as one of these.")
     try:
         return decoder(payload)
-    except (ValueError, KeyError, OSError, EOFError, SyntaxError, TypeError, struct.error) as error:
-        raise UserError(f"member {suffix}: its bytes cannot be read ({error}); prepare the shard again.") from error
+    except Exception as error:  # json, numpy and Pillow raise two dozen kinds for bytes that are wrong
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"member {suffix}: its bytes cannot be read ({reason}); prepare the shard again.") from error

@@ -54,9 +54,12 @@ def parse_index(payload: bytes, where: str) -> ShardIndex:
     try:
         values = json.loads(payload)
         index = ShardIndex(**{**values, **{key: tuple(values[key]) for key in ("keys", "offsets", "crc32")}})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{where}: not a readable shard index ({error}); write the shard again.") from error
-    rising = all(low < high for low, high in zip(index.offsets, index.offsets[1:], strict=False))
+    sound = all(isinstance(key, str) for key in index.keys) and all(
+        type(number) is int and number >= 0 for number in (*index.offsets, *index.crc32)
+    )
+    rising = sound and all(low < high for low, high in zip(index.offsets, index.offsets[1:], strict=False))
     if not len(index.keys) == len(index.crc32) == len(index.offsets) - 1 == index.samples or not rising:
         raise UserError(f"{where}: the index contradicts itself; write the shard again.")
     return index
@@ -107,7 +110,7 @@ class Manifest:
             cursor.finish()
         except JsonError as error:
             raise UserError(f"{where}: not readable as JSON ({error}); write the shards again.") from error
-        except (EntryError, TypeError, OverflowError) as error:
+        except (EntryError, TypeError, OverflowError, RecursionError) as error:
             _check_format(values, where)
             raise UserError(f"{where}: its list of shards is unsound ({error}); write the shards again.") from error
         _check_format(values, where)
@@ -119,6 +122,12 @@ class Manifest:
                 )
             if not isinstance(values["shards"], ShardTable):
                 raise TypeError("shards is no list")
+            for key, kind in (("settings", dict), ("fingerprint", str), ("extra", dict)):
+                if not isinstance(values[key], kind):
+                    raise TypeError(f"{key} is no {kind.__name__}")
+            classes = values["extra"].get("classes", {})
+            if not isinstance(classes, dict) or not all(type(count) is int for count in classes.values()):
+                raise TypeError("extra.classes counts no classes")
             return Manifest(schema, values["settings"], values["fingerprint"], values["shards"], values["extra"])
         except (KeyError, TypeError) as error:
             raise UserError(

@@ -10,32 +10,73 @@ import numpy as np
 
 from fieldforge.data.codec import decode_member
 from fieldforge.data.manifest import ShardIndex, parse_index
+from fieldforge.data.schema import Schema
 from fieldforge.data.shards import ShardSet
 from fieldforge.data.store import BadSampleError, BadShardError, Store
 from fieldforge.data.table import ShardEntry
 from fieldforge.errors import UserError
 
 KEPT_INDEXES = 256
+Alike = dict[str, tuple[int, str]]
 ADVICE = "restore or prepare it again, or set data.on_bad_shard=skip"
 BLOCK = 512
 PLAIN_FILE, EXTENDED_HEADER = b"0\0", b"x"  # tar's type flags; webdataset's own writer puts an extended time everywhere
 
 
 class LazySample(Mapping[str, Any]):
-    """Members of one sample, each decoded when it is first asked for. `sample["__key__"]` is its key."""
+    """Members of one sample, each decoded, and checked, when it is first asked for. `sample["__key__"]` is its key.
 
-    def __init__(self, key: str, members: dict[str, memoryview], shard: str) -> None:
+    Args:
+        key: of the sample.
+        members: suffix → bytes.
+        shard: where it comes from, for errors.
+        schema: that its members must fit; None: they are only decoded.
+        alike: sizes of the axes that all samples share, and whose they are; the first sample fills it.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        members: dict[str, memoryview],
+        shard: str,
+        schema: Schema | None = None,
+        alike: Alike | None = None,
+    ) -> None:
         self.key, self.shard = key, shard
-        self._members = members
+        self._members, self._schema = members, schema
+        self._axes: dict[str, int] = {}
+        self._alike: Alike = {} if alike is None else alike
         self._decoded: dict[str, Any] = {"__key__": key}
 
     def __getitem__(self, suffix: str) -> Any:
         if suffix not in self._decoded:
+            where = f"{self.shard}, sample '{self.key}'"
+            if suffix not in self._members and self._schema and self._schema.spec(suffix):
+                raise BadSampleError(f"{where}: the member {suffix} is missing; {ADVICE}.")
             try:
-                self._decoded[suffix] = decode_member(suffix, self._members[suffix])
+                value = decode_member(suffix, self._members[suffix])
             except UserError as error:
-                raise BadSampleError(f"{self.shard}, sample '{self.key}': {error}") from error
+                raise BadSampleError(f"{where}: {error}") from error
+            if self._schema:
+                try:
+                    self._schema.check_member(suffix, value, self._axes, self._members, where)
+                except UserError as error:
+                    raise BadSampleError(str(error)) from error
+                self._check_alike(self._schema.alike, where)
+            self._decoded[suffix] = value
         return self._decoded[suffix]
+
+    def _check_alike(self, axes: str, where: str) -> None:
+        """UserError, never skipped, where two samples fit no batch: nobody knows which of them is wrong."""
+        for axis in axes:
+            size = self._axes.get(axis)
+            if size is None:
+                continue
+            known, whose = self._alike.setdefault(axis, (size, where))
+            if known != size:
+                raise UserError(
+                    f"{where}: {axis} = {size}, but {known} in {whose}: they fit no batch; make them alike."
+                )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
@@ -77,6 +118,7 @@ class ShardReader:
         self.shards = shards
         self._indexed: OrderedDict[int, tuple[Store, ShardEntry, ShardIndex]] = OrderedDict()
         self._unusable: dict[int, str] = {}
+        self._alike: Alike = {}
 
     def index(self, shard: int) -> ShardIndex:
         """Index of a shard, compared with the manifest when it is first used."""
@@ -109,7 +151,10 @@ class ShardReader:
             raise BadShardError(f"{where}: has {size} bytes, but the manifest says {entry.bytes}; {ADVICE}.")
         if hashlib.sha256(payload).hexdigest() != entry.index_sha256:
             raise BadShardError(f"{where}: its index was altered or is not of this manifest; {ADVICE}.")
-        index = parse_index(payload, where)
+        try:
+            index = parse_index(payload, where)
+        except UserError as error:
+            raise BadShardError(f"{error}") from error
         schema = self.shards.schema
         if (index.schema, index.version) != (schema.name, schema.version):
             raise BadShardError(
@@ -121,7 +166,10 @@ class ShardReader:
         return index
 
     def read(self, shard: int, sample: int) -> LazySample:
-        """One sample by the number of its shard and its number therein; its bytes match the index's checksum."""
+        """One sample by the number of its shard and its number therein; its bytes match the index's checksum.
+
+        Its members are compared with the schema when they are asked for.
+        """
         store, entry, index = self._open(shard)
         where, key = f"shard {store.url}/{entry.name}", index.keys[sample]
         start, stop = index.offsets[sample], index.offsets[sample + 1]
@@ -137,7 +185,7 @@ class ShardReader:
             members = split_members(block, key)
         except (ValueError, IndexError) as error:
             raise BadSampleError(f"{where}, sample '{key}': {error}; {ADVICE}.") from error
-        return LazySample(key, members, where)
+        return LazySample(key, members, where, self.shards.schema, self._alike)
 
     def _give_up(self, shard: int, reason: str) -> BadShardError:
         self._unusable[shard] = reason

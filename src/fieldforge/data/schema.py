@@ -6,8 +6,9 @@ points, M points near the surface, K points in the volume, V views, H x W pixels
 `docs/data_format.md` says the same in prose.
 """
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +29,45 @@ NORMAL_UNIT = 1.0 / 127
 """Length per step of a stored normal."""
 
 
+FARTHEST = 4.0
+"""Box units: no coordinate and no distance is beyond it (the box's diagonal is 3.5)."""
+
+_EXPONENTS = {"f2": (np.uint16, 0x7FFF, 0x7C00), "f4": (np.uint32, 0x7FFFFFFF, 0x7F800000)}
+
+
+def within(values: np.ndarray, limit: float | None = None) -> bool:
+    """Whether all are finite and at most `limit` in size: float16 or float32.
+
+    Of such numbers, those without their sign compare as their bits do, NaN and infinity above all others: a fifteenth
+    of the time of `np.isfinite`.
+    """
+    unsigned, mask, infinity = _EXPONENTS[values.dtype.str[1:]]
+    above = infinity - 1 if limit is None else int(np.array(limit, values.dtype).view(unsigned))
+    return not values.size or int((values.view(unsigned) & mask).max()) <= above
+
+
+def _normals(normals: np.ndarray) -> str | None:
+    sound = bool((normals[:, 0] | normals[:, 1] | normals[:, 2]).all())
+    return None if sound else "holds a normal of length 0"
+
+
+def _poses(poses: np.ndarray) -> str | None:
+    turns = poses[:, :3, :3]
+    straight = np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3, dtype=np.float32)).max() < 0.01
+    sound = straight and (np.linalg.det(turns) > 0).all() and (poses[:, 3] == (0, 0, 0, 1)).all()
+    return None if sound else "holds a camera that is no rotation and translation"
+
+
+def _masks(masks: np.ndarray) -> str | None:
+    return None if masks.any(1).all() else "masks a row of tokens as a whole"
+
+
 @dataclass(frozen=True)
 class FieldSpec:
     """One field: member suffix, dtype, shape (letters or numbers).
 
-    `per_view`: `{}` in the suffix is the view's index. `optional`: a sample may lack it.
+    `per_view`: `{}` in the suffix is the view's index. `optional`: a sample may lack it. `limit`: largest size of a
+    number. `fault`: what is wrong with the values beyond that, None if nothing is.
     """
 
     suffix: str
@@ -40,6 +75,8 @@ class FieldSpec:
     shape: tuple[str | int, ...] = ()
     per_view: bool = False
     optional: bool = False
+    limit: float | None = None
+    fault: Callable[[np.ndarray], str | None] | None = None
 
     def check(self, suffix: str, value: Any, axes: dict[str, int], where: str) -> None:
         """Compares dtype, shape and finiteness, binding axis letters in `axes`; UserError names the member."""
@@ -56,10 +93,14 @@ class FieldSpec:
             raise UserError(
                 f"{where}: member {suffix} has shape {value.shape}, but the schema asks for {wanted}; fix its writer."
             )
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
+        if value.dtype.kind == "f" and not within(np.ascontiguousarray(value), self.limit):
+            beyond = "" if self.limit is None else f", or some beyond {self.limit:g}"
             raise UserError(
-                f"{where}: member {suffix} holds NaN or infinite values; reject the asset when preparing it."
+                f"{where}: member {suffix} holds NaN or infinite values{beyond}; reject the asset when preparing it."
             )
+        fault = self.fault(value) if self.fault else None
+        if fault:
+            raise UserError(f"{where}: member {suffix} {fault}; reject the asset when preparing it.")
         axes.update({axis: size for axis, size in zip(self.shape, value.shape, strict=True) if isinstance(axis, str)})
 
 
@@ -75,17 +116,17 @@ META_TYPES: dict[str, type | tuple[type, ...]] = {
     "creator": str,
     "split": str,
     "center": list,
-    "scale": float,
-    "epsilon": float,
-    "fov_y": float,
+    "scale": (float, int),
+    "epsilon": (float, int),
+    "fov_y": (float, int),
     "size_cm": (list, type(None)),
 }
 """Required keys of `meta.json`. `fov_y` in radians; `center` and `scale` map the asset's own units into the box by
 (p - center) * scale; `epsilon` (box units) is already taken off the distances; `size_cm` is width, height, depth."""
 
 
-def check_meta(meta: Any, where: str) -> None:
-    """Required keys, their types, and at least one caption; further keys are free. Raises UserError."""
+def check_meta(meta: Any, where: str, captions: bool = True) -> None:
+    """Required keys, their types and ranges, and at least one caption if asked; further keys are free. UserError."""
     if not isinstance(meta, dict):
         raise UserError(f"{where}: meta.json is {type(meta).__name__}, but must be an object; fix its writer.")
     for key, kind in META_TYPES.items():
@@ -93,10 +134,19 @@ def check_meta(meta: Any, where: str) -> None:
             raise UserError(f"{where}: meta.json lacks the key '{key}'; add it when writing the sample.")
         if not isinstance(meta[key], kind) or isinstance(meta[key], bool):
             raise UserError(f"{where}: meta.json has {key}={meta[key]!r}, which is of the wrong type; fix its writer.")
-    if not meta["captions"] or not all(isinstance(caption, str) and caption.strip() for caption in meta["captions"]):
+    if captions and not meta["captions"]:
         raise UserError(f"{where}: meta.json needs at least one non-empty caption; give the asset a name or a caption.")
+    for language, texts in {"": meta["captions"], **meta["captions_by_language"]}.items():
+        texts = [texts] if isinstance(texts, str) and language else texts
+        if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise UserError(f"{where}: meta.json has a caption that is empty or no text; give the asset a caption.")
+    numbers = [meta["scale"], meta["epsilon"], meta["fov_y"], *meta["center"], *(meta["size_cm"] or [])]
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+        raise UserError(f"{where}: meta.json has a number among scale, epsilon, fov_y, center, size_cm that is none.")
     if len(meta["center"]) != 3 or not meta["scale"] > 0:
         raise UserError(f"{where}: meta.json needs a center of 3 numbers and a positive scale; fix its writer.")
+    if not 0 < meta["fov_y"] < math.pi:
+        raise UserError(f"{where}: meta.json has fov_y={meta['fov_y']}, which is no angle of a camera; fix its writer.")
 
 
 @dataclass(frozen=True)
@@ -106,10 +156,54 @@ class Schema:
     name: str
     version: int
     fields: tuple[FieldSpec, ...]
+    alike: str = ""  # axes that are the same in all samples of a folder
     by_suffix: dict[str, FieldSpec] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_suffix", {spec.suffix: spec for spec in self.fields if not spec.per_view})
+
+    def spec(self, suffix: str) -> FieldSpec | None:
+        """Of a member; None for one that the schema does not know."""
+        if suffix in self.by_suffix:
+            return self.by_suffix[suffix]
+        name = re.sub(r"\d{3,}", "{:03d}", suffix, count=1)
+        return next((spec for spec in self.fields if spec.per_view and spec.suffix == name), None)
+
+    def check_member(self, suffix: str, value: Any, axes: dict[str, int], names: Collection[str], where: str) -> None:
+        """What `check` checks, of one member beside others of these `names` that are checked when they are read."""
+        spec = self.spec(suffix)
+        if spec is None:
+            return
+        if suffix == "meta.json":
+            check_meta(value, where, captions=False)  # who reads captions asks for them
+            self._bind_rows(value, axes, where)
+            return
+        spec.check(suffix, value, axes, where)
+        if suffix == "cameras.npy":
+            wanted = (spec.suffix.format(view) for spec in self.fields if spec.per_view for view in range(axes["V"]))
+            lacking = next((name for name in wanted if name not in names), None)
+            if lacking:
+                raise UserError(
+                    f"{where}: there are {axes['V']} cameras, but {lacking} is missing; write one per camera."
+                )
+
+    def _bind_rows(self, meta: Mapping[str, Any], axes: dict[str, int], where: str) -> None:
+        """The rows of stored features: as many captions, or numbers of views, as the arrays have rows."""
+        if self.name != "embedding":
+            return
+        rows = meta.get("rows")
+        if (
+            not isinstance(rows, list)
+            or not rows
+            or not (all(isinstance(row, str) for row in rows) or all(type(row) is int for row in rows))
+        ):
+            raise UserError(
+                f"{where}: meta.json needs rows, the captions or the numbers of views; embed the data again."
+            )
+        if axes.setdefault("E", len(rows)) != len(rows):
+            raise UserError(
+                f"{where}: meta.json has {len(rows)} rows, and the arrays {axes['E']}; embed the data again."
+            )
 
     def check(self, key: str, sample: Mapping[str, Any]) -> None:
         """UserError if a member is missing, unknown, or of another dtype or shape than the schema's."""
@@ -126,6 +220,7 @@ class Schema:
                 raise UserError(f"{where}: the member {suffix} is missing; write every field of the schema.")
             if suffix == "meta.json":
                 check_meta(sample[suffix], where)
+                self._bind_rows(sample[suffix], axes, where)
             else:
                 spec.check(suffix, sample[suffix], axes, where)
         expected = set(self.by_suffix)
@@ -157,15 +252,15 @@ SAMPLE = Schema(
     version=1,
     fields=(
         FieldSpec("meta.json"),
-        FieldSpec("surface_points.npy", "float16", ("N", 3)),
-        FieldSpec("surface_normals.npy", "int8", ("N", 3)),
+        FieldSpec("surface_points.npy", "float16", ("N", 3), limit=FARTHEST),
+        FieldSpec("surface_normals.npy", "int8", ("N", 3), fault=_normals),
         FieldSpec("surface_colors.npy", "uint8", ("N", 3)),
         FieldSpec("surface_exposed.npy", "uint8", ("N",)),
-        FieldSpec("near_points.npy", "float16", ("M", 3)),
-        FieldSpec("near_sdf.npy", "float16", ("M",)),
-        FieldSpec("volume_points.npy", "float16", ("K", 3)),
-        FieldSpec("volume_sdf.npy", "float16", ("K",)),
-        FieldSpec("cameras.npy", "float32", ("V", 4, 4)),
+        FieldSpec("near_points.npy", "float16", ("M", 3), limit=FARTHEST),
+        FieldSpec("near_sdf.npy", "float16", ("M",), limit=FARTHEST),
+        FieldSpec("volume_points.npy", "float16", ("K", 3), limit=FARTHEST),
+        FieldSpec("volume_sdf.npy", "float16", ("K",), limit=FARTHEST),
+        FieldSpec("cameras.npy", "float32", ("V", 4, 4), limit=1000.0, fault=_poses),
         FieldSpec("view_{:03d}.png", "uint8", ("H", "W", 4), per_view=True),
         FieldSpec("depth_{:03d}.png", "uint16", ("H", "W"), per_view=True),
     ),
@@ -175,6 +270,7 @@ LATENT = Schema(
     name="latent",
     version=1,
     fields=(FieldSpec("meta.json"), FieldSpec("latent.npy", "float32", ("T", "C"))),
+    alike="TC",
 )
 
 EMBEDDING = Schema(
@@ -184,8 +280,9 @@ EMBEDDING = Schema(
         FieldSpec("meta.json"),
         FieldSpec("vector.npy", "float16", ("E", "F"), optional=True),
         FieldSpec("tokens.npy", "float16", ("E", "L", "G"), optional=True),
-        FieldSpec("mask.npy", "uint8", ("E", "L"), optional=True),
+        FieldSpec("mask.npy", "uint8", ("E", "L"), optional=True, fault=_masks),
     ),
+    alike="FG",
 )
 """What a frozen encoder says of the E captions or views of a sample, which `meta.json` lists under `rows`."""
 

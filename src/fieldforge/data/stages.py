@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from fieldforge.data.schema import DEPTH_UNIT, NORMAL_UNIT
+from fieldforge.data.store import BadSampleError, MemberError
 from fieldforge.errors import UserError
 from fieldforge.geometry.camera import Camera
 from fieldforge.ranges import Count, Share, Whole
@@ -21,10 +22,20 @@ Stage = Callable[[Mapping[str, Any], np.random.Generator], dict[str, Any]]
 
 
 def apply_stages(sample: Mapping[str, Any], stages: Sequence[Stage], generator: np.random.Generator) -> dict[str, Any]:
-    """Runs the stages in order; returns the fields for the batch."""
+    """Runs the stages in order; returns the fields for the batch.
+
+    BadSampleError for a sample that lacks what they read.
+    """
     known = Known(sample)
-    for stage in stages:
-        known.made.update(stage(known, generator))
+    where = f"{getattr(sample, 'shard', 'the sample')}, sample '{getattr(sample, 'key', '')}'"
+    try:
+        for stage in stages:
+            known.made.update(stage(known, generator))
+    except MemberError as error:
+        raise BadSampleError(f"{where}: {error}") from error
+    except Exception as error:
+        error.add_note(f"(in a stage over {where})")  # a fault in the program, which may need this sample to show
+        raise
     return known.made
 
 
@@ -214,6 +225,8 @@ class Labels:
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         meta = sample["meta.json"]
         offered = [texts for language in self.languages if (texts := _captions(meta, language))] or [meta["captions"]]
+        if not meta["captions"]:
+            raise MemberError("meta.json has no caption, which the training reads; give the asset a name or a caption.")
         texts = offered[int(generator.integers(len(offered)))] if len(offered) > 1 else offered[0]
         return {"caption": texts[int(generator.integers(len(texts)))], "class": meta["class"]}
 

@@ -17,6 +17,10 @@ class BadSampleError(BadShardError):
     """A sample that is cut, altered or unreadable in a shard whose others may be sound."""
 
 
+class MemberError(UserError):
+    """A sample that lacks what a stage reads: `apply_stages` says of which sample."""
+
+
 class Store(Protocol):
     """A folder of files. `size` and `read` raise FileNotFoundError if there is no such file, OSError for the rest."""
 

@@ -23,13 +23,28 @@ Batch = dict[str, Any]
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> Batch:
-    """Arrays are stacked into tensors along a new first axis; anything else becomes a list."""
+    """Arrays are stacked into tensors along a new first axis; anything else becomes a list.
+
+    UserError for arrays of different shapes.
+    """
     return {
-        name: torch.from_numpy(np.stack([sample[name] for sample in samples]))
+        name: torch.from_numpy(stacked(name, [sample[name] for sample in samples], samples))
         if isinstance(first, np.ndarray)
         else [sample[name] for sample in samples]
         for name, first in samples[0].items()
     }
+
+
+def stacked(name: str, arrays: Sequence[np.ndarray], samples: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Arrays of one shape as one."""
+    for array, sample in zip(arrays, samples, strict=True):
+        if array.shape != arrays[0].shape:
+            which = [one.get("key") or one.get("meta", {}).get("id", "?") for one in (samples[0], sample)]
+            raise UserError(
+                f"data.root: samples have {name} of shapes {arrays[0].shape} and {array.shape} ({which[0]!r}, "
+                f"{which[1]!r}) and fit no batch; prepare them alike."
+            )
+    return np.stack(arrays)
 
 
 class SampleStream(IterableDataset):

@@ -29,6 +29,11 @@ def conditions(shards: ShardSet, keys: set[str], count: int | None, further: Seq
     stages: list[Stage] = [*([ConditionView()] if "image" in keys else []), Meta(), *further]
     size = shards.samples if count is None else min(count, shards.samples)
     batch = next(iter(HeldOut(shards, stages, seed=0, batch_size=size, limit=size)))
-    captions = [meta["captions"][0] for meta in batch["meta"]]
+    captions = [first_caption(meta) for meta in batch["meta"]]
     images = {"image": list(batch["image"].numpy())} if "image" in keys else {}
     return {**batch, "caption": captions, "class": [meta["class"] for meta in batch["meta"]], **images}
+
+
+def first_caption(meta: Mapping[str, Any]) -> str:
+    """What stands for an asset as a text; its class where it has no caption."""
+    return meta["captions"][0] if meta["captions"] else meta["class"]

@@ -14,9 +14,9 @@ from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.image import ImageSource
-from fieldforge.conditioning.stored import embedding_folder, samples_of
+from fieldforge.conditioning.stored import embedding_folder, read_embeddings, samples_of
 from fieldforge.data.heldout import HeldOut
-from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
+from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Meta, Surface
 from fieldforge.errors import UserError
@@ -146,7 +146,7 @@ class _Maker:
             asked = self.sampler.conditioner.embed({"image": list(pictures)}, [name])[name].vector
             if asked is None or "vector.npy" not in stored[0]:
                 continue
-            self.sampler.conditioner.check_made_by(name, read_manifest(folder).extra["fingerprint"])
+            self.sampler.conditioner.check_made_by(name, read_embeddings(folder).extra["fingerprint"])
             vectors = [sample["vector.npy"].astype(np.float32) for sample in stored]  # (E, F) each
             mean, std = np.mean(np.concatenate(vectors), 0), np.std(np.concatenate(vectors), 0).clip(1e-4)  # (F,) each
             views = Views([(each - mean) / std for each in vectors])

@@ -11,12 +11,13 @@ import numpy as np
 from omegaconf import DictConfig
 from PIL import Image
 
-from fieldforge.conditioning.stored import KeyedShards, embedding_folder, samples_of
+from fieldforge.conditioning.stored import KeyedShards, embedding_folder, read_embeddings, samples_of
 from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior
 from fieldforge.metrics.retrieval import Views, own_and_others, top_share
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
+from fieldforge.runs.conditions import first_caption
 from fieldforge.runs.evaluate_images import spread
 from fieldforge.runs.fingerprint import differences
 from fieldforge.runs.prior_stage import load_prior
@@ -53,7 +54,7 @@ def evaluate_prior(model: Path, config: DictConfig) -> Path:
             for count in (1, 5)
         },
         "assets": assets,
-        "distinct_captions": len({meta["captions"][0] for meta in truth.metas}),
+        "distinct_captions": len({first_caption(meta) for meta in truth.metas}),
         "run": str(model.parent),
         "fingerprint": label["fingerprint"],
         "data": str(root),
@@ -75,7 +76,7 @@ def evaluate_prior(model: Path, config: DictConfig) -> Path:
 
 def sampled(prior: ImagePrior, metas: list[dict[str, Any]], seeds: list[int], scale: float) -> np.ndarray:
     """Normalised vectors (G, F) for the first caption of every asset, seed by seed; no two have the same noise."""
-    batch = {"caption": [meta["captions"][0] for meta in metas], "class": [meta["class"] for meta in metas]}
+    batch = {"caption": [first_caption(meta) for meta in metas], "class": [meta["class"] for meta in metas]}
     asked = {key: values for key, values in batch.items() if key in prior.sampler.keys}
     parts = []
     for number, seed in enumerate(seeds):
@@ -99,7 +100,7 @@ class Truth:
     def of(cls, root: str, prior: ImagePrior, split: str, limit: int | None) -> Truth:
         """As stored beside the data. UserError where that was made by another encoder than the prior's."""
         folder = embedding_folder(root, prior.source)
-        changed = differences(KeyedShards(folder).manifest.extra["fingerprint"], prior.made_by)
+        changed = differences(read_embeddings(folder).extra["fingerprint"], prior.made_by)
         if changed:
             raise UserError(
                 f"{folder} was made by another encoder than what the prior learned from ({'; '.join(changed)}): give "
@@ -125,7 +126,7 @@ class Truth:
             places = [(asset, 0), *(self.views.place(row) for row in found)]
             rows.append([self._picture(shards, *place) for place in places])
             names = dict.fromkeys(self.metas[near]["name"] for near, _ in places[1:])
-            labels.append(f"{self.metas[asset]['captions'][0]}\nnearest: {', '.join(names)}")
+            labels.append(f"{first_caption(self.metas[asset])}\nnearest: {', '.join(names)}")
         heads = ["the asset meant", *(f"nearest view\nseed {seed}" for seed in settings["seeds"])]
         return picture_sheet(rows, labels, heads, cell=settings["picture_size"])
 

@@ -46,7 +46,7 @@ class TrueViews:
         """Numbers of the chosen views among cameras (V, 4, 4)."""
         azimuth, elevation = Stand().azimuth, Stand().elevation
         toward = [math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation)]
-        directions = cameras[:, :3, 3] / np.linalg.norm(cameras[:, :3, 3], axis=1, keepdims=True)  # (V, 3)
+        directions = cameras[:, :3, 3] / np.linalg.norm(cameras[:, :3, 3], axis=1, keepdims=True).clip(1e-9)  # (V, 3)
         first = int((directions @ np.array(toward)).argmax())
         rest = [view for view in range(len(cameras)) if view != first]
         spread = np.linspace(0, len(rest) - 1, min(self.count - 1, len(rest))).round().astype(int)
