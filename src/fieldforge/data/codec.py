@@ -53,11 +53,14 @@ def encode_json(value: Any) -> bytes:
 
 
 def decode_json(payload: Payload) -> Any:
-    return json.loads(bytes(payload), parse_constant=_no_number)
+    return _JSON.decode(bytes(payload).decode())
 
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number")
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_number)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
