@@ -137,7 +137,7 @@ def hardware(config: DictConfig) -> tuple[str, str]:
     kind = "CPU" if config.trainer.accelerator == "cpu" else "GPU"
     precision = config.trainer.precision
     if precision == "auto":
-        precision = best_precision() if kind == "CPU" else "bf16-mixed"
+        precision = best_precision(gpu=False) if kind == "CPU" else "bf16-mixed"
     if str(precision) not in ("32-true", "32", "bf16-mixed", "16-mixed"):
         raise UserError(f"plan: precision {precision} is not planned, give 32-true, bf16-mixed, 16-mixed or auto")
     return kind, str(precision)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fieldforge.errors import UserError
@@ -41,9 +42,10 @@ def run_trial(body: Body, config: DictConfig, explain: Callable[[BaseException],
         config: of this trial.
         explain: one sentence for a user's mistake, None for a bug.
     """
+    _spread_over_gpus(config)
     earlier: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, *user_signals())}
     interruption.install()
-    if _rank() != 0:  # of a trial with several processes: the first one keeps the record
+    if not interruption.speaks():  # of a trial with several processes: the first one keeps the record
         from fieldforge.training.pruning import Pruned
 
         with contextlib.suppress(Pruned):
@@ -66,6 +68,18 @@ def run_trial(body: Body, config: DictConfig, explain: Callable[[BaseException],
     if record.note:
         log.error("error: %s", record.note)
     return record.value
+
+
+def _spread_over_gpus(config: DictConfig) -> None:
+    """Trials that a launcher runs side by side on this machine do not all take the first GPU."""
+    if not HydraConfig.initialized() or config.trainer.get("accelerator") == "cpu":
+        return
+    job = HydraConfig.get()
+    devices = config.trainer.get("devices")
+    if job.runtime.choices.get("hydra/launcher") in ("joblib", "submitit_local") and isinstance(devices, int):
+        from fieldforge.training import gpus
+
+        gpus.spread(int(job.job.num), devices)
 
 
 def _train(
@@ -126,11 +140,3 @@ def _hand_over(stopped_by: interruption.Reason, earlier: Mapping[int, Any]) -> N
     handler = earlier.get(asks)
     if callable(handler):
         handler(asks, None)
-
-
-def _rank() -> int:
-    """Of this process among those that train together, from what their launchers set."""
-    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
-        if name in os.environ:
-            return int(os.environ[name])
-    return 0

@@ -24,6 +24,13 @@ TIME_IS_UP = "trainer.max_hours"
 Reason = signal.Signals | str
 _SIGNALS = ("SIGUSR1", "SIGUSR2", "SIGTERM", "SIGHUP")
 _TIME_CODE = 1000  # larger than any signal's number
+_RANKS = (  # of a process, and beside it how many there are: one without the other is left over from elsewhere
+    ("RANK", "WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+)
 _noted: Reason | None = None
 _leaving = False  # a Ctrl-C that stops at once has come
 _deadline: float | None = None
@@ -121,7 +128,8 @@ def unraisable(problem: Any) -> None:
 
 def speaks() -> bool:
     """Whether this process is the first of those that train together: it says for all what all have met."""
-    return next((os.environ[name] for name in ("RANK", "SLURM_PROCID") if name in os.environ), "0") == "0"
+    ranks = (os.environ[rank] for rank, size in _RANKS if rank in os.environ and size in os.environ)
+    return next(ranks, "0") == "0"
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -21,7 +20,7 @@ from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvir
 
 from fieldforge.data.workers import leave_with
 from fieldforge.errors import Unfinished, UserError
-from fieldforge.training import interruption, ranks
+from fieldforge.training import gpus, interruption, launchers, ranks
 
 log = logging.getLogger(__name__)
 _EXPECTED_EXITS = (0, interruption.EXIT_UNFINISHED, interruption.EXIT_CTRL_C)
@@ -46,7 +45,7 @@ class Launched(ClusterEnvironment):
 
     @staticmethod
     def detect() -> bool:
-        return {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
+        return launchers.started() is not None
 
     def world_size(self) -> int:
         return int(os.environ["WORLD_SIZE"])
@@ -58,7 +57,7 @@ class Launched(ClusterEnvironment):
         return int(os.environ["RANK"])
 
     def set_global_rank(self, rank: int) -> None:
-        assert rank == self.global_rank()
+        """Lightning's guess; a launcher may deal ranks to nodes in another order."""
 
     def local_rank(self) -> int:
         return int(os.environ["LOCAL_RANK"])
@@ -81,31 +80,36 @@ def processes(
         minutes: after which a process that waits for another one's tensors gives up.
 
     Raises:
-        UserError: the launcher has started another number of processes than the configuration says.
+        UserError: the launcher has started another number of processes than the configuration says, the environment
+            contradicts itself, or processes lack GPUs.
     """
-    size = devices * num_nodes
+    size, place = devices * num_nodes, launchers.started()
+    if place is not None and place.size != size:
+        raise UserError(
+            f"trainer.devices={devices} × trainer.num_nodes={num_nodes} are {size} processes, but {place.launcher} has "
+            f"started {place.size} ({place.said}): make the two agree, trainer=ddp trainer.devices=<those of a node>"
+        )
     if size == 1:
         yield
         return
     before, children = dict(os.environ), []
     try:
-        if not Launched.detect() and _in_a_step_of_slurm():
-            _adopt_slurm(SLURMEnvironment(auto_requeue=False))
-        if not Launched.detect():
-            children = _start_others(devices, size, command())
-        found = Launched().world_size()
-        if found != size:
-            raise UserError(
-                f"trainer.devices={devices} × trainer.num_nodes={num_nodes} are {size} processes, but {found} were "
-                "started: make the two agree"
-            )
+        if place is None:
+            if gpu and devices > torch.cuda.device_count():
+                raise gpus.too_few(devices, torch.cuda.device_count())
+            children = _start_others(devices, num_nodes, command)
+        else:
+            _adopt(place, devices, num_nodes)
         if gpu:
-            torch.cuda.set_device(Launched().local_rank())
+            own = gpus.of_process(Launched().local_rank(), devices)
+            torch.cuda.set_device(own)
         if Launched().global_rank() > 0:
             logging.getLogger().setLevel(logging.ERROR)  # the first process speaks for all
         if os.environ.get(_STARTED_BY) == str(os.getppid()):
             leave_with(os.getppid(), interruption.EXIT_UNFINISHED, _GRACE)
         ranks.connect("cpu:gloo,cuda:nccl" if gpu else "gloo", minutes)
+        if gpu:
+            gpus.check_own(own)
         try:
             yield
         except RuntimeError as error:
@@ -122,42 +126,54 @@ def processes(
         os.environ.update(before)
 
 
-def _in_a_step_of_slurm() -> bool:
-    with warnings.catch_warnings():  # srun may well be there and not wanted
-        warnings.simplefilter("ignore")
-        return SLURMEnvironment.detect()
+def _adopt(place: launchers.Place, devices: int, num_nodes: int) -> None:
+    """Say in torch's variables what a launcher says in its own."""
+    local = place.rank % devices if place.local_rank is None else place.local_rank
+    os.environ.update(RANK=str(place.rank), LOCAL_RANK=str(local), WORLD_SIZE=str(place.size))
+    os.environ.setdefault("NODE_RANK", str(place.rank // devices))
+    _check_port()
+    if place.launcher == "srun":
+        nodes = os.environ.get("SLURM_NODELIST", "127.0.0.1")
+        os.environ.setdefault("MASTER_ADDR", SLURMEnvironment.resolve_root_node_address(nodes))
+        os.environ.setdefault("MASTER_PORT", str(15000 + int(os.environ.get("SLURM_JOB_ID", "0")[-4:])))
+    elif place.launcher == "mpirun" and num_nodes == 1:  # its processes have one parent
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+        os.environ.setdefault("MASTER_PORT", str(20000 + os.getppid() % 20000))
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise UserError(
+            f"{place.launcher} has started {place.size} processes ({place.said}) without {' and '.join(missing)}: set "
+            "the address of the first node, and a free port on it, in all of them"
+        )
 
 
-def _adopt_slurm(slurm: SLURMEnvironment) -> None:
-    os.environ.update(
-        RANK=str(slurm.global_rank()),
-        LOCAL_RANK=str(slurm.local_rank()),
-        NODE_RANK=str(slurm.node_rank()),
-        WORLD_SIZE=str(slurm.world_size()),
-        MASTER_ADDR=slurm.main_address,
-        MASTER_PORT=str(slurm.main_port),
-    )
-
-
-def _start_others(devices: int, size: int, command: list[str]) -> list[subprocess.Popen]:
+def _start_others(devices: int, num_nodes: int, command: Callable[[], list[str]]) -> list[subprocess.Popen]:
     """Start this node's other processes; this one becomes its first."""
-    node = int(os.environ.get("NODE_RANK", 0))
-    if size > devices and "MASTER_ADDR" not in os.environ:
+    if num_nodes == 1:  # whatever other trainings have left in the environment
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()), NODE_RANK="0")
+    missing = [name for name in ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
         raise UserError(
             "trainer.num_nodes: nobody has started the processes of the other nodes: use srun or torchrun, or set "
-            "NODE_RANK, MASTER_ADDR and MASTER_PORT on each node"
+            f"NODE_RANK, MASTER_ADDR and MASTER_PORT on each node ({' and '.join(missing)} is missing)"
         )
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", str(_free_port()))
-    os.environ.update(WORLD_SIZE=str(size), NODE_RANK=str(node))
+    _check_port()
+    node, size = launchers.number("NODE_RANK", below=num_nodes), devices * num_nodes
+    os.environ["WORLD_SIZE"] = str(size)
+    program = command()
 
     def place(local: int) -> dict[str, str]:
         return {"RANK": str(node * devices + local), "LOCAL_RANK": str(local), _STARTED_BY: str(os.getpid())}
 
-    children = [subprocess.Popen(command, env={**os.environ, **place(local)}) for local in range(1, devices)]
+    children = [subprocess.Popen(program, env={**os.environ, **place(local)}) for local in range(1, devices)]
     os.environ.update(place(0))
     threading.Thread(target=_watch, args=(children,), daemon=True).start()
     return children
+
+
+def _check_port() -> None:
+    if os.environ.get("MASTER_PORT"):
+        launchers.number("MASTER_PORT", below=65536, least=1)
 
 
 def _watch(children: Sequence[subprocess.Popen]) -> None:

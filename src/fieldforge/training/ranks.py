@@ -125,6 +125,15 @@ def of_first(value: float) -> float:
     return float(held)
 
 
+def of_all(word: str) -> list[str]:
+    """What each process says, by rank; a collective."""
+    if _store is None or world() == 1:
+        return [word]
+    key = f"all/{next(_numbers)}"
+    _store.set(f"{key}/{rank()}", word)
+    return [_store.get(f"{key}/{number}").decode() for number in range(world())]
+
+
 def together(work: Callable[[], None]) -> None:
     """Every process does its part; where one fails with a user's error, all raise one. A collective.
 

@@ -20,7 +20,7 @@ from fieldforge.data import workers
 from fieldforge.errors import UserError
 from fieldforge.nn.transformer import Transformer, TransformerBlock
 from fieldforge.ranges import Count, Positive
-from fieldforge.training import interruption, ranks
+from fieldforge.training import interruption, launchers, ranks
 from fieldforge.training.checkpointing import AtomicCheckpointIO
 from fieldforge.training.launch import Launched, processes
 from fieldforge.training.strategies import Replicated, Sharded
@@ -77,8 +77,11 @@ class Hardware:
         if isinstance(self.devices, int):
             return self.devices
         if self.devices == "auto":
+            place = launchers.started()
+            if place is not None:
+                return max(1, place.size // self.num_nodes)
             return max(1, torch.cuda.device_count()) if self.gpu else 1
-        raise UserError(f"trainer.devices={self.devices}: give a number of processes, or auto for one on each GPU")
+        raise UserError(f"trainer.devices={self.devices}: give a number of processes, or auto: one on each GPU")
 
     @contextmanager
     def processes(self, command: Callable[[], list[str]]) -> Iterator[None]:
@@ -119,16 +122,19 @@ class Hardware:
     ) -> pl.Trainer:
         """A trainer that leaves checkpoints, signals, clipping, schedule and data order to this project."""
         _quieten()
-        several = self.processes_per_node * self.num_nodes > 1
+        devices = self.processes_per_node
+        several = devices * self.num_nodes > 1
         strategy: Any = {"auto": Replicated, "ddp": Replicated, "fsdp": Sharded}[self.strategy]() if several else "auto"
+        if several and self.gpu and torch.cuda.device_count() == 1:  # each process sees one, its own
+            strategy.parallel_devices, devices = [torch.device("cuda", 0)] * devices, 1
         environment = Launched() if several else LightningEnvironment()  # others would put handlers for signals
         try:
             return pl.Trainer(
                 accelerator=self.accelerator,
-                devices=self.processes_per_node,
+                devices=devices,
                 num_nodes=self.num_nodes,
                 strategy=strategy,
-                precision=best_precision() if self.precision == "auto" else self.precision,  # type: ignore[arg-type]
+                precision=best_precision(self.gpu) if self.precision == "auto" else self.precision,  # type: ignore[arg-type]
                 max_steps=max_steps,
                 max_epochs=-1,
                 callbacks=callbacks,
@@ -148,9 +154,9 @@ class Hardware:
             raise UserError(f"this machine and the trainer settings do not fit ({reason}): change trainer.*") from error
 
 
-def best_precision() -> str:
-    """bf16-mixed where the hardware multiplies bfloat16 (AMX, AVX-512 BF16, or a GPU that has it), else 32-true."""
-    if torch.cuda.is_available():
+def best_precision(gpu: bool) -> str:
+    """bf16-mixed where the GPU, or the CPU, multiplies bfloat16 (a CPU by AMX or AVX-512 BF16), else 32-true."""
+    if gpu:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     if platform.machine() not in ("x86_64", "AMD64"):
         return "32-true"

@@ -1,0 +1,79 @@
+"""Which launcher has started this process, and as which one of how many: what torchrun, srun and mpirun leave in the
+environment. Variables that contradict each other, left over from elsewhere, are refused: a training would wait for
+processes that nobody has started.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from fieldforge.errors import UserError
+
+# launcher: how many processes, which one of them, which one of its node
+_TORCH = ("torchrun", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+_OTHERS = (
+    ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"),
+    ("srun", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"),
+    ("mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
+    ("mpirun", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_LOCAL_RANK"),
+    ("mpirun", "PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Of this process among those that a launcher has started. `local_rank`: None where the launcher does not say."""
+
+    launcher: str
+    size: int
+    rank: int
+    local_rank: int | None
+    said: str  # the variable that tells the size, as it stands in the environment
+
+
+def started() -> Place | None:
+    """This process's place; None where no launcher has started it.
+
+    Raises:
+        UserError: the environment says only a part of it, or what cannot be.
+    """
+    _, size, rank, local_rank = _TORCH
+    given = [name for name in (size, rank, local_rank) if os.environ.get(name)]
+    if {size, rank} <= set(given):
+        return _place(*_TORCH)
+    if [name for name in given if os.environ[name] != ("1" if name == size else "0")]:
+        [missing, *_] = [name for name in (rank, size) if name not in given]
+        values = " and ".join(f"{name}={os.environ[name]}" for name in given)
+        raise UserError(f"the environment has {values} without {missing}: unset it, or start with torchrun or srun")
+    for launcher, size, rank, local_rank in _OTHERS:
+        if os.environ.get(size) and os.environ.get(rank) and not (launcher == "srun" and _beside_srun()):
+            return _place(launcher, size, rank, local_rank)
+    return None
+
+
+def number(name: str, below: int | None = None, least: int = 0) -> int:
+    """The whole number in a variable of the environment. UserError for something else."""
+    text = os.environ[name]
+    if not text.isdecimal() or int(text) < least or (below is not None and int(text) >= below):
+        limits = f"a whole number from {least}" + ("" if below is None else f" to {below - 1}")
+        raise UserError(f"{name}={text} in the environment is not {limits}: correct it, or unset it")
+    return int(text)
+
+
+def _place(launcher: str, size: str, rank: str, local_rank: str) -> Place:
+    try:
+        total = number(size, least=1)
+        local = number(local_rank) if os.environ.get(local_rank) else None
+        return Place(launcher, total, number(rank, below=total), local, f"{size}={total}")
+    except UserError as error:
+        error.everywhere = False  # who is the first process is just what is not known
+        raise
+
+
+def _beside_srun() -> bool:
+    """In a job of Slurm's, and not started by srun: in its batch script, or in a shell for people."""
+    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return True
+    in_a_step = "SLURM_STEP_ID" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ
+    return not in_a_step and os.environ.get("ENVIRONMENT") == "BATCH"
