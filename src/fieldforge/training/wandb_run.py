@@ -1,48 +1,196 @@
-"""Weights & Biases, opt-in: a training never fails for want of an account."""
+"""Weights & Biases, opt-in: a training never fails for want of an account, of a network, or of the service itself."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import logging
 import netrc
 import os
+import re
+import socket
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import getproxies, proxy_bypass
 
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+
+log = logging.getLogger(__name__)
+_SECONDS = 20  # in which the service has to let a run begin
+_LAST_SECONDS = 60  # for what is not uploaded yet when a run ends; `wandb sync` sends the rest
+_STEP = "trainer/global_step"
 
 
-def wandb_logger(directory: Path, run_id: str, project: str = "fieldforge", **options: Any) -> WandbLogger:
+class Reporter(WandbLogger):
+    """A logger whose run begins online where that is possible, else offline, and that falls silent where it fails.
+
+    Args:
+        mode: "online", "offline" or "disabled".
+        options: as Lightning's logger takes them.
+    """
+
+    def __init__(self, mode: str, **options: Any):
+        super().__init__(log_model=False, **options)
+        self.mode = mode
+        self._silent = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The run; of the first process alone."""
+        if self._experiment is None:
+            self._experiment = _begin(self._wandb_init, self.mode)
+            self._attempt(self._experiment.define_metric, _STEP)
+            self._attempt(self._experiment.define_metric, "*", step_metric=_STEP, step_sync=True)
+        return self._experiment
+
+    def log_hyperparams(self, params: Any, *args: Any, **options: Any) -> None:
+        self._attempt(super().log_hyperparams, params, *args, **options)
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        self._attempt(super().log_metrics, metrics, step)
+
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **options: Any) -> None:
+        self._attempt(super().log_image, key, images, step, **options)
+
+    def finalize(self, status: str) -> None:
+        self._attempt(super().finalize, status)
+
+    def _attempt(self, call: Callable[..., Any], *args: Any, **options: Any) -> None:
+        if self._silent:
+            return
+        try:
+            call(*args, **options)
+        except Exception as error:  # whatever the library raises: only a copy of metrics.csv is lost
+            self._silent = True
+            log.warning("warning: Weights & Biases fails (%s): the training goes on without it", _line(error))
+
+
+def wandb_logger(directory: Path, run_id: str, project: str = "fieldforge", **options: Any) -> Reporter:
     """A logger whose run has the id of ours, so that a resumed training goes on in the same one.
 
-    Without a key it writes offline below `directory`; `wandb sync` sends that later.
+    Without a key, or where the service cannot be had, it writes offline below `directory`; `wandb sync` sends that
+    later. WANDB_MODE and WANDB_DISABLED are honoured.
     """
-    offline = not _has_key()
-    directory.mkdir(parents=True, exist_ok=True)
-    return WandbLogger(
+    return Reporter(
+        options.pop("mode", None) or _mode(),
         project=project,
-        id=run_id,
-        name=run_id,
+        id=clean_id(run_id),
+        name=run_id[:128],
         save_dir=str(directory),
-        offline=offline,
-        resume=None if offline else "allow",
-        log_model=False,
         **options,
     )
 
 
 def finish() -> None:
     """End the current run, if there is one; else the next training of this process would write into it."""
-    wandb = sys.modules.get("wandb")  # importing it takes seconds, and a logger has done so if there is one
-    if wandb is not None and wandb.run is not None:
+    wandb = sys.modules.get("wandb")
+    if wandb is None or wandb.run is None:
+        return
+    try:
         wandb.finish()
+    except Exception as error:
+        log.warning("warning: Weights & Biases has not ended its run (%s)", _line(error))
+        with contextlib.suppress(Exception):
+            wandb.teardown()
+        unset_globals = getattr(wandb.sdk.lib.module, "unset_globals", None)
+        if unset_globals is not None:
+            unset_globals()  # else the next run would be that one
+
+
+def clean_id(run_id: str) -> str:
+    """A run id in characters that the service takes; two that differ stay different."""
+    cleaned = re.sub(r"[^A-Za-z0-9_.-]", "-", run_id)[:96]
+    return cleaned if cleaned == run_id != "" else f"{cleaned}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+
+
+def unreachable(url: str, seconds: float = 5.0) -> str | None:
+    """Why nobody answers at the host of `url`, or at the proxy before it; None if somebody does."""
+    reasons = ["no answer"]
+
+    def ask() -> None:
+        try:
+            place = urlparse(url)
+            proxy = getproxies().get(place.scheme)
+            if proxy and not proxy_bypass(place.hostname or ""):
+                place = urlparse(proxy)
+            port = place.port or (443 if place.scheme == "https" else 80)
+            socket.create_connection((place.hostname or "", port), seconds).close()
+            reasons.clear()
+        except (OSError, ValueError) as error:
+            reasons[0] = _line(error)
+
+    thread = threading.Thread(target=ask, daemon=True)  # names may take a minute to be not found
+    thread.start()
+    thread.join(seconds)
+    return reasons[0] if reasons else None
+
+
+def _begin(settings: dict[str, Any], mode: str) -> Any:
+    import wandb
+
+    Path(settings["dir"]).mkdir(parents=True, exist_ok=True)
+    if mode == "online":
+        reason = unreachable(_address())
+        if reason is None:
+            try:
+                limits = wandb.Settings(init_timeout=_SECONDS, finish_timeout=_LAST_SECONDS)
+                return wandb.init(settings=limits, mode="online", **settings)
+            except Exception as error:  # a key that it refuses, a service that does not answer, …
+                reason = _line(error)
+        log.warning(
+            "warning: Weights & Biases at %s: %s; this run is written offline below %s, `wandb sync` sends it later",
+            _address(),
+            reason,
+            settings["dir"],
+        )
+        with contextlib.suppress(Exception):
+            wandb.teardown()  # it keeps what it has begun with
+    if mode != "disabled":
+        try:
+            with _without_key():  # a malformed one is refused offline too
+                return wandb.init(mode="offline", **{**settings, "resume": None})
+        except Exception as error:
+            log.warning("warning: Weights & Biases fails (%s): the training goes on without it", _line(error))
+    return wandb.init(mode="disabled")
+
+
+@contextlib.contextmanager
+def _without_key() -> Iterator[None]:
+    key = os.environ.pop("WANDB_API_KEY", None)
+    try:
+        yield
+    finally:
+        if key is not None:
+            os.environ["WANDB_API_KEY"] = key
+
+
+def _mode() -> str:
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes"):
+        return "disabled"
+    wanted = os.environ.get("WANDB_MODE", "").lower()
+    if wanted in ("disabled", "offline", "dryrun"):
+        return wanted.replace("dryrun", "offline")
+    return "online" if _has_key() else "offline"
 
 
 def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     try:
-        return netrc.netrc().authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(urlparse(_address()).hostname or "") is not None
+    except (OSError, ValueError, netrc.NetrcParseError):
         return False
+
+
+def _address() -> str:
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split("\n")[0].split()).rstrip(".") or type(error).__name__
