@@ -21,6 +21,18 @@ class Unfinished(UserError):
     exit_code = EXIT_UNFINISHED
 
 
+_SHORTAGE = ("out of memory", "defaultcpuallocator", "alloc_failed", "cannot allocate memory")
+
+
+def memory_shortage(error: BaseException) -> str | None:
+    """What an error says of a machine's memory that is not enough, in a line; None for any other error."""
+    line = " ".join(str(error).split("\n")[0].split()).rstrip(".")
+    if isinstance(error, MemoryError):
+        return line or "out of memory"
+    short = isinstance(error, RuntimeError) and any(sign in line.lower() for sign in _SHORTAGE)
+    return line[:200] if short else None  # torch's own go on about its settings
+
+
 def install_command(extra: str) -> str:
     """The command that installs an extra, for messages."""
     return f"pip install '.[{extra}]' in the folder of Fieldforge's source"

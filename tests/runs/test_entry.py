@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from tests.runs.conftest import ROOT, SEARCH, Place
 from tests.runs.tiny import write_balls
 
 from fieldforge.errors import UserError
-from fieldforge.runs import entry, typed
+from fieldforge.runs import entry, training_run, typed
 from fieldforge.runs.train import run_training
 from fieldforge.training import interruption
 
@@ -53,6 +54,36 @@ def test_user_errors_are_one_sentence(monkeypatch, capsys):
 
     code, stderr = leave_with(monkeypatch, capsys, body, "experiment=shape_latent")
     assert (code, stderr) == (2, "error: the thing is wrong: mend it\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError("Unable to allocate 3.73 TiB for an array"),
+    ],
+)
+def test_memory_that_is_not_enough_is_one_sentence(monkeypatch, capsys, error):
+    def body(config):
+        raise error
+
+    code, stderr = leave_with(monkeypatch, capsys, body, "experiment=shape_latent")
+    assert code == 2
+    [line] = stderr.strip().splitlines()
+    assert "allocate" in line
+    assert "lower n=" in line
+
+
+def test_a_step_that_does_not_fit_says_which_and_what_to_lower(place, monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(training_run, "fit", full)
+    with pytest.raises(
+        UserError, match=r"autoencoder: a step of training.autoencoder.batch_size=2 .*2.00 GiB.*trainer.accumulate"
+    ):
+        run_training(place.compose())
 
 
 def test_stops_leave_with_their_codes(monkeypatch, capsys):

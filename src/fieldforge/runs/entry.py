@@ -35,7 +35,7 @@ from omegaconf.errors import (
 
 from fieldforge.data.files import NO_ROOM
 from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
-from fieldforge.errors import UserError, install_command
+from fieldforge.errors import UserError, install_command, memory_shortage
 from fieldforge.runs.leaving import leave
 from fieldforge.runs.typed import literal, rewritten
 from fieldforge.sweeps.job import is_trial, run_trial
@@ -120,8 +120,9 @@ def _exit_code(
     except KeyboardInterrupt:
         _say("stopped by Ctrl-C; the same command goes on from the last state saved")
         return interruption.EXIT_CTRL_C
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        sentence = explain(error)
+    except (UserError, HydraException, OmegaConfBaseException, OSError, RuntimeError, MemoryError) as error:
+        bug = isinstance(error, RuntimeError) and memory_shortage(error) is None
+        sentence = None if bug else explain(error)
         if sentence is None:
             raise
         _say(f"error: {sentence}", getattr(error, "everywhere", True))
@@ -144,6 +145,9 @@ def explain(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.errno in NO_ROOM:
             place = cause.filename or "what it was about to write"
             return f"there is no room for {place} ({cause.strerror}): make room and run the same command again"
+        short = memory_shortage(cause)
+        if short is not None:
+            return f"memory is not enough ({short}): lower n=, prompts, batch sizes or resolutions, or give device=cpu"
     text = str(error)
     if isinstance(error, OverrideParseException):
         return f"cannot read the override {error.override!r}: write key=value, with quotes around special characters"

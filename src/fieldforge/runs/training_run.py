@@ -20,7 +20,7 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.source import lacking
 from fieldforge.conditioning.stages import embed_missing
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, memory_shortage
 from fieldforge.runs.build import build
 from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.embed import show_progress
@@ -97,6 +97,14 @@ def train(
         )
         with hardware.products():
             fit(trainer, module, data, Path(last) if last else None)
+    except (RuntimeError, MemoryError) as error:
+        reason = memory_shortage(error)
+        if reason is None:
+            raise
+        raise UserError(
+            f"{stage}: a step of training.{stage}.batch_size={batch_size} does not fit into memory ({reason}): raise "
+            "trainer.accumulate, set trainer.checkpointing=true, or lower the batch size, which starts another run"
+        ) from error
     finally:
         wandb_run.finish()
     return ema.finished(module)
