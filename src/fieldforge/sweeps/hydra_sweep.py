@@ -88,6 +88,8 @@ def sweep_name(config: DictConfig, space: Mapping[str, Dimension]) -> tuple[str,
     plain = OmegaConf.create({key: config._get_node(key) for key in config if key != "hydra"})
     values = OmegaConf.to_container(plain, resolve=False)
     assert isinstance(values, dict)
+    if values.get("continue_from") is None:
+        values.pop("continue_from", None)  # sweeps are older than this key
     for path in [*_FREE, *(f"{data}.{key}" for data in ("data", "latent_data") for key in _FREE_OF_DATA)]:
         *blocks, last = path.split(".")
         block: Any = values
