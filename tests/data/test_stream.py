@@ -150,6 +150,18 @@ def test_heldout_gives_every_sample_once_and_no_rank_runs_out(spheres: Path, wor
     assert_equal(found[0], list(ranks[0]))  # again: the same random choices
 
 
+def test_with_fewer_heldout_samples_than_ranks_none_is_without(spheres: Path) -> None:
+    shards = open_shards(spheres, "heldout")
+    found = [
+        [
+            batch["key"]
+            for batch in HeldOut(shards, [noisy_meta], seed=0, batch_size=3, rank=rank, world_size=4, limit=3)
+        ]
+        for rank in range(4)
+    ]
+    assert found == [[[f"heldout{number:06d}"]] for number in (0, 1, 2, 0)]
+
+
 def noisy_meta(sample: Any, generator: np.random.Generator) -> dict:
     return {"key": sample["meta.json"]["id"], "noise": generator.normal(size=2)}
 

@@ -15,8 +15,8 @@ class HeldOut(IterableDataset):
     """Batches of about `batch_size` (per rank) over all samples of `shards`; sample i belongs to rank i mod R.
 
     All ranks give the same number of batches, so that no rank waits for another: their sizes differ by at most one, and
-    where the ranks cannot share evenly some hold one sample more than asked for. Only with fewer samples than ranks do
-    some ranks have none. `limit` takes the first samples only.
+    where the ranks cannot share evenly some hold one sample more than asked for. With fewer samples than ranks each has
+    one, some the same: a rank without a batch would leave the others waiting. `limit` takes the first samples only.
     """
 
     def __init__(
@@ -33,7 +33,8 @@ class HeldOut(IterableDataset):
         self.shards, self.stages, self.seed = shards, list(stages), seed
         self.reader = ShardReader(shards)
         self.samples = shards.samples if limit is None else min(limit, shards.samples)
-        self.numbers = np.arange(rank, self.samples, world_size)
+        first = rank if rank < self.samples else rank % max(1, self.samples)
+        self.numbers = np.arange(first, self.samples, world_size)
         most, least = -(-self.samples // world_size), self.samples // world_size
         self.batches = max(1, min(-(-most // batch_size), least))
         self.ends = np.cumsum(shards.samples_per_shard, dtype=np.int64)
