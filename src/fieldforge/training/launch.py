@@ -86,8 +86,9 @@ def processes(
     size, place = devices * num_nodes, launchers.started()
     if place is not None and place.size != size:
         raise UserError(
-            f"trainer.devices={devices} × trainer.num_nodes={num_nodes} are {size} processes, but {place.launcher} has "
-            f"started {place.size} ({place.said}): make the two agree, trainer=ddp trainer.devices=<those of a node>"
+            f"{place.launcher} has started {place.size} processes ({place.said}), but trainer.devices={devices} × "
+            f"trainer.num_nodes={num_nodes} make {size}: set trainer=ddp (or fsdp), trainer.devices to the processes of a "
+            f"node and trainer.num_nodes to the nodes, or start {size}"
         )
     if size == 1:
         yield
