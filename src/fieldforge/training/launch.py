@@ -87,8 +87,8 @@ def processes(
     if place is not None and place.size != size:
         raise UserError(
             f"{place.launcher} has started {place.size} processes ({place.said}), but trainer.devices={devices} × "
-            f"trainer.num_nodes={num_nodes} make {size}: set trainer=ddp (or fsdp), trainer.devices to the processes of a "
-            f"node and trainer.num_nodes to the nodes, or start {size}"
+            f"trainer.num_nodes={num_nodes} make {size}: set trainer=ddp (or fsdp), trainer.devices to the processes "
+            f"of a node and trainer.num_nodes to the nodes, or start {size}"
         )
     if size == 1:
         yield
