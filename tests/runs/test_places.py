@@ -8,6 +8,7 @@ import sys
 import pytest
 from tests.runs.conftest import ROOT
 
+from fieldforge.data.shards import open_shards
 from fieldforge.runs import entry
 
 PROGRAMS = ("train.py", "sample.py", "prepare.py", "evaluate.py")
@@ -40,6 +41,13 @@ def test_every_command_composes(clone, monkeypatch, name, arguments, key):
         entry.run(seen.append, name, choices=name == "commands/sample")
     assert left.value.code == 0
     assert seen[0][key] is not None
+
+
+def test_shards_in_folders_whose_names_would_be_patterns(balls, clone):
+    folder = clone / "[0-9]{a,b}*$x"
+    shutil.copytree(balls, folder)
+    assert open_shards(folder, "train").samples == 9
+    assert open_shards([str(folder)], "heldout").samples == 3
 
 
 def test_as_a_user_starts_it(clone, tmp_path):

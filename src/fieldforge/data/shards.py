@@ -149,16 +149,21 @@ def _pieces(store: Store, name: str) -> Iterator[bytes]:
 
 def spelled_out(place: str) -> list[str]:
     """The places that `{a,b}`, `{000..017}`, `::` and webdataset's `${WDS_…}` in one stand for."""
-    if not re.search(r"[{$]|::", place):
+    if not re.search(r"[{$]|::", place) or _is_there(place):
         return [place]
     from webdataset.shardlists import expand_urls  # brings PyTorch along, which nothing else here needs
 
     return expand_urls(place)
 
 
+def _is_there(place: str) -> bool:
+    """A folder or file of just this name: what would be a pattern elsewhere is its name."""
+    return not is_remote(place) and Path(place).exists()
+
+
 def _folders(place: str) -> list[str]:
     """A local glob spelled out: over folders that hold a manifest, or over shards within such folders."""
-    if is_remote(place) or not re.search(r"[*?\[]", place):
+    if is_remote(place) or not re.search(r"[*?\[]", place) or _is_there(place):
         return [place]
     folders = sorted(path for path in glob(place) if Path(path, MANIFEST_NAME).is_file())
     if folders:
