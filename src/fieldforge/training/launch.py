@@ -118,7 +118,12 @@ def processes(
                 raise
             raise _loss(children) from error
     except UserError as error:
-        error.everywhere = not isinstance(error, Unfinished) and ranks.first_says_too(str(error))
+        error.everywhere = error.everywhere and ranks.first_says_too(str(error))
+        ranks.announce(error.exit_code)
+        raise
+    except Exception as error:
+        if not isinstance(error, interruption.Interrupted):
+            ranks.announce(1)
         raise
     finally:
         ranks.disconnect()
@@ -192,17 +197,18 @@ def _watch(children: Sequence[subprocess.Popen]) -> None:
 
 def _loss(children: Sequence[subprocess.Popen], seconds: float = 10.0) -> Unfinished:
     """The sentence of a process that finds another one gone."""
-    loss = Unfinished(
-        "another process of this training is gone (killed, out of memory, or with a message of its own): the same "
-        "command goes on from the last checkpoint"
-    )
-    deadline = time.monotonic() + seconds
-    while children and time.monotonic() < deadline:
+    code, deadline = ranks.abandon(), time.monotonic() + seconds
+    while code is None and children and time.monotonic() < deadline:
         ended = [child for child in children if child.poll() is not None]
-        if ended:
-            loss.exit_code = _exit_code(ended[0])
-            break
+        code = _exit_code(ended[0]) if ended else None
         time.sleep(0.1)
+    loss = Unfinished(
+        "another process of this training has failed, its message says why"
+        if code in (1, 2)
+        else "another process of this training is gone (killed, or out of memory): the same command goes on from the last "
+        "checkpoint"
+    )
+    loss.exit_code, loss.everywhere = code or interruption.EXIT_UNFINISHED, False
     return loss
 
 

@@ -7,6 +7,7 @@ single process everything here is free.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
@@ -78,13 +79,25 @@ def disconnect(seconds: float = 15.0) -> None:
 
 
 def is_loss(error: RuntimeError) -> bool:
-    """Whether it says that another process of the group is gone; then nothing is asked of the others any more."""
+    """Whether it says that another process of the group is gone."""
+    said = isinstance(error, dist.DistError) or any(sign in str(error).lower() for sign in _SIGNS_OF_LOSS)
+    return world() > 1 and said
+
+
+def announce(code: int) -> None:
+    """Say with which exit code this process leaves in the middle of things: the others find it gone."""
+    with contextlib.suppress(RuntimeError):  # who keeps the store may be gone
+        if _store is not None and world() > 1:
+            _store.set("code", str(code))
+
+
+def abandon() -> int | None:
+    """Ask nothing of the others any more; the exit code that one has announced, None where it was killed."""
     global _store
-    lost = world() > 1 and (
-        isinstance(error, dist.DistError) or any(sign in str(error).lower() for sign in _SIGNS_OF_LOSS)
-    )
-    _store = None if lost else _store
-    return lost
+    store, _store = _store, None
+    with contextlib.suppress(RuntimeError):
+        return int(store.get("code")) if store is not None and store.check(["code"]) else None
+    return None
 
 
 def first_says_too(message: str, seconds: float = 5.0) -> bool:
