@@ -205,8 +205,8 @@ def _loss(children: Sequence[subprocess.Popen], seconds: float = 10.0) -> Unfini
     loss = Unfinished(
         "another process of this training has failed, its message says why"
         if code in (1, 2)
-        else "another process of this training is gone (killed, or out of memory): the same command goes on from the last "
-        "checkpoint"
+        else "another process of this training is gone (killed, or out of memory): the same command goes on from the "
+        "last checkpoint"
     )
     loss.exit_code, loss.everywhere = code or interruption.EXIT_UNFINISHED, False
     return loss
