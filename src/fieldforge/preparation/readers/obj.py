@@ -90,11 +90,11 @@ def _collect(payload: bytes) -> _Content:
     current = 0
     for keyword, rest in statements(payload):
         if keyword == b"v":
-            content.vertices.append(without_comment(rest))
+            content.vertices.append(without_comment(rest) if b"#" in rest else rest)
         elif keyword == b"vt":
-            content.uvs.append(without_comment(rest))
+            content.uvs.append(without_comment(rest) if b"#" in rest else rest)
         elif keyword in (b"f", b"fo"):
-            line = without_comment(rest)
+            line = without_comment(rest) if b"#" in rest else rest
             corners = line.split()
             if len(corners) > 2:
                 group = content.faces.setdefault((len(corners), _style(corners[0])), _Faces())

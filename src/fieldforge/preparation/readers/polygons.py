@@ -18,6 +18,9 @@ def triangulate(corners: np.ndarray) -> np.ndarray:
         a, b, c = (corners[:, fan[:, k]] for k in range(3))  # each (M, n - 2, 3)
         along = np.einsum("mtd,md->mt", np.cross(b - a, c - a), normal)
         folded = (along < -1e-6 * (normal**2).sum(axis=1)[:, None]).any(axis=1)
+        if n == 4:
+            result[folded] = _cut_quads(corners[folded], normal[folded])
+            return result
         for index in np.flatnonzero(folded):
             result[index] = clip_ears(corners[index], normal[index])
     return result
@@ -29,9 +32,7 @@ def clip_ears(corners: np.ndarray, normal: np.ndarray) -> np.ndarray:
     The first ear in the order of the corners goes first. A corner that is no ear remembers one of the corners in its
     way, and is looked at again when that one, or a neighbour, is gone: thousands of corners take a second.
     """
-    drop = int(np.abs(normal).argmax())  # project along the main axis of the normal
-    axes = [(1, 2), (2, 0), (0, 1)][drop]
-    flat = np.asfortranarray(corners[:, axes] * np.array([np.sign(normal[drop]), 1.0]))  # counter-clockwise
+    flat = np.asfortranarray(_flat(corners[None], normal[None])[0])
     count = len(corners)
     before, after = np.roll(np.arange(count), 1), np.roll(np.arange(count), -1)
     area = _twice_area(flat[before], flat, flat[after])
@@ -58,6 +59,30 @@ def clip_ears(corners: np.ndarray, normal: np.ndarray) -> np.ndarray:
             blocker[corner] = -1
     first, second, third = np.flatnonzero(left).tolist()
     return np.array([*triangles, (first, second, third)])
+
+
+def _flat(corners: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Polygons (M, n, 3) along the main axes of their normals (M, 3): (M, n, 2), counter-clockwise."""
+    drop = np.abs(normals).argmax(axis=1)  # (M,)
+    axes = np.array([(1, 2), (2, 0), (0, 1)])[drop]  # (M, 2)
+    flat = np.take_along_axis(corners, axes[:, None], axis=2)
+    sign = np.sign(normals[np.arange(len(normals)), drop])
+    return flat * np.stack([sign, np.ones_like(sign)], axis=1)[:, None]
+
+
+def _cut_quads(corners: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """`clip_ears` of many quadrilaterals at once: (M, 4, 3) → (M, 2, 3)."""
+    flat = _flat(corners, normals)
+    a, b, c, other = (np.roll(flat, shift, axis=1) for shift in (1, 0, -1, -2))  # of each corner, (M, 4, 2)
+    area = _twice_area(a, b, c)
+    inside = np.ones(area.shape, bool)
+    for start, end in ((a, b), (b, c), (c, a)):
+        inside &= (_twice_area(start, end, other) >= 0) & (start != other).any(axis=2)
+    possible = (area > 0) & ~inside
+    ear = np.where(possible.any(axis=1), possible.argmax(axis=1), area.argmax(axis=1))
+    return np.array([[[3, 0, 1], [1, 2, 3]], [[0, 1, 2], [0, 2, 3]], [[1, 2, 3], [0, 1, 3]], [[2, 3, 0], [0, 1, 2]]])[
+        ear
+    ]
 
 
 def _twice_area(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ def statements(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def without_comment(rest: bytes) -> bytes:
     """The part before a `#` that begins a word. ("1.#IND" is a number, as old compilers write NaN.)"""
-    return re.split(rb"(?:^|\s)#", rest, maxsplit=1)[0].rstrip() if b"#" in rest else rest
+    return re.split(rb"(?:^|\s)#", rest, maxsplit=1)[0].rstrip()
 
 
 def number(word: bytes) -> float:
