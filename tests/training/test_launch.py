@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning_fabric.utilities.rank_zero import rank_zero_only as ranks_of_fabric
+from pytorch_lightning.utilities.rank_zero import rank_zero_only as ranks_of_lightning
 
 from fieldforge.errors import UserError
 from fieldforge.training import gpus, interruption, launch, launchers
@@ -154,6 +156,8 @@ def test_a_process_takes_the_gpu_of_its_rank_or_the_only_one_that_it_sees(
     enter(4, gpu=True)
     assert chosen == [own]
     environment(RANK="3", WORLD_SIZE="4", LOCAL_RANK="3")  # as within `processes`
+    for known in (ranks_of_lightning, ranks_of_fabric):  # else loggers of later tests were those of process 3
+        monkeypatch.setattr(known, "rank", 0, raising=False)
     trainer = Hardware(accelerator="gpu", devices=4, precision="32-true").trainer(1, [], [], tmp_path)
     assert trainer.strategy.root_device == torch.device("cuda", own)
     assert (trainer.world_size, trainer.global_rank) == (4, 3)

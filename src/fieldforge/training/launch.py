@@ -93,7 +93,7 @@ def processes(
     if size == 1:
         yield
         return
-    before, children = dict(os.environ), []
+    before, level, children = dict(os.environ), logging.getLogger().level, []
     try:
         if place is None:
             if gpu and devices > torch.cuda.device_count():
@@ -128,6 +128,7 @@ def processes(
     finally:
         ranks.disconnect()
         _end(children)
+        logging.getLogger().setLevel(level)
         os.environ.clear()
         os.environ.update(before)
 
