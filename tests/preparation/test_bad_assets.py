@@ -33,7 +33,7 @@ BAD = {
     "flat.obj": (TRIANGLE.encode(), "it is flat"),
     "line.obj": (b"v 0 0 0\nv 1 1 1\nv 2 2 2\nf 1 2 3\n", "no face has an area"),
     "many.obj": (TRIANGLE.encode() + b"f 1 2 3\n" * 100_001, "triangles and the limit is 100,000"),
-    "huge.stl": (bytes(80) + struct.pack("<I", 10_000_000) + bytes(50), "10,000,000 triangles and the limit"),
+    "huge.stl": (bytes(80) + struct.pack("<I", 100_001) + bytes(50 * 100_001), "100,001 triangles and the limit"),
     "fat.off": (b"OFF\n" + b" " * (17 * 2**20), "17 MB and the limit is 16 MB"),
     "text.stl": (b"hello", "cannot be read|no faces"),
 }

@@ -72,6 +72,7 @@ def test_both_kinds_whatever_they_begin_with(tmp_path: Path, payload: bytes):
         (binary(count=2**32 - 1), "announces 4,294,967,295 triangles and holds 2"),
         (binary(count=1), "announces 1 triangles and holds 2"),
         (binary(count=9), "announces 9 triangles and holds 2"),
+        (binary(count=10_000_000), "announces 10,000,000 triangles and holds 2"),
         (binary() + b"trailing", "8 bytes stand behind"),
         (binary() + bytes(50), "50 bytes stand behind"),
         (ascii_stl().replace("endsolid second", "").encode(), None),
@@ -104,6 +105,9 @@ def test_colours_of_viscam_and_magics(tmp_path: Path):
     ("payload", "reason"),
     [
         (binary()[:-7], "ends within number 2"),
+        (binary(count=10_000_000)[:-7], "ends within number 2"),
+        (binary(count=100_001)[:84] + bytes(50 * 100_001), "100,001 triangles and the limit"),
+        (binary(count=2**32 - 1)[:84] + bytes(50 * 100_001), "100,001 triangles and the limit"),
         (binary(count=0)[:84], "holds no faces"),
         (b"solid a\nendsolid a\n", "holds no faces"),
         (ascii_stl()[:-90].encode(), "not three each"),

@@ -61,8 +61,7 @@ def _triangle_count(payload: bytes, limits: Limits, notes: Notes) -> int:
             notes.add(f"{beyond} bytes stand behind its last triangle: they are left out")
         return held
     never_set = announced in (0, 2**32 - 1)  # a program that wrote as it went
-    if not never_set:
-        check_announced(announced, limits)
+    check_announced(min(announced, held), limits)
     if announced > held and beyond and not never_set:
         raise AssetError(
             f"the file announces {announced:,} triangles and ends within number {held + 1:,}; "
