@@ -12,6 +12,7 @@ from PIL import Image
 from tests.runs.conftest import ROOT, Place
 
 from fieldforge.errors import UserError
+from fieldforge.generation import Shapes
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
@@ -64,6 +65,54 @@ def test_sampling_as_it_is_typed(walked, tmp_path, given):
     (entry,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
     asked = {"guidance=3": 3.0, "guidance=0.5": 0.5}.get(given[0], {"class": 2.0})
     assert (entry["guidance"], entry.get("sampler")) == (asked, "UniPC" if "sampler=unipc" in given else None)
+
+
+def test_what_is_drawn_is_kept_whatever_fails_after_it(walked, tmp_path, monkeypatch, caplog):
+    def broken(*_):
+        raise ValueError("no encoder")
+
+    def third(shapes, index=0, resolution=128, mesh=Shapes.mesh):
+        if len(json.loads((tmp_path / "samples.json").read_text())["samples"]) == 2:
+            raise KeyboardInterrupt
+        return mesh(shapes, index, resolution)
+
+    given = ["class=red", "n=1", "batch_size=1", f"output={tmp_path}", *SMALL]
+    monkeypatch.setattr("fieldforge.runs.sample_files.write_turntable", broken)
+    run_sampling(command(walked[0], "sample", *given))
+    (entry,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
+    assert entry["turntable"] is None
+    assert (tmp_path / entry["thumbnail"]).is_file()
+    if entry["glb"]:
+        assert f"{entry['thumbnail'][:-4]}.gif is not written (ValueError: no encoder)" in caplog.text
+
+    monkeypatch.setattr(Shapes, "mesh", broken)
+    run_sampling(command(walked[0], "sample", *given, "n=2"))
+    assert (tmp_path / "index.html").read_text().count("<article") == 2
+    assert "001_red_1.glb is not written (ValueError: no encoder)" in caplog.text
+
+    (tmp_path / "samples.json").write_text('{"samples": []}')
+    monkeypatch.undo()
+    monkeypatch.setattr(Shapes, "mesh", third)
+    with pytest.raises(KeyboardInterrupt):
+        run_sampling(command(walked[0], "sample", *given, "n=4"))
+    assert (tmp_path / "index.html").read_text().count("<article") == 2
+
+
+def test_a_sheet_that_cannot_be_drawn_costs_no_numbers(walked, monkeypatch, caplog):
+    def broken(*_, **__):
+        raise ValueError("no font")
+
+    place, done = walked
+    for module in ("heldout", "evaluate_diffusion"):
+        monkeypatch.setattr(f"fieldforge.runs.{module}.picture_sheet", broken)
+    small = [f"prompts.{key}" for key in ("steps=2", "mesh_resolution=16", "seeds=[0]", "count=1", "cloud_points=64")]
+    small += ["reconstruction.mesh_resolution=16", "reconstruction.views=1"]
+    for stage, name, further in (("autoencoder", "heldout", ["limit=1"]), ("diffusion", "prompts", [])):
+        report = done[stage].path / "evaluation" / f"{name}.json"
+        report.unlink(missing_ok=True)
+        run_evaluation(command(place, "evaluate", f"run={done[stage].path}", *small, *further))
+        assert json.loads(report.read_text())["measured_with"]
+        assert f"{name}.png is not written (ValueError: no font)" in caplog.text
 
 
 def test_evaluation_of_an_autoencoder_measures_every_heldout_asset(walked, capsys):

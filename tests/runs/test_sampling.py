@@ -193,7 +193,7 @@ def test_places_that_cannot_be_written_to_are_told(trained, tmp_path, monkeypatc
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("fieldforge.runs.sample.write_shape", full)
+    monkeypatch.setattr("fieldforge.runs.sample_files.write_shape", full)
     with pytest.raises(UserError, match=rf"cannot write {tmp_path}/out \(No space left on device\)"):
         run_sampling(command(place, f"output={tmp_path}/out", "n=1", "mesh_resolution=8"))
     (run.path / "evaluation").write_text("in the way")

@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
@@ -33,6 +34,16 @@ class Exhibit:
     poster: Image.Image
     glb: bytes | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
+
+    @cached_property
+    def poster_uri(self) -> str:
+        """The poster as the page holds it; a page is written again and again while shapes are added."""
+        return _data_uri(_webp(self.poster), "image/webp")
+
+    @cached_property
+    def packed(self) -> str:
+        """The GLB as the page holds it."""
+        return base64.b64encode(gzip.compress(self.glb or b"", compresslevel=6, mtime=0)).decode()
 
 
 def write_gallery(exhibits: Sequence[Exhibit], path: Path, title: str, subtitle: str = "") -> None:
@@ -69,13 +80,12 @@ def _card(index: int, exhibit: Exhibit) -> str:
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd></div>"
         for name, value in exhibit.facts.items()
     )
-    poster = f'<img src="{_data_uri(_webp(exhibit.poster), "image/webp")}" alt="{prompt}" decoding="async">'
+    poster = f'<img src="{exhibit.poster_uri}" alt="{prompt}" decoding="async">'
     stage, download, packed = poster, "", ""
     if exhibit.glb is not None:
         stage = f'<button type="button" aria-label="Turn: {prompt}">{poster}</button>'
         download = f'<a href="#" download="shape_{index:03d}.glb">GLB</a>'
-        data = base64.b64encode(gzip.compress(exhibit.glb, compresslevel=6, mtime=0)).decode()
-        packed = f'<script type="application/gzip">{data}</script>'
+        packed = f'<script type="application/gzip">{exhibit.packed}</script>'
     return (
         f'<article data-prompt="{prompt}"><div class="stage">{stage}</div>'
         f'<div class="caption"><h2>{prompt}</h2><div><dl>{facts}</dl>{download}</div></div>{packed}</article>'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig
+from PIL import Image
 
+from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Meta, Stage, Surface
@@ -21,6 +23,7 @@ from fieldforge.metrics.reconstruction import compare_surfaces, peak_signal_to_n
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.heldout import Key, TrueGeometry, TrueViews, reconstruction_rows, reconstruction_sheet
+from fieldforge.runs.side_files import side_file
 from fieldforge.runs.stored import data_root
 from fieldforge.runs.training_run import plain
 from fieldforge.runs.values import whole_number
@@ -47,15 +50,12 @@ def evaluate_autoencoder(model: Path, config: DictConfig) -> Path:
         Key(),
     ]
     samples = HeldOut(open_shards(root, config.split), stages, seed=0, batch_size=1, limit=config.limit)
-    rows, labels, assets = [], [], []
+    assets = []
     for number, batch in enumerate(samples):
         rebuilt = reconstruct(autoencoder, batch["surface"].to(autoencoder.latent_mean.device))
         measured = measure(rebuilt, batch, settings)
         meta = batch["meta"][0]
         assets.append({"key": batch["key"][0], "name": meta["name"], "class": meta["class"], **measured})
-        if number < settings["pictures"]:
-            rows += reconstruction_rows(rebuilt, batch, settings["picture_size"], settings["mesh_resolution"])
-            labels.append(f"{meta['name']}\nIoU {measured['iou']:.2f}\nF {measured['f_score']:.2f}")
         status(f"{number + 1}/{samples.samples} {meta['name'][:40]}")
     status("")
     numbers = [name for name, value in assets[0].items() if isinstance(value, float)]
@@ -74,12 +74,25 @@ def evaluate_autoencoder(model: Path, config: DictConfig) -> Path:
     folder = model.parent / "evaluation"
     folder.mkdir(exist_ok=True)
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / f"{config.split}.json")
-    if rows:
-        write_picture(reconstruction_sheet(rows, labels, settings["picture_size"]), folder / f"{config.split}.png")
+    if settings["pictures"]:
+        with side_file(folder / f"{config.split}.png"):
+            write_picture(sheet(autoencoder, samples, assets, settings), folder / f"{config.split}.png")
     for name in numbers:
         print(f"{name:28s} {summary[name]:8.4f}   median {report['median'][name]:8.4f}")
     print(f"{len(assets)} assets of {config.split}; {folder / config.split}.json and .png")
     return folder / f"{config.split}.json"
+
+
+def sheet(
+    autoencoder: Autoencoder, samples: HeldOut, assets: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+) -> Image.Image:
+    """Truth and reconstruction of the first assets, with what was measured of each."""
+    rows, labels = [], []
+    for batch, asset in zip(samples, assets[: settings["pictures"]], strict=False):
+        rebuilt = reconstruct(autoencoder, batch["surface"].to(autoencoder.latent_mean.device))
+        rows += reconstruction_rows(rebuilt, batch, settings["picture_size"], settings["mesh_resolution"])
+        labels.append(f"{asset['name']}\nIoU {asset['iou']:.2f}\nF {asset['f_score']:.2f}")
+    return reconstruction_sheet(rows, labels, settings["picture_size"])
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Meta, Surface
 from fieldforge.generation import decode
+from fieldforge.geometry.colored_mesh import ColoredMesh
 from fieldforge.metrics.prompts import agreement, nearest_shapes
 from fieldforge.metrics.reconstruction import surface_points
 from fieldforge.rendering.pictures import write_picture, write_whole
@@ -23,6 +25,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.evaluate_images import evaluate_images
 from fieldforge.runs.questions import Question, questions
+from fieldforge.runs.side_files import side_file
 from fieldforge.runs.stored import data_root
 from fieldforge.runs.training_run import plain
 from fieldforge.terminal import status
@@ -51,7 +54,7 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
             return page
     asked = questions(metas, sampler.keys, settings["count"], settings["file"])
     jobs = [(row, seed) for row in range(len(asked)) for seed in settings["seeds"]]
-    columns: dict[tuple[float, int], list[Image.Image]] = {}
+    meshes: dict[float, list[ColoredMesh]] = {}
     by_guidance: dict[float, dict[str, Any]] = {}
     for scale in settings["guidance"]:
         made = []
@@ -65,10 +68,9 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
             made += [shapes.mesh(index, settings["mesh_resolution"]) for index in range(len(part))]
             done = start + len(part)
             status(f"guidance {scale:g}: {done}/{len(jobs)}")
-        for (_, seed), mesh in zip(jobs, made, strict=True):
-            columns.setdefault((scale, seed), []).append(portrait(mesh, settings["picture_size"]))
         rng = np.random.default_rng(0)
         generated = [surface_points(mesh, settings["cloud_points"], rng)[0] for mesh in made]
+        meshes[scale] = made
         by_guidance[scale] = judged(generated, [asked[row] for row, _ in jobs], metas, clouds)
     status("")
     report = by_guidance[settings["judged_guidance"]] | {
@@ -78,12 +80,8 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
         "prompts": [{"prompt": question.text, "name": question.name, "class": question.kind} for question in asked],
     }
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prompts.json")
-    rows = [[pictures[row] for pictures in columns.values()] for row in range(len(asked))]
-    heads = [f"guidance {scale:g}\nseed {seed}" for scale, seed in columns]
-    sheet = picture_sheet(
-        rows, [question.text.replace("_", " ") for question in asked], heads, cell=settings["picture_size"]
-    )
-    write_picture(sheet, folder / "prompts.png")
+    with side_file(folder / "prompts.png"):
+        write_picture(sheet(meshes, jobs, asked, settings["picture_size"]), folder / "prompts.png")
     for scale, agreements in by_guidance.items():
         for kind, found in agreements.items():
             print(
@@ -92,6 +90,19 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
             )
     print(f"{folder}/prompts.json and .png")
     return folder / "prompts.json"
+
+
+def sheet(
+    meshes: Mapping[float, Sequence[ColoredMesh]], jobs: Sequence[tuple[int, int]], asked: Sequence[Question], size: int
+) -> Image.Image:
+    """A row for each question, a column for each guidance and seed; `jobs` are row and seed of the meshes."""
+    columns: dict[tuple[float, int], list[Image.Image]] = {}
+    for scale, made in meshes.items():
+        for (_, seed), mesh in zip(jobs, made, strict=True):
+            columns.setdefault((scale, seed), []).append(portrait(mesh, size))
+    rows = [[pictures[row] for pictures in columns.values()] for row in range(len(asked))]
+    heads = [f"guidance {scale:g}\nseed {seed}" for scale, seed in columns]
+    return picture_sheet(rows, [question.text.replace("_", " ") for question in asked], heads, cell=size)
 
 
 def training_shapes(root: str, points: int) -> tuple[list[dict[str, Any]], list[np.ndarray]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.conditions import conditions
+from fieldforge.runs.side_files import side_file
 from fieldforge.terminal import status
 
 
@@ -56,13 +57,15 @@ def evaluate_images(
     open_shards(root, "heldout")  # where there is none, nothing is measured in vain
     maker = _Maker(sampler, autoencoder, settings)
     report = dict(about) | {"measured_with": settings}
+    sheets: dict[str, Callable[[], Image.Image]] = {}
     if settings["libraries"]:
-        report["icons"], sheet = maker.of_icons(root, *training)
-        write_picture(sheet, folder / "icons.png")
-    report["views"], sheet = maker.of_views(root)
-    write_picture(sheet, folder / "views.png")
+        report["icons"], sheets["icons.png"] = maker.of_icons(root, *training)
+    report["views"], sheets["views.png"] = maker.of_views(root)
     status("")
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "images.json")
+    for name, sheet in sheets.items():
+        with side_file(folder / name):
+            write_picture(sheet(), folder / name)
     if "icons" in report:
         found = report["icons"]
         print(
@@ -93,7 +96,7 @@ class _Maker:
 
     def of_icons(
         self, root: str, metas: list[dict[str, Any]], clouds: list[np.ndarray]
-    ) -> tuple[dict[str, Any], Image.Image]:
+    ) -> tuple[dict[str, Any], Callable[[], Image.Image]]:
         """How often the nearest training shape is the asset whose icon was given, beside two yardsticks for it.
 
         They are how often the same is true of the autoencoder's own reconstructions, and what the features tell alone.
@@ -114,12 +117,9 @@ class _Maker:
             "reconstructed": self.reconstructed(root, [metas[number]["id"] for number in chosen], metas, clouds),
             "nearest_view": self.nearest_view(root, pictures, [metas[number]["id"] for number in chosen]),
         }
-        rows = [
-            [Image.fromarray(picture), portrait(mesh, self.size)] for picture, mesh in zip(pictures, made, strict=True)
-        ]
         told = [f"{metas[number]['name']}\nnearest: {metas[found]['name']}" for number, found in
                 zip(chosen, nearest, strict=True)]  # fmt: skip
-        return figures, self.sheet(rows, told, ["icon", "generated"])
+        return figures, lambda: self.sheet(pictures, [made], told, ["icon", "generated"])
 
     def reconstructed(self, root: str, ids: list[str], metas: list[dict[str, Any]], clouds: list[np.ndarray]) -> float:
         """How often the nearest training shape to an asset's reconstruction is that asset."""
@@ -155,7 +155,7 @@ class _Maker:
             shares[name] = top_share(views.best(cosines), np.array([order.index(one) for one in ids]), 1)
         return shares
 
-    def of_views(self, root: str) -> tuple[dict[str, Any], Image.Image]:
+    def of_views(self, root: str) -> tuple[dict[str, Any], Callable[[], Image.Image]]:
         """Mean Chamfer distance to held-out assets, from one of their views and without any condition."""
         points = Surface(self.settings["cloud_points"])
         asked = conditions(open_shards(root, "heldout"), {"image"}, self.settings["heldout"], [points])
@@ -174,12 +174,9 @@ class _Maker:
             "reduction": 1 - conditional / unconditional,
             "shapes": len(truths),
         }
-        both = zip(asked["image"], *made.values(), strict=True)
-        rows = [
-            [Image.fromarray(picture), *(portrait(mesh, self.size) for mesh in meshes)] for picture, *meshes in both
-        ]
         names = [meta["name"] for meta in asked["meta"]]
-        return figures, self.sheet(rows, names, ["view", "generated", "unconditional"])
+        heads = ["view", "generated", "unconditional"]
+        return figures, lambda: self.sheet(asked["image"], list(made.values()), names, heads)
 
     def made(self, pictures: Sequence[np.ndarray], scale: float, what: str) -> list[ColoredMesh]:
         """A mesh of each picture, seeds 0, 1, …"""
@@ -196,9 +193,19 @@ class _Maker:
         rng = np.random.default_rng(0)
         return [surface_points(mesh, self.settings["cloud_points"], rng)[0] for mesh in meshes]
 
-    def sheet(self, rows: list[list[Image.Image]], labels: list[str], heads: list[str]) -> Image.Image:
-        shown = spread(len(rows), self.settings["pictures"])
-        return picture_sheet([rows[row] for row in shown], [labels[row] for row in shown], heads, cell=self.size)
+    def sheet(
+        self,
+        pictures: Sequence[np.ndarray],
+        columns: Sequence[Sequence[ColoredMesh]],
+        labels: list[str],
+        heads: list[str],
+    ) -> Image.Image:
+        """Some of the pictures, each with the meshes of its row."""
+        shown = spread(len(pictures), self.settings["pictures"])
+        rows = [
+            [Image.fromarray(pictures[row]), *(portrait(meshes[row], self.size) for meshes in columns)] for row in shown
+        ]
+        return picture_sheet(rows, [labels[row] for row in shown], heads, cell=self.size)
 
 
 def chamfer(cloud: Floats, truth: Floats) -> float:

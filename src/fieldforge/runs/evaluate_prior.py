@@ -21,6 +21,7 @@ from fieldforge.runs.conditions import first_caption
 from fieldforge.runs.evaluate_images import spread
 from fieldforge.runs.fingerprint import differences
 from fieldforge.runs.prior_stage import load_prior
+from fieldforge.runs.side_files import side_file
 from fieldforge.runs.stored import data_root, load_run
 from fieldforge.runs.training_run import plain
 from fieldforge.terminal import status
@@ -64,7 +65,8 @@ def evaluate_prior(model: Path, config: DictConfig) -> Path:
     folder = model.parent / "evaluation"
     folder.mkdir(exist_ok=True)
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prior.json")
-    write_picture(truth.sheet(cosines, root, settings), folder / "prior.png")
+    with side_file(folder / "prior.png"):
+        write_picture(truth.sheet(cosines, root, settings), folder / "prior.png")
     print(f"cosine to the views of the asset meant {own:.3f}, to those of others {others:.3f} ({assets} assets)")
     for name, found in report["retrieval"].items():
         print(

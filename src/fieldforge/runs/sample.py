@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 
 from fieldforge.data.files import MACHINE, make_folder, writing
 from fieldforge.errors import UserError
-from fieldforge.generation import ImagePrior, Sampler, Shapes, decode
-from fieldforge.geometry.colored_mesh import ColoredMesh
-from fieldforge.geometry.mesh_files import glb_bytes, write_mesh
+from fieldforge.generation import ImagePrior, Sampler, decode
 from fieldforge.ranges import Count, GridCells, Range
-from fieldforge.rendering.gallery import Exhibit, write_gallery
-from fieldforge.rendering.pictures import flatten, write_picture, write_whole
-from fieldforge.rendering.shading import portrait
-from fieldforge.rendering.sheet import picture_sheet
-from fieldforge.rendering.turntable import write_turntable
 from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.drawing import Drawing
 from fieldforge.runs.ema_length import of_length
@@ -31,6 +21,7 @@ from fieldforge.runs.guidance import check_effect, check_learned_in, form_of, gu
 from fieldforge.runs.locate import find_model
 from fieldforge.runs.prior_stage import load_prior
 from fieldforge.runs.requests import Job, Request, batches, jobs, requests, scales, ways
+from fieldforge.runs.sample_files import SampleFiles, slug
 from fieldforge.runs.stored import of_run, plain_config
 from fieldforge.runs.values import check_finite, check_keys, number, whole_number
 from fieldforge.runs.variation import latent_of_mesh
@@ -38,7 +29,6 @@ from fieldforge.terminal import status
 from fieldforge.training.trainer import best_device
 
 log = logging.getLogger(__name__)
-MANY_FACES = 100_000  # a turntable's small frames do not show them, but draw them all
 FRAMES = 8  # of an interpolation
 STRENGTH = 0.6  # of variations
 SETTINGS: dict[str, Any] = {
@@ -101,39 +91,26 @@ def run_sampling(config: DictConfig) -> Path:
     log.info("%s: %d shapes at guidance %s", model.parent, len(work), shown(scale))
     if understood and given is None and not any(asked.values for asked in wanted):
         log.info("nothing is asked for: give %s to lead it", ways(understood))
+    about = {"run": str(model.parent), "fingerprint": label["fingerprint"]}
+    subtitle = f"{label['config'].get('name', '')} · guidance {shown(scale)}"
+    files = SampleFiles(folder, about, subtitle, resolution)
     with writing(folder, MACHINE):
-        exhibits: list[Exhibit] = []
-        listed: list[dict[str, Any]] = []
         parts = batches(work, size)
         evaluations = draw.evaluations
         for number, part in enumerate(parts, start=1):
             latents = draw(part, Denoising(f"batch {number} of {len(parts)}", evaluations))  # (B, T, C)
             shapes = decode(autoencoder, latents)  # B shapes
-            for index, job in enumerate(part):
-                title = job.title
-                name = f"{len(listed):03d}_{slug(title)}_{job.seed}"
-                status(f"shape {len(listed) + 1} of {len(work)}: meshed and drawn, {title[:50]}")
-                mesh = shapes.mesh(index, resolution)
-                if mesh.is_empty:
-                    log.warning("%s (seed %d) came out empty: there is only its thumbnail", title, job.seed)
-                files = write_shape(mesh, shapes[index], resolution, folder, name)
-                picture = portrait(mesh, 320)
-                write_picture(flatten(picture), folder / f"{name}.png")
-                facts = {"seed": job.seed, **({"frame": round(job.weight, 3)} if is_walk(config) else {}), **settings}
-                exhibits.append(Exhibit(title, picture, None if mesh.is_empty else glb_bytes(mesh), facts))
-                listed.append(
-                    {**job.request.said, **facts, **files, "thumbnail": f"{name}.png", "checkpoint": str(model)}
-                )
-        status(f"{len(listed)} of {len(work)} shapes")
+            with files.batch():
+                for index, job in enumerate(part):
+                    status(f"shape {len(files.listed) + 1} of {len(work)}: meshed and drawn, {job.title[:50]}")
+                    frame = {"frame": round(job.weight, 3)} if is_walk(config) else {}
+                    files.add(shapes, index, job, {"seed": job.seed, **frame, **settings}, model)
+        status(f"{len(files.listed)} of {len(work)} shapes")
         status("")
-        report = {"run": str(model.parent), "fingerprint": label["fingerprint"], "samples": listed}
-        write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "samples.json")
         if is_walk(config):
-            write_strip([exhibit.poster for exhibit in exhibits], work, folder / "strip.png")
-        page = folder / "index.html"
-        write_gallery(exhibits, page, "Samples", f"{label['config'].get('name', '')} · guidance {shown(scale)}")
-    print(page)
-    return page
+            files.write_strip(work)
+    print(files.page)
+    return files.page
 
 
 @dataclass(frozen=True)
@@ -264,35 +241,6 @@ def said(config: DictConfig) -> dict[str, Any]:
     if config.get("sampler") is not None:
         told["sampler"] = str(config.sampler.sampler._target_).rpartition(".")[2]
     return told | form_of(config) | guided_by(config)
-
-
-def write_shape(mesh: ColoredMesh, shape: Shapes, resolution: int, folder: Path, name: str) -> dict[str, str | None]:
-    """GLB, PLY and turntable of one shape; their names, all None where the mesh is empty."""
-    if mesh.is_empty:
-        return {"glb": None, "ply": None, "turntable": None}
-    write_mesh(mesh, folder / f"{name}.glb")
-    write_mesh(mesh, folder / f"{name}.ply")
-    small = mesh if len(mesh.faces) < MANY_FACES else shape.mesh(0, resolution // 2)
-    write_turntable(small, folder / f"{name}.gif")
-    return {"glb": f"{name}.glb", "ply": f"{name}.ply", "turntable": f"{name}.gif"}
-
-
-def write_strip(pictures: Sequence[Image.Image], work: Sequence[Job], path: Path) -> None:
-    """The frames of each interpolation beside each other."""
-    frames = len({job.weight for job in work})
-    rows = [list(pictures[start : start + frames]) for start in range(0, len(pictures), frames)]
-    labels = [ends_of(job) for job in work[::frames]]
-    write_picture(picture_sheet(rows, labels, [f"{job.weight:.2f}" for job in work[:frames]]), path)
-
-
-def ends_of(job: Job) -> str:
-    start, end = (f"{asked.title}, seed {seed}" for asked, seed in ((job.request, job.seed), (job.end, job.end_seed)))
-    return f"{start}\nto {end}"
-
-
-def slug(text: str) -> str:
-    """Letters and digits of the text, for a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "sample"
 
 
 def named(scale: float | Mapping[str, float]) -> float | dict[str, float]:
