@@ -219,3 +219,13 @@ class TestMiniLM:
         similarity = vectors @ vectors.T
         assert similarity[0, 1] > 0.7
         assert similarity[2, 3] < 0.4
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"no JSON \x1b[2J"])
+def test_a_damaged_file_of_an_encoder_is_named(clip_folder, tmp_path, name, damage):
+    copy = shutil.copytree(clip_folder, tmp_path / "copy")
+    (copy / name).write_bytes(damage((clip_folder / name).read_bytes()))
+    with pytest.raises(UserError, match=rf"{copy}.*{name} is damaged") as mistake:
+        ClipTextEncoder(str(copy)).encode(TEXTS, CPU)
+    assert "\n" not in str(mistake.value)

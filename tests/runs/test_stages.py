@@ -73,6 +73,21 @@ def test_autoencoder_given_by_its_directory_is_used(walked, balls, tmp_path):
         run_training(place.compose(f"autoencoder_run={done['diffusion'].path}"))
 
 
+def test_latents_are_no_data_of_an_autoencoder(walked, place):
+    [folder] = (walked[1]["autoencoder"].path / "latents").iterdir()
+    with pytest.raises(UserError, match="latent") as mistake:
+        run_training(place.compose(f"data.root={folder}", "stages=[autoencoder]"))
+    assert str(folder) in str(mistake.value)
+
+
+def test_both_models_may_lie_below_one_name(walked):
+    place, done = walked
+    config = place.compose()
+    assert config.name == config.autoencoder_name
+    assert done["autoencoder"].path.parent == done["diffusion"].path.parent
+    assert done["autoencoder"].path != done["diffusion"].path
+
+
 def test_stage_without_the_ones_before_is_refused(place):
     with pytest.raises(UserError, match="each stage needs those before it"):
         run_training(place.compose("stages=[diffusion]"))

@@ -23,6 +23,7 @@ from fieldforge.data.schema import SCHEMAS, Schema
 from fieldforge.data.store import BadShardError
 from fieldforge.data.writer import shard_entry
 from fieldforge.errors import UserError
+from fieldforge.terminal import printable
 
 SHARD_NAME = re.compile(r"([A-Za-z0-9_]+)-\d+\.tar")
 SETTINGS = {"indexed": "written by others"}
@@ -121,10 +122,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         manifest = check_folder(given.folder) if given.check else index_folder(given.folder, SCHEMAS[given.schema])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 2
     samples = sum(entry.samples for entry in manifest.shards)
-    print(f"{given.folder}: {len(manifest.shards)} shards, {samples} samples, all sound")
+    print(printable(f"{given.folder}: {len(manifest.shards)} shards, {samples} samples, all sound"))
     return 0
 
 
