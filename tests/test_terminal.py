@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fieldforge import terminal
-from fieldforge.terminal import Formatter, printable, status
+from fieldforge.terminal import Formatter, format_warning, printable, status
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,11 @@ def test_control_characters_are_spelt_out(text: str, shown: str):
 def test_log_lines_keep_their_breaks_alone():
     line = logging.makeLogRecord({"msg": "%s\n\tis fine", "args": ("\x1b[2J",)})
     assert Formatter("%(message)s").format(line) == "\\x1b[2J\n\tis fine"
+
+
+def test_what_libraries_warn_of_holds_no_escapes():
+    line = format_warning(UserWarning("cannot read \x1b]0;title\x07.png"), UserWarning, "a.py", 1)
+    assert line == "warning: cannot read \\x1b]0;title\\x07.png (UserWarning)\n"
 
 
 @pytest.fixture

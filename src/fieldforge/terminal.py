@@ -43,6 +43,11 @@ class Formatter(logging.Formatter):
         return printable(super().format(record), keep="\n\t")
 
 
+def format_warning(message: Warning | str, category: type[Warning], *_: object) -> str:
+    """For `warnings.formatwarning`: what a library says, in which names of strangers' files may stand."""
+    return printable(f"warning: {message} ({category.__name__})", keep="\n\t") + "\n"
+
+
 @dataclass
 class _Line:
     text: str = ""  # the newest, not shown yet where lines are a minute apart

@@ -1,8 +1,10 @@
 """What a user sees: one sentence, an exit code, no traceback; a bug keeps its traceback."""
 
 import json
+import logging
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tests.runs.tiny import write_balls
 from fieldforge.errors import UserError
 from fieldforge.runs import entry, training_run, typed
 from fieldforge.runs.train import run_training
+from fieldforge.terminal import status
 from fieldforge.training import interruption
 
 
@@ -97,6 +100,32 @@ def test_stops_leave_with_their_codes(monkeypatch, capsys):
 
     assert leave_with(monkeypatch, capsys, ctrl_c, "experiment=shape_latent")[0] == 130
     assert leave_with(monkeypatch, capsys, preempted, "experiment=shape_latent")[0] == 85
+
+
+def test_no_way_out_obeys_the_names_of_strangers(monkeypatch, capsys):
+    """An error, a log line, a warning of a library, and progress."""
+
+    def body(config):
+        name = "[red]chair[/red] \x1b[2J"
+        logging.getLogger("fieldforge").warning("logged %s", name)
+        warnings.warn(f"warned {name}", stacklevel=1)
+        status(f"shown {name}")
+        status("")
+        raise UserError(f"failed {name}")
+
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", show_as_python_does)
+        code, said = leave_with(monkeypatch, capsys, body, "experiment=shape_latent")
+    assert code == 2
+    for word in ("logged", "warned", "shown", "failed"):
+        assert f"{word} [red]chair[/red] \\x1b[2J" in said
+    assert "\x1b" not in said
+
+
+def show_as_python_does(message, category, filename, lineno, file=None, line=None):
+    sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def test_bugs_keep_their_traceback(monkeypatch):

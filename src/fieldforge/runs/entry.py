@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from fieldforge.errors import UserError, install_command, memory_shortage
 from fieldforge.runs.leaving import leave
 from fieldforge.runs.typed import literal, rewritten
 from fieldforge.sweeps.job import is_trial, run_trial
-from fieldforge.terminal import Formatter, printable
+from fieldforge.terminal import Formatter, format_warning, printable
 from fieldforge.training import interruption
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -72,6 +73,7 @@ def run(
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a process that is gone is pages of C++ frames
     interruption.release_ctrl_c()
     sys.unraisablehook = interruption.unraisable
+    warnings.formatwarning = format_warning
     if keeps_state:
         interruption.install()
     sys.argv[1:] = rewritten(sys.argv[1:], words, [path.name for path in CONFIGS.iterdir() if path.is_dir()])
