@@ -43,7 +43,9 @@ class Formatter(logging.Formatter):
         return printable(super().format(record), keep="\n\t")
 
 
-def format_warning(message: Warning | str, category: type[Warning], *_: object) -> str:
+def format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
     """For `warnings.formatwarning`: what a library says, in which names of strangers' files may stand."""
     return printable(f"warning: {message} ({category.__name__})", keep="\n\t") + "\n"
 
