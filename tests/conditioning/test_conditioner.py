@@ -219,7 +219,7 @@ def test_copies_carry_no_encoder_weights(conditioner, batch):
     encoder = conditioner.sources["text"].encoder
     assert "network" in vars(encoder)
     for copied in (copy.deepcopy(encoder), pickle.loads(pickle.dumps(encoder))):
-        assert set(vars(copied)) == {"model", "layer"}
+        assert set(vars(copied)) == {"model", "layer", "may_fetch"}
         assert torch.equal(
             copied.encode(["a bathtub"], torch.device("cpu")).vector,
             encoder.encode(["a bathtub"], torch.device("cpu")).vector,

@@ -297,7 +297,7 @@ def test_jobs_that_are_asked_differently_are_not_mixed(sampler):
         (["guidance.text=2", "guidance.rescale=0.7"], "one scale for all"),
         (["seed=18446744073709551616"], "seed=18446744073709551616 is too large"),
         (["class=[]"], r"class=\[\] names nothing"),
-        (["remove_background=maybe"], "remove_background=maybe must be true or false"),
+        (["remove_background=maybe"], "remove_background = .maybe. must be true or false"),
         (["steps=0"], "steps = 0 must be a whole number of at least 1"),
         (["strength=0.5"], "strength=0.5 has no effect without from="),
         (["from=BROKEN", "strength=2"], "strength=2 must be above 0"),
