@@ -3,6 +3,7 @@
 import datetime
 import ipaddress
 import json
+import logging
 import os
 import ssl
 from collections.abc import Iterator
@@ -16,13 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.data.faults import FaultyProxy, FileServer
 from tests.data.make import write_latents
 
+from fieldforge.data import cloud
 from fieldforge.data.cloud import METADATA_SERVICE, ObjectStore, Patience
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Latent, Meta
 from fieldforge.data.store import Store
 from fieldforge.data.stream import SampleStream
-from fieldforge.errors import UserError
+from fieldforge.errors import Unfinished, UserError
 
 QUICK = Patience(attempts=25, first_wait=0.001, longest_wait=0.01, request_seconds=0.5)
 HASTY = Patience(attempts=2, first_wait=0.001, longest_wait=0.001, request_seconds=2)
@@ -155,3 +157,34 @@ def test_a_server_without_ranges_is_named_at_once(local: Path) -> None:
         assert "does not send parts of files" in sentence(f"http://127.0.0.1:{server.address[1]}/shards")
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "meant"),
+    [
+        ("s3:/bucket/shards", "write s3://bucket/shards"),
+        ("s3:bucket/shards", "write s3://bucket/shards"),
+        ("S3://bucket/shards", "write s3://bucket/shards"),
+        ("gs:/x", "write gs://x"),
+        ("HTTPS://host/x", "write https://host/x"),
+        ("file:///data/shards", "write the path alone, /data/shards"),
+        ("ftp://host/x", "one of s3://, gs://, https://, http://"),
+        ("hdfs://host/x", "one of s3://"),
+    ],
+)
+def test_mistyped_addresses_are_named(place: str, meant: str) -> None:
+    with pytest.raises(UserError) as error:
+        open_shards(place, "train")
+    assert f"data.root={place}: is no address" in str(error.value)
+    assert meant in str(error.value)
+
+
+def test_a_store_that_stays_away_is_waited_for_aloud_and_ends_unfinished(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cloud, "SAY_SECONDS", 0.05)
+    patience = Patience(minutes=0.4 / 60, first_wait=0.01, longest_wait=0.05, request_seconds=1)
+    with caplog.at_level(logging.WARNING), pytest.raises(Unfinished, match="run the same command again") as error:
+        open_shards("http://127.0.0.1:9/shards", "train", patience=patience)
+    assert error.value.exit_code == 85
+    assert 2 <= len([text for text in caplog.messages if text.startswith("waiting for http://127.0.0.1:9/")]) <= 10

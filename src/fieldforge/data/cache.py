@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.data.cloud import ObjectStore
+from fieldforge.data.cloud import ObjectStore, ahead_of_need
 from fieldforge.data.files import is_leftover, sync, temporary_name
 from fieldforge.data.store import BadShardError, LocalStore
 from fieldforge.data.table import ShardEntry, ShardTable
@@ -96,7 +96,8 @@ class CachedStore:
 
     def _fetch_quietly(self, name: str) -> None:
         try:
-            self.fetch(name)
+            with ahead_of_need():
+                self.fetch(name)
         except (OSError, UserError):
             return  # `read` meets the same problem and reports it
         finally:

@@ -1,20 +1,61 @@
 """Shards in object storage and behind web servers: s3://, gs://, https://. Needs the extra `cloud`."""
 
+import logging
 import os
 import random
+import re
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fieldforge.errors import UserError, install_command
+from fieldforge.errors import Unfinished, UserError, install_command
 
+log = logging.getLogger(__name__)
 SCHEMES = ("s3://", "gs://", "https://", "http://")
 REQUEST_BYTES = 32 << 20  # of one request at most, so that a request's time limit means something
 PARALLEL_READS = 16
+SAY_SECONDS = 3.0
+CREDENTIAL_ATTEMPTS = 8
+AHEAD_ATTEMPTS = 3
 METADATA_SERVICE = "169.254.169.254"  # where virtual machines in a cloud find their own credentials
+
+
+_here = threading.local()
+
+
+@contextmanager
+def ahead_of_need() -> Iterator[None]:
+    """Reads of this thread give up soon: nobody waits for them yet, and whoever does will try again.
+
+    A thread that waits for minutes would hold the whole program back when that ends.
+    """
+    _here.ahead = True
+    try:
+        yield
+    finally:
+        _here.ahead = False
+
+
+def check_address(place: str) -> None:
+    """UserError for an address of another kind, or one that is mistyped; nothing for paths."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/*", place)
+    if scheme is None or is_remote(place) or os.path.exists(place):
+        return
+    meant = f"{scheme[1].lower()}://{place[scheme.end() :]}"
+    advice = (
+        f"write {meant}"
+        if is_remote(meant)
+        else f"write the path alone, /{place[scheme.end() :]}"
+        if scheme[1].lower() == "file"
+        else f"give a folder, or one of {', '.join(SCHEMES)}"
+    )
+    raise UserError(f"data.root={place}: is no address that can be read; {advice}.")
 
 
 def is_remote(place: object) -> bool:
@@ -23,16 +64,34 @@ def is_remote(place: object) -> bool:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to bear with a network: attempts in a row without a single new byte, and the waits between them."""
+    """How long to bear with a network without a single new byte, and the waits between attempts.
 
-    attempts: int = 8
+    Args:
+        attempts: so many in a row at most; None: as many as fit.
+        first_wait, longest_wait: seconds.
+        request_seconds: of one request.
+        minutes: then the run ends; the same command goes on.
+    """
+
+    attempts: int | None = None
     first_wait: float = 0.2
-    longest_wait: float = 20.0
+    longest_wait: float = 5.0
     request_seconds: float = 60.0
+    minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.minutes < float("inf"):
+            raise UserError(f"data.patience={self.minutes}: give minutes, 0 or more.")
+
+    def ends(self, failures: int, since: float) -> bool:
+        """After so many attempts, the first of which failed at `since` (`time.monotonic`)."""
+        late = time.monotonic() - since >= 60 * self.minutes
+        return failures >= self.attempts if self.attempts else late
 
     def wait(self, failures: int) -> None:
         """Exponential backoff with jitter, so that a thousand ranks do not come back in the same instant."""
-        time.sleep(random.uniform(0.5, 1.0) * min(self.longest_wait, self.first_wait * 2 ** (failures - 1)))
+        longest = min(self.longest_wait, self.first_wait * 2 ** min(failures - 1, 30))
+        time.sleep(random.uniform(0.5, 1.0) * longest)
 
 
 class ObjectStore:
@@ -47,6 +106,7 @@ class ObjectStore:
         self.patience = patience or Patience()
         self._process = os.getpid()
         self._store: Any = None
+        self._said = time.monotonic()
         self._pool: ThreadPoolExecutor | None = None
         self._coming: dict[tuple[str, int, int], Future[bytes]] = {}
 
@@ -82,14 +142,19 @@ class ObjectStore:
         self._connect()
         stop = self.size(name) if stop is None else stop
         coming = self._coming.pop((name, start, stop), None)
-        return coming.result() if coming else self._fetch(name, start, stop)
+        if coming is not None:
+            try:
+                return coming.result()
+            except Unfinished as away:
+                log.debug("%s", away)  # said again, if it stays away
+        return self._fetch(name, start, stop)
 
     def read_ahead(self, name: str, start: int, stop: int) -> None:
         self._connect()
         if self._pool is None:
             self._pool = ThreadPoolExecutor(PARALLEL_READS, thread_name_prefix="read-ahead")
         if (name, start, stop) not in self._coming:
-            self._coming[name, start, stop] = self._pool.submit(self._fetch, name, start, stop)
+            self._coming[name, start, stop] = self._pool.submit(self._fetch_ahead, name, start, stop)
 
     def download(self, name: str, write: Any) -> None:
         """Passes the whole object to `write`, piece by piece, each byte once."""
@@ -98,13 +163,17 @@ class ObjectStore:
         for start in range(0, size, REQUEST_BYTES):
             write(self._fetch(name, start, min(size, start + REQUEST_BYTES)))
 
+    def _fetch_ahead(self, name: str, start: int, stop: int) -> bytes:
+        with ahead_of_need():
+            return self._fetch(name, start, stop)
+
     def _fetch(self, name: str, start: int, stop: int) -> bytes:
         import obstore
 
         store = self._connect()
         got = bytearray()
         tag: str | None = None
-        failures = 0
+        failures, since = 0, time.monotonic()
         while len(got) < stop - start:
             begin = start + len(got)
             options: dict[str, Any] = {"range": (begin, min(stop, begin + REQUEST_BYTES))}
@@ -121,20 +190,21 @@ class ObjectStore:
                 problem = error
             if len(got) - before < min(stop, begin + REQUEST_BYTES) - begin:
                 failures = 1 if len(got) > before else failures + 1
-                self._give_up_on(name, problem, failures)
+                since = time.monotonic() if failures == 1 else since
+                self._give_up_on(name, problem, failures, since)
         return bytes(got)
 
     def _patiently(self, name: str, request: Any) -> Any:
-        failures = 0
+        failures, since = 0, time.monotonic()
         while True:
             try:
                 return request()
             except Exception as error:  # told apart in _give_up_on
                 failures += 1
-                self._give_up_on(name, error, failures)
+                self._give_up_on(name, error, failures, since)
 
-    def _give_up_on(self, name: str, error: Exception, failures: int) -> None:
-        """Waits if another attempt makes sense, else raises."""
+    def _give_up_on(self, name: str, error: Exception, failures: int, since: float = 0.0) -> None:
+        """Waits if another attempt makes sense, and says so every few seconds; else raises."""
         from obstore import exceptions
 
         where = f"{self.url}/{name}"
@@ -151,15 +221,25 @@ class ObjectStore:
             raise UserError(f"{where}: was replaced while it was being read; let writers finish first.") from error
         if not isinstance(error, exceptions.BaseError | OSError):
             raise error
-        if failures >= self.patience.attempts:
-            if METADATA_SERVICE in str(error):  # the last place where credentials are looked for
-                raise UserError(
-                    f"{where}: no credentials were found; set those of {self.url.partition(':')[0]}:// in the "
-                    "environment (docs/data_format.md)."
-                ) from error
+        ahead = getattr(_here, "ahead", False)
+        ends = failures >= AHEAD_ATTEMPTS if ahead else self.patience.ends(failures, since)
+        if METADATA_SERVICE in str(error) and (ends or failures >= CREDENTIAL_ATTEMPTS):
+            # The last place where credentials are looked for.
             raise UserError(
-                f"{where}: could not be read in {failures} attempts ({_reason(error)}); check the network."
+                f"{where}: no credentials were found; set those of {self.url.partition(':')[0]}:// in the "
+                "environment (docs/data_format.md)."
             ) from error
+        if ends:
+            raise Unfinished(
+                f"{where}: could not be read in {failures} attempts ({_reason(error)}); check the network, then "
+                "run the same command again: it goes on."
+            ) from error
+        if failures > 1 and not ahead and time.monotonic() - self._said >= SAY_SECONDS:
+            self._said = time.monotonic()
+            log.warning(
+                "waiting for %s: %d attempts in %.0f s have failed (%s); it is tried for %g minutes",
+                where, failures, self._said - since, _reason(error)[:100], self.patience.minutes,
+            )  # fmt: skip
         self.patience.wait(failures)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from fieldforge.data import workers
 from fieldforge.data.cache import Cache
+from fieldforge.data.cloud import Patience
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import NoSplitError, ShardSet, open_shards
@@ -61,6 +62,7 @@ class ShardDataModule(pl.LightningDataModule):
         heldout_limit: look at no more than this many held-out samples.
         on_bad_shard: "error", or "skip" to go on without samples of shards that are missing, cut or altered: each such
             shard is reported when it is met, and they are counted at the end.
+        patience: minutes to wait for an object store that gives nothing; then the run ends with exit code 85.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class ShardDataModule(pl.LightningDataModule):
         heldout_split: str = "heldout",
         on_bad_shard: Literal["error", "skip"] = "error",
         prefetch_batches: Count = 2,
+        patience: float = 5.0,
     ) -> None:
         super().__init__()
         self.root, self.cache = root, cache
@@ -90,14 +93,14 @@ class ShardDataModule(pl.LightningDataModule):
         self.num_workers, self.prefetch_batches = num_workers, prefetch_batches
         self.heldout_batch_size, self.heldout_limit = heldout_batch_size or batch_size, heldout_limit
         self.train_split, self.heldout_split = train_split, heldout_split
-        self.on_bad_shard = on_bad_shard
+        self.on_bad_shard, self.patience = on_bad_shard, Patience(minutes=patience)
         self.start = position
         self._processed_before = 0
         self.train_loader: TimedLoader | None = None
 
     def shards(self, split: str) -> ShardSet:
         """Shards of a split, opened by their manifests. UserError if there are none."""
-        return open_shards(self.root, split, self.cache)
+        return open_shards(self.root, split, self.cache, patience=self.patience)
 
     @cached_property
     def has_heldout(self) -> bool:

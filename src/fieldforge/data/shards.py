@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldforge.data.cache import Cache
-from fieldforge.data.cloud import ObjectStore, is_remote
+from fieldforge.data.cloud import ObjectStore, Patience, check_address, is_remote
 from fieldforge.data.manifest import MANIFEST_NAME, PIECE_BYTES, Manifest
 from fieldforge.data.schema import Schema
 from fieldforge.data.store import LocalStore, Store
@@ -86,7 +86,12 @@ class NoSplitError(UserError):
 
 
 def open_shards(
-    roots: str | Path | Sequence[str | Path], split: str, cache: Cache | None = None, *, store: Store | None = None
+    roots: str | Path | Sequence[str | Path],
+    split: str,
+    cache: Cache | None = None,
+    *,
+    store: Store | None = None,
+    patience: Patience | None = None,
 ) -> ShardSet:
     """Shards of one split in one or several places.
 
@@ -99,13 +104,15 @@ def open_shards(
     spelled = [whole for place in given for part in spelled_out(str(place)) for whole in _folders(part)]
     if not spelled:
         raise UserError(f"data.root={roots}: names no place to read shards from; give it a folder of shards.")
+    for place in spelled:
+        check_address(place)
     patterns: dict[str, list[str]] = {}
     for folder, name in map(folder_and_names, spelled):
         patterns.setdefault(folder, []).append(name)
     places: list[Place] = []
     manifests: list[Manifest] = []
     for folder, names in patterns.items():
-        reading: Store = store or (ObjectStore(folder) if is_remote(folder) else LocalStore(folder))
+        reading: Store = store or (ObjectStore(folder, patience) if is_remote(folder) else LocalStore(folder))
         manifest = load_manifest(reading)
         manifests.append(manifest)
         if manifest.schema != manifests[0].schema:
