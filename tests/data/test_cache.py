@@ -28,7 +28,7 @@ class SlowStore(LocalStore):
         super().__init__(folder)
         self.log = log
 
-    def download(self, name: str, write: Any) -> None:
+    def download(self, name: str, write: Any, ahead: bool = False) -> None:
         with open(self.log, "a") as file:
             file.write(name + "\n")
         content = self.read(name)

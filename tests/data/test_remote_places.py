@@ -6,6 +6,9 @@ import json
 import logging
 import os
 import ssl
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -139,7 +142,7 @@ def test_no_credentials_at_all_end_in_one_sentence(url: str, monkeypatch: pytest
     """The last resort is the metadata service of a cloud's machines, which is not there."""
     store = ObjectStore(url, HASTY)
     with pytest.raises(UserError, match=rf"{url}/a\.tar: no credentials were found; set those of {url[:2]}://"):
-        store._give_up_on("a.tar", ConnectionError(f"PUT http://{METADATA_SERVICE}/latest: timed out"), failures=2)
+        store._give_up_on("a.tar", ConnectionError(f"PUT http://{METADATA_SERVICE}/latest: timed out"), 2, 0.0, HASTY)
 
 
 def test_credentials_of_a_profile(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,3 +191,53 @@ def test_a_store_that_stays_away_is_waited_for_aloud_and_ends_unfinished(
         open_shards("http://127.0.0.1:9/shards", "train", patience=patience)
     assert error.value.exit_code == 85
     assert 2 <= len([text for text in caplog.messages if text.startswith("waiting for http://127.0.0.1:9/")]) <= 10
+
+
+def test_nobody_waits_at_the_end_for_what_is_read_ahead() -> None:
+    code = """if True:
+        from fieldforge.data.cloud import ObjectStore
+        store = ObjectStore("http://127.0.0.1:9/shards")
+        for number in range(40):
+            store.read_ahead("a.tar", number, number + 1)
+        """
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    assert time.monotonic() - started < 10
+
+
+def test_what_was_read_ahead_in_vain_is_read_again(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "AHEAD_SECONDS", 0.0)
+    server = FileServer(local)
+    proxy = FaultyProxy(*server.address, rate=1.0)
+    store = ObjectStore(f"{proxy.url}/shards", Patience(first_wait=0.001, longest_wait=0.01, request_seconds=1))
+    try:
+        store.read_ahead("manifest.json", 0, 10)
+        [ahead] = store._coming.values()
+        assert isinstance(ahead.exception(), Unfinished)
+        proxy.rate = 0.0
+        assert store.read("manifest.json", 0, 10) == (local / "manifest.json").read_bytes()[:10]
+    finally:
+        proxy.close()
+        server.close()
+
+
+STOPPED = """if True:
+    import os, signal, sys, threading
+    from fieldforge.data.shards import open_shards
+    from fieldforge.errors import Unfinished
+    from fieldforge.training import interruption
+    interruption.install()
+    interruption.hold_ctrl_c()
+    interruption.LONGEST_WAIT = 0.2
+    threading.Timer(1, os.kill, (os.getpid(), getattr(signal, sys.argv[1]))).start()
+    try:
+        open_shards("http://127.0.0.1:9/shards", "train")
+    except (Unfinished, KeyboardInterrupt) as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(("number", "end"), [("SIGTERM", "Unfinished stopped by SIGTERM"), ("SIGINT", "Keyboard")])
+def test_a_signal_ends_a_wait(number: str, end: str) -> None:
+    done = subprocess.run([sys.executable, "-c", STOPPED, number], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(end), done.stderr

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.data.cloud import ObjectStore, ahead_of_need
+from fieldforge.data.cloud import ObjectStore, ending
 from fieldforge.data.files import is_leftover, sync, temporary_name
 from fieldforge.data.store import BadShardError, LocalStore
 from fieldforge.data.table import ShardEntry, ShardTable
-from fieldforge.errors import UserError
+from fieldforge.errors import Unfinished, UserError
 
 OPEN_FILES = 8  # a deleted file frees its space when the last reader closes it, so readers keep few open
 PARALLEL_DOWNLOADS = 2
@@ -44,11 +44,14 @@ class Cache:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock among all processes of this node; a killed process lets go of it."""
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Holds an exclusive lock among all processes of this node; a killed process lets go of it.
+
+    BlockingIOError where another one holds it and this one does not `wait`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 
@@ -96,26 +99,28 @@ class CachedStore:
 
     def _fetch_quietly(self, name: str) -> None:
         try:
-            with ahead_of_need():
-                self.fetch(name)
+            self.fetch(name, ahead=True)
         except (OSError, UserError):
-            return  # `read` meets the same problem and reports it
+            return  # another one fetches it just now; or `read` meets the same problem and reports it
         finally:
             self._coming.discard(name)
 
-    def fetch(self, name: str) -> None:
-        """Makes sure that the shard is in the cache. BadShardError if its bytes are not those of the manifest."""
+    def fetch(self, name: str, ahead: bool = False) -> None:
+        """Makes sure that the shard is in the cache. BadShardError if its bytes are not those of the manifest.
+
+        Ahead of its use it waits neither for another process nor, for long, for the store.
+        """
         path = self.folder / name
         if path.exists():
             self._touch(path)
             return
-        with locked(self.root / "locks" / f"{self.folder.name}-{name}.lock"):
+        with locked(self.root / "locks" / f"{self.folder.name}-{name}.lock", wait=not ahead):
             if not path.exists():
                 entry = self.table.find(name)
                 assert entry is not None, name
-                self._download(entry, path)
+                self._download(entry, path, ahead)
 
-    def _download(self, entry: ShardEntry, path: Path) -> None:
+    def _download(self, entry: ShardEntry, path: Path, ahead: bool) -> None:
         temporary = temporary_name(path)
         self._reserve(entry.bytes, temporary)
         digest = hashlib.sha256()
@@ -126,7 +131,7 @@ class CachedStore:
                     digest.update(piece)
                     file.write(piece)
 
-                self.store.download(entry.name, write)
+                self.store.download(entry.name, write, ahead)
                 file.truncate()
                 sync(file)
             if digest.hexdigest() != entry.sha256:
@@ -161,7 +166,8 @@ class CachedStore:
                     with open(temporary, "wb") as file:
                         file.truncate(size)
                     return
-            time.sleep(WAIT_FOR_ROOM)
+            if ending.wait(WAIT_FOR_ROOM):
+                raise Unfinished(f"data.cache.folder={self.root}: holds no room yet, and this process ends.")
 
     def _touch(self, path: Path) -> None:
         now = time.monotonic()

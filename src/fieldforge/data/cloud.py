@@ -6,40 +6,29 @@ import random
 import re
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from fieldforge.data import waiting
 from fieldforge.errors import Unfinished, UserError, install_command
+from fieldforge.ranges import NotNegative
 
 log = logging.getLogger(__name__)
 SCHEMES = ("s3://", "gs://", "https://", "http://")
 REQUEST_BYTES = 32 << 20  # of one request at most, so that a request's time limit means something
 PARALLEL_READS = 16
 SAY_SECONDS = 3.0
+AHEAD_SECONDS = 2.0  # of patience for what is only read ahead: `read` has more, and reports
 CREDENTIAL_ATTEMPTS = 8
-AHEAD_ATTEMPTS = 3
 METADATA_SERVICE = "169.254.169.254"  # where virtual machines in a cloud find their own credentials
 
-
-_here = threading.local()
-
-
-@contextmanager
-def ahead_of_need() -> Iterator[None]:
-    """Reads of this thread give up soon: nobody waits for them yet, and whoever does will try again.
-
-    A thread that waits for minutes would hold the whole program back when that ends.
-    """
-    _here.ahead = True
-    try:
-        yield
-    finally:
-        _here.ahead = False
+ending = threading.Event()
+"""The process ends: nobody waits any more for what is read ahead, but Python does for the threads that read it."""
+threading._register_atexit(ending.set)  # type: ignore[attr-defined]  # before the threads of pools are joined
 
 
 def check_address(place: str) -> None:
@@ -75,13 +64,9 @@ class Patience:
 
     attempts: int | None = None
     first_wait: float = 0.2
-    longest_wait: float = 5.0
+    longest_wait: float = 3.0
     request_seconds: float = 60.0
-    minutes: float = 5.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.minutes < float("inf"):
-            raise UserError(f"data.patience={self.minutes}: give minutes, 0 or more.")
+    minutes: NotNegative = 5.0
 
     def ends(self, failures: int, since: float) -> bool:
         """After so many attempts, the first of which failed at `since` (`time.monotonic`)."""
@@ -91,14 +76,20 @@ class Patience:
     def wait(self, failures: int) -> None:
         """Exponential backoff with jitter, so that a thousand ranks do not come back in the same instant."""
         longest = min(self.longest_wait, self.first_wait * 2 ** min(failures - 1, 30))
-        time.sleep(random.uniform(0.5, 1.0) * longest)
+        ending.wait(random.uniform(0.5, 1.0) * longest)
+
+    @property
+    def ahead(self) -> "Patience":
+        """That of a thread that reads ahead."""
+        return replace(self, minutes=min(self.minutes, AHEAD_SECONDS / 60))
 
 
 class ObjectStore:
     """A folder in object storage; credentials and endpoints come from the usual environment variables.
 
     A read that breaks off goes on at the byte where it stopped, after a pause; an object that was replaced meanwhile is
-    noticed by its entity tag. UserError, naming the object, once `patience` is at its end or access is denied.
+    noticed by its entity tag. Both errors name the object: Unfinished once `patience` is at its end, UserError at once
+    where access is denied.
     """
 
     def __init__(self, url: str, patience: Patience | None = None) -> None:
@@ -106,7 +97,7 @@ class ObjectStore:
         self.patience = patience or Patience()
         self._process = os.getpid()
         self._store: Any = None
-        self._said = time.monotonic()
+        self._said = 0.0
         self._pool: ThreadPoolExecutor | None = None
         self._coming: dict[tuple[str, int, int], Future[bytes]] = {}
 
@@ -132,42 +123,37 @@ class ObjectStore:
                 ) from error
         return self._store
 
-    def size(self, name: str) -> int:
+    def size(self, name: str, patience: Patience | None = None) -> int:
         import obstore
 
         store = self._connect()
-        return int(self._patiently(name, lambda: obstore.head(store, name))["size"])
+        return int(self._patiently(name, lambda: obstore.head(store, name), patience or self.patience)["size"])
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         self._connect()
         stop = self.size(name) if stop is None else stop
         coming = self._coming.pop((name, start, stop), None)
-        if coming is not None:
-            try:
+        if coming:
+            with suppress(Unfinished):
                 return coming.result()
-            except Unfinished as away:
-                log.debug("%s", away)  # said again, if it stays away
-        return self._fetch(name, start, stop)
+        return self._fetch(name, start, stop, self.patience)
 
     def read_ahead(self, name: str, start: int, stop: int) -> None:
         self._connect()
         if self._pool is None:
             self._pool = ThreadPoolExecutor(PARALLEL_READS, thread_name_prefix="read-ahead")
         if (name, start, stop) not in self._coming:
-            self._coming[name, start, stop] = self._pool.submit(self._fetch_ahead, name, start, stop)
+            self._coming[name, start, stop] = self._pool.submit(self._fetch, name, start, stop, self.patience.ahead)
 
-    def download(self, name: str, write: Any) -> None:
-        """Passes the whole object to `write`, piece by piece, each byte once."""
+    def download(self, name: str, write: Any, ahead: bool = False) -> None:
+        """Passes the whole object to `write`, piece by piece, each byte once; `ahead` of its use with less patience."""
         self._connect()
-        size = self.size(name)
+        patience = self.patience.ahead if ahead else self.patience
+        size = self.size(name, patience)
         for start in range(0, size, REQUEST_BYTES):
-            write(self._fetch(name, start, min(size, start + REQUEST_BYTES)))
+            write(self._fetch(name, start, min(size, start + REQUEST_BYTES), patience))
 
-    def _fetch_ahead(self, name: str, start: int, stop: int) -> bytes:
-        with ahead_of_need():
-            return self._fetch(name, start, stop)
-
-    def _fetch(self, name: str, start: int, stop: int) -> bytes:
+    def _fetch(self, name: str, start: int, stop: int, patience: Patience) -> bytes:
         import obstore
 
         store = self._connect()
@@ -191,19 +177,19 @@ class ObjectStore:
             if len(got) - before < min(stop, begin + REQUEST_BYTES) - begin:
                 failures = 1 if len(got) > before else failures + 1
                 since = time.monotonic() if failures == 1 else since
-                self._give_up_on(name, problem, failures, since)
+                self._give_up_on(name, problem, failures, since, patience)
         return bytes(got)
 
-    def _patiently(self, name: str, request: Any) -> Any:
+    def _patiently(self, name: str, request: Any, patience: Patience) -> Any:
         failures, since = 0, time.monotonic()
         while True:
             try:
                 return request()
             except Exception as error:  # told apart in _give_up_on
                 failures += 1
-                self._give_up_on(name, error, failures, since)
+                self._give_up_on(name, error, failures, since, patience)
 
-    def _give_up_on(self, name: str, error: Exception, failures: int, since: float = 0.0) -> None:
+    def _give_up_on(self, name: str, error: Exception, failures: int, since: float, patience: Patience) -> None:
         """Waits if another attempt makes sense, and says so every few seconds; else raises."""
         from obstore import exceptions
 
@@ -221,8 +207,7 @@ class ObjectStore:
             raise UserError(f"{where}: was replaced while it was being read; let writers finish first.") from error
         if not isinstance(error, exceptions.BaseError | OSError):
             raise error
-        ahead = getattr(_here, "ahead", False)
-        ends = failures >= AHEAD_ATTEMPTS if ahead else self.patience.ends(failures, since)
+        ends = patience.ends(failures, since) or ending.is_set()
         if METADATA_SERVICE in str(error) and (ends or failures >= CREDENTIAL_ATTEMPTS):
             # The last place where credentials are looked for.
             raise UserError(
@@ -234,13 +219,15 @@ class ObjectStore:
                 f"{where}: could not be read in {failures} attempts ({_reason(error)}); check the network, then "
                 "run the same command again: it goes on."
             ) from error
-        if failures > 1 and not ahead and time.monotonic() - self._said >= SAY_SECONDS:
-            self._said = time.monotonic()
+        now = time.monotonic()
+        if now - max(self._said, since) >= SAY_SECONDS:
+            self._said = now
             log.warning(
                 "waiting for %s: %d attempts in %.0f s have failed (%s); it is tried for %g minutes",
-                where, failures, self._said - since, _reason(error)[:100], self.patience.minutes,
+                where, failures, now - since, _reason(error)[:100], patience.minutes,
             )  # fmt: skip
-        self.patience.wait(failures)
+        with waiting.for_data(since):
+            patience.wait(failures)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.url, "patience": self.patience}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from fieldforge.data import workers
+from fieldforge.data import waiting, workers
 from fieldforge.data.cache import Cache
 from fieldforge.data.cloud import Patience
 from fieldforge.data.heldout import HeldOut
@@ -18,7 +18,7 @@ from fieldforge.data.order import Mixing
 from fieldforge.data.shards import NoSplitError, ShardSet, open_shards
 from fieldforge.data.stages import Stage
 from fieldforge.data.stream import SampleStream
-from fieldforge.ranges import Count, Seed, Whole
+from fieldforge.ranges import Count, NotNegative, Seed, Whole
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ class TimedLoader(DataLoader):
         while True:
             started = time.perf_counter()
             try:
-                batch = next(batches)
+                with waiting.for_data():
+                    batch = next(batches)
             except StopIteration:
                 return
             except RuntimeError as error:
@@ -83,7 +84,7 @@ class ShardDataModule(pl.LightningDataModule):
         heldout_split: str = "heldout",
         on_bad_shard: Literal["error", "skip"] = "error",
         prefetch_batches: Count = 2,
-        patience: float = 5.0,
+        patience: NotNegative = 5.0,
     ) -> None:
         super().__init__()
         self.root, self.cache = root, cache

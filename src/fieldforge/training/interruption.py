@@ -1,25 +1,31 @@
 """What asks a run to stop: signals, or its time is up. A handler only sets a flag, which is read at the end of a step.
 
 Saving inside a handler can deadlock several processes (one in a collective, the other in its handler) and can cut a
-step in half; so nothing happens here but a note. This module imports nothing heavy: entry points install the handlers
-before torch is loaded, so that no signal meets an unprepared process.
+step in half; so nothing happens here but a note. Only a process that has waited for data for long ends at once: there
+is no step whose end could be awaited. This module imports nothing heavy: entry points install the handlers before torch
+is loaded, so that no signal meets an unprepared process.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
 import stat
 import sys
+import threading
 import time
 from types import FrameType
 from typing import Any
 
-from fieldforge.errors import EXIT_UNFINISHED
+from fieldforge.data import waiting
+from fieldforge.errors import EXIT_UNFINISHED, Unfinished
 
 EXIT_CTRL_C = 130  # the shell's own number for Ctrl-C
 TIME_IS_UP = "trainer.max_hours"
+LONGEST_WAIT = 15.0  # seconds for data, where something asks to stop: schedulers kill after 30
+PAUSE = 0.5
 
 Reason = signal.Signals | str
 _SIGNALS = ("SIGUSR1", "SIGUSR2", "SIGTERM", "SIGHUP")
@@ -135,13 +141,35 @@ def speaks() -> bool:
 def _handle(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT and _noted is signal.SIGINT:
         _leave(number, frame)
+    if _noted is not None and waiting.seconds() >= LONGEST_WAIT:
+        _end(number, frame)
     if number == getattr(signal, "SIGHUP", None):
         _forget_terminal()
     if _noted is None:
         note(number)
+        if hasattr(signal, "pthread_kill"):
+            _thread.start_new_thread(_end_waits, (number,))  # `threading` has a lock that the main thread may hold
         if speaks():
             with contextlib.suppress(OSError, RuntimeError):  # nobody reads it, or this process is printing just now
                 print(f"\n{signal.Signals(number).name}: finishing this step, then saving", file=sys.stderr, flush=True)
+
+
+def _end_waits(number: int) -> None:
+    """In a thread of its own: the same signal again, where the main thread has waited for data for too long."""
+    while _noted is not None:
+        time.sleep(PAUSE)
+        if waiting.seconds() >= LONGEST_WAIT and signal.getsignal(number) is _handle:
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Leave without the end of a step, which is not to be hoped for."""
+    if number == signal.SIGINT:
+        _leave(number, frame)
+    raise Unfinished(
+        f"stopped by {signal.Signals(number).name}, after {waiting.seconds():.0f} s without data: "
+        "the same command goes on from the last checkpoint"
+    )
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
