@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from itertools import islice
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def server() -> Iterator[tuple[str, int]]:
         moto.start()
         host, port = moto.get_host_and_port()
         patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]  # one of earlier tests has another environment
         yield host, port
         moto.stop()
 
