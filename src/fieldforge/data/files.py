@@ -108,7 +108,7 @@ def is_leftover(temporary: Path) -> bool:
     """Whether a file with a `temporary_name` belongs to no process alive."""
     pid, machine = _owner(temporary)
     if pid is not None and machine == _machine():
-        return not _is_alive(pid)
+        return not is_alive(pid)
     try:
         return time.time() - temporary.stat().st_mtime > ABANDONED
     except OSError:
@@ -121,7 +121,8 @@ def _owner(temporary: Path) -> tuple[int | None, str]:
     return int(pid) if pid.isdigit() else None, machine or _machine()
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 import torch.utils.data  # noqa: F401  # its exit handler is there first, and so runs after the one below
 
+from fieldforge.data.files import is_alive
 from fieldforge.errors import Unfinished
 
 PAUSE = 0.5  # seconds between looks at the parent
@@ -41,7 +42,7 @@ def leave_with(pid: int, code: int, grace: float = 0.0) -> None:
     parent = os.getppid()  # that of a fork server, perhaps
 
     def watch() -> None:
-        while os.getppid() == parent and _is_there(pid):
+        while os.getppid() == parent and is_alive(pid):
             time.sleep(PAUSE)
         time.sleep(grace)
         os._exit(code)
@@ -86,16 +87,6 @@ def _end(children: Iterable[BaseProcess]) -> None:
         child.join(5)
     if main:
         signal.signal(signal.SIGCHLD, before)
-
-
-def _is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 @atexit.register
