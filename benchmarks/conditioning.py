@@ -29,16 +29,16 @@ from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 from fieldforge.conditioning import ClipImageEncoder, ClipTextEncoder, Conditioner, ImageSource, TextSource
 from fieldforge.conditioning.stages import StoredFeatures, View
 from fieldforge.conditioning.stored import embed_shards
+from fieldforge.configuration.build import build
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.schema import LATENT, SAMPLE
 from fieldforge.data.stages import Labels, Latent
 from fieldforge.data.writer import ShardWriter
-from fieldforge.runs.build import build
-from fieldforge.runs.diffusion_stage import build_model
 from fieldforge.runs.entry import CONFIGS
-from fieldforge.training.optimization import build_optimizer
-from fieldforge.training.trainer import best_precision
+from fieldforge.stages.diffusion_stage import build_model
+from fieldforge.training.modules.optimization import build_optimizer
+from fieldforge.training.processes.hardware import best_precision
 
 WORDS = [f"word{i}" for i in range(400)]
 LATENT_SHAPE = (768, 8)  # of configs/autoencoder/planes.yaml

@@ -56,8 +56,8 @@ from fieldforge.diffusion.sampling import Sampling
 from fieldforge.diffusion.spacing import Karras
 from fieldforge.nn.ema import EMA, PowerDecay
 from fieldforge.noise.densities import stratified_uniform
-from fieldforge.training.optimization import build_optimizer
-from fieldforge.training.trainer import best_precision
+from fieldforge.training.modules.optimization import build_optimizer
+from fieldforge.training.processes.hardware import best_precision
 
 BATCH, PEAK, SAMPLES, COMPONENTS, GROUP = 32, 1e-3, 192, 16, 128
 LEVELS = torch.logspace(math.log10(0.3), 2, 10, dtype=torch.float64)  # (10,) σ/α

@@ -25,6 +25,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor
 
+from fieldforge.configuration.build import build
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.manifest import write_manifest
@@ -33,14 +34,13 @@ from fieldforge.data.shards import open_shards
 from fieldforge.data.stages import Meta
 from fieldforge.data.writer import ShardWriter
 from fieldforge.noise.densities import stratified_uniform
-from fieldforge.runs import autoencoder_stage, diffusion_stage
-from fieldforge.runs.build import build
-from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.entry import CONFIGS
-from fieldforge.runs.training_run import seeded, train, whole_number
-from fieldforge.training.autoencoder_module import AutoencoderModule
-from fieldforge.training.diffusion_module import DiffusionModule
-from fieldforge.training.trainer import best_precision
+from fieldforge.stages import autoencoder_stage, diffusion_stage
+from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.training_run import seeded, train, whole_number
+from fieldforge.training.modules.autoencoder_module import AutoencoderModule
+from fieldforge.training.modules.diffusion_module import DiffusionModule
+from fieldforge.training.processes.hardware import best_precision
 
 BLOCKS = {"autoencoder": (2, 9), "diffusion": (4, 17)}  # steps in a block, pairs of blocks (the first is not counted)
 LATENTS = (768, 8)

@@ -38,14 +38,14 @@ from quality.shapes import CLOUD, Shapes, training_clouds
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.configuration.build import build
 from fieldforge.diffusion.variance import LearnedVarianceModel
 from fieldforge.errors import UserError
 from fieldforge.generation import Sampler
 from fieldforge.rendering.pictures import write_whole
-from fieldforge.runs.build import build
-from fieldforge.runs.diffusion_stage import load_diffusion
-from fieldforge.runs.distillation_stage import latents_of
-from fieldforge.runs.locate import find_model
+from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.distillation_stage import latents_of
+from fieldforge.stages.locate import find_model
 
 WALK = 64  # steps of the walk that a model was distilled from, by configs/experiment/distill.yaml
 BESIDE = 40  # what decoding and comparing costs beside evaluations, roughly, in evaluations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hydra import compose, initialize_config_dir
 
+from fieldforge.configuration.build import build
 from fieldforge.diffusion.sampling import Sampling
-from fieldforge.runs.build import build
 from fieldforge.runs.entry import CONFIGS
 
 # flow_euler is left out: at the times of its file it takes the steps of ddim.

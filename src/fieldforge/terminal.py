@@ -78,3 +78,10 @@ def status(text: str) -> None:
     if _line.text:
         print(_line.text, file=sys.stderr, flush=True)
     _line.text, _line.shown = "", now if text else None
+
+
+def count(name: str, done: int, total: int) -> None:
+    """Show `name: done/total` as `status` does, and end it at the last one."""
+    status(f"{name}: {done}/{total}")
+    if done == total:
+        status("")

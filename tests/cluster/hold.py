@@ -6,7 +6,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from fieldforge.training import interruption
+from fieldforge.training.processes import interruption
 
 
 class Hold(pl.Callback):

@@ -26,9 +26,9 @@ from fieldforge.diffusion.parameterization import PredictV
 from fieldforge.diffusion.weighting import UniformV
 from fieldforge.errors import UserError
 from fieldforge.noise.processes import Cosine
-from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.embed import run_embedding
-from fieldforge.runs.training_run import measure_vectors
+from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.training_run import measure_vectors
 
 D, VIEWS = 8, 3
 WORDS = ("armchair", "bathtub", "table", "sink", "chair")

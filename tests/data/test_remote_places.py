@@ -225,7 +225,7 @@ STOPPED = """if True:
     import os, signal, sys, threading
     from fieldforge.data.shards import open_shards
     from fieldforge.errors import Unfinished
-    from fieldforge.training import interruption
+    from fieldforge.training.processes import interruption
     interruption.install()
     interruption.hold_ctrl_c()
     interruption.LONGEST_WAIT = 0.2

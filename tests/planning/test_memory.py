@@ -10,8 +10,8 @@ import pytest
 from tests.planning.train_and_measure import LATENT_SHAPE, composed
 from tests.runs.tiny import write_balls
 
+from fieldforge.planning import plan
 from fieldforge.planning.estimate import StagePlan, memory_ddp
-from fieldforge.runs import plan
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = [

@@ -7,11 +7,11 @@ from tests.planning.train_and_measure import composed
 from fieldforge.errors import UserError
 from fieldforge.planning.estimate import Cluster, DataSide, EncodingPlan, Plan, StagePlan
 from fieldforge.planning.fake_modules import without_values
+from fieldforge.planning.plan import make_plan, print_plan
 from fieldforge.planning.report import text
 from fieldforge.planning.step import StepCost
-from fieldforge.runs import autoencoder_stage, diffusion_stage
-from fieldforge.runs.plan import make_plan, print_plan
-from fieldforge.runs.training_run import seeded
+from fieldforge.stages import autoencoder_stage, diffusion_stage
+from fieldforge.stages.training_run import seeded
 
 COST = StepCost(
     parts={"model.backbone": 10}, trained=10, kernels=np.array([[1e12, 1e9]]), parameters=40, gradients=40,

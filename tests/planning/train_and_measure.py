@@ -9,15 +9,15 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from fieldforge.configuration.build import build
+from fieldforge.configuration.values import whole_number
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.schema import LATENT
 from fieldforge.data.writer import ShardWriter
-from fieldforge.runs import autoencoder_stage, diffusion_stage
-from fieldforge.runs.build import build
-from fieldforge.runs.directory import StageDirectory
 from fieldforge.runs.entry import CONFIGS
-from fieldforge.runs.training_run import seeded, train
-from fieldforge.runs.values import whole_number
+from fieldforge.stages import autoencoder_stage, diffusion_stage
+from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.training_run import seeded, train
 
 LATENT_SHAPE = (768, 8)
 SMALL = [

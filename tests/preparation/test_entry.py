@@ -12,10 +12,10 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 from tests.preparation.make import write_cubes, write_library
 
+from fieldforge.configuration.build import build
 from fieldforge.data.manifest import read_manifest
 from fieldforge.errors import UserError
 from fieldforge.preparation.pipeline import RECIPE
-from fieldforge.runs.build import build
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.prepare import run_preparation
 

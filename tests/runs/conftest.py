@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from tests.runs.tiny import write_balls
 
 from fieldforge.runs.entry import CONFIGS
-from fieldforge.training import interruption
+from fieldforge.training.processes import interruption
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH = f"hydra.searchpath=[file://{ROOT}/tests/configs]"

@@ -12,9 +12,10 @@ from pathlib import Path
 from tests.runs.conftest import ROOT, Place
 
 from fieldforge.errors import UserError
-from fieldforge.runs import latent_stage
 from fieldforge.runs.train import run_training
-from fieldforge.training import checkpointing, interruption, ranks
+from fieldforge.stages import latent_stage
+from fieldforge.training.processes import checkpoints as checkpointing
+from fieldforge.training.processes import interruption, ranks
 
 
 def train_pair(balls: Path, outputs: Path, scenarios: list[dict]) -> None:

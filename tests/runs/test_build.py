@@ -7,10 +7,10 @@ import torch
 from omegaconf import OmegaConf
 from tests.runs.conftest import Place
 
+from fieldforge.configuration.build import build, check
 from fieldforge.errors import UserError
-from fieldforge.runs import diffusion_stage
-from fieldforge.runs.build import build, check
 from fieldforge.runs.train import run_training
+from fieldforge.stages import diffusion_stage
 
 
 class Part:
@@ -84,7 +84,7 @@ def test_untrusted_configurations_build_only_parts_of_this_project(tmp_path):
     with pytest.raises(UserError, match="may not name it"):
         build(nested, "part", trusted=False)
     disguised = OmegaConf.create(
-        {"part": {"_target_": "fieldforge.runs.build.hydra.utils.get_object", "path": "os.system"}}
+        {"part": {"_target_": "fieldforge.configuration.build.hydra.utils.get_object", "path": "os.system"}}
     )
     with pytest.raises(UserError):
         build(disguised, "part", trusted=False)

@@ -9,10 +9,10 @@ import torch
 from tests.runs.conftest import Place
 
 from fieldforge.errors import UserError
-from fieldforge.runs.classifier_stage import load_classifier
 from fieldforge.runs.train import run_training
-from fieldforge.training import interruption
-from fieldforge.training.interruption import Interrupted
+from fieldforge.stages.classifier_stage import load_classifier
+from fieldforge.training.processes import interruption
+from fieldforge.training.processes.interruption import Interrupted
 
 STAGES = "stages=[autoencoder,latents,classifier]"
 SMALL = ["classifier.width=16", "classifier.layers=1", "classifier.heads=2", "classifier.group=2"]
@@ -136,8 +136,8 @@ def test_sampling_led_by_the_classifier_reaches_a_class_that_the_model_does_not_
 def test_the_loaded_classifier_adds_its_gradient_to_the_estimate(diffused):
     from omegaconf import OmegaConf
 
-    from fieldforge.runs.diffusion_stage import load_diffusion
-    from fieldforge.runs.guidance import with_guidance
+    from fieldforge.asking.guidance import with_guidance
+    from fieldforge.stages.diffusion_stage import load_diffusion
 
     place, done, strong, _ = diffused
     sampler, _, label = load_diffusion(strong.model)
@@ -161,8 +161,8 @@ def test_the_loaded_classifier_adds_its_gradient_to_the_estimate(diffused):
 def test_autoguidance_leads_away_from_the_weaker_run(diffused, tmp_path):
     from omegaconf import OmegaConf
 
-    from fieldforge.runs.diffusion_stage import load_diffusion
-    from fieldforge.runs.guidance import with_guidance
+    from fieldforge.asking.guidance import with_guidance
+    from fieldforge.stages.diffusion_stage import load_diffusion
 
     place, _, strong, weak = diffused
     sampler, _, label = load_diffusion(strong.model)
@@ -185,7 +185,7 @@ def test_autoguidance_leads_away_from_the_weaker_run(diffused, tmp_path):
 
 
 def test_a_classifier_of_other_latents_is_refused(diffused):
-    from fieldforge.runs.guidance import _check_same_latents
+    from fieldforge.asking.guidance import _check_same_latents
 
     _, done, _, _ = diffused
     with pytest.raises(UserError, match="knows the latents of autoencoder abc"):

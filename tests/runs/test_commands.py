@@ -77,7 +77,7 @@ def test_what_is_drawn_is_kept_whatever_fails_after_it(walked, tmp_path, monkeyp
         return mesh(shapes, index, resolution)
 
     given = ["class=red", "n=1", "batch_size=1", f"output={tmp_path}", *SMALL]
-    monkeypatch.setattr("fieldforge.runs.sample_files.write_turntable", broken)
+    monkeypatch.setattr("fieldforge.asking.sample_files.write_turntable", broken)
     run_sampling(command(walked[0], "sample", *given))
     (entry,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
     assert entry["turntable"] is None
@@ -103,8 +103,8 @@ def test_a_sheet_that_cannot_be_drawn_costs_no_numbers(walked, monkeypatch, capl
         raise ValueError("no font")
 
     place, done = walked
-    for module in ("heldout", "evaluate_diffusion"):
-        monkeypatch.setattr(f"fieldforge.runs.{module}.picture_sheet", broken)
+    for module in ("stages.shape_truth", "evaluation.prompt_following"):
+        monkeypatch.setattr(f"fieldforge.{module}.picture_sheet", broken)
     small = [f"prompts.{key}" for key in ("steps=2", "mesh_resolution=16", "seeds=[0]", "count=1", "cloud_points=64")]
     small += ["reconstruction.mesh_resolution=16", "reconstruction.views=1"]
     for stage, name, further in (("autoencoder", "heldout", ["limit=1"]), ("diffusion", "prompts", [])):
@@ -203,7 +203,7 @@ def test_stored_configuration_cannot_name_foreign_code(walked, tmp_path):
 def test_pickled_code_in_a_checkpoint_does_not_run(tmp_path):
     import os
 
-    from fieldforge.training.checkpointing import load_safely
+    from fieldforge.training.processes.checkpoints import load_safely
 
     class Harm:
         def __reduce__(self):

@@ -8,10 +8,10 @@ from tests.conditioning.conftest import clip_folder  # noqa: F401 (a fixture)
 from transformers import AutoConfig
 
 from fieldforge.errors import UserError
-from fieldforge.runs.conditioner_first import check_conditioner
 from fieldforge.runs.train import run_training
-from fieldforge.training.checkpointing import load_safely
-from fieldforge.training.metrics_table import read_table
+from fieldforge.stages.conditioner_check import check_conditioner
+from fieldforge.training.callbacks.metrics_table import read_table
+from fieldforge.training.processes.checkpoints import load_safely
 
 CLIP = "conditioner.clip="
 

@@ -10,7 +10,7 @@ from tests.runs.conftest import Place
 from tests.runs.pair import ends, train_pair
 
 from fieldforge.runs.train import run_training
-from fieldforge.training.metrics_table import read_table
+from fieldforge.training.callbacks.metrics_table import read_table
 
 EXPERIMENT = "shape_latent"
 STEPS = 2

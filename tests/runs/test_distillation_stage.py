@@ -8,13 +8,13 @@ from hydra import compose, initialize_config_dir
 from tests.runs.conftest import SEARCH, Place
 
 from fieldforge.errors import UserError
-from fieldforge.runs.diffusion_stage import load_diffusion
-from fieldforge.runs.distillation_stage import Phase, phases_of
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import run_training
-from fieldforge.training import interruption
-from fieldforge.training.checkpointing import load_safely
-from fieldforge.training.interruption import Interrupted
+from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.distillation_stage import Phase, phases_of
+from fieldforge.training.processes import interruption
+from fieldforge.training.processes.checkpoints import load_safely
+from fieldforge.training.processes.interruption import Interrupted
 
 SMALL = [
     "distillation.teacher_steps=8",

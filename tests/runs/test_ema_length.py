@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from tests.runs.conftest import Place
 
 from fieldforge.errors import UserError
-from fieldforge.runs.diffusion_stage import load_diffusion
-from fieldforge.runs.directory import StageDirectory
-from fieldforge.runs.ema_length import of_length
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
-from fieldforge.training.interruption import Interrupted, forget
+from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.ema_length import of_length
+from fieldforge.training.processes.interruption import Interrupted, forget
 
 KEEPING = [
     "callbacks=snapshots",

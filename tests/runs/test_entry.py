@@ -15,10 +15,12 @@ from tests.runs.conftest import ROOT, SEARCH, Place
 from tests.runs.tiny import write_balls
 
 from fieldforge.errors import UserError
-from fieldforge.runs import entry, training_run, typed
+from fieldforge.runs import command_line as typed
+from fieldforge.runs import entry
 from fieldforge.runs.train import run_training
+from fieldforge.stages import training_run
 from fieldforge.terminal import status
-from fieldforge.training import interruption
+from fieldforge.training.processes import interruption
 
 
 def leave_with(monkeypatch, capsys, body, *arguments: str, name: str = "train") -> tuple[int, str]:

@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from fieldforge.configuration.build import check
 from fieldforge.errors import UserError
-from fieldforge.runs.build import check
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import run_training
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from fieldforge.geometry.camera import fibonacci_poses
 from fieldforge.rendering.shading import Stand
-from fieldforge.runs.heldout import TrueViews
+from fieldforge.stages.shape_truth import TrueViews
 
 
 def test_first_view_is_the_one_nearest_to_the_portrait_and_none_comes_twice():

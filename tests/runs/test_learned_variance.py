@@ -3,8 +3,8 @@
 import torch
 
 from fieldforge.diffusion.variance import LearnedVarianceModel
-from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.train import run_training
+from fieldforge.stages.diffusion_stage import load_diffusion
 
 HYBRID = ["loss=hybrid", "parameterization=noise", "weighting=noise", "sampler=ddpm_learned"]
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from tests.runs.conftest import Place
 
-from fieldforge.runs.autoencoder_stage import load_autoencoder
 from fieldforge.runs.train import run_training
-from fieldforge.training import interruption
-from fieldforge.training.interruption import EXIT_CTRL_C, EXIT_UNFINISHED, Interrupted
+from fieldforge.stages.autoencoder_stage import load_autoencoder
+from fieldforge.training.processes import interruption
+from fieldforge.training.processes.interruption import EXIT_CTRL_C, EXIT_UNFINISHED, Interrupted
 
 AUTOENCODER = "stages=[autoencoder]"
 KILL = "+callbacks.kill={_target_:tests.runs.tiny.SignalAt,step:3,number:%d}"
@@ -120,7 +120,7 @@ def test_diffusion_resumes_exactly(place, balls, tmp_path):
 
 def test_latents_go_on_where_they_were_interrupted(place, monkeypatch):
     from fieldforge.data.shards import open_shards
-    from fieldforge.runs import latent_stage
+    from fieldforge.stages import latent_stage
 
     autoencoder = run_training(place.compose("stages=[autoencoder]"))["autoencoder"]
     monkeypatch.setattr(latent_stage, "SHARD", 2)

@@ -17,23 +17,23 @@ from tests.conditioning.conftest import clip_folder  # noqa: F401 (a fixture)
 from tests.preparation.make import png, write_zip
 from tests.runs.conftest import Place
 
+from fieldforge.asking.drawing import Drawing
+from fieldforge.asking.guidance import AutoGuided, check_learned_in, with_form
+from fieldforge.asking.requests import OPTIONS, Job, batches, jobs, request, scales
+from fieldforge.asking.variation import latent_of_mesh
 from fieldforge.conditioning.stored import embedding_folder
 from fieldforge.data.manifest import read_manifest
 from fieldforge.errors import UserError
+from fieldforge.evaluation.prior_embeddings import Truth
 from fieldforge.generation import Sampler
-from fieldforge.runs.diffusion_stage import load_diffusion
-from fieldforge.runs.drawing import Drawing
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
-from fieldforge.runs.evaluate_prior import Truth
-from fieldforge.runs.guidance import AutoGuided, check_learned_in, with_form
-from fieldforge.runs.prior_stage import load_prior
-from fieldforge.runs.requests import OPTIONS, Job, batches, jobs, request, scales
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
-from fieldforge.runs.variation import latent_of_mesh
-from fieldforge.training import interruption
-from fieldforge.training.interruption import Interrupted
+from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.prior_stage import load_prior
+from fieldforge.training.processes import interruption
+from fieldforge.training.processes.interruption import Interrupted
 
 SMALL = ["steps=2", "mesh_resolution=16", "n=1"]
 KILL = f"+callbacks.kill={{_target_:tests.runs.tiny.SignalAt,step:3,number:{int(signal.SIGTERM)}}}"
@@ -193,7 +193,7 @@ def test_places_that_cannot_be_written_to_are_told(trained, tmp_path, monkeypatc
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("fieldforge.runs.sample_files.write_shape", full)
+    monkeypatch.setattr("fieldforge.asking.sample_files.write_shape", full)
     with pytest.raises(UserError, match=rf"cannot write {tmp_path}/out \(No space left on device\)"):
         run_sampling(command(place, f"output={tmp_path}/out", "n=1", "mesh_resolution=8"))
     (run.path / "evaluation").write_text("in the way")

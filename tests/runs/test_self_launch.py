@@ -6,8 +6,8 @@ import pytest
 import torch
 from tests.runs.conftest import Place
 
-from fieldforge.runs.ema_length import of_length
-from fieldforge.training.snapshots import FOLDER
+from fieldforge.stages.ema_length import of_length
+from fieldforge.training.callbacks.snapshots import FOLDER
 
 PAIR = ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.precision=32-true"]
 

@@ -10,8 +10,8 @@ from tests.runs.conftest import Place
 from tests.runs.pair import ends, train_pair
 
 from fieldforge.runs.train import run_training
-from fieldforge.training import interruption
-from fieldforge.training.metrics_table import read_table
+from fieldforge.training.callbacks.metrics_table import read_table
+from fieldforge.training.processes import interruption
 
 STEPS = 20
 BOTH = [

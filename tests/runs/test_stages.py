@@ -7,9 +7,9 @@ from tests.runs.conftest import Place
 from fieldforge.data.shards import open_shards
 from fieldforge.errors import UserError
 from fieldforge.generation import decode
-from fieldforge.runs.autoencoder_stage import load_autoencoder
-from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.train import run_training
+from fieldforge.stages.autoencoder_stage import load_autoencoder
+from fieldforge.stages.diffusion_stage import load_diffusion
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def test_latents_are_normalised_and_name_their_autoencoder(walked):
     assert manifest.settings["autoencoder"] == done["autoencoder"].fingerprint
     assert {entry.split: entry.samples for entry in manifest.shards} == {"train": 9, "heldout": 3}
     autoencoder, _ = load_autoencoder(done["autoencoder"].model)
-    from fieldforge.runs.autoencoder_stage import sample_data
-    from fieldforge.runs.latent_stage import encoded
+    from fieldforge.stages.autoencoder_stage import sample_data
+    from fieldforge.stages.latent_stage import encoded
 
     data = sample_data(walked[0].compose())
     latents = torch.stack([latent for *_, latent in encoded(autoencoder, data, "train", 64, set())])  # (9, T, C)

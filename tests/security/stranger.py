@@ -13,9 +13,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from fieldforge.runs import autoencoder_stage, diffusion_stage
 from fieldforge.runs.entry import CONFIGS
-from fieldforge.training.checkpointing import FORMAT, save_atomically
+from fieldforge.stages import autoencoder_stage, diffusion_stage
+from fieldforge.training.processes.checkpoints import FORMAT, save_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH = f"hydra.searchpath=[file://{ROOT}/tests/configs]"

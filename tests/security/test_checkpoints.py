@@ -7,12 +7,12 @@ import pytest
 import torch
 from tests.security.payload import Payload, refused
 
-from fieldforge.runs.autoencoder_stage import load_autoencoder
-from fieldforge.runs.classifier_stage import load_classifier
-from fieldforge.runs.diffusion_stage import load_diffusion
-from fieldforge.runs.locate import find_model
-from fieldforge.runs.prior_stage import load_prior
-from fieldforge.training.checkpointing import FORMAT, AtomicCheckpointIO, find_last, load_safely
+from fieldforge.stages.autoencoder_stage import load_autoencoder
+from fieldforge.stages.classifier_stage import load_classifier
+from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.locate import find_model
+from fieldforge.stages.prior_stage import load_prior
+from fieldforge.training.processes.checkpoints import FORMAT, AtomicCheckpointIO, find_last, load_safely
 
 
 def label(stage: str = "diffusion") -> dict:

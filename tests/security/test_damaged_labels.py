@@ -9,11 +9,11 @@ import torch
 from tests.security.stranger import command, diffusion_file
 
 from fieldforge.errors import UserError
-from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.evaluate import run_evaluation
-from fieldforge.runs.locate import find_model
 from fieldforge.runs.sample import run_sampling
-from fieldforge.training.checkpointing import save_atomically
+from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.locate import find_model
+from fieldforge.training.processes.checkpoints import save_atomically
 
 
 @pytest.fixture(scope="module")

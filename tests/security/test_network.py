@@ -7,11 +7,11 @@ from tests.security.stranger import autoencoder_file, command, counting_host, di
 from fieldforge.conditioning import SentenceEncoder
 from fieldforge.conditioning.pretrained import reach_hub
 from fieldforge.conditioning.reach import local_encoders
+from fieldforge.configuration.stored import is_local, plain_config
 from fieldforge.errors import UserError
-from fieldforge.runs.autoencoder_stage import given_autoencoder
-from fieldforge.runs.diffusion_stage import load_diffusion
 from fieldforge.runs.evaluate import run_evaluation
-from fieldforge.runs.stored import is_local, plain_config
+from fieldforge.stages.autoencoder_stage import given_autoencoder
+from fieldforge.stages.diffusion_stage import load_diffusion
 
 SECRET = "the-canary"
 ROOTS = (

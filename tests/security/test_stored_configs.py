@@ -8,15 +8,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.security.payload import refused
 
-from fieldforge.runs.autoencoder_stage import load_autoencoder
-from fieldforge.runs.build import build
-from fieldforge.runs.classifier_stage import load_classifier
-from fieldforge.runs.diffusion_stage import load_diffusion
+from fieldforge.configuration.build import build
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
-from fieldforge.runs.prior_stage import load_prior
 from fieldforge.runs.sample import run_sampling
-from fieldforge.training.checkpointing import FORMAT
+from fieldforge.stages.autoencoder_stage import load_autoencoder
+from fieldforge.stages.classifier_stage import load_classifier
+from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.prior_stage import load_prior
+from fieldforge.training.processes.checkpoints import FORMAT
 
 SOUND = {"_target_": "fieldforge.noise.processes.Exponential", "rate": 12.0}
 
@@ -40,15 +40,15 @@ HOSTILE = {
     "an unknown argument": lambda mark: {**SOUND, "more": touch(mark)},
     "not recursive": lambda mark: {**SOUND, "_recursive_": False, "rate": touch(mark)},
     "the builder itself": lambda mark: {
-        "_target_": "fieldforge.runs.build.build",
+        "_target_": "fieldforge.configuration.build.build",
         "_recursive_": False,
         "_convert_": "none",
-        "config": {"part": {"_target_": "fieldforge.runs.build.functools.partial"}},
+        "config": {"part": {"_target_": "fieldforge.configuration.build.functools.partial"}},
         "key": "part",
     },
     "what a module imported": lambda mark: {"_target_": "fieldforge.data.files.os.mkdir", "_args_": [str(mark)]},
     "a writer of ours": lambda mark: {
-        "_target_": "fieldforge.training.checkpointing.save_atomically",
+        "_target_": "fieldforge.training.processes.checkpoints.save_atomically",
         "content": {},
         "path": str(mark),
     },
@@ -106,7 +106,7 @@ def test_hostile_blocks_are_refused(name, mark):
 
 
 def test_what_the_program_gives_itself_is_not_built_from_the_configuration(mark):
-    writer = {"_target_": "fieldforge.training.checkpointing.save_atomically", "content": {}, "path": str(mark)}
+    writer = {"_target_": "fieldforge.training.processes.checkpoints.save_atomically", "content": {}, "path": str(mark)}
     target = "fieldforge.nn.transformer.FeedForward"
     config = OmegaConf.create({"part": {"_target_": target, "width": writer, "expansion": 2.0}})
     for trusted in (False, True):

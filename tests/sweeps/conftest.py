@@ -12,8 +12,8 @@ from tests.runs.conftest import SEARCH
 
 from fieldforge.runs import entry
 from fieldforge.sweeps.study import Judge
-from fieldforge.training import interruption
-from fieldforge.training.pruning import Pruned
+from fieldforge.training.callbacks.pruning import Pruned
+from fieldforge.training.processes import interruption
 
 
 def best_at_hundredth(config) -> float:

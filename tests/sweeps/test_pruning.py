@@ -8,7 +8,7 @@ from tests.runs.tiny import write_balls
 
 from fieldforge.errors import UserError
 from fieldforge.runs.train import run_training
-from fieldforge.training.pruning import Pruned
+from fieldforge.training.callbacks.pruning import Pruned
 
 EVERY_TWO = ["stages=[autoencoder]", "monitor.validate_every=2"]
 
@@ -28,7 +28,8 @@ class Unforgiving:
 def with_judge(at: int, metric: str = "heldout/loss") -> str:
     judge = f"{{_target_:{__name__}.Unforgiving,at:{at}}}"
     stages = "stages:${stages}"
-    return f"+callbacks.pruning={{_target_:fieldforge.training.pruning.Pruning,metric:{metric},judge:{judge},{stages}}}"
+    target = "fieldforge.training.callbacks.pruning.Pruning"
+    return f"+callbacks.pruning={{_target_:{target},metric:{metric},judge:{judge},{stages}}}"
 
 
 @pytest.fixture

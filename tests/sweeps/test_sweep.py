@@ -10,8 +10,8 @@ from tests.data.test_lock import end, holder
 from tests.sweeps.conftest import Bench, judged
 
 from fieldforge.errors import UserError
-from fieldforge.runs.typed import multirun_first
-from fieldforge.training import interruption
+from fieldforge.runs.command_line import multirun_first
+from fieldforge.training.processes import interruption
 
 GRID = ["-m", "training.autoencoder.optimizer.lr=0.1,0.01,0.001"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fieldforge.training import interruption
+from fieldforge.training.processes import interruption
 
 
 @pytest.fixture(autouse=True)

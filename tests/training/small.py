@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from fieldforge.nn.ema import PlainDecay
 from fieldforge.noise.draws import Draws
-from fieldforge.training.autoencoder_module import AutoencoderModule
-from fieldforge.training.budget import Budget, BudgetCallback
-from fieldforge.training.ema import EMACallback
-from fieldforge.training.gradient_guard import GradientGuard
-from fieldforge.training.trainer import Hardware, fit
+from fieldforge.training.callbacks.averaging import EMACallback
+from fieldforge.training.callbacks.budget import Budget, BudgetCallback
+from fieldforge.training.callbacks.gradient_guard import GradientGuard
+from fieldforge.training.modules.autoencoder_module import AutoencoderModule
+from fieldforge.training.processes.hardware import Hardware, fit
 
 
 class Line(nn.Module):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldforge.errors import UserError
-from fieldforge.training.budget import Budget
+from fieldforge.training.callbacks.budget import Budget
 
 
 def test_rate_is_the_warm_up_times_the_half_cosine():

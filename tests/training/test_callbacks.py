@@ -10,16 +10,17 @@ from tests.training.small import Line, distance, train
 
 from fieldforge.errors import UserError
 from fieldforge.nn.ema import PlainDecay
-from fieldforge.training import checkpointing, interruption
-from fieldforge.training.budget import Budget, BudgetCallback
-from fieldforge.training.checkpointer import Checkpointer
-from fieldforge.training.checkpointing import find_last
-from fieldforge.training.ema import EMACallback
-from fieldforge.training.gradient_guard import GradientGuard
-from fieldforge.training.metrics_table import MetricsTable, read_table
-from fieldforge.training.optimization import build_optimizer
-from fieldforge.training.pictures import Pictures
-from fieldforge.training.throughput import Progress, Throughput, clock_time
+from fieldforge.training.callbacks.averaging import EMACallback
+from fieldforge.training.callbacks.budget import Budget, BudgetCallback
+from fieldforge.training.callbacks.checkpointer import Checkpointer
+from fieldforge.training.callbacks.gradient_guard import GradientGuard
+from fieldforge.training.callbacks.metrics_table import MetricsTable, read_table
+from fieldforge.training.callbacks.picture_log import Pictures
+from fieldforge.training.callbacks.throughput import Progress, Throughput, clock_time
+from fieldforge.training.modules.optimization import build_optimizer
+from fieldforge.training.processes import checkpoints as checkpointing
+from fieldforge.training.processes import interruption
+from fieldforge.training.processes.checkpoints import find_last
 
 
 class Weights(pl.Callback):

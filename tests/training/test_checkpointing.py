@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from fieldforge.errors import UserError
-from fieldforge.runs.directory import StageDirectory
-from fieldforge.runs.fingerprint import differences, fingerprint
-from fieldforge.training import checkpointing
-from fieldforge.training.checkpointing import FORMAT, find_last, load_safely, read_checkpoint, save_atomically
-from fieldforge.training.shards import file_name, whole
+from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.fingerprint import differences, fingerprint
+from fieldforge.training.processes import checkpoints as checkpointing
+from fieldforge.training.processes.checkpoints import FORMAT, find_last, load_safely, read_checkpoint, save_atomically
+from fieldforge.training.processes.sharded_state import file_name, whole
 
 
 def content(step: int) -> dict:

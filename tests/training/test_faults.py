@@ -10,10 +10,10 @@ from tests.training.small import train
 
 from fieldforge.data.workers import loss_of_worker
 from fieldforge.nn.ema import PlainDecay
-from fieldforge.training import interruption
-from fieldforge.training.ema import EMACallback
-from fieldforge.training.metrics_table import MetricsTable, read_table
-from fieldforge.training.pictures import Pictures
+from fieldforge.training.callbacks.averaging import EMACallback
+from fieldforge.training.callbacks.metrics_table import MetricsTable, read_table
+from fieldforge.training.callbacks.picture_log import Pictures
+from fieldforge.training.processes import interruption
 
 WHOLE = b"step,loss\r\n0,0.5\r\n1,0.25\r\n"
 

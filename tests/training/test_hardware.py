@@ -11,8 +11,8 @@ from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
 from fieldforge.errors import UserError
 from fieldforge.nn.transformer import Transformer, TransformerBlock
-from fieldforge.training.autoencoder_module import AutoencoderModule
-from fieldforge.training.trainer import Hardware, fit
+from fieldforge.training.modules.autoencoder_module import AutoencoderModule
+from fieldforge.training.processes.hardware import Hardware, fit
 
 
 class Tokens(nn.Module):

@@ -10,8 +10,8 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only as ranks_of_fabr
 from pytorch_lightning.utilities.rank_zero import rank_zero_only as ranks_of_lightning
 
 from fieldforge.errors import UserError
-from fieldforge.training import gpus, interruption, launch, launchers
-from fieldforge.training.trainer import Hardware, best_precision
+from fieldforge.training.processes import gpus, interruption, launch, launchers
+from fieldforge.training.processes.hardware import Hardware, best_precision
 
 TORCH = {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}
 SLURM = {"SLURM_JOB_ID": "17", "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}

@@ -12,12 +12,12 @@ from fieldforge.diffusion.weighting import MinSNR, UniformData, UniformNoise, Un
 from fieldforge.errors import UserError
 from fieldforge.nn.ema import PlainDecay
 from fieldforge.noise.processes import Cosine, Exponential, Process
-from fieldforge.training import gradient_guard
-from fieldforge.training.checkpointer import Checkpointer
-from fieldforge.training.checkpointing import load_safely
-from fieldforge.training.ema import EMACallback
-from fieldforge.training.gradient_guard import GradientGuard
-from fieldforge.training.recovery import Recovery
+from fieldforge.training.callbacks import gradient_guard
+from fieldforge.training.callbacks.averaging import EMACallback
+from fieldforge.training.callbacks.checkpointer import Checkpointer
+from fieldforge.training.callbacks.gradient_guard import GradientGuard
+from fieldforge.training.callbacks.recovery import Recovery
+from fieldforge.training.processes.checkpoints import load_safely
 
 
 class Spoiled:

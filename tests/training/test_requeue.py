@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fieldforge.training.requeue import requeue
+from fieldforge.training.processes.requeue import requeue
 
 SCONTROL = """#!/bin/sh
 echo "$@" >> {told}

@@ -8,8 +8,8 @@ from tests.training.small import Line, distance
 
 from fieldforge.nn.convolution import PixelLinear
 from fieldforge.nn.transformer import TokenNorm
-from fieldforge.training.autoencoder_module import AutoencoderModule
-from fieldforge.training.strategies import Sharded, block_precision, skeleton_of, where_there_is_room
+from fieldforge.training.modules.autoencoder_module import AutoencoderModule
+from fieldforge.training.processes.strategies import Sharded, block_precision, skeleton_of, where_there_is_room
 
 GPU = torch.device("cuda", 0)
 

@@ -11,8 +11,8 @@ import pytest
 import wandb
 
 from fieldforge.sweeps.forwarding import children
-from fieldforge.training import wandb_run
-from fieldforge.training.wandb_run import clean_id, unreachable, wandb_logger
+from fieldforge.training.callbacks import wandb_run
+from fieldforge.training.callbacks.wandb_run import clean_id, unreachable, wandb_logger
 
 KEY = "0123456789" * 4
 

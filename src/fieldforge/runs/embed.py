@@ -9,9 +9,9 @@ from omegaconf import DictConfig, ListConfig
 
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.stored import embed_shards, embedding_folder
+from fieldforge.configuration.build import build
 from fieldforge.errors import UserError
-from fieldforge.runs.build import build
-from fieldforge.terminal import status
+from fieldforge.terminal import count
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +34,6 @@ def run_embedding(config: DictConfig) -> None:
         raise UserError("embed=class: class labels need no encoder, leave them out")
     config.conditioner.sources = names
     conditioner: Conditioner = build(config, "conditioner", width=1)
-    for name, manifest in embed_shards(config.shards, conditioner, report=show_progress).items():
-        count = sum(entry.samples for entry in manifest.shards)
-        log.info("%s: features of %d samples in %s", name, count, embedding_folder(Path(config.shards), name))
-
-
-def show_progress(name: str, done: int, total: int) -> None:
-    """A line that says how far the embedding is."""
-    status(f"{name}: {done}/{total}")
-    if done == total:
-        status("")
+    for name, manifest in embed_shards(config.shards, conditioner, report=count).items():
+        samples = sum(entry.samples for entry in manifest.shards)
+        log.info("%s: features of %d samples in %s", name, samples, embedding_folder(Path(config.shards), name))

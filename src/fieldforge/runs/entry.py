@@ -37,11 +37,11 @@ from omegaconf.errors import (
 from fieldforge.data.files import NO_ROOM
 from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
 from fieldforge.errors import UserError, install_command, memory_shortage
+from fieldforge.runs.command_line import literal, rewritten
 from fieldforge.runs.leaving import leave
-from fieldforge.runs.typed import literal, rewritten
 from fieldforge.sweeps.job import is_trial, run_trial
 from fieldforge.terminal import Formatter, format_warning, printable
-from fieldforge.training import interruption
+from fieldforge.training.processes import interruption
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 

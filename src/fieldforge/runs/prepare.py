@@ -9,13 +9,13 @@ from typing import Annotated
 
 from omegaconf import DictConfig
 
+from fieldforge.configuration.build import build
+from fieldforge.configuration.values import check_finite, check_keys
 from fieldforge.errors import UserError
 from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, AssetSource, prepare
 from fieldforge.preparation.settings import PreparationSettings
 from fieldforge.ranges import Range, Seed
-from fieldforge.runs.build import build
 from fieldforge.runs.embed import run_embedding
-from fieldforge.runs.values import check_finite, check_keys
 
 log = logging.getLogger(__name__)
 

@@ -10,23 +10,23 @@ from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from fieldforge.asking.drawing import Drawing
+from fieldforge.asking.guidance import check_effect, check_learned_in, form_of, guided_by, with_form, with_guidance
+from fieldforge.asking.requests import Job, Request, batches, jobs, requests, scales, ways
+from fieldforge.asking.sample_files import SampleFiles, slug
+from fieldforge.asking.variation import latent_of_mesh
+from fieldforge.configuration.stored import of_run, plain_config
+from fieldforge.configuration.values import check_finite, check_keys, number, whole_number
 from fieldforge.data.files import MACHINE, make_folder, writing
 from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior, Sampler, decode
 from fieldforge.ranges import Count, GridCells, Range
-from fieldforge.runs.diffusion_stage import load_diffusion
-from fieldforge.runs.drawing import Drawing
-from fieldforge.runs.ema_length import of_length
-from fieldforge.runs.guidance import check_effect, check_learned_in, form_of, guided_by, with_form, with_guidance
-from fieldforge.runs.locate import find_model
-from fieldforge.runs.prior_stage import load_prior
-from fieldforge.runs.requests import Job, Request, batches, jobs, requests, scales, ways
-from fieldforge.runs.sample_files import SampleFiles, slug
-from fieldforge.runs.stored import of_run, plain_config
-from fieldforge.runs.values import check_finite, check_keys, number, whole_number
-from fieldforge.runs.variation import latent_of_mesh
+from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.ema_length import of_length
+from fieldforge.stages.locate import find_model
+from fieldforge.stages.prior_stage import load_prior
 from fieldforge.terminal import status
-from fieldforge.training.trainer import best_device
+from fieldforge.training.processes.hardware import best_device
 
 log = logging.getLogger(__name__)
 FRAMES = 8  # of an interpolation

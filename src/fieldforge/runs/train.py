@@ -14,17 +14,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
+from fieldforge.configuration.build import build, check
 from fieldforge.data.files import make_folder
 from fieldforge.errors import UserError
-from fieldforge.runs.autoencoder_stage import train_autoencoder
-from fieldforge.runs.build import build, check
-from fieldforge.runs.conditioner_first import check_conditioner
-from fieldforge.runs.continuation import check_continuation
-from fieldforge.runs.rehearsal import check_plain_keys, rehearse, trained
-from fieldforge.runs.training_run import plain
-from fieldforge.training import interruption, ranks
-from fieldforge.training.requeue import requeue
-from fieldforge.training.trainer import Hardware
+from fieldforge.planning.rehearsal import check_plain_keys, rehearse, trained
+from fieldforge.stages.autoencoder_stage import train_autoencoder
+from fieldforge.stages.conditioner_check import check_conditioner
+from fieldforge.stages.continuation import check_continuation
+from fieldforge.stages.training_run import plain
+from fieldforge.training.processes import interruption, ranks
+from fieldforge.training.processes.hardware import Hardware
+from fieldforge.training.processes.requeue import requeue
 
 log = logging.getLogger(__name__)
 ROADS = (
@@ -44,7 +44,7 @@ def run_training(config: DictConfig) -> dict[str, Any]:
     """
     check_training(config)
     if config.plan.show:
-        from fieldforge.runs.plan import print_plan
+        from fieldforge.planning.plan import print_plan
 
         print_plan(config)
         return {}
@@ -85,26 +85,26 @@ def check_training(config: DictConfig) -> None:
 def walk(config: DictConfig, wanted: Collection[str]) -> dict[str, Any]:
     """The stages one after the other, in all processes alike."""
     if "distillation" in wanted:
-        from fieldforge.runs.distillation_stage import train_distillation
+        from fieldforge.stages.distillation_stage import train_distillation
 
         return {"diffusion": train_distillation(config)}
     if "prior" in wanted:
-        from fieldforge.runs.prior_stage import train_prior
+        from fieldforge.stages.prior_stage import train_prior
 
         return {"prior": train_prior(config)}
     done = {"autoencoder": train_autoencoder(config)}
     _stop_if_asked()
     if "latents" in wanted:
-        from fieldforge.runs.latent_stage import cache_latents
+        from fieldforge.stages.latent_stage import cache_latents
 
         latents = cache_latents(config, done["autoencoder"])
         _stop_if_asked()
         if "diffusion" in wanted:
-            from fieldforge.runs.diffusion_stage import train_diffusion
+            from fieldforge.stages.diffusion_stage import train_diffusion
 
             done["diffusion"] = train_diffusion(config, done["autoencoder"], latents)
         if "classifier" in wanted:
-            from fieldforge.runs.classifier_stage import train_classifier
+            from fieldforge.stages.classifier_stage import train_classifier
 
             done["classifier"] = train_classifier(config, done["autoencoder"], latents)
     return done

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from fieldforge.training import interruption
+from fieldforge.training.processes import interruption
 
 
 @contextlib.contextmanager

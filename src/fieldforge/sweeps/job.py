@@ -19,8 +19,8 @@ from omegaconf import DictConfig
 from fieldforge.errors import UserError
 from fieldforge.sweeps.forwarding import user_signals
 from fieldforge.sweeps.records import FAILED, FINISHED, PRUNED, Record, held
-from fieldforge.training import interruption
-from fieldforge.training.requeue import requeue
+from fieldforge.training.processes import interruption
+from fieldforge.training.processes.requeue import requeue
 
 log = logging.getLogger(__name__)
 Body = Callable[[DictConfig], Any]
@@ -46,7 +46,7 @@ def run_trial(body: Body, config: DictConfig, explain: Callable[[BaseException],
     earlier: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, *user_signals())}
     interruption.install()
     if not interruption.speaks():  # of a trial with several processes: the first one keeps the record
-        from fieldforge.training.pruning import Pruned
+        from fieldforge.training.callbacks.pruning import Pruned
 
         with contextlib.suppress(Pruned):
             body(config)
@@ -77,7 +77,7 @@ def _spread_over_gpus(config: DictConfig) -> None:
     job = HydraConfig.get()
     devices = config.trainer.get("devices")
     if job.runtime.choices.get("hydra/launcher") in ("joblib", "submitit_local") and isinstance(devices, int):
-        from fieldforge.training import gpus
+        from fieldforge.training.processes import gpus
 
         gpus.spread(int(job.job.num), devices)
 
@@ -86,7 +86,7 @@ def _train(
     body: Body, config: DictConfig, explain: Callable[[BaseException], str | None], path: Path
 ) -> tuple[Record | None, interruption.Reason | None]:
     """How the training ended; or the signal that stopped it."""
-    from fieldforge.training.pruning import Pruned
+    from fieldforge.training.callbacks.pruning import Pruned
 
     try:
         done = body(config)
@@ -107,7 +107,7 @@ def _train(
 
 def _finished(config: DictConfig, run: Path) -> Record:
     """With the objective's last logged value."""
-    from fieldforge.training.metrics_table import read_table
+    from fieldforge.training.callbacks.metrics_table import read_table
 
     rows = read_table(run / "metrics.csv")
     metric, step = config.search.objective, max(rows) + 1 if rows else None  # rows count steps from 0

@@ -162,7 +162,7 @@ class Study:
 
 
 class Judge:
-    """Judges a running trial by the others of its study (`fieldforge.training.pruning.Judge`).
+    """Judges a running trial by the others of its study (`fieldforge.training.callbacks.pruning.Judge`).
 
     Args:
         record: path of the trial's record, `<study>/trials/<number>.json`; None outside of a sweep: never prunes.

@@ -18,7 +18,7 @@ from fieldforge.sweeps.records import FAILED, FINISHED, Record, record_path
 from fieldforge.sweeps.space import as_text
 from fieldforge.sweeps.study import Trial
 from fieldforge.sweeps.table import Row, Table
-from fieldforge.training import interruption
+from fieldforge.training.processes import interruption
 
 log = logging.getLogger(__name__)
 ALIKE = 3  # so many failures with one sentence, and none that did not fail, end a sweep

@@ -1,0 +1,1 @@
+"""What sample.py is asked for, and the files of the answers."""

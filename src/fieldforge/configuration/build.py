@@ -1,0 +1,239 @@
+"""Configuration → objects: Hydra's `instantiate`, with mistakes found beforehand and told by their key."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import hydra.utils
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+from fieldforge.configuration.values import check_finite, check_value
+from fieldforge.errors import UserError
+
+# What a configuration that came with a checkpoint may name: classes of these places, and these functions. No writer of
+# files, no entry point, nothing that builds from a configuration in its turn.
+SAFE_PLACES = (
+    *(f"fieldforge.{room}." for room in ("autoencoder", "conditioning", "diffusion", "fields", "nn", "noise")),
+    *(f"fieldforge.data.{module}." for module in ("cache", "datamodule", "order", "stages")),
+)
+SAFE_FUNCTIONS = (
+    "fieldforge.conditioning.conditioner.compose",
+    "fieldforge.conditioning.efficientnet.efficientnet_lite0",
+)
+_HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -> Any:
+    """Build what stands at `key` of `config`.
+
+    Args:
+        config: the whole configuration, so that interpolations resolve.
+        key: dotted path of a node with `_target_`.
+        trusted: False for a configuration that came with a checkpoint: its `_target_`s must be parts of models and data
+            (`SAFE_PLACES`), its values plain.
+        given: arguments that only the program knows; they win over the configuration's.
+
+    Raises:
+        UserError: unknown key, missing or wrongly typed value, unknown or forbidden target; names the key.
+    """
+    node = OmegaConf.select(config, key)
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise UserError(f"config key {key} must be a block with a _target_: choose one of the files in configs/{key}")
+    _check(node, key, trusted, set(given))
+    node = _without(node, given)
+    try:
+        # `given` stays out of Hydra's hands: it would merge dicts into the configuration and build what they contain.
+        made = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
+    except InstantiationException as error:
+        cause = error.__cause__
+        found = re.search(r"full_key: (\S+)", str(error))
+        where = found[1] if found else key
+        if isinstance(cause, UserError):
+            raise _with_key(cause, where) from error
+        raise UserError(f"config key {where}: {reason_of(cause or error)}") from error
+    if node.get("_partial_", False):
+        return functools.partial(made, **given)
+    return call(made, key, **given)
+
+
+REFUSALS = (ValueError, TypeError, AssertionError, ArithmeticError, LookupError, RuntimeError, MemoryError)
+"""What constructors raise for values that they cannot take, networks for sizes that do not fit or are not to be had."""
+
+
+def call(made: functools.partial, key: str, *args: Any, **given: Any) -> Any:
+    """Call what stands at `key`. UserError, naming the value that is to blame where it can be found, if it refuses."""
+    try:
+        return made(*args, **given)
+    except UserError as error:
+        raise _with_key(error, key) from error
+    except REFUSALS as error:
+        blamed = next((name for name, without in _without_one(made) if _succeeds(without, args, given)), None)
+        blames = [blamed] if blamed else _mentioned(made, reason_of(error))
+        where = " and ".join(f"{key}.{name}" for name in blames) or key
+        raise UserError(f"config key {where}: {reason_of(error)}") from error
+
+
+def _with_key(error: UserError, key: str) -> UserError:
+    """The error itself where it names some key of this block, else the same sentence behind the block's key."""
+    if re.search(r"[a-z_]+(\.[a-z_]+)+\b|[a-z_]+ ?=", str(error)):
+        return error
+    return UserError(f"config key {key}: {error}")
+
+
+def _without_one(made: functools.partial) -> Iterator[tuple[str, functools.partial]]:
+    """The same call without one of its values, which takes its default then; also of calls among its arguments."""
+    function, keywords = _flat(made)
+    for name, value in keywords.items():
+        rest = {other: kept for other, kept in keywords.items() if other != name}
+        if isinstance(value, int | float | str | list | tuple):
+            yield name, functools.partial(function, **rest)
+        if isinstance(value, functools.partial):
+            for inner, without in _without_one(value):
+                yield f"{name}.{inner}", functools.partial(function, **rest, **{name: without})
+
+
+def _mentioned(made: functools.partial, reason: str) -> Iterator[str]:
+    """Values of the call, and of calls among its arguments, that an error names: `heads 3`."""
+    for name, value in _flat(made)[1].items():
+        if isinstance(value, functools.partial):
+            yield from (f"{name}.{inner}" for inner in _mentioned(value, reason))
+        elif re.search(rf"\b{re.escape(name)}\b\W+{re.escape(str(value))}\b", reason):
+            yield name
+
+
+def _flat(made: functools.partial) -> tuple[Any, dict[str, Any]]:
+    """Function and keywords of a call, those of the partial that it may wrap (Hydra's own kind) among them."""
+    if isinstance(made.func, functools.partial):
+        function, inner = _flat(made.func)
+        return function, {**inner, **made.keywords}
+    return made.func, dict(made.keywords)
+
+
+def _succeeds(made: functools.partial, args: tuple, given: Mapping[str, Any]) -> bool:
+    try:
+        made(*args, **given)
+    except Exception:
+        return False
+    return True
+
+
+def reason_of(error: BaseException) -> str:
+    """What a library says, in one line; assertions may say nothing."""
+    return _line(error) or f"these values do not go together ({type(error).__name__})"
+
+
+def _without(node: DictConfig, names: Iterable[str]) -> DictConfig:
+    """A copy without these keys: what stands there is neither checked nor wanted, so it must not be built either."""
+    rest = node.copy()
+    with open_dict(rest):
+        for name in names:
+            rest.pop(name, None)
+    return rest
+
+
+def check(config: DictConfig) -> None:
+    """Find mistakes in all blocks of a configuration at once, before hours are spent on the first of them.
+
+    Values that are still missing are left for `build`, as the program may give them.
+
+    Raises:
+        UserError: unknown key, wrongly typed value or unknown target (names the key); a sampler that cannot sample what
+            the loss trains with that process and parameterization.
+    """
+    check_finite(config)
+    for name in map(str, config):
+        if not OmegaConf.is_missing(config, name):
+            _check(config[name], name, trusted=True, given=None)
+    if "distillation" in config.get("stages", []):
+        return  # a student has its teacher's
+    if all(name in config for name in ("sampler", "loss", "process", "parameterization")):
+        process, parameterization = build(config, "process"), build(config, "parameterization")
+        build(config, "sampler").rehearse(build(config, "loss").model, process, parameterization)
+
+
+def _check(node: Any, path: str, trusted: bool, given: set[str] | None) -> None:
+    """Walk all blocks below `node` before anything is built; `given` None: anything may still be given."""
+    if isinstance(node, ListConfig):
+        for index in range(len(node)):
+            _check_plain(node, index, f"{path}[{index}]", trusted)
+            if not OmegaConf.is_missing(node, index):
+                _check(node[index], f"{path}[{index}]", trusted, None if given is None else set())
+        return
+    if not isinstance(node, DictConfig):
+        return
+    for name in map(str, node):
+        _check_plain(node, name, f"{path}.{name}", trusted)
+    if "_target_" in node:
+        _check_call(node, path, trusted, given)
+    for name in map(str, node):
+        if name not in (given or ()) and not OmegaConf.is_missing(node, name):
+            _check(node[name], f"{path}.{name}", trusted, None if given is None else set())
+
+
+def _check_plain(node: DictConfig | ListConfig, key: str | int, path: str, trusted: bool) -> None:
+    """A stored configuration is resolved when it is stored; `${...}` in one could read the environment."""
+    if not trusted and OmegaConf.is_interpolation(node, key):
+        raise UserError(f"{path} refers to another value: a stored configuration holds plain values only")
+
+
+def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str] | None) -> None:
+    target = node["_target_"]
+    foreign = UserError(
+        f"{path}._target_ = {target} is no part of a model or of its data: a stored configuration may not name it"
+    )
+    if not trusted and not str(target).startswith("fieldforge."):
+        raise foreign  # before anything is imported
+    try:
+        called = hydra.utils.get_object(target)
+    except Exception as error:
+        raise UserError(f"{path}._target_ = {target}: there is no such class or function, correct the path") from error
+    home = f"{getattr(called, '__module__', '')}.{getattr(called, '__qualname__', '')}"
+    safe = home in SAFE_FUNCTIONS or (inspect.isclass(called) and home.startswith(SAFE_PLACES))
+    if not trusted and not safe:
+        raise foreign  # also something that a module of ours has merely imported
+    try:
+        parameters = inspect.signature(called).parameters
+        hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called, include_extras=True)
+    except (ValueError, TypeError, NameError):
+        return  # built-in, or annotations that cannot be resolved: the call itself will tell
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in map(str, node):
+        if name in _HYDRA_KEYS or name in (given or ()):
+            continue
+        if name not in parameters:
+            if open_ended:
+                continue
+            known = ", ".join(p for p in parameters if p != "self")
+            raise UserError(f"unknown config key {path}.{name}: {_name(called)} takes {known}")
+        if OmegaConf.is_missing(node, name):
+            if given is None:
+                continue
+            raise UserError(f"the config key {path}.{name} has no value: give it on the command line, {path}.{name}=…")
+        value = node[name]
+        if name in hints:
+            told = f"{path}.{name}"
+            if OmegaConf.is_interpolation(node, name):
+                told += f" ({OmegaConf.to_container(node, resolve=False)[name]})"  # type: ignore[index,call-overload]
+            check_value(told, value, hints[name])
+    if given is not None and not node.get("_partial_", False):
+        for name, parameter in parameters.items():
+            required = parameter.default is parameter.empty and parameter.kind in (
+                parameter.POSITIONAL_OR_KEYWORD,
+                parameter.KEYWORD_ONLY,
+            )
+            if required and name not in node and name not in given and "_args_" not in node:
+                raise UserError(f"config key {path}.{name} is missing: {_name(called)} needs it")
+
+
+def _name(called: Any) -> str:
+    return getattr(called.func if isinstance(called, functools.partial) else called, "__name__", str(called))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split("\n")[0].split()).rstrip(".")

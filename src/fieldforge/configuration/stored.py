@@ -1,0 +1,158 @@
+"""What a finished run says of itself: plain values out of a file that anybody may have written.
+
+Nothing in it is interpolated, and nothing that it names is asked over a network: the user types such places.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from fieldforge.conditioning.reach import local_encoders
+from fieldforge.data.shards import folder_and_names, spelled_out
+from fieldforge.data.store import names_elsewhere
+from fieldforge.errors import UserError
+from fieldforge.training.processes.checkpoints import load_safely
+
+DEEPEST = 50  # levels of a configuration
+LATENTS = {"autoencoder": dict, "autoencoder.config": dict, "autoencoder.fingerprint": str}
+FURTHER: Mapping[str, Mapping[str, type]] = {
+    "autoencoder": {},
+    "diffusion": {**LATENTS, "autoencoder_state_dict": dict, "encoders": dict},
+    "classifier": {"classes": list, "latent_shape": list},
+    "prior": {"space.mean": Tensor, "space.std": Tensor},
+}
+"""Stage → what its label holds besides fingerprint and configuration, dotted, and of which type."""
+NOUNS = {
+    "autoencoder": "an autoencoder",
+    "diffusion": "a diffusion model",
+    "classifier": "a classifier",
+    "prior": "a prior",
+}
+
+
+def load_run(path: Path, stage: str, device: Any = "cpu") -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """Weights and label of the finished model in the file `path`.
+
+    The label's configurations hold plain values only: dicts, lists, texts, numbers, true, false and null.
+
+    Raises:
+        UserError: missing, damaged, of another stage, or its label lacks something; names the file.
+    """
+    content = load_safely(path, device)
+    label = content["fieldforge"]
+    if label.get("stage") != stage:
+        raise UserError(f"{path} is of stage {label.get('stage')!r}, not {NOUNS[stage]}: give the directory of one")
+    wanted = {"fingerprint": str, "config": dict, **FURTHER[stage]}
+    for key, kind in wanted.items():
+        found: Any = label
+        for name in key.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if not isinstance(found, kind):
+            raise UserError(f"{path}: its label is damaged, {key} is {_kind(found)}: use another copy of that file")
+        if key.endswith("config"):
+            check_plain(found, f"{path}: its label's {key}")
+    weights = content.get("state_dict")
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"{path} is damaged, its weights are {_kind(weights)}: use another copy of that file")
+    return weights, label
+
+
+def check_plain(value: Any, where: str, depth: int = DEEPEST) -> None:
+    """UserError unless `value` consists of dicts, lists and plain values alone."""
+    if depth == 0:
+        raise UserError(f"{where} is nested too deeply to be one that train.py wrote: use another copy of that file")
+    if isinstance(value, dict):
+        if not all(isinstance(key, str | int | float | bool) for key in value):
+            raise UserError(f"{where} has keys that are no texts: use another copy of that file")
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            check_plain(item, where, depth - 1)
+    elif not isinstance(value, str | int | float | bool | type(None)):
+        raise UserError(f"{where} holds {_kind(value)}, and only plain values may be there: use another copy")
+
+
+def plain_config(values: Mapping[str, Any]) -> DictConfig:
+    """A configuration whose texts mean what they say: `${…}` in one is no reference, and not looked up anywhere."""
+    config = OmegaConf.create(literal(dict(values)))
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def literal(value: Any) -> Any:
+    """The value with `${` escaped in all texts, as OmegaConf reads it."""
+    if isinstance(value, dict):
+        return {key: literal(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [literal(item) for item in value]
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value) if isinstance(value, str) else value
+
+
+@contextmanager
+def of_run(path: Path) -> Iterator[None]:
+    """For building what the run in the file `path` names: encoders come from this machine, mistakes name the file."""
+    try:
+        with local_encoders():
+            yield
+    except UserError as error:
+        raise error if str(path) in str(error) else UserError(f"{path}: {error}") from error
+    except Exception as error:  # what a damaged configuration builds fails in any way
+        cause = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: its configuration is damaged or of another version ({type(error).__name__}: {cause}): "
+            "train it again with this version, or use another copy of that file"
+        ) from error
+
+
+def data_root(config: DictConfig, stored: Mapping[str, Any], path: Path) -> Any:
+    """The shards to measure the run in the file `path` on: what `data_root` says, else those it was trained on.
+
+    Args:
+        config: of the command, with `data_root`.
+        stored: configuration of the run. Only folders of this machine are taken from it.
+        path: of the checkpoint.
+
+    Raises:
+        UserError: nothing is given, and the run's own place is not a folder here.
+    """
+    if config.data_root:
+        return config.data_root
+    if not is_local(stored):
+        raise UserError(
+            f"{path}: the shards that it was trained on, {str(_root(stored))[:200]!r}, are no folder of this machine, "
+            "and a place elsewhere is asked only if you name it: give data_root="
+        )
+    return _root(stored)
+
+
+def is_local(stored: Mapping[str, Any]) -> bool:
+    """Whether all places of `data.root` in a stored configuration are folders of this machine."""
+    root = _root(stored)
+    places = root if isinstance(root, list) else [root]
+    return bool(places) and all(isinstance(place, str) and _is_local(place) for place in places)
+
+
+def _root(stored: Mapping[str, Any]) -> Any:
+    data = stored.get("data")
+    return data.get("root") if isinstance(data, Mapping) else None
+
+
+def _is_local(place: str) -> bool:
+    if "$" in place or "::" in place:
+        return False
+    return all(_is_folder(folder_and_names(spelled)[0]) for spelled in spelled_out(place)) if place else False
+
+
+def _is_folder(folder: str) -> bool:
+    return not names_elsewhere(folder) and Path(folder).is_dir()
+
+
+def _kind(value: Any) -> str:
+    return "missing" if value is None else f"a {type(value).__name__}"

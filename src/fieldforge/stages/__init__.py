@@ -1,0 +1,1 @@
+"""The stages of a training, and where each lies on disk."""

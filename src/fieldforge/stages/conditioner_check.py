@@ -1,0 +1,84 @@
+"""The conditioner tried before the first stage: what is wrong with it would show after hours of the autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.stages import StoredFeatures, View
+from fieldforge.configuration.build import build
+from fieldforge.errors import UserError
+from fieldforge.stages.prior_stage import image_source
+from fieldforge.stages.training_run import seeded
+
+
+def check_conditioner(config: DictConfig) -> None:
+    """UserError for sources that cannot be built, encoders that are not there, pictures that latents would lack.
+
+    No network of an encoder is loaded; names of classes, which the data tell later, are not asked for.
+    """
+    config = config.copy()
+    if "class" in config.conditioner.get("sources", []) and not config.conditioner.get("classes"):
+        config.conditioner.classes = ["any"]
+    conditioner: Conditioner = seeded(config, "conditioner")
+    check_encoders(conditioner)
+    if "diffusion" in config.stages:
+        stages = latent_stages(config)
+        check_stored(stages, conditioner)
+        check_pictures(stages.values(), conditioner)
+    if "prior" in config.stages:
+        check_encoders(image_source(config, config.prior.source))
+        if seeing := reads_pictures(conditioner):
+            raise UserError(
+                f"conditioner.sources: {', '.join(seeing)} reads pictures, which a prior is there to make up: give "
+                f"conditioner=text or another without pictures, and the pictures' source as prior.source"
+            )
+
+
+def check_encoders(conditioner: Conditioner) -> None:
+    """UserError where an encoder's checkpoint, or the tokenizer in it, is not to be had."""
+    encoders: list[Any] = [getattr(source, "encoder", None) for source in conditioner.sources.values()]
+    for encoder in encoders:
+        if hasattr(encoder, "check_present"):
+            encoder.check_present()
+        getattr(encoder, "tokenizer", None)  # a tokenizer is loaded where it is asked for, and small
+
+
+def check_stored(stages: Mapping[str, object], conditioner: Conditioner) -> None:
+    """UserError where a stage of the latents' data reads stored features of what is no source, or has no encoder."""
+    encoded = [name for name, source in conditioner.sources.items() if hasattr(source, "encoder")]
+    for stage, built in stages.items():
+        strange = [name for name in built.sources if name not in encoded] if isinstance(built, StoredFeatures) else []
+        if strange:
+            raise UserError(
+                f"latent_data.stages.{stage} reads stored features of {', '.join(strange)}, but the model's sources "
+                f"with an encoder are {', '.join(encoded) or 'none'}: name these in latent_data.stages.{stage}.sources,"
+                f" or give embedded=views (encoded live) in the place of what asks for the stage"
+            )
+
+
+def check_pictures(stages: Collection[object], conditioner: Conditioner) -> None:
+    """UserError where a source reads pictures and no stage of the latents' data gives any, or their features."""
+    stored = {name for stage in stages if isinstance(stage, StoredFeatures) for name in stage.sources}
+    # What a stage from outside gives, only it knows.
+    drawn = any(isinstance(stage, View) or not type(stage).__module__.startswith("fieldforge.") for stage in stages)
+    for name in reads_pictures(conditioner):
+        if name not in stored and not drawn:
+            raise UserError(
+                f"conditioner.sources: {name} reads pictures, and latents have none: add +embedded=views (encoded live)"
+                f" or +embedded=stored (once, before training)"
+            )
+
+
+def latent_stages(config: DictConfig) -> dict[str, object]:
+    """What makes a batch of latents, by name."""
+    stages = config.latent_data.stages
+    return {name: build(config, f"latent_data.stages.{name}") for name in stages if stages[name] is not None}
+
+
+def reads_pictures(conditioner: Conditioner) -> list[str]:
+    """Names of the sources that do."""
+    return [name for name, source in conditioner.sources.items() if source.key == "image"]

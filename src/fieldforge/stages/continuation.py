@@ -1,0 +1,104 @@
+"""Training on after the end: a new run that starts from the last checkpoint of a finished one, with more to spend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fieldforge.errors import UserError
+from fieldforge.stages.directory import MODEL, StageDirectory
+from fieldforge.stages.fingerprint import differences, fingerprint
+from fieldforge.sweeps.job import is_trial
+from fieldforge.training.processes.checkpoints import find_last, read_checkpoint
+
+SCRATCH = "scratch"
+KEY = "continued_from"
+"""In what determines a run: the fingerprint of the one that it went on from."""
+
+
+def stage_directory(
+    config: DictConfig, stage: str, parent: Path, determining: Mapping[str, Any], budget: Any
+) -> StageDirectory:
+    """The directory of a stage, which starts from what `continue_from` names if that is of this stage.
+
+    Raises:
+        UserError: the earlier run differs in more than its budget, or this budget is spent in it already.
+    """
+    wanted = config.get("continue_from")
+    if wanted in (None, SCRATCH):
+        return StageDirectory.of(stage, parent, determining, afresh=wanted == SCRATCH or is_trial(config))
+    earlier = Path(wanted)
+    theirs = determining_of(earlier)
+    if theirs["stage"] != stage:
+        return StageDirectory.of(stage, parent, determining)
+    changed = differences(determining, {key: value for key, value in theirs.items() if key != KEY})
+    strange = [text for text in changed if not text.startswith("training.budget.")]
+    if strange:
+        raise UserError(
+            f"continue_from={wanted}: only the budget may be another, and {'; '.join(strange[:8])} differs too "
+            f"(there → here): set it back, or leave continue_from= out to train a new run"
+        )
+    directory = StageDirectory.of(stage, parent, {**determining, KEY: fingerprint(theirs)}, earlier=earlier)
+    if not directory.model.is_file():
+        check_budget(earlier, fingerprint(theirs), budget, wanted)
+    return directory
+
+
+def check_continuation(config: DictConfig, stages: Mapping[str, Any]) -> None:
+    """What of `continue_from` can be known before the first stage; `stages`: those that train, and their settings.
+
+    Raises:
+        UserError: no such run, of another stage, or trained with other settings than a budget.
+    """
+    wanted = config.get("continue_from")
+    if wanted in (None, SCRATCH):
+        return
+    theirs = determining_of(Path(wanted))
+    stage = theirs["stage"]
+    if stage not in stages:
+        raise UserError(
+            f"continue_from={wanted} is of stage {stage}, and this training has {', '.join(stages)}: give a run of one "
+            f"of these"
+        )
+    mine = {key: value for key, value in stages[stage].items() if key != "budget"}
+    changed = differences(mine, {key: value for key, value in theirs["training"].items() if key != "budget"})
+    if changed:
+        raise UserError(
+            f"continue_from={wanted}: only the budget may be another, and of training.{stage} {'; '.join(changed[:8])} "
+            f"differs too (there → here): set it back, or leave continue_from= out to train a new run"
+        )
+
+
+def determining_of(run: Path) -> dict[str, Any]:
+    """What determined the run in a directory. UserError where no run is there."""
+    file = run / "fingerprint.json"
+    try:
+        found = json.loads(file.read_text())
+    except OSError as error:
+        raise UserError(f"continue_from={run} is no run: give the directory of one, which has {file.name}") from error
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: give continue_from= another run") from error
+    if not isinstance(found, dict) or not isinstance(found.get("training"), dict) or "stage" not in found:
+        raise UserError(f"continue_from={run} holds nothing that is trained: give the directory of a finished run")
+    if not (run / MODEL).is_file():
+        raise UserError(f"continue_from={run} is not finished: its own command goes on with it")
+    return found
+
+
+def check_budget(earlier: Path, mark: str, budget: Any, wanted: str) -> None:
+    """UserError unless there is a checkpoint to start from, and something left to spend after it."""
+    last = find_last(earlier / "checkpoints", mark)
+    if last is None:
+        raise UserError(f"continue_from={wanted} has no checkpoints any more, only its model: train a new run")
+    content = read_checkpoint(last.path)
+    states = content.get("callbacks", {})
+    seconds = next((state["seconds"] for name, state in states.items() if name.startswith("BudgetCallback")), 0.0)
+    if budget.progress(last.step, seconds) >= 1:
+        raise UserError(
+            f"continue_from={wanted} has made {last.step} steps in {seconds / 60:.1f} minutes, which is all of this "
+            f"budget: give more, as budget.max_steps or budget.max_minutes of the stage"
+        )

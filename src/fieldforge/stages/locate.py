@@ -1,0 +1,71 @@
+"""Which finished run a command means."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from fieldforge.errors import UserError
+from fieldforge.stages.directory import MODEL
+from fieldforge.training.processes.checkpoints import load_safely
+
+log = logging.getLogger(__name__)
+SHOWN = 3  # of the finished runs, where the one that is asked for is not there
+
+
+def find_model(run: str | None, output_dir: str, *stages: str) -> tuple[Path, str]:
+    """`model.ckpt` and stage of the run meant.
+
+    Args:
+        run: directory of a run, its `model.ckpt`, or None for the newest finished run below `output_dir`.
+        output_dir: where runs lie.
+        stages: those that will do, of "autoencoder", "diffusion", "classifier" and "prior".
+
+    Raises:
+        UserError: no such run, an unfinished one, or one of another stage.
+    """
+    wanted = " or ".join(stages)
+    if run is not None:
+        path = Path(run)
+        model = path if path.is_file() else path / MODEL
+        if not path.exists():
+            there = ", ".join(str(model.parent) for model in finished(output_dir)[:SHOWN])
+            raise UserError(
+                f"there is no run {run}: the newest finished ones are {there or 'none'}, below {output_dir}"
+            )
+        if not model.is_file():
+            unfinished = list(path.glob("checkpoints/*.ckpt"))
+            advice = "train.py has not finished it, run its command again" if unfinished else "give a run's directory"
+            raise UserError(f"{run} has no {MODEL}: {advice}")
+        found = stage_of(model)
+        if found not in stages:
+            raise UserError(f"{run} holds a model of stage {found}, not of stage {wanted}: give another run")
+        return model, found
+    damaged = 0
+    for model in finished(output_dir):
+        try:
+            found = stage_of(model)
+        except UserError as error:
+            damaged += 1
+            log.warning("warning: %s; passed over, the run before it is taken", error)
+            continue
+        if found in stages:
+            return model, found
+    if damaged:
+        raise UserError(f"there is no {wanted} below {output_dir} that can be read: train one again, or give run=")
+    raise UserError(f"there is no finished {wanted} below {output_dir}: train one first, or give run=")
+
+
+def finished(output_dir: str) -> list[Path]:
+    """`model.ckpt` of every finished run, the newest first."""
+    return sorted(
+        filter(Path.is_file, Path(output_dir).glob(f"*/*/{MODEL}")), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+
+
+def stage_of(model: Path) -> str:
+    """Stage of a finished model."""
+    stage = load_safely(model)["fieldforge"].get("stage")
+    if not isinstance(stage, str):
+        raise UserError(f"{model}: its label is damaged, it names no stage: use another copy of that file")
+    return stage

@@ -1,0 +1,243 @@
+"""What both stages share: callbacks and loggers out of the configuration, resume, and the trained module back."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.source import lacking
+from fieldforge.conditioning.stages import embed_missing
+from fieldforge.configuration.build import build
+from fieldforge.configuration.values import whole_number
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.errors import UserError, memory_shortage
+from fieldforge.stages.directory import StageDirectory
+from fieldforge.terminal import count
+from fieldforge.training.callbacks import wandb_run
+from fieldforge.training.callbacks.budget import BudgetCallback
+from fieldforge.training.callbacks.metrics_table import MetricsTable
+from fieldforge.training.callbacks.picture_log import Draw
+from fieldforge.training.callbacks.snapshots import FOLDER, Snapshots
+from fieldforge.training.processes import interruption, ranks
+from fieldforge.training.processes.checkpoints import find_last
+from fieldforge.training.processes.hardware import Hardware, fit
+
+log = logging.getLogger(__name__)
+MEASURED, TOGETHER = 256, 32  # samples for a mean and a deviation, as many as eight steps encode
+
+
+def train(
+    config: DictConfig,
+    directory: StageDirectory,
+    module: pl.LightningModule,
+    data: ShardDataModule,
+    draw: Draw | None,
+) -> pl.LightningModule:
+    """Train `module` by `config.training.<stage>` to the end of its budget, from the last checkpoint in `directory`.
+
+    Returns the module with the averaged weights: the one given, or where that one is spread over processes a whole
+    copy. Without `draw`, callbacks that want it are left out.
+
+    Raises:
+        Interrupted: a signal stopped it; its state is saved.
+    """
+    stage = directory.stage
+    key = f"training.{stage}"
+    budget, ema = build(config, f"{key}.budget"), build(config, f"{key}.ema")
+    batch_size = whole_number(config, f"{key}.batch_size")
+    hardware: Hardware = build(config, "trainer")
+    data.batch_size = hardware.share(batch_size)
+    hardware.prepare(module)
+    clock, guard = BudgetCallback(budget), build(config, f"{key}.gradients")
+    context = {
+        "directory": directory.pictures,
+        "clock": clock,
+        "ema": ema,
+        "guard": guard,
+        "fingerprint": directory.fingerprint,
+        "batch_size": batch_size,
+        "draw": draw,
+        "name": stage,
+    }
+    label = {"stage": stage, "fingerprint": directory.fingerprint, "config": plain(config)}
+    places: dict[str, dict[str, Any]] = {
+        "checkpoints": {"directory": directory.checkpoints, "label": label},
+        "recovery": {"directory": directory.checkpoints},
+        "snapshots": {"directory": directory.path / FOLDER},
+    }
+    watching = build_callbacks(config, context, places)
+    watching.sort(key=lambda callback: not isinstance(callback, Snapshots))  # up to date before checkpoints are written
+    callbacks = [clock, ema, guard, *watching]
+    last = ranks.first_alone(lambda: last_checkpoint(directory) or end_of_earlier(directory))
+    validation_batches = whole_number(config, "monitor.validation_batches", least=0)
+    if validation_batches and not data.has_heldout:
+        log.info("%s: the data hold no split '%s': validation is left out", stage, data.heldout_split)
+        validation_batches = 0
+    loggers = build_loggers(config, directory)
+    try:
+        trainer = hardware.trainer(
+            budget.max_steps,
+            callbacks,
+            loggers,
+            directory.path,
+            log_every_n_steps=whole_number(config, "monitor.log_every"),
+            val_check_interval=whole_number(config, "monitor.validate_every") * hardware.accumulate,
+            limit_val_batches=validation_batches,
+        )
+        with hardware.products():
+            fit(trainer, module, data, Path(last) if last else None)
+    except (RuntimeError, MemoryError) as error:
+        reason = memory_shortage(error)
+        if reason is None:
+            raise
+        raise UserError(
+            f"{stage}: a step of training.{stage}.batch_size={batch_size} does not fit into memory ({reason}): raise "
+            "trainer.accumulate, set trainer.checkpointing=true, or lower the batch size, which starts another run"
+        ) from error
+    finally:
+        wandb_run.finish()
+    return ema.finished(module)
+
+
+def build_callbacks(
+    config: DictConfig, context: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]]
+) -> list[pl.Callback]:
+    """Those of `config.callbacks`, with arguments filled in from `context` and, by a callback's name, `places`.
+
+    Without `draw`, those that want it are left out.
+    """
+    drawing = context.get("draw") is not None
+    return [
+        build_with(config, f"callbacks.{name}", {**context, **places.get(str(name), {})})
+        for name, settings in config.callbacks.items()
+        if settings is not None and (drawing or "draw" not in arguments(config, f"callbacks.{name}"))
+    ]
+
+
+def last_checkpoint(directory: StageDirectory) -> str:
+    """Path of the newest checkpoint that can be read, empty if there is none; says from where the stage goes on."""
+    last = find_last(directory.checkpoints, directory.fingerprint)
+    if last is None:
+        return ""
+    log.info("%s: goes on at step %d from %s", directory.stage, last.step, last.path)
+    return str(last.path)
+
+
+def end_of_earlier(directory: StageDirectory) -> str:
+    """Path of the last checkpoint of the finished run that this one goes on from, empty if it begins by itself."""
+    last = find_last(directory.earlier / "checkpoints", directory.continued_from) if directory.earlier else None
+    if last is None:
+        return ""
+    log.info("%s: continues at step %d from %s", directory.stage, last.step, last.path)
+    return str(last.path)
+
+
+def stop_if_asked() -> None:
+    """For work in the first process alone, outside of the training loop.
+
+    Raises:
+        Interrupted: a signal has asked some process to stop, or its time is up.
+    """
+    if ranks.stop_asked():
+        raise interruption.Interrupted(interruption.noted())
+
+
+def embed_once(stages: Sequence[object], conditioner: Conditioner) -> None:
+    """Embed, in the first process alone, what stages will look for and nobody has embedded yet; all wait.
+
+    Raises:
+        Interrupted: the run was asked to stop.
+    """
+
+    def report(name: str, done: int, total: int) -> None:
+        stop_if_asked()
+        count(name, done, total)
+
+    ranks.first_alone(lambda: embed_missing(stages, conditioner, report))
+    embed_missing(stages, conditioner)  # nothing is missing: each process checks what made them
+
+
+def measure_vectors(data: ShardDataModule, conditioner: Conditioner, directory: StageDirectory) -> None:
+    """Tells each source the mean and deviation of its vectors: of the first ones of training, stored or encoded here.
+
+    A training that goes on has them in its checkpoint.
+
+    Raises:
+        UserError: the data lack what a source reads.
+        Interrupted: the run was asked to stop.
+    """
+    names = [name for name, source in conditioner.sources.items() if source.has_statistics]
+
+    def measured() -> str:
+        if directory.earlier or any(directory.checkpoints.glob("step_*.ckpt")):
+            return "{}"  # what was measured comes back with the checkpoint
+        seen = defaultdict(list)
+        for done, batch in enumerate(islice(data.stream(TOGETHER), MEASURED // TOGETHER), start=1):
+            stop_if_asked()
+            for name, features in conditioner.embed(batch, names).items():
+                if features.vector is None:
+                    raise lacking(name, "vector")
+                seen[name].append(features.vector.double())
+            count("vectors of conditions measured", done * TOGETHER, MEASURED)
+        every = {name: torch.cat(vectors) for name, vectors in seen.items()}  # (MEASURED, F)
+        return json.dumps({name: [v.mean(0).tolist(), v.std(0).tolist()] for name, v in every.items()})
+
+    for name, (mean, std) in json.loads(ranks.first_alone(measured) if names else "{}").items():
+        # A channel that never changes says nothing; its deviation only must not divide by zero.
+        conditioner.source(name).set_statistics(torch.tensor(mean), torch.tensor(std).clamp(min=1e-4))
+
+
+def build_with(config: DictConfig, key: str, context: dict[str, Any]) -> Any:
+    """Build `key`; arguments that it asks for and the configuration lacks are filled in by name from `context`."""
+    given = OmegaConf.select(config, key)
+    wanted = arguments(config, key)
+    return build(config, key, **{name: context[name] for name in wanted if name in context and name not in given})
+
+
+def arguments(config: DictConfig, key: str) -> list[str]:
+    """Names of what the class at `key` takes."""
+    node = OmegaConf.select(config, key)
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    if target is None:
+        raise UserError(f"config key {key} must be a block with a _target_: give the path of a class")
+    try:
+        return list(inspect.signature(hydra.utils.get_object(target)).parameters)
+    except Exception as error:
+        raise UserError(f"{key}._target_ = {target}: there is no such class, correct the path") from error
+
+
+def build_loggers(config: DictConfig, directory: StageDirectory) -> list[Any]:
+    """The table always; besides it what `logger` names."""
+    table = MetricsTable(directory.path)
+    if config.get("logger") is None:
+        return [table]
+    make = build_with(config, "logger", {})
+    if getattr(make, "func", None) is MetricsTable:
+        return [table]
+    parameters = inspect.signature(make).parameters
+    context = {"directory": directory.path, "run_id": f"{config.name}-{directory.stage}-{directory.fingerprint}"}
+    return [table, make(**{name: value for name, value in context.items() if name in parameters})]
+
+
+def seeded(config: DictConfig, key: str, **given: Any) -> Any:
+    """Build a network with its first weights a function of `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(whole_number(config, "seed", least=0))
+        return build(config, key, **given)
+
+
+def plain(config: Any) -> Any:
+    """Resolved configuration as dicts, lists and plain values; UserError for one that misses a value."""
+    return OmegaConf.to_container(config, resolve=True)

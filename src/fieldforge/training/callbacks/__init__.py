@@ -1,0 +1,1 @@
+"""What watches a training: budget, averages, checkpoints, recovery, metrics, pictures."""

@@ -1,0 +1,102 @@
+"""How long a stage trains, in steps and in minutes, and the learning rate that follows from it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+
+from fieldforge.errors import UserError
+from fieldforge.ranges import Count, Positive, Share, Whole
+from fieldforge.training.callbacks.steps import StepCallback, logs_now
+from fieldforge.training.processes import ranks
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a stage may spend; it ends at whichever limit is met first.
+
+    Args:
+        max_steps: optimiser steps.
+        max_minutes: minutes of wall clock, summed over interruptions; None means that only steps count. With a limit
+            in minutes the result depends on the speed of the machine: two runs are then alike, not equal.
+        warmup_steps: linear warm-up of the learning rate.
+        final_rate: learning rate at the end, as a share of the peak.
+    """
+
+    max_steps: Count
+    max_minutes: Positive | None = None
+    warmup_steps: Whole = 100
+    final_rate: Share = 0.02
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise UserError(f"budget.max_steps = {self.max_steps}: a stage needs at least 1 step")
+        if self.max_minutes is not None and self.max_minutes <= 0:
+            raise UserError(f"budget.max_minutes = {self.max_minutes}: give a positive number, or null for no limit")
+        if self.warmup_steps < 0 or not 0 <= self.final_rate <= 1:
+            raise UserError("budget.warmup_steps must be at least 0 and budget.final_rate between 0 and 1")
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the budget that is spent, 0 … 1, in whichever unit is further."""
+        share = step / self.max_steps
+        if self.max_minutes is not None:
+            share = max(share, seconds / (60 * self.max_minutes))
+        return min(share, 1.0)
+
+    def rate(self, step: int, seconds: float) -> float:
+        """Learning rate as a share of the peak: linear warm-up over steps, then a half cosine over the progress."""
+        cosine = 0.5 * (1 + math.cos(math.pi * self.progress(step, seconds)))
+        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        return warmup * (self.final_rate + (1 - self.final_rate) * cosine)
+
+    def seconds_left(self, step: int, seconds: float) -> float | None:
+        """Estimate from the pace so far; None before the first step."""
+        done = self.progress(step, seconds)
+        return None if done <= 0 or seconds <= 0 else max(0.0, seconds / done - seconds)
+
+
+class BudgetCallback(StepCallback):
+    """Keeps the clock, sets the learning rate before each step, and ends the stage when the budget is spent.
+
+    State: the seconds spent so far, saved with the checkpoint.
+    """
+
+    def __init__(self, budget: Budget):
+        self.budget = budget
+        self._before = 0.0  # seconds spent by earlier processes
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self._before + (time.monotonic() - self._since if self._since is not None else 0.0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        factor = self.budget.rate(trainer.global_step, self._seconds_agreed())
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = factor * group["initial_lr"]
+
+    def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if logs_now(trainer):
+            pl_module.log("train/learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
+        if self.budget.progress(trainer.global_step, self._seconds_agreed()) >= 1:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self._before = float(state_dict["seconds"])
+
+    def _seconds_agreed(self) -> float:
+        """All processes must decide alike: the first one's clock, and none at all where minutes do not count."""
+        return 0.0 if self.budget.max_minutes is None else ranks.of_first(self.seconds)

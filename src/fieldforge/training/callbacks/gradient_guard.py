@@ -1,0 +1,117 @@
+"""Clipping, and leaving out steps that would do harm."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+from fieldforge.errors import UserError
+from fieldforge.ranges import Count, Positive
+from fieldforge.training.callbacks.steps import StepCallback, logs_now
+
+SETTLING = 100  # good steps until the running root mean square of the loss says what is usual
+MEMORY = 0.998  # of its square, per step
+LEAST = 1e-6  # no loss below spike times this is out of line
+
+
+class GradientGuard(StepCallback):
+    """Clips the gradient's norm, and leaves out steps whose gradient is not finite or whose loss is far out of line.
+
+    Neither needs the host to wait for the device: a fused optimiser reads "leave this step out" from a tensor, and the
+    counts are looked at only now and then. All processes see the same norm and the same loss, so they do the same.
+
+    What is usual is the root mean square of the loss over some five hundred steps, what is out of line counted as the
+    limit. So the limit rises where losses scatter (at a batch of one a denoiser's noisiest samples give many times the
+    mean), at most about one step in spike² is left out for its loss for long, and a tenfold level becomes usual after a
+    few steps, while a hundredfold one does not within `Recovery`'s patience.
+
+    State: that root mean square and the counts, saved with the checkpoint.
+
+    Args:
+        max_norm: gradients are scaled down to this norm, over all parameters and processes; None leaves them.
+        patience: so many bad steps in a row end the run with one sentence, if nobody (`Recovery`) does better.
+    """
+
+    def __init__(self, max_norm: Positive | None = 1.0, patience: Count = 25):
+        self.max_norm = math.inf if max_norm is None else float(max_norm)
+        self.patience = patience
+        self.spike = math.inf  # a loss of so many times the usual one is out of line; `Recovery` sets it
+        self.ends_run = True
+        self._counts: Tensor | None = None  # bad steps in a row, bad steps, good steps, usual loss
+        self._restored: list[float] | None = None
+        self._losses: list[Tensor] = []
+        self._norm: Tensor | None = None
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        self._losses.append(loss.detach().float())  # of one of the batches of a step, over their number
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if not getattr(optimizer, "_step_supports_amp_scaling", False):
+            raise UserError(
+                f"optimizer {type(optimizer).__name__} cannot leave out a bad step: set optimizer.fused=true"
+            )
+        norm = _norm(gradients)  # ()
+        loss = trainer.strategy.reduce(torch.stack(self._losses).sum(), reduce_op="mean")  # ()
+        self._losses = []
+        if self.max_norm < math.inf:
+            own = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
+            torch._foreach_mul_(own, torch.clamp(self.max_norm / (norm + 1e-6), max=1.0))
+        bad = self._judge(norm, loss)
+        optimizer.found_inf, optimizer.grad_scale = bad, None  # type: ignore[attr-defined]
+        self._norm = norm
+
+    def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._counts is None or not logs_now(trainer):
+            return
+        pl_module.log("train/gradient_norm", self._norm)  # type: ignore[arg-type]
+        pl_module.log("train/skipped_steps", self._counts[1])
+        if self.ends_run and self._counts[0] > self.patience:
+            raise UserError(
+                f"training gave no finite gradient for {int(self._counts[0])} steps up to step {trainer.global_step}: "
+                "lower optimizer.lr or use trainer.precision=32-true, and run the command again"
+            )
+
+    def skipped(self) -> int:
+        """Steps left out so far; waits for the device."""
+        return 0 if self._counts is None else int(self._counts[1])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._counts is None else {"counts": self._counts.tolist()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._restored = state_dict.get("counts")
+
+    def _judge(self, norm: Tensor, loss: Tensor) -> Tensor:
+        """1 if the step is to be left out, else 0, on the device: norm (), loss () → ()."""
+        if self._counts is None:
+            self._counts = torch.tensor(self._restored or [0.0] * 4, device=norm.device)
+        in_a_row, bad_steps, good_steps, usual = self._counts.unbind()
+        limit = torch.where(good_steps >= SETTLING, self.spike * usual.clamp(min=LEAST), math.inf)
+        finite = torch.isfinite(norm) & torch.isfinite(loss)
+        bad = (~finite | (loss > limit)).float()
+        keep = torch.clamp(1 - 1 / (good_steps + 1), max=MEMORY)
+        taken_in = torch.hypot(keep.sqrt() * usual, (1 - keep).sqrt() * torch.minimum(loss, limit))
+        usual = torch.where(finite, taken_in, usual)
+        self._counts = torch.stack([(in_a_row + 1) * bad, bad_steps + bad, good_steps + 1 - bad, usual])
+        return bad
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    """Norm () of all gradients, over the rows that other processes have too."""
+    spread = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
+    whole = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    if not spread:
+        return torch.nn.utils.get_total_norm(whole)
+    norm = torch.nn.utils.get_total_norm(spread)
+    assert isinstance(norm, DTensor)
+    parts = [norm.full_tensor(), *(gradient.norm() for gradient in whole)]
+    return torch.linalg.vector_norm(torch.stack(parts))

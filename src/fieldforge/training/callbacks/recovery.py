@@ -1,0 +1,111 @@
+"""When leaving out bad steps does not help: back to the last checkpoint, and at last one sentence."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from fieldforge.errors import UserError
+from fieldforge.ranges import Count, Whole
+from fieldforge.training.callbacks.averaging import EMACallback
+from fieldforge.training.callbacks.checkpointer import Checkpointer
+from fieldforge.training.callbacks.gradient_guard import GradientGuard
+from fieldforge.training.callbacks.snapshots import Snapshots
+from fieldforge.training.callbacks.steps import StepCallback, logs_now
+from fieldforge.training.processes import ranks
+from fieldforge.training.processes.checkpoints import find_last
+
+log = logging.getLogger(__name__)
+
+
+class Recovery(StepCallback):
+    """Takes weights, optimiser and moving average back to the last checkpoint when many steps had to be left out.
+
+    Steps and data go on: the batches that were met with spoiled weights are not met again with the restored ones. The
+    restored state is saved at once. Looks where rows of metrics are due, as the device is waited for.
+
+    State: the rollbacks and the steps left out at the last of them, saved with the checkpoint.
+
+    Args:
+        guard: leaves out steps and counts them.
+        directory: of the checkpoints.
+        fingerprint: of the run.
+        spike: a step whose loss is above so many times the usual one is left out, see `GradientGuard`; None for no
+            such limit.
+        window: steps over which bad ones are counted.
+        patience: so many bad steps within a window lead back to the last checkpoint.
+        rollbacks: so often; then the run ends.
+    """
+
+    def __init__(
+        self,
+        guard: GradientGuard,
+        directory: Path,
+        fingerprint: str,
+        spike: float | None = 10.0,
+        window: Count = 100,
+        patience: Count = 10,
+        rollbacks: Whole = 3,
+    ):
+        if spike is not None and spike <= 1:
+            raise UserError(f"callbacks.recovery.spike = {spike}: give a factor above 1, or null for no limit")
+        if not 1 <= patience <= window or rollbacks < 0:
+            raise UserError("callbacks.recovery: patience must be between 1 and window, and rollbacks at least 0")
+        self.guard, self.directory, self.fingerprint = guard, directory, fingerprint
+        self.window, self.patience, self.rollbacks = window, patience, rollbacks
+        guard.ends_run = False
+        guard.spike = guard.spike if spike is None else spike
+        self._done = 0
+        self._seen: list[tuple[int, int]] = [(0, 0)]  # (step, bad steps up to it), those within the window
+
+    def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not logs_now(trainer):
+            return
+        step, bad = trainer.global_step, self.guard.skipped()
+        pl_module.log("train/rollbacks", float(self._done))
+        new = bad - self._seen[-1][1]
+        if new:
+            log.warning("warning: %d bad steps were left out up to step %d", new, step)
+        self._seen = [seen for seen in self._seen if seen[0] >= step - self.window] or self._seen[-1:]
+        trouble, since = bad - self._seen[0][1], self._seen[0][0]
+        if trouble < self.patience:
+            self._seen.append((step, bad))
+        else:
+            self._seen = [(step, bad)]  # counted afresh, also by whoever resumes from the checkpoint that is written
+            self._go_back(trainer, trouble, since)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self._done, "seen": [list(seen) for seen in self._seen]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._done = int(state_dict["done"])
+        self._seen = [(int(step), int(bad)) for step, bad in state_dict["seen"]]
+
+    def _go_back(self, trainer: pl.Trainer, bad: int, since: int) -> None:
+        trouble = f"{bad} of the steps {since + 1} to {trainer.global_step} had a loss or gradient beyond use"
+        advice = "lower optimizer.lr or use trainer.precision=32-true, and run the command again"
+        if self._done == self.rollbacks:
+            raise UserError(f"{trouble}, after {self._done} returns to earlier checkpoints: {advice}")
+        path = ranks.first_alone(lambda: self._last(since))
+        if not path:
+            raise UserError(f"{trouble}, and there is no checkpoint yet to go back to: {advice}")
+        self._done += 1
+        log.warning("warning: %s; weights go back to %s (%d of %d times)", trouble, path, self._done, self.rollbacks)
+        checkpoint = trainer.strategy.load_checkpoint(path)
+        trainer.strategy.load_model_state_dict(checkpoint)
+        trainer.strategy.load_optimizer_state_dict(checkpoint)
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks:
+            if isinstance(callback, EMACallback | Snapshots):
+                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+        for callback in callbacks:
+            if isinstance(callback, Checkpointer):
+                callback.save(trainer, changed=True)
+
+    def _last(self, step: int) -> str | None:
+        """The last checkpoint from before the trouble."""
+        found = find_last(self.directory, self.fingerprint, at_most=step)
+        return str(found.path) if found else None

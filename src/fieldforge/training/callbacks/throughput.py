@@ -1,0 +1,137 @@
+"""How fast training goes and what it waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+from fieldforge.ranges import Count, NotNegative
+from fieldforge.training.callbacks.budget import BudgetCallback
+from fieldforge.training.callbacks.steps import logs_now, step_ended
+
+
+class Throughput(pl.Callback):
+    """Logs samples per second, seconds per step and the share of that time spent waiting for data.
+
+    The data module counts the waiting (`waited_seconds`); validation, pictures and checkpoints are left out.
+
+    Args:
+        batch_size: samples of a step over all processes.
+    """
+
+    def __init__(self, batch_size: Count):
+        self.batch_size = batch_size
+        self._began = 0.0
+        self._working, self._steps = 0.0, 0
+        self._waited_before = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._waited_before = _waited(trainer)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._began = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._working += time.monotonic() - self._began
+        self._steps += step_ended(trainer)
+        if logs_now(trainer):
+            waited = _waited(trainer) - self._waited_before
+            seconds = self._working + waited
+            pl_module.log_dict(
+                {
+                    "speed/samples_per_second": self._steps * self.batch_size / seconds,
+                    "speed/step_seconds": seconds / self._steps,
+                    "speed/data_wait": waited / seconds,
+                }
+            )
+            self._working, self._steps = 0.0, 0
+            self._waited_before = _waited(trainer)
+
+
+def _waited(trainer: pl.Trainer) -> float:
+    return trainer.datamodule.waited_seconds  # type: ignore[attr-defined]
+
+
+class Progress(pl.callbacks.ProgressBar):
+    """One line that lives: step, share of the budget, time left, loss. Plain lines now and then where nobody watches.
+
+    Args:
+        clock: knows the budget and the time spent.
+        name: what is being trained.
+        quiet_seconds: between lines when stderr is not a terminal.
+    """
+
+    def __init__(self, clock: BudgetCallback, name: str, quiet_seconds: NotNegative = 60.0):
+        super().__init__()
+        self.clock, self.name = clock, name
+        self._live = sys.stderr.isatty()
+        self._pause = 0.5 if self._live else quiet_seconds
+        self._shown = 0.0
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        now = time.monotonic()
+        if self._enabled and step_ended(trainer) and now - self._shown > self._pause:
+            self._shown = now
+            self._show(trainer, outputs)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._enabled:
+            self._show(trainer, None, last=True)
+
+    def _show(self, trainer: pl.Trainer, outputs: Any, last: bool = False) -> None:
+        step, seconds, budget = trainer.global_step, self.clock.seconds, self.clock.budget
+        share = budget.progress(step, seconds)
+        left = budget.seconds_left(step, seconds)
+        loss = float(outputs["loss"]) if isinstance(outputs, dict) and "loss" in outputs else None
+        parts = [f"{self.name} {share:4.0%}", f"step {step}"]
+        if not last:
+            parts.append(f"{clock_time(left)} left")
+        parts.append(f"{clock_time(seconds)} spent")
+        speed = trainer.logged_metrics
+        if "speed/samples_per_second" in speed:
+            parts.append(f"{float(speed['speed/samples_per_second']):.1f} samples/s")
+            parts.append(f"data wait {float(speed['speed/data_wait']):.0%}")
+        if loss is not None:
+            parts.append(f"loss {loss:.4f}")
+        line = " · ".join(parts)
+        if self._live:
+            filled = round(24 * share)
+            line = f"\r{'━' * filled}{'╌' * (24 - filled)} {line}\x1b[K"
+        with contextlib.suppress(OSError):  # a terminal that is gone, a log on a full disk
+            print(line, end="\n" if last or not self._live else "", file=sys.stderr, flush=True)
+
+
+def clock_time(seconds: float | None) -> str:
+    """1:02:03, 4:05 or ? where it is unknown."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

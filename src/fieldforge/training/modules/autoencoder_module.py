@@ -1,0 +1,50 @@
+"""Stage 1 as Lightning sees it: point clouds in, field parameters out, the loss of the autoencoder's room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.training.modules.optimization import build_optimizer
+from fieldforge.training.modules.stage_module import StageModule
+
+AutoencoderLoss = Callable[..., tuple[Tensor, dict[str, Tensor]]]  # (autoencoder, batch, draws) → loss, terms
+
+
+class AutoencoderModule(StageModule):
+    """Trains an `Autoencoder`.
+
+    Args:
+        autoencoder: its parameters are trained.
+        loss: (autoencoder, batch, draws) → loss (), detached terms by name.
+        optimizer: parameter groups → optimiser.
+        seed: see `StageModule`.
+    """
+
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        loss: AutoencoderLoss,
+        optimizer: Callable[..., Optimizer],
+        seed: int,
+    ):
+        super().__init__(seed)
+        self.autoencoder, self.loss, self.make_optimizer = autoencoder, loss, optimizer
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        draws = self.draws(len(batch["surface"]), batch_idx)
+        loss, terms = self.loss(self.autoencoder, batch, draws)  # (), {name: ()}
+        self.log_step({"loss": loss, **terms})
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        size = len(batch["surface"])
+        loss, terms = self.loss(self.autoencoder, batch, self.heldout_draws(size, batch_idx))  # (), {name: ()}
+        self.log_heldout({"loss": loss, **terms}, size)
+
+    def configure_optimizers(self) -> Optimizer:
+        return build_optimizer(self.make_optimizer, self.autoencoder)

@@ -1,0 +1,226 @@
+"""Lightning's trainer as all stages use it."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from fieldforge.data import workers
+from fieldforge.errors import UserError
+from fieldforge.nn.transformer import Transformer, TransformerBlock
+from fieldforge.ranges import Count, Positive
+from fieldforge.training.processes import interruption, launchers, ranks
+from fieldforge.training.processes.checkpoints import AtomicCheckpointIO
+from fieldforge.training.processes.launch import Launched, processes
+from fieldforge.training.processes.strategies import Replicated, Sharded
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and in which precision to train; nothing in here is meant to change what is learned.
+
+    Args:
+        accelerator, devices, num_nodes: as Lightning's trainer names them; devices are the processes of each node.
+        strategy: "ddp", each process has the whole model; "fsdp", each has its rows of it; "auto", ddp if several.
+        precision: one of Lightning's, or "auto": bf16-mixed where the hardware multiplies in bfloat16, else 32-true.
+        matmul: `torch.set_float32_matmul_precision` for what stays in float32.
+        accumulate: batches that a step is made of, one after the other; the step's batch is the same.
+        checkpointing: compute activations of transformer blocks again in the backward pass instead of keeping them.
+        compile: let torch compile the blocks of transformers.
+        max_hours: so long after its start this process saves and leaves; None for no limit.
+        requeue: put an unfinished job of Slurm's back into its queue.
+        timeout_minutes: after which a process that waits for another one's tensors gives up.
+    """
+
+    accelerator: str = "auto"
+    devices: Count | Literal["auto"] = 1
+    num_nodes: Count = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: str = "auto"
+    matmul: Literal["highest", "high", "medium"] = "medium"
+    accumulate: Count = 1
+    checkpointing: bool = False
+    compile: bool = False
+    max_hours: Positive | None = None
+    requeue: bool = True
+    timeout_minutes: Positive = 30.0
+
+    def __post_init__(self) -> None:
+        if self.strategy not in ("auto", "ddp", "fsdp"):
+            raise UserError(f"trainer.strategy={self.strategy}: give auto, ddp or fsdp")
+        if self.accumulate < 1:
+            raise UserError(f"trainer.accumulate={self.accumulate}: a step is made of at least 1 batch")
+        if self.precision in ("16", "16-mixed"):
+            raise UserError(
+                f"trainer.precision={self.precision}: steps are not guarded in it, give bf16-mixed or 32-true"
+            )
+        if self.max_hours is not None and self.max_hours <= 0:
+            raise UserError(f"trainer.max_hours={self.max_hours}: give a positive number, or null for no limit")
+
+    @property
+    def gpu(self) -> bool:
+        return self.accelerator in ("gpu", "cuda") or (self.accelerator == "auto" and torch.cuda.is_available())
+
+    @property
+    def processes_per_node(self) -> int:
+        if isinstance(self.devices, int):
+            return self.devices
+        if self.devices == "auto":
+            place = launchers.started()
+            if place is not None:
+                return max(1, place.size // self.num_nodes)
+            return max(1, torch.cuda.device_count()) if self.gpu else 1
+        raise UserError(f"trainer.devices={self.devices}: give a number of processes, or auto: one on each GPU")
+
+    @contextmanager
+    def processes(self, command: Callable[[], list[str]]) -> Iterator[None]:
+        """Inside, all processes are there and connected; `command` gives what starts those that nobody has started."""
+        with processes(self.processes_per_node, self.num_nodes, self.gpu, command, self.timeout_minutes):
+            yield
+
+    def share(self, batch_size: int) -> int:
+        """Of a step's batch, what one of the accumulated batches has. UserError if processes cannot share it evenly."""
+        parts = self.processes_per_node * self.num_nodes * self.accumulate
+        if batch_size % parts:
+            raise UserError(
+                f"batch_size={batch_size} is that of a whole step and must be a multiple of the {parts} parts that "
+                f"trainer.devices, num_nodes and accumulate make: {(batch_size // parts + 1) * parts}, say"
+            )
+        return batch_size // self.accumulate
+
+    def prepare(self, module: pl.LightningModule) -> None:
+        """Switch on what this hardware wants of the networks."""
+        for part in module.modules():
+            if isinstance(part, Transformer) and self.checkpointing:
+                part.checkpointing = True
+            if isinstance(part, TransformerBlock) and self.compile:
+                part.compile()
+
+    @contextmanager
+    def products(self) -> Iterator[None]:
+        """`matmul` for as long as training lasts: latents encoded by the same process must not depend on it."""
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(self.matmul)
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    def trainer(
+        self, max_steps: int, callbacks: list[pl.Callback], loggers: list[Any], root: Path, **options: Any
+    ) -> pl.Trainer:
+        """A trainer that leaves checkpoints, signals, clipping, schedule and data order to this project."""
+        _quieten()
+        devices = self.processes_per_node
+        several = devices * self.num_nodes > 1
+        strategy: Any = {"auto": Replicated, "ddp": Replicated, "fsdp": Sharded}[self.strategy]() if several else "auto"
+        if several and self.gpu and torch.cuda.device_count() == 1:  # each process sees one, its own
+            strategy.parallel_devices, devices = [torch.device("cuda", 0)] * devices, 1
+        environment = Launched() if several else LightningEnvironment()  # others would put handlers for signals
+        try:
+            return pl.Trainer(
+                accelerator=self.accelerator,
+                devices=devices,
+                num_nodes=self.num_nodes,
+                strategy=strategy,
+                precision=best_precision(self.gpu) if self.precision == "auto" else self.precision,  # type: ignore[arg-type]
+                max_steps=max_steps,
+                max_epochs=-1,
+                callbacks=callbacks,
+                logger=loggers or False,
+                default_root_dir=root,
+                plugins=[AtomicCheckpointIO(), environment],
+                accumulate_grad_batches=self.accumulate,
+                use_distributed_sampler=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                check_val_every_n_epoch=None,
+                **options,
+            )
+        except (ValueError, MisconfigurationException) as error:
+            reason = str(error).split("\n")[0].rstrip(".")
+            raise UserError(f"this machine and the trainer settings do not fit ({reason}): change trainer.*") from error
+
+
+def best_precision(gpu: bool) -> str:
+    """bf16-mixed where the GPU, or the CPU, multiplies bfloat16 (a CPU by AMX or AVX-512 BF16), else 32-true."""
+    if gpu:
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return "32-true"
+    multiplies = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if multiplies else "32-true"
+
+
+def best_device(wanted: str = "auto") -> str:
+    """The device to sample and evaluate on: what is wanted, or with "auto" a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device={wanted} is not usable here ({reason}): give cpu or auto") from error
+    return wanted
+
+
+def fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, resume_from: Path | None) -> None:
+    """Train until the budget is spent.
+
+    Raises:
+        Interrupted: a signal stopped it; the state is saved.
+        Unfinished: a data worker was killed.
+    """
+    try:
+        with workers.none_left():
+            trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    except SystemExit as error:  # Lightning's answer to a second Ctrl-C
+        raise KeyboardInterrupt from error
+    except RuntimeError as error:
+        if lost := workers.loss_of_worker(error):
+            raise lost from error
+        if type(error).__module__ != "torch._inductor.exc":  # not imported here: that takes a second
+            raise
+        raise UserError(
+            f"trainer.compile=true: torch cannot compile here ({str(error).splitlines()[0]}): install a C++ compiler "
+            "for a CPU or triton for a GPU, or set trainer.compile=false"
+        ) from error
+    finally:
+        interruption.release_ctrl_c()
+    if ranks.agree_to_stop():
+        raise interruption.Interrupted(interruption.noted())
+
+
+def _quieten() -> None:
+    """Silence what Lightning says about choices made on purpose."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*no attribute `val_dataloader`.*",
+        ".*Checkpoint directory.*exists and is not empty.*",
+        ".*in eval mode at the start of training.*",
+        ".*`training_step` returned `None`.*",
+        ".*ended before the epoch ended.*",
+        ".*LeafSpec.*",
+        ".*`srun` command is available.*",
+        ".*has `__len__` defined.*",
+        ".*You defined a `validation_step` but have no `val_dataloader`.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
