@@ -27,13 +27,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from fieldforge.conditioning import ClipImageEncoder, ClipTextEncoder, Conditioner, ImageSource, TextSource
-from fieldforge.conditioning.stages import StoredFeatures, View
 from fieldforge.conditioning.stored import embed_shards
+from fieldforge.conditioning.transforms import StoredFeatures, View
 from fieldforge.configuration.build import build
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.schema import LATENT, SAMPLE
-from fieldforge.data.stages import Labels, Latent
+from fieldforge.data.transforms import Labels, Latent
 from fieldforge.data.writer import ShardWriter
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.diffusion_stage import build_model

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Labels, Latent, Meta, Stage
+from fieldforge.data.transforms import Labels, Latent, Meta, Stage
 from fieldforge.metrics.distribution import frechet_distance
 
 ROOT = Path(__file__).parents[1]

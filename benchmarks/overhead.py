@@ -31,7 +31,7 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.schema import LATENT
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Meta
+from fieldforge.data.transforms import Meta
 from fieldforge.data.writer import ShardWriter
 from fieldforge.noise.densities import stratified_uniform
 from fieldforge.runs.entry import CONFIGS

@@ -102,8 +102,8 @@ class Reference:
 def read_everything(model: Path, label: dict[str, Any], folder: str | None) -> dict[str, Any]:
     """All training latents of a run, with what its conditioner reads."""
     config = OmegaConf.create(label["config"])
-    names = [name for name, stage in config.latent_data.stages.items() if stage is not None]
-    stages = [build(config, f"latent_data.stages.{name}", trusted=False) for name in names]
+    names = [name for name, stage in config.latent_data.transforms.items() if stage is not None]
+    stages = [build(config, f"latent_data.transforms.{name}", trusted=False) for name in names]
     return read_latents(folder or latents_of(model, label, str(model.parents[2])), "train", stages)
 
 

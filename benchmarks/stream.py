@@ -3,7 +3,7 @@
     python benchmarks/stream.py [--samples FOLDER] [--latents FOLDER] [--seconds 4] [--rounds 3]
 
 All three read the same files (from the page cache, after one warming pass). Ours and webdataset's decode lazily, run
-the same stages and collate alike, in the same kind of loader; they differ in how they find, order and check samples
+the same transforms and collate alike, in the same kind of loader; they differ in how they find, order and check samples
 (ours compares each with its checksum, webdataset's has a shuffle buffer and no checks). Measurements take turns, and
 the best round of each counts, so that other work on the machine disturbs both alike. The last line is the smallest
 ratio ours / webdataset over all rows; above it stands peak memory for growing numbers of shards.
@@ -29,14 +29,14 @@ from fieldforge.data.manifest import write_manifest
 from fieldforge.data.reader import LazySample
 from fieldforge.data.schema import LATENT
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Distances, Labels, Latent, Meta, Stage, Surface, ViewRays, apply_stages
 from fieldforge.data.stream import collate
+from fieldforge.data.transforms import Distances, Labels, Latent, Meta, Surface, Transform, ViewRays, apply_transforms
 from fieldforge.data.writer import ShardWriter
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 16
 LATENT_SHAPE = (256, 32)
-STAGES: dict[str, dict[str, Stage]] = {
+STAGES: dict[str, dict[str, Transform]] = {
     "sample shards": {
         "surface": Surface(2048),
         "distances": Distances(2048, 2048),
@@ -48,17 +48,17 @@ STAGES: dict[str, dict[str, Stage]] = {
 }
 
 
-def ours(root: str, stages: dict[str, Stage], workers: int) -> Iterable[dict]:
-    return ShardDataModule(root, stages, BATCH, num_workers=workers).train_dataloader()
+def ours(root: str, transforms: dict[str, Transform], workers: int) -> Iterable[dict]:
+    return ShardDataModule(root, transforms, BATCH, num_workers=workers).train_dataloader()
 
 
-def plain_webdataset(root: str, stages: dict[str, Stage], workers: int) -> Iterable[dict]:
-    """Shuffled shards and a shuffle buffer, as its documentation recommends; members stay bytes until a stage asks."""
+def plain_webdataset(root: str, transforms: dict[str, Transform], workers: int) -> Iterable[dict]:
+    """Shuffled shards and a shuffle buffer, as its documentation recommends; members stay bytes until asked for."""
     generator = np.random.default_rng(0)
 
     def decode(sample: dict[str, Any]) -> dict[str, Any]:
         members = {suffix: memoryview(value) for suffix, value in sample.items() if isinstance(value, bytes)}
-        return apply_stages(LazySample(sample["__key__"], members, root), list(stages.values()), generator)
+        return apply_transforms(LazySample(sample["__key__"], members, root), list(transforms.values()), generator)
 
     urls = sorted(str(path) for path in Path(root).glob("train-*.tar"))
     dataset = webdataset.WebDataset(urls, shardshuffle=len(urls), empty_check=False).repeat().shuffle(4 * BATCH)
@@ -120,11 +120,11 @@ print(memory.peak_mb())
     return float(found.stdout)
 
 
-def rates(root: str, stages: dict[str, Stage], workers: int, seconds: float, rounds: int) -> Iterator[float]:
+def rates(root: str, transforms: dict[str, Transform], workers: int, seconds: float, rounds: int) -> Iterator[float]:
     """Best rate of ours and of webdataset, measured in turns."""
     made: tuple[Callable[[], Iterable[dict]], ...] = (
-        lambda: ours(root, stages, workers),
-        lambda: plain_webdataset(root, stages, workers),
+        lambda: ours(root, transforms, workers),
+        lambda: plain_webdataset(root, transforms, workers),
     )
     measured = [[samples_per_second(make(), seconds) for make in made] for _ in range(rounds)]
     yield from np.max(measured, axis=0).tolist()
@@ -148,11 +148,11 @@ def main() -> None:
         print(f"sample shards: {options.samples}; latent shards: {options.latents or 'noise'}")
         print(f"{'':34}{'ours':>10}{'webdataset':>12}{'raw':>10}   samples/s")
         ratios = []
-        for (kind, stages), root in zip(STAGES.items(), (options.samples, latents), strict=True):
+        for (kind, transforms), root in zip(STAGES.items(), (options.samples, latents), strict=True):
             raw_samples_per_second(root)  # into the page cache
             raw = raw_samples_per_second(root)
             for workers in (0, 1, 2):
-                mine, other = rates(root, stages, workers, options.seconds, options.rounds)
+                mine, other = rates(root, transforms, workers, options.seconds, options.rounds)
                 ratios.append(mine / other)
                 print(
                     f"{kind}, {workers} workers{'':12}{mine:12.0f}{other:12.0f}{raw:10.0f}   ratio {ratios[-1]:.2f}",

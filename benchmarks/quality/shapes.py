@@ -10,7 +10,7 @@ from torch import Tensor
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Meta, Surface
+from fieldforge.data.transforms import Meta, Surface
 from fieldforge.errors import UserError
 from fieldforge.generation import decode
 from fieldforge.metrics.clouds import chamfer_matrix, normalized_cloud
@@ -50,7 +50,7 @@ def training_clouds(root: str, ids: list[str]) -> list[np.ndarray]:
     """Outside points (N, 3) of the named training assets, in that order."""
     found = {}
     for batch in HeldOut(open_shards(root, "train"), [Surface(CLOUD), Meta()], seed=0, batch_size=64):
-        points = batch["surface"][..., :3].numpy()
+        points = batch["input"][..., :3].numpy()
         found.update(
             {meta["id"]: cloud for meta, cloud in zip(batch["meta"], points, strict=True) if meta["id"] in ids}
         )

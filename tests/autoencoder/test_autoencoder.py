@@ -52,7 +52,7 @@ def sphere_batch(radius: float = 0.6, count: int = 512) -> dict[str, torch.Tenso
     aims = torch.rand(2, 32, 3, generator=generator) * torch.tensor([1.6, 1.6, 0.0]) - torch.tensor([0.8, 0.8, 0.0])
     hits = (torch.linalg.cross(aims - origins, origins).norm(dim=-1) / (aims - origins).norm(dim=-1) < radius).float()
     return {
-        "surface": torch.cat([normals * radius, normals, red], -1),
+        "input": torch.cat([normals * radius, normals, red], -1),
         "near_points": near,
         "near_sdf": near.norm(dim=-1) - radius,
         "volume_points": points,
@@ -66,7 +66,7 @@ def sphere_batch(radius: float = 0.6, count: int = 512) -> dict[str, torch.Tenso
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_latents_have_the_announced_shape_and_decode_to_the_announced_parameters(name):
     autoencoder = build(name).eval()
-    surface = sphere_batch()["surface"]
+    surface = sphere_batch()["input"]
     latents = autoencoder.encode(surface)
     assert latents.shape == (2, *autoencoder.latent_shape)
     params = autoencoder.decode(latents)

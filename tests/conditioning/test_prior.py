@@ -9,7 +9,7 @@ from fieldforge.conditioning.prior import EmbeddingSpace, VectorLatent
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.schema import EMBEDDING
-from fieldforge.data.stages import Labels
+from fieldforge.data.transforms import Labels
 from fieldforge.data.writer import ShardWriter
 from fieldforge.diffusion.backbones.dit import DiT
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree

@@ -12,12 +12,12 @@ from pytorch_lightning.utilities import move_data_to_device
 
 from fieldforge.conditioning import ClipImageEncoder, ClipTextEncoder, Conditioner, ImageSource, TextSource
 from fieldforge.conditioning.condition import Condition
-from fieldforge.conditioning.stages import StoredFeatures, View, embed_missing
 from fieldforge.conditioning.stored import KeyedShards, captions_of, embed_shards, embedding_folder
+from fieldforge.conditioning.transforms import StoredFeatures, View, embed_missing
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import read_manifest, write_manifest
 from fieldforge.data.schema import LATENT, SAMPLE
-from fieldforge.data.stages import Labels, Latent
+from fieldforge.data.transforms import Labels, Latent
 from fieldforge.data.writer import ShardWriter
 from fieldforge.diffusion.backbones.dit import DiT
 from fieldforge.diffusion.loss import denoising_loss

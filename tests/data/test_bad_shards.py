@@ -16,9 +16,9 @@ from fieldforge.data.manifest import write_manifest
 from fieldforge.data.order import Mixing
 from fieldforge.data.schema import LATENT
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Labels, Latent, Meta
 from fieldforge.data.store import BadShardError
 from fieldforge.data.stream import SampleStream
+from fieldforge.data.transforms import Labels, Latent, Meta
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
 
@@ -134,8 +134,8 @@ def test_skip_is_a_function_of_the_position(tmp_path: Path, damage: Callable[[Pa
 def test_what_workers_skip_is_said_at_the_end(tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture) -> None:
     write_latents(tmp_path, 16, 4)
     remove(tmp_path)
-    stages = {"latent": Latent(), "meta": Meta()}
-    data = ShardDataModule(tmp_path, stages, 4, num_workers=workers, on_bad_shard="skip")
+    transforms = {"latent": Latent(), "meta": Meta()}
+    data = ShardDataModule(tmp_path, transforms, 4, num_workers=workers, on_bad_shard="skip")
     found = ids(list(islice(data.train_dataloader(), 4)))
     assert found == ids(list(islice(stream(tmp_path, "skip"), 4)))
     data.teardown("fit")
@@ -154,7 +154,7 @@ def test_all_bad_is_an_error(tmp_path: Path) -> None:
         next(iter(stream(tmp_path, "skip")))
 
 
-def test_skip_passes_over_a_sample_that_its_stages_cannot_read(tmp_path: Path) -> None:
+def test_skip_passes_over_a_sample_that_its_transforms_cannot_read(tmp_path: Path) -> None:
     """Its checksum is right, but its array is none: its writer failed."""
     encoded = {**LATENT.encode("s0", latent_sample("s0")), "latent.npy": b"\x93NUMPY nonsense"}
     with ShardWriter(tmp_path, LATENT, {}, 2, "train") as writer:

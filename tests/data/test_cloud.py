@@ -20,9 +20,9 @@ from fieldforge.data.cloud import ObjectStore, Patience
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Labels, Latent, Meta
 from fieldforge.data.store import BadShardError
 from fieldforge.data.stream import SampleStream
+from fieldforge.data.transforms import Labels, Latent, Meta
 from fieldforge.errors import UserError
 
 QUICK = Patience(attempts=25, first_wait=0.001, longest_wait=0.01, request_seconds=0.5)
@@ -116,8 +116,8 @@ def test_patience_ends_with_an_error_that_names_the_shard(local: Path, server: t
 
 def test_the_datamodule_reads_remote_shards_with_workers(local: Path, tmp_path: Path) -> None:
     def first(root: str | Path, **options: Any) -> list[dict]:
-        stages = {"latent": Latent(), "meta": Meta(), "labels": Labels()}
-        return list(islice(ShardDataModule(root, stages, 8, **options).train_dataloader(), 4))
+        transforms = {"latent": Latent(), "meta": Meta(), "labels": Labels()}
+        return list(islice(ShardDataModule(root, transforms, 8, **options).train_dataloader(), 4))
 
     truth = first(local)
     assert_equal(first("s3://data/some/shards", num_workers=1, cache=Cache(tmp_path, 1.0)), truth)

@@ -24,7 +24,7 @@ def test_sample_shards(tmp_path: Path, name: str) -> None:
     batch = first_batch(name, tmp_path)
     rays = batch["ray_depth"].shape[1]
     shapes = {name: tuple(value.shape) for name, value in batch.items() if not isinstance(value, list)}
-    assert shapes["surface"][::2] == (4, 9)
+    assert shapes["input"][::2] == (4, 9)
     assert shapes["near_points"] == (*shapes["near_sdf"], 3)
     assert shapes["volume_points"] == (*shapes["volume_sdf"], 3)
     assert shapes["ray_origins"] == shapes["ray_directions"] == (4, rays, 3)

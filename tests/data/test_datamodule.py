@@ -14,7 +14,7 @@ import torch
 from tests.data.make import write_latents
 
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.data.stages import Labels, Latent, Meta
+from fieldforge.data.transforms import Labels, Latent, Meta
 
 
 class Recorder(pl.LightningModule):
@@ -38,8 +38,8 @@ class Recorder(pl.LightningModule):
 
 
 def data(folder: Path, **options: Any) -> ShardDataModule:
-    stages = {"latent": Latent(), "meta": Meta(), "nothing": None, "labels": Labels()}
-    return ShardDataModule(folder, stages, **{"batch_size": 4, "heldout_split": "train", **options})
+    transforms = {"latent": Latent(), "meta": Meta(), "nothing": None, "labels": Labels()}
+    return ShardDataModule(folder, transforms, **{"batch_size": 4, "heldout_split": "train", **options})
 
 
 def train(module: Recorder, datamodule: ShardDataModule, steps: int, **options: Any) -> pl.Trainer:

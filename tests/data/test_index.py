@@ -12,8 +12,8 @@ from tests.data.make import latent_sample, sphere_sample, write_latents
 from fieldforge.data.index import main
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Latent, Meta
 from fieldforge.data.stream import SampleStream
+from fieldforge.data.transforms import Latent, Meta
 
 
 def write_with_webdataset(folder: Path, schema: str = "latent", **changes: object) -> None:

@@ -24,9 +24,9 @@ from fieldforge.data import cloud
 from fieldforge.data.cloud import METADATA_SERVICE, ObjectStore, Patience
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Latent, Meta
 from fieldforge.data.store import Store
 from fieldforge.data.stream import SampleStream
+from fieldforge.data.transforms import Latent, Meta
 from fieldforge.errors import Unfinished, UserError
 
 QUICK = Patience(attempts=25, first_wait=0.001, longest_wait=0.01, request_seconds=0.5)

@@ -15,13 +15,13 @@ from tests.data.make import write_latents, write_spheres
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.order import Mixing, rank_positions
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Distances, Labels, Latent, Surface, ViewRays
 from fieldforge.data.stream import SampleStream
+from fieldforge.data.transforms import Distances, Labels, Latent, Surface, ViewRays
 from fieldforge.errors import UserError
 
 
 def noisy_latent(sample: Any, generator: np.random.Generator) -> dict:
-    """A stage with a random choice in it, so that equality of batches covers the generators too."""
+    """A transform with a random choice in it, so that equality of batches covers the generators too."""
     latent = Latent()(sample, generator)["latent"]
     return {"latent": latent, "noise": generator.normal(size=3), "key": sample["meta.json"]["id"]}
 
@@ -108,13 +108,13 @@ def test_workers_change_nothing(latents: Path, workers: int) -> None:
     assert_equal(whole[7:], list(islice(loader(workers, position=7 * 6), 3)))
 
 
-def test_real_stages_resume_bit_for_bit(spheres: Path) -> None:
-    stages = [Surface(16), Distances(8, 8), ViewRays(12, views=2), Labels()]
+def test_real_transforms_resume_bit_for_bit(spheres: Path) -> None:
+    transforms = [Surface(16), Distances(8, 8), ViewRays(12, views=2), Labels()]
 
     def batches(position: int, count: int) -> list[dict]:
         shards = open_shards(spheres, "train")
         return list(
-            islice(SampleStream(shards, stages, seed=0, batch_size=4, mixing=Mixing(), position=position), count)
+            islice(SampleStream(shards, transforms, seed=0, batch_size=4, mixing=Mixing(), position=position), count)
         )
 
     assert_equal(batches(0, 6)[4:], batches(16, 2))

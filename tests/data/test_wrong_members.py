@@ -21,14 +21,14 @@ from fieldforge.data.manifest import write_manifest
 from fieldforge.data.order import Mixing
 from fieldforge.data.schema import EMBEDDING, LATENT, SAMPLE, Schema
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Distances, Labels, Latent, Meta, Stage, Surface, ViewRays
 from fieldforge.data.store import BadSampleError
 from fieldforge.data.stream import SampleStream
+from fieldforge.data.transforms import Distances, Labels, Latent, Meta, Surface, Transform, ViewRays
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
 
 Members = dict[str, bytes]
-STAGES: list[Stage] = [Meta(), Labels(), Surface(8), Distances(8, 8), ViewRays(6, 3)]
+STAGES: list[Transform] = [Meta(), Labels(), Surface(8), Distances(8, 8), ViewRays(6, 3)]
 
 
 def sound(key: str) -> dict[str, Any]:
@@ -157,17 +157,17 @@ def written(folder: Path, schema: Schema, samples: dict[str, Members]) -> Path:
     return folder
 
 
-def stream(folder: Path, stages: list[Stage], on_bad_shard: str) -> SampleStream:
+def stream(folder: Path, transforms: list[Transform], on_bad_shard: str) -> SampleStream:
     shards = open_shards(folder, "train")
-    return SampleStream(shards, stages, seed=0, batch_size=4, mixing=Mixing(), on_bad_shard=on_bad_shard)
+    return SampleStream(shards, transforms, seed=0, batch_size=4, mixing=Mixing(), on_bad_shard=on_bad_shard)
 
 
-def check_named(folder: Path, stages: list[Stage], member: str, good: str) -> None:
+def check_named(folder: Path, transforms: list[Transform], member: str, good: str) -> None:
     """Both readers name shard, sample and member; skipping leaves the sound sample alone."""
     shards = open_shards(folder, "train")
     for read in (
-        lambda: list(HeldOut(shards, stages, seed=0, batch_size=1)),
-        lambda: list(islice(stream(folder, stages, "error"), 2)),
+        lambda: list(HeldOut(shards, transforms, seed=0, batch_size=1)),
+        lambda: list(islice(stream(folder, transforms, "error"), 2)),
     ):
         with pytest.raises(BadSampleError) as error:
             read()
@@ -176,7 +176,7 @@ def check_named(folder: Path, stages: list[Stage], member: str, good: str) -> No
         assert member in text
         assert "\n" not in text
         assert len(text) < 600
-    left = list(islice(stream(folder, stages, "skip"), 3))
+    left = list(islice(stream(folder, transforms, "skip"), 3))
     assert {meta["id"] for batch in left for meta in batch["meta"]} == {good}
 
 
@@ -233,17 +233,17 @@ def test_every_wrong_embedding_is_named(name: str, tmp_path: Path) -> None:
         about = {**latent_sample(key)["meta.json"], "rows": [0, 1]}
         encoded[key] = EMBEDDING.encode(key, {"meta.json": about, "vector.npy": np.ones((2, 4), np.float16)})
     folder = written(tmp_path / "sound", EMBEDDING, encoded)
-    stages: list[Stage] = [VectorLatent(EmbeddingSpace.measured(folder)), Meta()]
+    transforms: list[Transform] = [VectorLatent(EmbeddingSpace.measured(folder)), Meta()]
     suffix, content = EMBEDDINGS[name]
     folder = written(tmp_path / "bad", EMBEDDING, {**encoded, "bad": {**encoded["bad"], suffix: content}})
-    check_named(folder, stages, "vector" if suffix == "vector.npy" else "", "a")
+    check_named(folder, transforms, "vector" if suffix == "vector.npy" else "", "a")
 
 
 def test_a_sample_without_captions_will_do_where_none_are_read(tmp_path: Path) -> None:
     members = {**SAMPLE.encode("a", sound("a")), "meta.json": meta(captions=[])[1]}
     folder = written(tmp_path, SAMPLE, {"a": members})
-    stages = [stage for stage in STAGES if not isinstance(stage, Labels)]
-    assert next(iter(stream(folder, stages, "error")))["surface"].shape == (4, 8, 9)
+    transforms = [transform for transform in STAGES if not isinstance(transform, Labels)]
+    assert next(iter(stream(folder, transforms, "error")))["input"].shape == (4, 8, 9)
 
 
 def test_samples_that_fit_no_batch_are_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from tests.preparation.make import CUBE_OBJ, record, tiny_settings, write_cubes
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.index import check_folder
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Meta
+from fieldforge.data.transforms import Meta
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.pipeline import prepare
 from fieldforge.preparation.records import AssetRecord, hash_of, split_of, stem

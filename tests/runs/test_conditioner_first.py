@@ -27,7 +27,10 @@ CLIP = "conditioner.clip="
         ),
         (["conditioner.sources=[image_features]"], r"image_features reads pictures.*\+embedded=views"),
         (
-            ["conditioner.sources=[image_features]", "+latent_data.stages.meta={_target_:fieldforge.data.stages.Meta}"],
+            [
+                "conditioner.sources=[image_features]",
+                "+latent_data.transforms.meta={_target_:fieldforge.data.transforms.Meta}",
+            ],
             "image_features reads pictures",
         ),
         (["+embedded=image_features"], r"stored features of image_features, but .* are none.*embedded=views"),
@@ -73,9 +76,9 @@ def test_encoding_ahead_and_in_the_step_train_the_same_model(place, balls, clip_
     data = shutil.copytree(balls, tmp_path / "balls", ignore=shutil.ignore_patterns("embeddings"))
     given = [f"conditioner.sources=[{source}]", f"conditioner.clip={clip_folder}", f"data.root={data}"]
     given += ["conditioner.parts.clip_image.lights=0"]
-    unlit = ["latent_data.stages.view.lit=false", "+latent_data.stages.view.views=[1]"]
+    unlit = ["latent_data.transforms.view.lit=false", "+latent_data.transforms.view.views=[1]"]
     live = [] if source == "clip_text" else ["+embedded=views", *unlit]
-    ahead = ["+embedded=stored", "+latent_data.stages.features.views=[1]"]
+    ahead = ["+embedded=stored", "+latent_data.transforms.features.views=[1]"]
     runs = [run_training(place.compose(*given, *further))["diffusion"] for further in (live, ahead)]
     assert (data / "embeddings" / source).is_dir()
     one, other = (load_safely(run.model)["state_dict"] for run in runs)

@@ -57,7 +57,7 @@ def trained(balls, clip_folder, tmp_path_factory):  # noqa: F811
             "conditioner.sources=[class,clip_text,clip_image]",
             f"conditioner.clip={clip_folder}",
             "conditioner.parts.clip_image.tokens=false",
-            f"+latent_data.stages.view={{_target_:fieldforge.conditioning.stages.View,root:{balls}}}",
+            f"+latent_data.transforms.view={{_target_:fieldforge.conditioning.transforms.View,root:{balls}}}",
         )
     )
     return place, done["diffusion"]

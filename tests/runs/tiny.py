@@ -102,4 +102,4 @@ class NotANumber(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: dict, batch_idx: int
     ) -> None:
         if self.first <= trainer.global_step + 1 <= self.last and trainer.global_rank == self.rank:
-            batch["surface"].fill_(math.nan)
+            batch["input"].fill_(math.nan)

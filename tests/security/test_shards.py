@@ -20,11 +20,11 @@ from fieldforge.data.manifest import MANIFEST_NAME, ShardIndex, build_manifest, 
 from fieldforge.data.reader import ShardReader
 from fieldforge.data.schema import LATENT, SAMPLE, Schema
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Distances, Latent, Meta, Stage, Surface, ViewRays
 from fieldforge.data.table import EntryError, ShardTable
+from fieldforge.data.transforms import Distances, Latent, Meta, Surface, Transform, ViewRays
 from fieldforge.data.writer import ShardWriter, shard_entry
 
-STAGES: list[Stage] = [Meta(), Surface(4), Distances(4, 4), ViewRays(4, 1)]
+STAGES: list[Transform] = [Meta(), Surface(4), Distances(4, 4), ViewRays(4, 1)]
 
 
 def pickled_array(mark: Path) -> bytes:
@@ -45,8 +45,8 @@ def written(folder: Path, schema: Schema, encoded: dict[str, bytes]) -> Path:
     return folder
 
 
-def read(folder: Path, stages: list[Stage]) -> dict:
-    return next(iter(HeldOut(open_shards(folder, "train"), stages, seed=0, batch_size=1)))
+def read(folder: Path, transforms: list[Transform]) -> dict:
+    return next(iter(HeldOut(open_shards(folder, "train"), transforms, seed=0, batch_size=1)))
 
 
 @pytest.mark.parametrize("member", ["surface_points.npy", "near_sdf.npy", "cameras.npy", "view_000.png", "meta.json"])
@@ -67,7 +67,7 @@ def test_nor_in_latents(tmp_path, mark):
 def test_members_of_other_kinds_are_left_alone(ending, tmp_path, mark):
     encoded = SAMPLE.encode("a", ball(0.5, "red", "train", 0))
     folder = written(tmp_path / "shards", SAMPLE, {**encoded, f"more.{ending}": pickled(mark)})
-    assert read(folder, [Surface(4)])["surface"].shape == (1, 4, 9)
+    assert read(folder, [Surface(4)])["input"].shape == (1, 4, 9)
     sample = ShardReader(open_shards(folder, "train")).read(0, 0)
     assert ending in refused(mark, lambda: sample[f"more.{ending}"])
 

@@ -29,7 +29,7 @@ class Line(nn.Module):
 
 
 def distance(line: nn.Module, batch: dict, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-    x = batch["surface"]
+    x = batch["input"]
     loss = (line(x) - x).square().mean()
     return loss, {"distance": loss.detach()}
 
@@ -41,7 +41,7 @@ class Data(pl.LightningDataModule):
 
     def train_dataloader(self) -> Iterator[dict]:
         return torch.utils.data.DataLoader(
-            [{"surface": torch.randn(4, 3, generator=torch.Generator().manual_seed(k))} for k in range(100)],
+            [{"input": torch.randn(4, 3, generator=torch.Generator().manual_seed(k))} for k in range(100)],
             batch_size=None,
         )
 

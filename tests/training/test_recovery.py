@@ -28,7 +28,7 @@ class Spoiled:
         self.batches: list[float] = []
 
     def __call__(self, line, batch, draws):
-        self.batches.append(float(batch["surface"][0, 0]))
+        self.batches.append(float(batch["input"][0, 0]))
         loss, terms = distance(line, batch, draws)
         return loss * (self.factor if len(self.batches) in self.steps else 1.0), terms
 

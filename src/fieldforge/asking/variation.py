@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.data.stages import Surface
+from fieldforge.data.transforms import Surface
 from fieldforge.errors import UserError
 from fieldforge.preparation.asset import surface_of_file
 from fieldforge.preparation.pipeline import check_libraries
@@ -39,6 +39,6 @@ def latent_of_mesh(path: Path, autoencoder: Autoencoder, points: int, seed: int)
         sample = surface_of_file(path, 4 * points, LIMITS, seed)  # (some of them lie inside)
     except AssetError as error:
         raise UserError(f"from={path}: {error}") from error
-    surface = torch.from_numpy(Surface(points)(sample, np.random.default_rng(seed))["surface"])  # (N, 9)
+    surface = torch.from_numpy(Surface(points)(sample, np.random.default_rng(seed))["input"])  # (N, 9)
     device = next(autoencoder.parameters()).device
     return autoencoder.encode(surface[None].to(device))

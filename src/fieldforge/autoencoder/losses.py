@@ -39,8 +39,8 @@ class AutoencoderLoss:
 
     def __call__(self, autoencoder: Autoencoder, batch: Batch, draws: Source) -> tuple[Tensor, dict[str, Tensor]]:
         """Batch of the autoencoder's contract → loss (), detached terms by name, before their weights."""
-        params = autoencoder(batch["surface"], draws)
-        with torch.autocast(batch["surface"].device.type, enabled=False):  # distances of a thousandth need float32
+        params = autoencoder(batch["input"], draws)
+        with torch.autocast(batch["input"].device.type, enabled=False):  # distances of a thousandth need float32
             return self.compare(
                 autoencoder.field, {name: value.float() for name, value in params.items()}, batch, draws
             )
@@ -49,7 +49,7 @@ class AutoencoderLoss:
         """The terms for given field parameters, in their precision."""
         points = torch.cat([batch["near_points"], batch["volume_points"]], 1)  # (B, M + K, 3)
         truth = torch.cat([batch["near_sdf"], batch["volume_sdf"]], 1)  # (B, M + K)
-        painted = batch["surface"][:, : self.colored]  # (B, P, 9), in random order already
+        painted = batch["input"][:, : self.colored]  # (B, P, 9), in random order already
         values = field.query(torch.cat([points, painted[..., :3]], 1), params)
         sdf, rgb = values.sdf[:, : points.shape[1]], values.rgb[:, points.shape[1] :]  # (B, M + K), (B, P, 3)
 

@@ -16,8 +16,8 @@ from fieldforge.data.cloud import Patience
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import NoSplitError, ShardSet, open_shards
-from fieldforge.data.stages import Stage
 from fieldforge.data.stream import SampleStream
+from fieldforge.data.transforms import Transform
 from fieldforge.ranges import Count, NotNegative, Seed, Whole
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,11 @@ class ShardDataModule(pl.LightningDataModule):
 
     Args:
         root: a place of shards or several, see `open_shards`: folder, pattern, manifest, s3://, gs://, https://.
-        stages: by name, what makes the batch out of a stored sample, in order (see `data/stages.py`); null: left out.
+        transforms: by name, what makes the batch out of a stored sample, in order (see `data/transforms.py`); null:
+            left out.
         batch_size: of the whole training step, all ranks together.
-        augment: one stage more, in training only.
-        seed: of the order and of every random choice of the stages.
+        augment: one transform more, in training only.
+        seed: of the order and of every random choice of the transforms.
         position: samples trained so far, all ranks and epochs together. It is the only state, saved with a checkpoint
             as the number of samples *trained*: what was only prefetched does not count.
         cache: where to keep remote shards; null reads the samples' byte ranges straight from where they are.
@@ -69,10 +70,10 @@ class ShardDataModule(pl.LightningDataModule):
     def __init__(
         self,
         root: str | Path | Sequence[str | Path],
-        stages: Mapping[str, Stage | None],
+        transforms: Mapping[str, Transform | None],
         batch_size: Count,
         *,
-        augment: Stage | None = None,
+        augment: Transform | None = None,
         seed: Seed = 0,
         position: Whole = 0,
         mixing: Mixing | None = None,
@@ -88,8 +89,8 @@ class ShardDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.root, self.cache = root, cache
-        self.stages = [stage for stage in stages.values() if stage is not None]
-        self.train_stages = [*self.stages, augment] if augment else self.stages
+        self.transforms = [transform for transform in transforms.values() if transform is not None]
+        self.train_transforms = [*self.transforms, augment] if augment else self.transforms
         self.batch_size, self.seed, self.mixing = batch_size, seed, mixing or Mixing()
         self.num_workers, self.prefetch_batches = num_workers, prefetch_batches
         self.heldout_batch_size, self.heldout_limit = heldout_batch_size or batch_size, heldout_limit
@@ -133,7 +134,7 @@ class ShardDataModule(pl.LightningDataModule):
         return self._loader(
             HeldOut(
                 self.shards(split),
-                self.stages,
+                self.transforms,
                 seed=self.seed,
                 batch_size=max(1, self.heldout_batch_size // self._world_size),
                 rank=self._rank,
@@ -167,7 +168,7 @@ class ShardDataModule(pl.LightningDataModule):
         """Batches in the order of training, for one rank of several."""
         return SampleStream(
             self.shards(self.train_split),
-            self.train_stages if augmented else self.stages,
+            self.train_transforms if augmented else self.transforms,
             seed=self.seed,
             batch_size=batch_size,
             mixing=self.mixing,

@@ -7,8 +7,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from fieldforge.data.reader import ShardReader
 from fieldforge.data.shards import ShardSet
-from fieldforge.data.stages import Stage, apply_stages
 from fieldforge.data.stream import VALIDATION, Batch, collate
+from fieldforge.data.transforms import Transform, apply_transforms
 
 
 class HeldOut(IterableDataset):
@@ -22,7 +22,7 @@ class HeldOut(IterableDataset):
     def __init__(
         self,
         shards: ShardSet,
-        stages: Sequence[Stage],
+        transforms: Sequence[Transform],
         *,
         seed: int,
         batch_size: int,
@@ -30,7 +30,7 @@ class HeldOut(IterableDataset):
         world_size: int = 1,
         limit: int | None = None,
     ) -> None:
-        self.shards, self.stages, self.seed = shards, list(stages), seed
+        self.shards, self.transforms, self.seed = shards, list(transforms), seed
         self.reader = ShardReader(shards)
         self.samples = shards.samples if limit is None else min(limit, shards.samples)
         first = rank if rank < self.samples else rank % max(1, self.samples)
@@ -53,4 +53,4 @@ class HeldOut(IterableDataset):
         shard = int(np.searchsorted(self.ends, number, side="right"))
         inside = number - (int(self.ends[shard - 1]) if shard else 0)
         generator = np.random.default_rng([self.seed, VALIDATION, number])
-        return apply_stages(self.reader.read(shard, inside), self.stages, generator)
+        return apply_transforms(self.reader.read(shard, inside), self.transforms, generator)

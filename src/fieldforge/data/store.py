@@ -18,7 +18,7 @@ class BadSampleError(BadShardError):
 
 
 class MemberError(UserError):
-    """A sample that lacks what a stage reads: `apply_stages` says of which sample."""
+    """A sample that lacks what a stage reads: `apply_transforms` says of which sample."""
 
 
 class Store(Protocol):

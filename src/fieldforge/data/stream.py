@@ -11,8 +11,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from fieldforge.data.order import Mixing, Order, rank_positions
 from fieldforge.data.reader import ShardReader
 from fieldforge.data.shards import ShardSet
-from fieldforge.data.stages import Stage, apply_stages
 from fieldforge.data.store import BadShardError
+from fieldforge.data.transforms import Transform, apply_transforms
 from fieldforge.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class SampleStream(IterableDataset):
     def __init__(
         self,
         shards: ShardSet,
-        stages: Sequence[Stage],
+        transforms: Sequence[Transform],
         *,
         seed: int,
         batch_size: int,
@@ -73,7 +73,7 @@ class SampleStream(IterableDataset):
     ) -> None:
         if on_bad_shard not in ("error", "skip"):
             raise UserError(f"data.on_bad_shard={on_bad_shard}: set it to 'error' or 'skip'.")
-        self.shards, self.stages = shards, list(stages)
+        self.shards, self.transforms = shards, list(transforms)
         self.seed, self.batch_size, self.position = seed, batch_size, position
         self.rank, self.world_size = rank, world_size
         self.on_bad_shard = on_bad_shard
@@ -110,7 +110,7 @@ class SampleStream(IterableDataset):
         for candidate in self._candidates(position, shard, sample):
             generator = np.random.default_rng([self.seed, TRAINING, position])
             try:
-                return apply_stages(self.reader.read(*candidate), self.stages, generator)
+                return apply_transforms(self.reader.read(*candidate), self.transforms, generator)
             except BadShardError as error:
                 if self.on_bad_shard == "error":
                     raise

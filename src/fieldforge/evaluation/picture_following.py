@@ -18,7 +18,7 @@ from fieldforge.conditioning.stored import embedding_folder, read_embeddings, sa
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Meta, Surface
+from fieldforge.data.transforms import Meta, Surface
 from fieldforge.errors import UserError
 from fieldforge.generation import Sampler, decode, reconstruct
 from fieldforge.geometry.colored_mesh import ColoredMesh
@@ -129,7 +129,7 @@ class _Maker:
             rows = [row for row, meta in enumerate(batch["meta"]) if meta["id"] in wanted]
             if not rows:
                 continue
-            shapes = reconstruct(self.autoencoder, batch["surface"][rows].to(self.autoencoder.latent_mean.device))
+            shapes = reconstruct(self.autoencoder, batch["input"][rows].to(self.autoencoder.latent_mean.device))
             made += [shapes.mesh(index, self.settings["mesh_resolution"]) for index in range(len(rows))]
             meant += [places[batch["meta"][row]["id"]] for row in rows]
             status(f"reconstructions: {len(made)}/{len(ids)}")
@@ -159,7 +159,7 @@ class _Maker:
         """Mean Chamfer distance to held-out assets, from one of their views and without any condition."""
         points = Surface(self.settings["cloud_points"])
         asked = conditions(open_shards(root, "heldout"), {"image"}, self.settings["heldout"], [points])
-        truths = list(asked["surface"][..., :3].numpy())
+        truths = list(asked["input"][..., :3].numpy())
         made = {
             scale: self.made(asked["image"], scale, f"views, guidance {scale:g}")
             for scale in (self.settings["guidance"], 0.0)

@@ -15,7 +15,7 @@ from PIL import Image
 from fieldforge.configuration.stored import data_root
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Meta, Surface
+from fieldforge.data.transforms import Meta, Surface
 from fieldforge.evaluation.picture_following import evaluate_images
 from fieldforge.evaluation.questions import Question, questions
 from fieldforge.generation import decode
@@ -110,7 +110,7 @@ def training_shapes(root: str, points: int) -> tuple[list[dict[str, Any]], list[
     metas, clouds = [], []
     for batch in HeldOut(open_shards(root, "train"), [Surface(points), Meta()], seed=0, batch_size=16):
         metas += batch["meta"]
-        clouds += list(batch["surface"][..., :3].numpy())
+        clouds += list(batch["input"][..., :3].numpy())
     return metas, clouds
 
 

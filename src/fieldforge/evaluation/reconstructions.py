@@ -19,7 +19,7 @@ from fieldforge.configuration.stored import data_root
 from fieldforge.configuration.values import whole_number
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Meta, Stage, Surface
+from fieldforge.data.transforms import Meta, Surface, Transform
 from fieldforge.generation import Shapes, reconstruct
 from fieldforge.metrics.reconstruction import compare_surfaces, peak_signal_to_noise, surface_points, volume_iou
 from fieldforge.rendering.pictures import write_picture, write_whole
@@ -42,17 +42,17 @@ def evaluate_autoencoder(model: Path, config: DictConfig) -> Path:
     root = data_root(config, label["config"], model)
     settings = plain(config.reconstruction)
     points = whole_number(config, "reconstruction.encoder_points")
-    stages: list[Stage] = [
+    transforms: list[Transform] = [
         Surface(points),
         TrueGeometry(),
         TrueViews(whole_number(config, "reconstruction.views")),
         Meta(),
         Key(),
     ]
-    samples = HeldOut(open_shards(root, config.split), stages, seed=0, batch_size=1, limit=config.limit)
+    samples = HeldOut(open_shards(root, config.split), transforms, seed=0, batch_size=1, limit=config.limit)
     assets = []
     for number, batch in enumerate(samples):
-        rebuilt = reconstruct(autoencoder, batch["surface"].to(autoencoder.latent_mean.device))
+        rebuilt = reconstruct(autoencoder, batch["input"].to(autoencoder.latent_mean.device))
         measured = measure(rebuilt, batch, settings)
         meta = batch["meta"][0]
         assets.append({"key": batch["key"][0], "name": meta["name"], "class": meta["class"], **measured})
@@ -89,7 +89,7 @@ def sheet(
     """Truth and reconstruction of the first assets, with what was measured of each."""
     rows, labels = [], []
     for batch, asset in zip(samples, assets[: settings["pictures"]], strict=False):
-        rebuilt = reconstruct(autoencoder, batch["surface"].to(autoencoder.latent_mean.device))
+        rebuilt = reconstruct(autoencoder, batch["input"].to(autoencoder.latent_mean.device))
         rows += reconstruction_rows(rebuilt, batch, settings["picture_size"], settings["mesh_resolution"])
         labels.append(f"{asset['name']}\nIoU {asset['iou']:.2f}\nF {asset['f_score']:.2f}")
     return reconstruction_sheet(rows, labels, settings["picture_size"])

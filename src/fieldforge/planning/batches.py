@@ -12,7 +12,7 @@ from torch import nn
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.data.stages import apply_stages
+from fieldforge.data.transforms import apply_transforms
 from fieldforge.geometry.camera import fibonacci_poses, framing_distance
 from fieldforge.planning.step import Batch
 
@@ -21,8 +21,8 @@ Widths = tuple[int | None, int, int | None]  # of the vector, number of tokens, 
 
 
 def surface_batches(data: ShardDataModule) -> MakeBatch:
-    """Batches of the shapes that the data's stages make, found by running them on an empty sample."""
-    made = apply_stages(empty_sample(), data.train_stages, np.random.default_rng(0))
+    """Batches of the shapes that the data's transforms make, found by running them on an empty sample."""
+    made = apply_transforms(empty_sample(), data.train_transforms, np.random.default_rng(0))
     shapes = {key: value.shape for key, value in made.items() if isinstance(value, np.ndarray)}
     return lambda size: {key: torch.rand(size, *shape) for key, shape in shapes.items()}
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image import ImageSource
-from fieldforge.conditioning.stages import StoredFeatures
+from fieldforge.conditioning.transforms import StoredFeatures
 from fieldforge.configuration.build import build
 from fieldforge.configuration.values import number, whole_number
 from fieldforge.data.datamodule import ShardDataModule
@@ -213,7 +213,7 @@ def encoding(config: DictConfig) -> tuple[int, tuple[int, int]]:
 
 def encoder_notes(config: DictConfig, conditioner: Conditioner) -> tuple[str, ...]:
     """What of the condition is left out of the figures."""
-    stages = [node for node in config.latent_data.stages.values() if node is not None]
+    stages = [node for node in config.latent_data.transforms.values() if node is not None]
     stored = {
         name
         for node in stages

@@ -19,7 +19,7 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.lock import scope
 from fieldforge.data.schema import SAMPLE
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Meta, Surface
+from fieldforge.data.transforms import Meta, Surface
 from fieldforge.errors import UserError
 from fieldforge.generation import reconstruct
 from fieldforge.rendering.pictures import write_picture
@@ -100,7 +100,7 @@ def data_fingerprint(config: DictConfig) -> dict[str, Any]:
     roots = settings.pop("root")
     for name in (
         "batch_size",
-        "heldout_stages",
+        "heldout_transforms",
         "heldout_batch_size",
         "heldout_limit",
     ):
@@ -174,7 +174,7 @@ def pictures_of_heldout(data: ShardDataModule, shapes: int, size: int, resolutio
             limit=shapes,
         )
         batch = next(iter(heldout))
-        rebuilt = reconstruct(module.autoencoder, batch["surface"].to(module.device))
+        rebuilt = reconstruct(module.autoencoder, batch["input"].to(module.device))
         rows = reconstruction_rows(rebuilt, batch, size, resolution)
         write_picture(reconstruction_sheet(rows, [meta["name"] for meta in batch["meta"]], size), path)
 
@@ -190,7 +190,7 @@ def measure_statistics(autoencoder: Autoencoder, data: ShardDataModule, points: 
     samples = HeldOut(data.shards(data.train_split), [Surface(points)], seed=data.seed, batch_size=batch_size)
     for batch in samples:
         stop_if_asked()
-        latents = autoencoder.encode(batch["surface"]).double().flatten(0, 1)  # (B · T, C)
+        latents = autoencoder.encode(batch["input"]).double().flatten(0, 1)  # (B · T, C)
         total, squares, count = total + latents.sum(0), squares + latents.square().sum(0), count + len(latents)
     mean = total / count
     autoencoder.set_statistics(mean, (squares / count - mean**2).clamp(min=0).sqrt())

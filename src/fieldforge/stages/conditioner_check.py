@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from fieldforge.conditioning.conditioner import Conditioner
-from fieldforge.conditioning.stages import StoredFeatures, View
+from fieldforge.conditioning.transforms import StoredFeatures, View
 from fieldforge.configuration.build import build
 from fieldforge.errors import UserError
 from fieldforge.stages.prior_stage import image_source
@@ -26,9 +26,9 @@ def check_conditioner(config: DictConfig) -> None:
     conditioner: Conditioner = seeded(config, "conditioner")
     check_encoders(conditioner)
     if "diffusion" in config.stages:
-        stages = latent_stages(config)
-        check_stored(stages, conditioner)
-        check_pictures(stages.values(), conditioner)
+        transforms = latent_transforms(config)
+        check_stored(transforms, conditioner)
+        check_pictures(transforms.values(), conditioner)
     if "prior" in config.stages:
         check_encoders(image_source(config, config.prior.source))
         if seeing := reads_pictures(conditioner):
@@ -47,24 +47,25 @@ def check_encoders(conditioner: Conditioner) -> None:
         getattr(encoder, "tokenizer", None)  # a tokenizer is loaded where it is asked for, and small
 
 
-def check_stored(stages: Mapping[str, object], conditioner: Conditioner) -> None:
-    """UserError where a stage of the latents' data reads stored features of what is no source, or has no encoder."""
+def check_stored(transforms: Mapping[str, object], conditioner: Conditioner) -> None:
+    """UserError where a transform reads stored features of what is no source, or has no encoder."""
     encoded = [name for name, source in conditioner.sources.items() if hasattr(source, "encoder")]
-    for stage, built in stages.items():
-        strange = [name for name in built.sources if name not in encoded] if isinstance(built, StoredFeatures) else []
+    for name, built in transforms.items():
+        strange = [one for one in built.sources if one not in encoded] if isinstance(built, StoredFeatures) else []
         if strange:
             raise UserError(
-                f"latent_data.stages.{stage} reads stored features of {', '.join(strange)}, but the model's sources "
-                f"with an encoder are {', '.join(encoded) or 'none'}: name these in latent_data.stages.{stage}.sources,"
-                f" or give embedded=views (encoded live) in the place of what asks for the stage"
+                f"latent_data.transforms.{name} reads stored features of {', '.join(strange)}, but the model's "
+                f"sources with an encoder are {', '.join(encoded) or 'none'}: name these in "
+                f"latent_data.transforms.{name}.sources, or give embedded=views (encoded live) in place of what asks "
+                f"for it"
             )
 
 
-def check_pictures(stages: Collection[object], conditioner: Conditioner) -> None:
-    """UserError where a source reads pictures and no stage of the latents' data gives any, or their features."""
-    stored = {name for stage in stages if isinstance(stage, StoredFeatures) for name in stage.sources}
-    # What a stage from outside gives, only it knows.
-    drawn = any(isinstance(stage, View) or not type(stage).__module__.startswith("fieldforge.") for stage in stages)
+def check_pictures(transforms: Collection[object], conditioner: Conditioner) -> None:
+    """UserError where a source reads pictures and no transform of the latents' data gives any, or their features."""
+    stored = {name for one in transforms if isinstance(one, StoredFeatures) for name in one.sources}
+    # What a transform from outside gives, only it knows.
+    drawn = any(isinstance(one, View) or not type(one).__module__.startswith("fieldforge.") for one in transforms)
     for name in reads_pictures(conditioner):
         if name not in stored and not drawn:
             raise UserError(
@@ -73,10 +74,10 @@ def check_pictures(stages: Collection[object], conditioner: Conditioner) -> None
             )
 
 
-def latent_stages(config: DictConfig) -> dict[str, object]:
+def latent_transforms(config: DictConfig) -> dict[str, object]:
     """What makes a batch of latents, by name."""
-    stages = config.latent_data.stages
-    return {name: build(config, f"latent_data.stages.{name}") for name in stages if stages[name] is not None}
+    blocks = config.latent_data.transforms
+    return {name: build(config, f"latent_data.transforms.{name}") for name in blocks if blocks[name] is not None}
 
 
 def reads_pictures(conditioner: Conditioner) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import ShardSet
-from fieldforge.data.stages import Meta, Stage
+from fieldforge.data.transforms import Meta, Transform
 from fieldforge.stages.shape_truth import TrueViews
 
 
@@ -21,14 +21,16 @@ class ConditionView:
         return {"image": np.array(sample[f"view_{view:03d}.png"])}
 
 
-def conditions(shards: ShardSet, keys: set[str], count: int | None, further: Sequence[Stage] = ()) -> dict[str, Any]:
+def conditions(
+    shards: ShardSet, keys: set[str], count: int | None, further: Sequence[Transform] = ()
+) -> dict[str, Any]:
     """What a model that reads `keys` is asked with for the first `count` assets: `caption`, `class` and `image` lists.
 
-    Pictures need sample shards. With `further` stages, what these make comes along; `meta` always does.
+    Pictures need sample shards. With `further` transforms, what these make comes along; `meta` always does.
     """
-    stages: list[Stage] = [*([ConditionView()] if "image" in keys else []), Meta(), *further]
+    transforms: list[Transform] = [*([ConditionView()] if "image" in keys else []), Meta(), *further]
     size = shards.samples if count is None else min(count, shards.samples)
-    batch = next(iter(HeldOut(shards, stages, seed=0, batch_size=size, limit=size)))
+    batch = next(iter(HeldOut(shards, transforms, seed=0, batch_size=size, limit=size)))
     captions = [first_caption(meta) for meta in batch["meta"]]
     images = {"image": list(batch["image"].numpy())} if "image" in keys else {}
     return {**batch, "caption": captions, "class": [meta["class"] for meta in batch["meta"]], **images}

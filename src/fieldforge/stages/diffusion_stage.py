@@ -66,7 +66,7 @@ def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents
         return directory
     ranks.first_alone(lambda: directory.open(plain(config)))
     log.info("%s: in %s", STAGE, directory.path)
-    embed_once(data.stages, conditioner)
+    embed_once(data.transforms, conditioner)
     measure_vectors(data, conditioner, directory)
     autoencoder, autoencoder_label = load_autoencoder(autoencoder_run.model)
     module = build_module(config, STAGE, autoencoder.latent_shape, conditioner)
@@ -102,7 +102,7 @@ def determining(
         "seed": config.seed,
         "autoencoder": autoencoder_run.fingerprint,
         "latents": [manifest.fingerprint for manifest in data.shards(data.train_split).manifests],
-        "stages": {name: stage for name, stage in plain(config.latent_data.stages).items() if stage is not None},
+        "stages": {name: stage for name, stage in plain(config.latent_data.transforms).items() if stage is not None},
         "encoders": conditioner.fingerprint(),
         "training": plain(config.training[STAGE]),
         **{part: plain(config[part]) for part in parts},

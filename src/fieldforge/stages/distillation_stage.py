@@ -171,7 +171,7 @@ def train_phase(
         return directory
     ranks.first_alone(lambda: directory.open(plain(own)))
     log.info("distillation to %d steps: in %s", steps, directory.path)
-    embed_once(data.stages, sampler.conditioner)
+    embed_once(data.transforms, sampler.conditioner)
     sampling: Sampling = build(own, "sampler")
     process = sampler.model.process
     module = DistillationModule(

@@ -20,7 +20,7 @@ from fieldforge.data.lock import scope, take
 from fieldforge.data.manifest import MANIFEST_NAME, write_manifest
 from fieldforge.data.schema import LATENT
 from fieldforge.data.shards import open_shards
-from fieldforge.data.stages import Meta, Surface
+from fieldforge.data.transforms import Meta, Surface
 from fieldforge.data.writer import ShardWriter
 from fieldforge.stages.autoencoder_stage import data_fingerprint, load_autoencoder, sample_data
 from fieldforge.stages.directory import StageDirectory
@@ -93,7 +93,7 @@ def encoded(
         if finished.issuperset(batch["key"]):
             latents = torch.zeros(len(batch["meta"]), *autoencoder.latent_shape)
         else:
-            latents = autoencoder.encode(batch["surface"])  # (B, T, C)
+            latents = autoencoder.encode(batch["input"])  # (B, T, C)
         yield from zip(batch["key"], batch["meta"], latents, strict=True)
         done += len(batch["meta"])
         status(f"latents: {split} {done}/{samples.samples}")

@@ -16,9 +16,9 @@ from omegaconf import DictConfig
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image import ImageSource
 from fieldforge.conditioning.prior import EmbeddingSpace, VectorLatent
-from fieldforge.conditioning.stages import StoredFeatures
 from fieldforge.conditioning.stored import embedding_folder
 from fieldforge.conditioning.text import TextSource
+from fieldforge.conditioning.transforms import StoredFeatures
 from fieldforge.configuration.build import build
 from fieldforge.configuration.stored import load_run, of_run, plain_config
 from fieldforge.configuration.values import whole_number
@@ -52,7 +52,7 @@ def train_prior(config: DictConfig) -> StageDirectory:
     config = with_classes(config, sample_data(config))
     conditioner: Conditioner = seeded(config, "conditioner")
     data = embeddings(config, space, conditioner)
-    embed_once(data.stages, conditioner)
+    embed_once(data.transforms, conditioner)
     made_by = dict(image.source(generated).fingerprint())
     directory = stage_directory(
         config,
@@ -97,15 +97,15 @@ def image_source(config: DictConfig, name: str) -> Conditioner:
 def embeddings(config: DictConfig, space: EmbeddingSpace, conditioner: Conditioner) -> ShardDataModule:
     """Vectors of `prior.source` as latents, with stored features of the texts that condition them."""
     root, texts = config.data.root, [n for n in conditioner.names if isinstance(conditioner.source(n), TextSource)]
-    stages = {"latent": VectorLatent(space), "labels": build(config, "latent_data.stages.labels")}
+    transforms = {"latent": VectorLatent(space), "labels": build(config, "latent_data.transforms.labels")}
     if texts:
-        stages["features"] = StoredFeatures(root, texts)
+        transforms["features"] = StoredFeatures(root, texts)
     return build(
         config,
         "latent_data",
         root=str(embedding_folder(root, config.prior.source)),
         batch_size=whole_number(config, f"training.{STAGE}.batch_size"),
-        stages=stages,
+        transforms=transforms,
     )
 
 
@@ -119,7 +119,7 @@ def determining(
         "seed": config.seed,
         "vectors": [manifest.fingerprint for manifest in data.shards(data.train_split).manifests],
         "made_by": made_by,
-        "labels": plain(config.latent_data.stages.labels),
+        "labels": plain(config.latent_data.transforms.labels),
         "encoders": conditioner.fingerprint(),
         "training": plain(config.training[STAGE]),
         **{part: plain(config[part]) for part in parts},

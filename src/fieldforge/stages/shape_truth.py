@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from fieldforge.data.schema import NORMAL_UNIT
-from fieldforge.data.stages import Known
+from fieldforge.data.transforms import Known
 from fieldforge.generation import Shapes
 from fieldforge.rendering.pictures import image_of
 from fieldforge.rendering.shading import Stand, portrait

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.source import lacking
-from fieldforge.conditioning.stages import embed_missing
+from fieldforge.conditioning.transforms import embed_missing
 from fieldforge.configuration.build import build
 from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule

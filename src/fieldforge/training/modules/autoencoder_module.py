@@ -36,13 +36,13 @@ class AutoencoderModule(StageModule):
         self.autoencoder, self.loss, self.make_optimizer = autoencoder, loss, optimizer
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        draws = self.draws(len(batch["surface"]), batch_idx)
+        draws = self.draws(len(batch["input"]), batch_idx)
         loss, terms = self.loss(self.autoencoder, batch, draws)  # (), {name: ()}
         self.log_step({"loss": loss, **terms})
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        size = len(batch["surface"])
+        size = len(batch["input"])
         loss, terms = self.loss(self.autoencoder, batch, self.heldout_draws(size, batch_idx))  # (), {name: ()}
         self.log_heldout({"loss": loss, **terms}, size)
 

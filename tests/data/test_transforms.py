@@ -1,4 +1,4 @@
-"""Stages against a sphere, on which everything is known in closed form."""
+"""Transforms against a sphere, on which everything is known in closed form."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from tests.data.make import latent_sample, sphere_sample
 
 from fieldforge.data.reader import LazySample
 from fieldforge.data.schema import DEPTH_UNIT, SAMPLE
-from fieldforge.data.stages import Augment, Distances, Labels, Latent, Surface, ViewRays, apply_stages
+from fieldforge.data.transforms import Augment, Distances, Labels, Latent, Surface, ViewRays, apply_transforms
 from fieldforge.errors import UserError
 
 RADIUS = 0.5
@@ -25,7 +25,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def test_surface_is_on_the_sphere_with_its_normals_and_colours(sample: dict) -> None:
-    surface = Surface(100)(sample, rng())["surface"]
+    surface = Surface(100)(sample, rng())["input"]
     assert surface.shape == (100, 9)
     assert surface.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(surface[:, :3], axis=1), RADIUS, atol=1e-3)
@@ -36,12 +36,12 @@ def test_surface_is_on_the_sphere_with_its_normals_and_colours(sample: dict) -> 
 
 def test_surface_takes_exposed_points_only_and_none_twice_if_there_are_enough(sample: dict) -> None:
     exposed = {tuple(point) for point in sample["surface_points.npy"][sample["surface_exposed.npy"] > 0].astype("f4")}
-    chosen = [tuple(point) for point in Surface(150)(sample, rng())["surface"][:, :3]]
+    chosen = [tuple(point) for point in Surface(150)(sample, rng())["input"][:, :3]]
     assert len(set(chosen)) == 150 == len(exposed)
     assert set(chosen) == exposed
-    assert Surface(400)(sample, rng())["surface"].shape == (400, 9)  # more than there are
+    assert Surface(400)(sample, rng())["input"].shape == (400, 9)  # more than there are
     hidden = {**sample, "surface_exposed.npy": np.zeros(200, np.uint8)}
-    assert Surface(10)(hidden, rng())["surface"].shape == (10, 9)
+    assert Surface(10)(hidden, rng())["input"].shape == (10, 9)
 
 
 def test_distances_are_those_of_the_sphere(sample: dict) -> None:
@@ -91,7 +91,7 @@ def test_a_share_of_the_rays_looks_at_the_object_and_all_meet_the_box(sample: di
 def test_only_the_chosen_views_are_decoded(sample: dict) -> None:
     members = {suffix: memoryview(payload) for suffix, payload in SAMPLE.encode("a", sample).items()}
     lazy = LazySample("a", members, "here")
-    apply_stages(lazy, [ViewRays(10, views=1), Surface(5)], rng())
+    apply_transforms(lazy, [ViewRays(10, views=1), Surface(5)], rng())
     decoded = set(lazy._decoded) - {"__key__"}
     assert sum(suffix.endswith(".png") for suffix in decoded) == 2  # one view and its depth
     assert "near_points.npy" not in decoded
@@ -99,12 +99,12 @@ def test_only_the_chosen_views_are_decoded(sample: dict) -> None:
 
 def test_augmentation_is_one_motion_for_everything(sample: dict) -> None:
     """Moved points keep their distances, moved rays still meet the moved surface: consistent for every turn."""
-    stages = [Surface(50), Distances(40, 40), ViewRays(60, 2)]
+    transforms = [Surface(50), Distances(40, 40), ViewRays(60, 2)]
     for turns, mirror in ((1, True), (4, True), (12, False), (5, True)):
         for seed in range(6):
-            plain = apply_stages(sample, stages, rng(seed))
-            moved = apply_stages(sample, [*stages, Augment(turns, mirror)], rng(seed))
-            motion, *_ = np.linalg.lstsq(plain["surface"][:, :3], moved["surface"][:, :3], rcond=None)
+            plain = apply_transforms(sample, transforms, rng(seed))
+            moved = apply_transforms(sample, [*transforms, Augment(turns, mirror)], rng(seed))
+            motion, *_ = np.linalg.lstsq(plain["input"][:, :3], moved["input"][:, :3], rcond=None)
             scale = np.cbrt(abs(np.linalg.det(motion)))
             np.testing.assert_allclose(motion @ motion.T, np.eye(3) * scale**2, atol=1e-4)
             np.testing.assert_allclose(motion[1], [0, scale, 0], atol=1e-4)  # about y
@@ -115,8 +115,8 @@ def test_augmentation_is_one_motion_for_everything(sample: dict) -> None:
             for name in ("near_sdf", "volume_sdf", "ray_depth"):
                 np.testing.assert_allclose(moved[name], plain[name] * scale, atol=1e-5)
             np.testing.assert_allclose(moved["ray_directions"], plain["ray_directions"] @ motion / scale, atol=1e-4)
-            np.testing.assert_allclose(moved["surface"][:, 3:6], plain["surface"][:, 3:6] @ motion / scale, atol=1e-4)
-            np.testing.assert_array_equal(moved["surface"][:, 6:], plain["surface"][:, 6:])
+            np.testing.assert_allclose(moved["input"][:, 3:6], plain["input"][:, 3:6] @ motion / scale, atol=1e-4)
+            np.testing.assert_array_equal(moved["input"][:, 6:], plain["input"][:, 6:])
             np.testing.assert_array_equal(moved["ray_rgba"], plain["ray_rgba"])
 
 
@@ -129,7 +129,7 @@ def test_quarter_turns_and_mirror_images_all_come(sample: dict) -> None:
 
 def test_arguments_are_left_alone(sample: dict) -> None:
     before = {name: np.copy(value) for name, value in sample.items() if isinstance(value, np.ndarray)}
-    apply_stages(sample, [Surface(50), Distances(9, 9), ViewRays(60, 2), Augment(5, True), Labels()], rng())
+    apply_transforms(sample, [Surface(50), Distances(9, 9), ViewRays(60, 2), Augment(5, True), Labels()], rng())
     for name, value in before.items():
         np.testing.assert_array_equal(sample[name], value)
 
@@ -138,7 +138,7 @@ def test_captions_are_drawn_from_the_sample() -> None:
     sample = latent_sample("7")
     found = {Labels()(sample, rng(seed))["caption"] for seed in range(20)}
     assert found == set(sample["meta.json"]["captions"])
-    made = apply_stages(sample, [Latent(), Labels()], rng())
+    made = apply_transforms(sample, [Latent(), Labels()], rng())
     assert made["class"] == "seating"
     np.testing.assert_array_equal(made["latent"], np.full((2, 3), 7, np.float32))
 

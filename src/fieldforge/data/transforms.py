@@ -1,8 +1,8 @@
 """From a stored sample to what a step trains on: pure functions of (sample, generator), applied one after the other.
 
-A stage is called with a mapping of everything known so far (the stored members, decoded when asked for, and what
-earlier stages made) and returns what it adds or replaces. What the stages made becomes the batch. Letters: N surface
-points, M near and K volume points, R rays, all per sample. Arrays are float32 in box units; colours 0…1.
+A transform is called with a mapping of everything known so far (the stored members, decoded when asked for, and what
+earlier transforms made) and returns what it adds or replaces. What the transforms made becomes the batch. Letters: N
+surface points, M near and K volume points, R rays, all per sample. Arrays are float32 in box units; colours 0…1.
 """
 
 import math
@@ -18,29 +18,31 @@ from fieldforge.errors import UserError
 from fieldforge.geometry.camera import Camera
 from fieldforge.ranges import Count, Share, Whole
 
-Stage = Callable[[Mapping[str, Any], np.random.Generator], dict[str, Any]]
+Transform = Callable[[Mapping[str, Any], np.random.Generator], dict[str, Any]]
 
 
-def apply_stages(sample: Mapping[str, Any], stages: Sequence[Stage], generator: np.random.Generator) -> dict[str, Any]:
-    """Runs the stages in order; returns the fields for the batch.
+def apply_transforms(
+    sample: Mapping[str, Any], transforms: Sequence[Transform], generator: np.random.Generator
+) -> dict[str, Any]:
+    """Runs the transforms in order; returns the fields for the batch.
 
     BadSampleError for a sample that lacks what they read.
     """
     known = Known(sample)
     where = f"{getattr(sample, 'shard', 'the sample')}, sample '{getattr(sample, 'key', '')}'"
     try:
-        for stage in stages:
-            known.made.update(stage(known, generator))
+        for transform in transforms:
+            known.made.update(transform(known, generator))
     except MemberError as error:
         raise BadSampleError(f"{where}: {error}") from error
     except Exception as error:
-        error.add_note(f"(in a stage over {where})")  # a fault in the program, which may need this sample to show
+        error.add_note(f"(in a transform over {where})")  # a fault in the program, which may need this sample to show
         raise
     return known.made
 
 
 class Known(Mapping[str, Any]):
-    """The stored members, still undecoded where nobody asked, beneath what the stages made."""
+    """The stored members, still undecoded where nobody asked, beneath what the transforms made."""
 
     def __init__(self, stored: Mapping[str, Any]) -> None:
         self.stored = stored
@@ -67,7 +69,7 @@ def draw(count: int, available: int, generator: np.random.Generator) -> np.ndarr
 
 
 class Surface:
-    """`surface (N, 9)`: position, unit normal, sRGB of points that see the outside."""
+    """`input (N, 9)`: position, unit normal, sRGB of points that see the outside."""
 
     def __init__(self, points: Count) -> None:
         self.points = points
@@ -84,7 +86,7 @@ class Surface:
         surface[:, 3:6] *= NORMAL_UNIT
         surface[:, 3:6] /= np.linalg.norm(surface[:, 3:6], axis=1, keepdims=True) + 1e-9
         surface[:, 6:] /= 255
-        return {"surface": surface}
+        return {"input": surface}
 
 
 class Distances:
@@ -115,7 +117,7 @@ class ViewRays:
         if not 0 <= object_share <= 1 or not 1 <= views <= rays:
             raise UserError(
                 f"rays={rays}, views={views}, object_share={object_share}: the share lies in 0…1, "
-                "and every view needs a ray; correct the data stages."
+                "and every view needs a ray; correct the data transforms."
             )
         self.rays, self.views, self.object_share, self.spread = rays, views, object_share, spread
 
@@ -195,10 +197,10 @@ class Augment:
         made = {name: sample[name] @ (turn * np.float32(scale)) for name in self.POINTS if name in sample}
         made |= {name: sample[name] @ turn for name in self.VECTORS if name in sample}
         made |= {name: sample[name] * np.float32(scale) for name in self.LENGTHS if name in sample}
-        if "surface" in sample:
-            surface = sample["surface"]
+        if "input" in sample:
+            surface = sample["input"]
             points, normals = surface[:, :3] @ (turn * np.float32(scale)), surface[:, 3:6] @ turn
-            made["surface"] = np.concatenate([points, normals, surface[:, 6:]], axis=1)
+            made["input"] = np.concatenate([points, normals, surface[:, 6:]], axis=1)
         return made
 
 
@@ -219,7 +221,7 @@ class Labels:
 
     def __init__(self, languages: Sequence[str] = ("en",)) -> None:
         if not languages:
-            raise UserError("data stages: Labels needs at least one language, such as languages=[en].")
+            raise UserError("data transforms: Labels needs at least one language, such as languages=[en].")
         self.languages = tuple(languages)
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:

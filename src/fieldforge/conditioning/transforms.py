@@ -1,7 +1,7 @@
 """What a training sample is conditioned on: one of its captions, one of its views, or their stored features.
 
-Stages of the data module (`data/stages.py`): pure functions of (sample, generator). The samples may be latents alone;
-views and features are then found in other shards by the sample's key.
+Transforms of the data module (`data/transforms.py`): pure functions of (sample, generator). The samples may be latents
+alone; views and features are then found in other shards by the sample's key.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class StoredFeatures:
         if isinstance(rows[0], str):
             if "caption" not in sample:
                 raise UserError(
-                    "data.stages: StoredFeatures of texts comes after a stage that draws the caption (Labels)."
+                    "data.transforms: StoredFeatures of texts comes after a transform that draws the caption (Labels)."
                 )
             if sample["caption"] not in rows:
                 raise UserError(
@@ -98,16 +98,16 @@ class StoredFeatures:
         return FeatureRow(shards.manifest.extra["fingerprint"], **arrays)
 
 
-def embed_missing(stages: Iterable[object], conditioner: Conditioner, report: Report | None = None) -> None:
-    """Embeds what the `StoredFeatures` among the stages will look for and nobody has embedded yet.
+def embed_missing(transforms: Iterable[object], conditioner: Conditioner, report: Report | None = None) -> None:
+    """Embeds what the `StoredFeatures` among the transforms will look for and nobody has embedded yet.
 
     Raises UserError where what is there was made by another encoder.
     """
-    for stage in stages:
-        if not isinstance(stage, StoredFeatures):
+    for transform in transforms:
+        if not isinstance(transform, StoredFeatures):
             continue
-        for name in stage.sources:
-            if (embedding_folder(stage.root, name) / MANIFEST_NAME).is_file():
-                conditioner.check_made_by(name, stage.shards(name).manifest.extra["fingerprint"])
+        for name in transform.sources:
+            if (embedding_folder(transform.root, name) / MANIFEST_NAME).is_file():
+                conditioner.check_made_by(name, transform.shards(name).manifest.extra["fingerprint"])
             else:
-                embed_shards(stage.root, conditioner, [name], report=report)
+                embed_shards(transform.root, conditioner, [name], report=report)
