@@ -7,8 +7,8 @@ import torch
 from fieldforge.conditioning import ClassSource, ClipImageEncoder, Conditioner, ImageSource
 from fieldforge.conditioning.prior import EmbeddingSpace, VectorLatent
 from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.latent_schema import EMBEDDING
 from fieldforge.data.manifest import write_manifest
-from fieldforge.data.schema import EMBEDDING
 from fieldforge.data.transforms import Labels
 from fieldforge.data.writer import ShardWriter
 from fieldforge.diffusion.backbones.dit import DiT

@@ -15,8 +15,9 @@ from fieldforge.conditioning.condition import Condition
 from fieldforge.conditioning.stored import KeyedShards, captions_of, embed_shards, embedding_folder
 from fieldforge.conditioning.transforms import StoredFeatures, View, embed_missing
 from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import read_manifest, write_manifest
-from fieldforge.data.schema import LATENT, SAMPLE
+from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.transforms import Labels, Latent
 from fieldforge.data.writer import ShardWriter
 from fieldforge.diffusion.backbones.dit import DiT

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import Manifest, write_manifest
-from fieldforge.data.schema import DEPTH_UNIT, LATENT, SAMPLE, Sample
+from fieldforge.data.schema import Sample
+from fieldforge.data.shape_schema import DEPTH_UNIT, SAMPLE
 from fieldforge.data.writer import ShardWriter
 
 

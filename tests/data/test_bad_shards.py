@@ -12,9 +12,9 @@ import pytest
 from tests.data.make import latent_sample, write_latents
 
 from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.order import Mixing
-from fieldforge.data.schema import LATENT
 from fieldforge.data.shards import open_shards
 from fieldforge.data.store import BadShardError
 from fieldforge.data.stream import SampleStream

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tests.data.make import latent_sample
 
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
-from fieldforge.data.schema import LATENT
 from fieldforge.data.writer import ShardWriter
 
 

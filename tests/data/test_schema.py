@@ -2,6 +2,9 @@
 
 import io
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,12 @@ from hypothesis.extra import numpy as hnp
 from tests.data.make import latent_sample, sphere_sample
 
 from fieldforge.data.codec import decode_member, encode_member
-from fieldforge.data.schema import LATENT, SAMPLE
+from fieldforge.data.image_schema import IMAGE
+from fieldforge.data.latent_schema import LATENT
+from fieldforge.data.manifest import read_manifest, write_manifest
+from fieldforge.data.schema import COMMON_META, FieldSpec, Schema
+from fieldforge.data.schemas import SCHEMAS, register
+from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.errors import UserError
 
 DTYPES = st.sampled_from(["float16", "float32", "int8", "uint8", "uint16", "int64"])
@@ -106,3 +114,53 @@ def test_json_has_one_spelling() -> None:
     assert json.loads(encode_member("a.json", {"a": "ü"})) == {"a": "ü"}
     with pytest.raises(ValueError, match="JSON"):
         encode_member("a.json", float("nan"))
+
+
+def picture(**meta: object) -> dict:
+    common = {key: kind() for key, kind in COMMON_META.items()}
+    return {"meta.json": {**common, "captions": ["a cat"], **meta}, "image.png": np.zeros((3, 5, 4), np.uint8)}
+
+
+def test_a_picture_needs_no_camera() -> None:
+    found = IMAGE.decode(IMAGE.encode("a", picture()))
+    assert found["meta.json"]["captions"] == ["a cat"]
+    assert found["image.png"].shape == (3, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("sample", "named"),
+    [
+        (picture(captions=[]), "caption"),
+        (picture(tags="red"), "tags='red'"),
+        ({**picture(), "image.png": np.zeros((3, 5, 2), np.uint8)}, "2 channels"),
+        ({**picture(), "image.png": np.zeros((3, 5), np.uint8)}, r"shape \(3, 5\)"),
+        ({"meta.json": picture()["meta.json"]}, r"image\.png is missing"),
+    ],
+)
+def test_pictures_outside_the_schema_are_refused_by_name(sample: dict, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        IMAGE.check("a", sample)
+
+
+def _loud(meta: Mapping[str, Any]) -> str | None:
+    return None if meta["rate"] > 0 else f"has rate={meta['rate']}, which is no rate"
+
+
+SOUND = Schema("test_sound", 1, (FieldSpec("meta.json"), FieldSpec("wave.npy", "int16", ("N",))),
+               {**COMMON_META, "rate": int}, _loud)  # fmt: skip
+
+
+def test_a_manifest_knows_a_schema_of_others_once_it_is_registered(tmp_path: Path) -> None:
+    write_manifest(tmp_path, SOUND, {}, [])
+    with pytest.raises(UserError, match=r"schema .*test_sound.* is not known"):
+        read_manifest(tmp_path)
+    try:
+        assert register(SOUND) is register(SOUND)
+        assert read_manifest(tmp_path).schema == SOUND
+        with pytest.raises(ValueError, match="another schema 'test_sound'"):
+            register(Schema("test_sound", 2, ()))
+    finally:
+        SCHEMAS.pop(SOUND.name, None)
+    sample = {"meta.json": {**picture()["meta.json"], "rate": 0}, "wave.npy": np.zeros(4, np.int16)}
+    with pytest.raises(UserError, match=r"meta\.json has rate=0, which is no rate; fix its writer"):
+        SOUND.check("a", sample)

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fieldforge.data.json_pieces import JsonError, JsonPieces
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import Manifest, build_manifest
-from fieldforge.data.schema import LATENT
 from fieldforge.data.table import EntryError, ShardEntry, ShardTable
 from fieldforge.errors import UserError
 

@@ -8,7 +8,7 @@ import pytest
 from tests.data.make import latent_sample, sphere_sample
 
 from fieldforge.data.reader import LazySample
-from fieldforge.data.schema import DEPTH_UNIT, SAMPLE
+from fieldforge.data.shape_schema import DEPTH_UNIT, SAMPLE
 from fieldforge.data.transforms import Augment, Distances, Labels, Latent, Surface, ViewRays, apply_transforms
 from fieldforge.errors import UserError
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.make import latent_sample, sphere_sample, write_latents, write_spheres
 
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import Manifest, parse_index, read_manifest
-from fieldforge.data.schema import LATENT
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
 

@@ -17,9 +17,11 @@ from tests.data.make import latent_sample, sphere_sample
 from fieldforge.conditioning.prior import EmbeddingSpace, VectorLatent
 from fieldforge.data.codec import encode_json, encode_npy, encode_png
 from fieldforge.data.heldout import HeldOut
+from fieldforge.data.latent_schema import EMBEDDING, LATENT
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.order import Mixing
-from fieldforge.data.schema import EMBEDDING, LATENT, SAMPLE, Schema
+from fieldforge.data.schema import Schema
+from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shards import open_shards
 from fieldforge.data.store import BadSampleError
 from fieldforge.data.stream import SampleStream

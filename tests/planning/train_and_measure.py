@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 from fieldforge.configuration.build import build
 from fieldforge.configuration.values import whole_number
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
-from fieldforge.data.schema import LATENT
 from fieldforge.data.writer import ShardWriter
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages import autoencoder_stage, diffusion_stage

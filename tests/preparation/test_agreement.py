@@ -8,7 +8,8 @@ import pytest
 import torch
 from tests.preparation.make import png, record, sheet, tiny_settings
 
-from fieldforge.data.schema import SAMPLE, Sample
+from fieldforge.data.schema import Sample
+from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.geometry.camera import look_at
 from fieldforge.geometry.mesh import Material, concatenate
 from fieldforge.geometry.sampling import sample_visible_surface

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fieldforge.data.manifest import read_manifest
-from fieldforge.data.schema import DEPTH_UNIT, SAMPLE, Sample
+from fieldforge.data.schema import Sample
+from fieldforge.data.shape_schema import DEPTH_UNIT, SAMPLE
 from fieldforge.preparation.records import split_of
 from fieldforge.runs.entry import CONFIGS
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.preparation.make import DeadlyStaging, box_distance, record, tiny_settings, write_cubes
 
 from fieldforge.data.codec import decode_member
-from fieldforge.data.schema import DEPTH_UNIT, SAMPLE
+from fieldforge.data.shape_schema import DEPTH_UNIT, SAMPLE
 from fieldforge.errors import UserError
 from fieldforge.preparation.asset import prepare_asset
 from fieldforge.preparation.pipeline import prepare

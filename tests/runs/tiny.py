@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from fieldforge.data.manifest import write_manifest
-from fieldforge.data.schema import DEPTH_UNIT, SAMPLE
+from fieldforge.data.shape_schema import DEPTH_UNIT, SAMPLE
 from fieldforge.data.writer import ShardWriter
 from fieldforge.geometry.camera import Camera, fibonacci_poses, framing_distance
 

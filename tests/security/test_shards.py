@@ -16,9 +16,11 @@ from tests.security.payload import Payload, refused
 
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.index import index_folder
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import MANIFEST_NAME, ShardIndex, build_manifest, settings_sha256, write_manifest
 from fieldforge.data.reader import ShardReader
-from fieldforge.data.schema import LATENT, SAMPLE, Schema
+from fieldforge.data.schema import Schema
+from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shards import open_shards
 from fieldforge.data.table import EntryError, ShardTable
 from fieldforge.data.transforms import Distances, Latent, Meta, Surface, Transform, ViewRays

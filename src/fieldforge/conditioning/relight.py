@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fieldforge.data.schema import DEPTH_UNIT
+from fieldforge.data.shape_schema import DEPTH_UNIT
 from fieldforge.geometry.camera import Camera
 from fieldforge.geometry.color import linear_to_srgb, srgb_to_linear
 

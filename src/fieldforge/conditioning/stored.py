@@ -21,9 +21,10 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image import ImageSource
 from fieldforge.conditioning.relight import relit_view
 from fieldforge.conditioning.source import Source
+from fieldforge.data.latent_schema import EMBEDDING
 from fieldforge.data.manifest import MANIFEST_NAME, Manifest, ShardEntry, read_manifest, write_manifest
 from fieldforge.data.reader import LazySample, ShardReader
-from fieldforge.data.schema import EMBEDDING, SAMPLE
+from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shards import open_shards
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError

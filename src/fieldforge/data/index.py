@@ -19,7 +19,8 @@ from webdataset.tariterators import base_plus_ext
 from fieldforge.data.files import atomic_file
 from fieldforge.data.manifest import Manifest, ShardEntry, ShardIndex, read_manifest, settings_sha256, write_manifest
 from fieldforge.data.reader import split_members
-from fieldforge.data.schema import SCHEMAS, Schema
+from fieldforge.data.schema import Schema
+from fieldforge.data.schemas import SCHEMAS
 from fieldforge.data.store import BadShardError
 from fieldforge.data.writer import shard_entry
 from fieldforge.errors import UserError

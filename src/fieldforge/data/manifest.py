@@ -13,7 +13,8 @@ from typing import Any
 
 from fieldforge.data.files import atomic_file
 from fieldforge.data.json_pieces import JsonError, JsonPieces
-from fieldforge.data.schema import SCHEMAS, Schema
+from fieldforge.data.schema import Schema
+from fieldforge.data.schemas import SCHEMAS
 from fieldforge.data.table import EntryError, ShardEntry, ShardTable
 from fieldforge.errors import UserError
 

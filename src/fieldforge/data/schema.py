@@ -1,16 +1,13 @@
-"""What a shard holds: names, dtypes, shapes and units of every field. The only code copy, for writers and readers.
+"""What a kind of shard holds: names, dtypes and shapes of its fields. The only code copy, for writers and readers.
 
-A sample in memory is a dict from *member suffix* (`"surface_points.npy"`, `"view_003.png"`, `"meta.json"`) to value:
-numpy array for `.npy` and `.png`, plain JSON object for `.json`. Axis letters are bound once per sample: N surface
-points, M points near the surface, K points in the volume, V views, H x W pixels, T latent tokens, C latent channels.
-`docs/data_format.md` says the same in prose.
+Shapes are in `shape_schema.py`, pictures in `image_schema.py`; `schemas.py` has them all by name. A sample in memory is
+a dict from *member suffix* (`"surface_points.npy"`, `"view_003.png"`, `"meta.json"`) to value: numpy array for `.npy`
+and `.png`, JSON object for `.json`. Axis letters are bound once per sample. `docs/data_format.md` says it in prose.
 """
 
-import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
@@ -24,16 +21,6 @@ Sample = dict[str, Any]
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,80}")
 """Keys of samples: no dot (WebDataset splits a member's name there), no slash (members stay in their folder)."""
 
-DEPTH_UNIT = 8.0 / 65535
-"""Box units per step of a depth picture."""
-
-NORMAL_UNIT = 1.0 / 127
-"""Length per step of a stored normal."""
-
-
-FARTHEST = 4.0
-"""Box units: no coordinate and no distance is beyond it (the box's diagonal is 3.5)."""
-
 
 def within(values: np.ndarray, limit: float | None = None) -> bool:
     """Whether all numbers (float16 or float32, C order) are finite, and at most `limit` in size."""
@@ -42,28 +29,6 @@ def within(values: np.ndarray, limit: float | None = None) -> bool:
         above = 0x7BFF if limit is None else int(np.float16(limit).view(np.uint16))
         return int((values.view(np.uint16) & 0x7FFF).max()) <= above
     return bool(np.isfinite(values).all() if limit is None else np.abs(values).max() <= limit)
-
-
-def _normals(normals: np.ndarray) -> str | None:
-    sound = bool((normals[:, 0] | normals[:, 1] | normals[:, 2]).all())
-    return None if sound else "holds a normal of length 0"
-
-
-def _poses(poses: np.ndarray) -> str | None:
-    return _poses_of(poses.tobytes())
-
-
-@lru_cache(maxsize=64)  # assets that are prepared together are often seen from the same places
-def _poses_of(content: bytes) -> str | None:
-    poses = np.frombuffer(content, np.float32).reshape(-1, 4, 4)
-    turns = poses[:, :3, :3]
-    straight = np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3, dtype=np.float32)).max() < 0.01
-    sound = straight and (np.linalg.det(turns) > 0).all() and (poses[:, 3] == (0, 0, 0, 1)).all()
-    return None if sound else "holds a camera that is no rotation and translation"
-
-
-def _masks(masks: np.ndarray) -> str | None:
-    return None if masks.any(1).all() else "masks a row of tokens as a whole"
 
 
 @dataclass(frozen=True)
@@ -109,7 +74,9 @@ class FieldSpec:
         return size > 0 and size == (axes.setdefault(axis, size) if isinstance(axis, str) else axis)
 
 
-META_TYPES: dict[str, type | tuple[type, ...]] = {
+MetaTypes = Mapping[str, type | tuple[type, ...]]
+
+COMMON_META: MetaTypes = {
     "id": str,
     "name": str,
     "class": str,
@@ -120,21 +87,15 @@ META_TYPES: dict[str, type | tuple[type, ...]] = {
     "licence": str,
     "creator": str,
     "split": str,
-    "center": list,
-    "scale": (float, int),
-    "epsilon": (float, int),
-    "fov_y": (float, int),
-    "size_cm": (list, type(None)),
 }
-"""Required keys of `meta.json`. `fov_y` in radians; `center` and `scale` map the asset's own units into the box by
-(p - center) * scale; `epsilon` (box units) is already taken off the distances; `size_cm` is width, height, depth."""
+"""Keys of `meta.json` that samples of every kind have."""
 
 
-def check_meta(meta: Any, where: str, captions: bool = True) -> None:
-    """Required keys, their types and ranges, and at least one caption if asked; further keys are free. UserError."""
+def check_meta(meta: Any, types: MetaTypes, where: str, captions: bool = True) -> None:
+    """Required keys, their types, and at least one caption if asked; further keys are free. UserError."""
     if not isinstance(meta, dict):
         raise UserError(f"{where}: meta.json is {type(meta).__name__}, but must be an object; fix its writer.")
-    for key, kind in META_TYPES.items():
+    for key, kind in types.items():
         if key not in meta:
             raise UserError(f"{where}: meta.json lacks the key '{key}'; add it when writing the sample.")
         if not isinstance(meta[key], kind) or meta[key] is True or meta[key] is False:
@@ -147,24 +108,26 @@ def check_meta(meta: Any, where: str, captions: bool = True) -> None:
     for text in offered:
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"{where}: meta.json has a caption that is empty or no text; give the asset a caption.")
-    center, scale, fov_y = meta["center"], meta["scale"], meta["fov_y"]
-    for number in (scale, meta["epsilon"], *center):
-        if not isinstance(number, float | int) or not -math.inf < number < math.inf:
-            raise UserError(f"{where}: meta.json has {number!r} in center, scale or epsilon; fix its writer.")
-    if len(center) != 3 or not scale > 0:
-        raise UserError(f"{where}: meta.json needs a center of 3 numbers and a positive scale; fix its writer.")
-    if not 0 < fov_y < math.pi:
-        raise UserError(f"{where}: meta.json has fov_y={fov_y}, which is no angle of a camera; fix its writer.")
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Name, version and fields of a kind of shard. `version` rises when a reader of the old would misread the new."""
+    """Name, version and fields of a kind of shard. `version` rises when a reader of the old would misread the new.
+
+    Args:
+        meta: keys that `meta.json` must have, and their types.
+        meta_fault: what is wrong with a `meta.json` that has them, None if nothing is.
+        rows: the axis whose size is the number of `rows` that `meta.json` lists; "": it lists none.
+        alike: axes that are the same in all samples of a folder.
+    """
 
     name: str
     version: int
     fields: tuple[FieldSpec, ...]
-    alike: str = ""  # axes that are the same in all samples of a folder
+    meta: MetaTypes = field(default_factory=lambda: COMMON_META, compare=False)
+    meta_fault: Callable[[Mapping[str, Any]], str | None] | None = None
+    rows: str = ""
+    alike: str = ""
     by_suffix: dict[str, FieldSpec] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -183,8 +146,7 @@ class Schema:
         if spec is None:
             return
         if suffix == "meta.json":
-            check_meta(value, where, captions=False)  # who reads captions asks for them
-            self._bind_rows(value, axes, where)
+            self._check_meta(value, axes, where, captions=False)  # who reads captions asks for them
             return
         spec.check(suffix, value, axes, where)
         if suffix == "cameras.npy":
@@ -195,10 +157,16 @@ class Schema:
                     f"{where}: there are {axes['V']} cameras, but {lacking} is missing; write one per camera."
                 )
 
+    def _check_meta(self, meta: Any, axes: dict[str, int], where: str, captions: bool = True) -> None:
+        check_meta(meta, self.meta, where, captions)
+        fault = self.meta_fault(meta) if self.meta_fault else None
+        if fault:
+            raise UserError(f"{where}: meta.json {fault}; fix its writer.")
+        if self.rows:
+            self._bind_rows(meta, axes, where)
+
     def _bind_rows(self, meta: Mapping[str, Any], axes: dict[str, int], where: str) -> None:
         """The rows of stored features: as many captions, or numbers of views, as the arrays have rows."""
-        if self.name != "embedding":
-            return
         rows = meta.get("rows")
         if (
             not isinstance(rows, list)
@@ -208,9 +176,9 @@ class Schema:
             raise UserError(
                 f"{where}: meta.json needs rows, the captions or the numbers of views; embed the data again."
             )
-        if axes.setdefault("E", len(rows)) != len(rows):
+        if axes.setdefault(self.rows, len(rows)) != len(rows):
             raise UserError(
-                f"{where}: meta.json has {len(rows)} rows, and the arrays {axes['E']}; embed the data again."
+                f"{where}: meta.json has {len(rows)} rows, and the arrays {axes[self.rows]}; embed the data again."
             )
 
     def check(self, key: str, sample: Mapping[str, Any]) -> None:
@@ -227,8 +195,7 @@ class Schema:
             if suffix not in sample:
                 raise UserError(f"{where}: the member {suffix} is missing; write every field of the schema.")
             if suffix == "meta.json":
-                check_meta(sample[suffix], where)
-                self._bind_rows(sample[suffix], axes, where)
+                self._check_meta(sample[suffix], axes, where)
             else:
                 spec.check(suffix, sample[suffix], axes, where)
         expected = set(self.by_suffix)
@@ -253,45 +220,3 @@ class Schema:
     def decode(self, members: Mapping[str, bytes]) -> Sample:
         """Decodes every member; the reverse of `encode`. (The stream decodes lazily instead.)"""
         return {suffix: decode_member(suffix, payload) for suffix, payload in members.items()}
-
-
-SAMPLE = Schema(
-    name="sample",
-    version=1,
-    fields=(
-        FieldSpec("meta.json"),
-        FieldSpec("surface_points.npy", "float16", ("N", 3), limit=FARTHEST),
-        FieldSpec("surface_normals.npy", "int8", ("N", 3), fault=_normals),
-        FieldSpec("surface_colors.npy", "uint8", ("N", 3)),
-        FieldSpec("surface_exposed.npy", "uint8", ("N",)),
-        FieldSpec("near_points.npy", "float16", ("M", 3), limit=FARTHEST),
-        FieldSpec("near_sdf.npy", "float16", ("M",), limit=FARTHEST),
-        FieldSpec("volume_points.npy", "float16", ("K", 3), limit=FARTHEST),
-        FieldSpec("volume_sdf.npy", "float16", ("K",), limit=FARTHEST),
-        FieldSpec("cameras.npy", "float32", ("V", 4, 4), limit=1000.0, fault=_poses),
-        FieldSpec("view_{:03d}.png", "uint8", ("H", "W", 4), per_view=True),
-        FieldSpec("depth_{:03d}.png", "uint16", ("H", "W"), per_view=True),
-    ),
-)
-
-LATENT = Schema(
-    name="latent",
-    version=1,
-    fields=(FieldSpec("meta.json"), FieldSpec("latent.npy", "float32", ("T", "C"))),
-    alike="TC",
-)
-
-EMBEDDING = Schema(
-    name="embedding",
-    version=1,
-    fields=(
-        FieldSpec("meta.json"),
-        FieldSpec("vector.npy", "float16", ("E", "F"), optional=True),
-        FieldSpec("tokens.npy", "float16", ("E", "L", "G"), optional=True),
-        FieldSpec("mask.npy", "uint8", ("E", "L"), optional=True, fault=_masks),
-    ),
-    alike="FG",
-)
-"""What a frozen encoder says of the E captions or views of a sample, which `meta.json` lists under `rows`."""
-
-SCHEMAS = {schema.name: schema for schema in (SAMPLE, LATENT, EMBEDDING)}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fieldforge.data.schema import DEPTH_UNIT, NORMAL_UNIT
+from fieldforge.data.shape_schema import DEPTH_UNIT, NORMAL_UNIT
 from fieldforge.data.store import BadSampleError, MemberError
 from fieldforge.errors import UserError
 from fieldforge.geometry.camera import Camera

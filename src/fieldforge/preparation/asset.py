@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fieldforge.data.schema import DEPTH_UNIT, SAMPLE, Sample
+from fieldforge.data.schema import Sample
+from fieldforge.data.shape_schema import DEPTH_UNIT, SAMPLE
 from fieldforge.geometry.camera import fibonacci_poses, orbit_poses
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.geometry.sampling import SurfaceSamples, sample_surface, sample_visible_surface

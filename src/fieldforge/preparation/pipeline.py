@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from fieldforge.data.files import MACHINE, atomic_file, make_folder, remove_leftovers, writing
 from fieldforge.data.lock import scope, take
 from fieldforge.data.manifest import MANIFEST_NAME, Manifest, read_manifest, settings_sha256, write_manifest
-from fieldforge.data.schema import SAMPLE
+from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError, install_command
 from fieldforge.preparation.contact_sheet import contact_sheet

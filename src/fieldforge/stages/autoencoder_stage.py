@@ -17,7 +17,7 @@ from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.lock import scope
-from fieldforge.data.schema import SAMPLE
+from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Surface
 from fieldforge.errors import UserError

@@ -16,9 +16,9 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.lock import scope, take
 from fieldforge.data.manifest import MANIFEST_NAME, write_manifest
-from fieldforge.data.schema import LATENT
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Surface
 from fieldforge.data.writer import ShardWriter

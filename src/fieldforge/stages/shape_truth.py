@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fieldforge.data.schema import NORMAL_UNIT
+from fieldforge.data.shape_schema import NORMAL_UNIT
 from fieldforge.data.transforms import Known
 from fieldforge.generation import Shapes
 from fieldforge.rendering.pictures import image_of

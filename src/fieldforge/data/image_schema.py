@@ -1,0 +1,16 @@
+"""Sample shards of pictures: H x W pixels, in sRGB or in sRGB with straight alpha."""
+
+import numpy as np
+
+from fieldforge.data.schema import FieldSpec, Schema
+
+
+def _channels(pixels: np.ndarray) -> str | None:
+    return None if pixels.shape[2] in (3, 4) else f"has {pixels.shape[2]} channels, but must have 3 or 4"
+
+
+IMAGE = Schema(
+    name="image",
+    version=1,
+    fields=(FieldSpec("meta.json"), FieldSpec("image.png", "uint8", ("H", "W", "C"), fault=_channels)),
+)
