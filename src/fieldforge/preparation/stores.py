@@ -2,13 +2,17 @@
 
 import os
 import zipfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from fieldforge.errors import UserError
+
+HEAD = 512
+"""Bytes of a file that tell its kind."""
 
 
 class AssetError(UserError):
@@ -93,6 +97,10 @@ class FileStore(Protocol):
         """Bytes of a file, without reading it."""
         ...
 
+    def head(self, name: str) -> bytes:
+        """The first HEAD bytes of a file; AssetError as in `read`."""
+        ...
+
     def read(self, name: str) -> bytes:
         """Content of a file; AssetError if it is not there, too big or damaged, or lies outside of the root."""
         ...
@@ -135,6 +143,10 @@ class FolderStore:
 
     def size(self, name: str) -> int:
         return self._path(name).stat().st_size
+
+    def head(self, name: str) -> bytes:
+        with self._path(name).open("rb") as file:
+            return file.read(HEAD)
 
     def read(self, name: str) -> bytes:
         path = self._path(name)
@@ -202,6 +214,11 @@ class ZipStore:
     def size(self, name: str) -> int:
         return self._info(name).file_size
 
+    def head(self, name: str) -> bytes:
+        info = self._info(name)
+        with _unpacking(name), self._archive.open(info) as file:
+            return file.read(HEAD)
+
     def read(self, name: str) -> bytes:
         info = self._info(name)
         check_size(name, info.file_size, self.max_file_bytes)
@@ -210,12 +227,19 @@ class ZipStore:
                 f"the file '{name}' unpacks to {info.file_size // max(info.compress_size, 1)} times its packed size, "
                 "which looks like a zip bomb; pack it again."
             )
-        try:
+        with _unpacking(name):
             return self._archive.read(info)
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-            raise AssetError(f"the file '{name}' cannot be unpacked ({error}); pack it again.") from error
-        except Exception as error:  # zlib.error, lzma.LZMAError: the packed bytes are damaged
-            raise AssetError(f"the file '{name}' cannot be unpacked ({error}); pack it again.") from error
+
+
+@contextmanager
+def _unpacking(name: str) -> Iterator[None]:
+    """What goes wrong while a member of a zip is unpacked becomes an AssetError."""
+    try:
+        yield
+    except MemoryError:  # the machine's matter
+        raise
+    except Exception as error:  # zipfile, zlib and lzma each have their own
+        raise AssetError(f"the file '{name}' cannot be unpacked ({error}); pack it again.") from error
 
 
 def check_size(name: str, size: int, limit: int) -> None:

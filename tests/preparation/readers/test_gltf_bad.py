@@ -122,8 +122,8 @@ CONTAINERS = [
     (b'{"asset": {"version": "2.0"}}', "no faces"),
     (b"[" * 200_000, "cannot be read"),
     (b"\xff\xfe\xfd\xfc" * 9, "cannot be read"),
-    (b"<html>not found</html>", "cannot be read"),
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "cannot be read"),
+    (b"<html>not found</html>", "web page"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS"),
 ]
 
 

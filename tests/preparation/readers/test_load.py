@@ -1,5 +1,6 @@
 """Formats other than OBJ: geometry, textures and colours arrive as they were written."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from fieldforge.geometry.color import linear_to_srgb
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.preparation.readers.load import load_mesh
 from fieldforge.preparation.settings import Limits
-from fieldforge.preparation.stores import AssetError, FolderStore, Notes
+from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, Notes, ZipStore
 
 COLORS = np.array([[255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 255, 255], [128, 128, 128, 255]], np.uint8)
 
@@ -120,3 +121,27 @@ def test_the_number_of_triangles_is_known_before_parsing(tmp_path: Path, ending:
     limits = Limits(max_triangles=319, max_file_mb=16, min_thickness=0.005)
     with pytest.raises(AssetError, match="announces 320 triangles and the limit is 319"):
         load_mesh(FolderStore(tmp_path, LIMITS.max_file_bytes), f"a.{ending}", limits, Notes([]))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize(
+    ("name", "payload", "words"),
+    [
+        ("a.glb", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS"),
+        ("a.stl", b"\n<!DOCTYPE html><html>" + bytes(200), "web page"),
+        ("a.obj", b"\x1f\x8b\x08\0" + bytes(20), "gzip"),
+        ("a.ply", b"PK\x03\x04" + bytes(20), "zip"),
+        ("a.off", b"Kaydara FBX Binary  \0" + bytes(20), "FBX"),
+        ("a.stl", b"\x89PNG\r\n\x1a\n" + bytes(126), "PNG"),
+        ("a.obj", b"glTF\2\0\0\0" + bytes(20), "name it .glb"),
+    ],
+)
+def test_files_of_another_kind_are_named(tmp_path: Path, name: str, payload: bytes, words: str, zipped: bool):
+    (tmp_path / name).write_bytes(payload)
+    store: FileStore = FolderStore(tmp_path, 2**20)
+    if zipped:
+        with zipfile.ZipFile(tmp_path / "z.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(tmp_path / name, name)
+        store = ZipStore(tmp_path / "z.zip", 2**20)
+    with pytest.raises(AssetError, match=words):
+        load_mesh(store, name, LIMITS, Notes([]))

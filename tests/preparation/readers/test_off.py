@@ -96,7 +96,7 @@ def test_what_cannot_be_told_is_noted(tmp_path: Path):
         (off("COFF\n"), "does not fit its first word"),
         (off(counts="four 1 0"), "counts of vertices"),
         (b"OFF\n", "counts of vertices"),
-        (b"ply\n", "does not begin as an OFF"),
+        (b"plx\n", "does not begin as an OFF"),
     ],
 )
 def test_what_is_no_off_is_rejected_by_a_sentence(tmp_path: Path, payload: bytes, reason: str):

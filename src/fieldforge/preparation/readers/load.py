@@ -1,6 +1,7 @@
 """Asset files of any supported format into one kind of mesh."""
 
 from fieldforge.geometry.mesh import Mesh
+from fieldforge.preparation.readers.foreign import check_kind
 from fieldforge.preparation.readers.gltf.read import read_gltf
 from fieldforge.preparation.readers.obj import read_obj
 from fieldforge.preparation.readers.off import read_off
@@ -21,4 +22,5 @@ def load_mesh(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh
     check_size(name, store.size(name), limits.max_file_bytes)
     if store.size(name) == 0:
         raise AssetError("the file is empty; export the mesh again.")
+    check_kind(store, name)
     return READERS[ending](store, name, limits, notes)
