@@ -131,7 +131,7 @@ def test_materials_and_textures_from_a_zip(tmp_path: Path, notes: Notes):
     ("text", "reason"),
     [
         ("", "holds no faces"),
-        (SQUARE, "holds no faces"),
+        (SQUARE, "only points and lines and no faces"),
         (f"{SQUARE}f 1 2 9\n", "not in the file"),
         ("v 0 0 0\nv 1 0 0\nv 0 x 0\nf 1 2 3\n", "not a number"),
         (f"{SQUARE}f 1 2 three\n", "cannot be read"),

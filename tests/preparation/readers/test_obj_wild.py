@@ -314,3 +314,37 @@ def test_a_polygon_of_2000_corners_takes_a_second_and_keeps_its_area():
     x, y = star[:, 0], star[:, 1]
     assert np.abs(areas).sum() == pytest.approx((x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2)
     assert (areas >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("obj", "mtl"),
+    [
+        (f"# from C:\\models\\\nmtllib m.mtl\n{SQUARE}{FACE}", "newmtl wood\nKd 1 0 0\n"),
+        (f"mtllib m.mtl\r\n# D:\\ \r\n{SQUARE}{FACE}", "  # E:\\maps\\\r\nnewmtl wood\r\n# E:\\\r\nKd 1 0 0\r\n"),
+    ],
+)
+def test_a_comment_is_not_continued(tmp_path: Path, notes: Notes, obj: str, mtl: str):
+    assert color_of(load(tmp_path, notes, obj, mtl)) == [1, 0, 0, 1]
+    assert notes.texts == []
+
+
+def test_colours_in_the_comments_of_zbrush(tmp_path: Path, notes: Notes):
+    lines = "#MRGB ffff0000ffff0000\r\n#MRGB ffff000000ff0000\r\n"
+    mesh = load(tmp_path, notes, f"{SQUARE}{lines}{FACE.splitlines()[1]}\n".replace("\n", "\r\n").replace("\r\r", "\r"))
+    assert color_of(mesh) == [1, 0, 0, 1]
+    assert notes.texts == []
+
+
+def test_colours_of_zbrush_that_fit_no_vertices_are_noted(tmp_path: Path, notes: Notes):
+    mesh = load(tmp_path, notes, f"{SQUARE}#MRGB ffff0000\nf 1 2 3\n")
+    assert color_of(mesh) == [0.8, 0.8, 0.8, 1]
+    assert "#MRGB" in notes.texts[0]
+    assert "1 of 4" in notes.texts[0]
+
+
+def test_what_is_no_face_is_noted(tmp_path: Path, notes: Notes):
+    mesh = load(tmp_path, notes, f"{SQUARE}f 1 2\nl 1 2 3\nf 1 2 3\n")
+    assert len(mesh.faces) == 1
+    assert [any(word in text for text in notes.texts) for word in ("three corners", "lines")] == [True, True]
+    with pytest.raises(AssetError, match="only points and lines"):
+        load(tmp_path, notes, SQUARE)

@@ -10,7 +10,7 @@ import numpy as np
 from fieldforge.geometry.mesh import INVISIBLE, Mesh
 from fieldforge.preparation.readers.limits import check_announced
 from fieldforge.preparation.readers.mtl import ObjMaterial, opaque
-from fieldforge.preparation.readers.obj_colors import blend_colors, vertex_colors
+from fieldforge.preparation.readers.obj_colors import blend_colors, polypaint, vertex_colors
 from fieldforge.preparation.readers.obj_materials import materials_of
 from fieldforge.preparation.readers.polygons import triangulate
 from fieldforge.preparation.readers.wavefront import number, statements, without_comment
@@ -37,6 +37,8 @@ class _Content:
     materials: dict[bytes, int] = field(default_factory=lambda: {b"": 0})
     libraries: list[bytes] = field(default_factory=list)
     surfaces: int = 0  # free-form ones
+    slender: int = 0  # faces of fewer than three corners
+    loose: bool = False  # points and lines
 
 
 def read_obj(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:
@@ -44,15 +46,14 @@ def read_obj(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:
 
     Where all its materials would be invisible, they are opaque, and noted: no one models what cannot be seen.
     """
-    content = _collect(store.read(name))
-    if content.surfaces:
-        notes.add(f"its {content.surfaces} free-form surfaces are left out")
-    if not content.vertices or not content.faces:
-        what = "only free-form surfaces and no faces" if content.surfaces else "no faces"
-        raise AssetError(f"the file holds {what}; export the mesh again.")
+    payload = store.read(name)
+    content = _collect(payload)
+    _check_faces(content, notes)
     check_announced(sum(len(group.lines) * (count - 2) for (count, _), group in content.faces.items()), limits)
     rows, counts = _numbers(content.vertices, 8)
     vertices, colors = rows[:, :3], vertex_colors(rows, counts, notes)
+    if colors is None:
+        colors = polypaint(payload, len(rows), notes)
     uvs = _numbers(content.uvs, 2)[0] if content.uvs else np.empty((0, 2))
 
     faces, corner_uvs, face_materials = [], [], []
@@ -85,6 +86,20 @@ def read_obj(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:
     return mesh if colors is None else blend_colors(mesh, colors[all_faces], [s.described for s in found])
 
 
+def _check_faces(content: _Content, notes: Notes) -> None:
+    """Notes what no mesh can hold. AssetError if there is nothing else."""
+    if not content.vertices or not content.faces:
+        other = "free-form surfaces" if content.surfaces else "points and lines" if content.vertices else ""
+        what = f"only {other} and no faces" if other else "no faces"
+        raise AssetError(f"the file holds {what}; export the mesh again.")
+    if content.surfaces:
+        notes.add(f"its {content.surfaces} free-form surfaces are left out")
+    if content.slender:
+        notes.add(f"{content.slender:,} faces have fewer than three corners: they are left out")
+    if content.loose:
+        notes.add("the points and lines of the file are left out")
+
+
 def _collect(payload: bytes) -> _Content:
     content = _Content()
     current = 0
@@ -96,7 +111,9 @@ def _collect(payload: bytes) -> _Content:
         elif keyword in (b"f", b"fo"):
             line = without_comment(rest) if b"#" in rest else rest
             corners = line.split()
-            if len(corners) > 2:
+            if len(corners) < 3:
+                content.slender += 1
+            else:
                 group = content.faces.setdefault((len(corners), _style(corners[0])), _Faces())
                 group.lines.append(line)
                 group.materials.append(current)
@@ -107,6 +124,8 @@ def _collect(payload: bytes) -> _Content:
             content.libraries.append(rest)
         elif keyword == b"surf":
             content.surfaces += 1
+        elif keyword in (b"p", b"l"):
+            content.loose = True
     return content
 
 

@@ -1,11 +1,14 @@
 """Colours that an OBJ file gives to its vertices, which the format does not know and many programs write."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.preparation.stores import Notes
+
+MRGB = re.compile(rb"^#MRGB[ \t]+([0-9A-Fa-f]+)", re.MULTILINE)
 
 
 def vertex_colors(rows: np.ndarray, counts: np.ndarray, notes: Notes) -> np.ndarray | None:
@@ -31,6 +34,20 @@ def vertex_colors(rows: np.ndarray, counts: np.ndarray, notes: Notes) -> np.ndar
     whole = (colors[stated] == np.round(colors[stated])).all()
     scale = 1 if highest <= 1 or not (whole or highest > 2) else 255 if highest <= 255 else 65535
     return np.clip(colors / scale, 0, 1)
+
+
+def polypaint(payload: bytes, count: int, notes: Notes) -> np.ndarray | None:
+    """sRGB (P, 3) in 0…1 of the `count` vertices of a file of ZBrush, None where it has none.
+
+    They stand in comments `#MRGB`: two hexadecimal digits each of mask, red, green and blue, vertex after vertex.
+    """
+    digits = b"".join(MRGB.findall(payload))
+    if not digits:
+        return None
+    if len(digits) != 8 * count:
+        notes.add(f"its #MRGB comments have colours for {len(digits) // 8:,} of {count:,} vertices: they are left out")
+        return None
+    return np.frombuffer(bytes.fromhex(digits.decode()), np.uint8).reshape(-1, 4)[:, 1:] / 255
 
 
 def blend_colors(mesh: Mesh, colors: np.ndarray, described: list[bool]) -> Mesh:

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Iterator
 
+COMMENT_LINE = re.compile(rb"^[ \t]*#[^\r\n]*", re.MULTILINE)
+"""Not continued by a backslash: a comment may end in the path of a folder."""
+
 UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
@@ -13,6 +16,7 @@ def statements(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
     text = _utf_8(payload)
     if b"\\" in text:
+        text = COMMENT_LINE.sub(b"", text)
         text = re.sub(rb"\\[ \t]*(\r\n|\n|\r)", b" ", text)
     for line in text.splitlines():
         parts = line.split(None, 1)
