@@ -1,5 +1,7 @@
 """Where a glTF puts its surface: accessors of every kind, modes, nodes, instances, skins, morph weights."""
 
+import base64
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -355,3 +357,30 @@ def test_files_of_either_kind_are_known_by_what_they_hold(tmp_path: Path):
     gltf = box_scene()
     (tmp_path / "a b.bin").write_bytes(gltf.binary)
     assert_box(read(tmp_path, b"\xef\xbb\xbf" + gltf.text(uri="A%20b.bin"), name="b.glb"))
+
+
+@pytest.mark.parametrize("fallback_is_there", [True, False])
+def test_compressed_data_with_their_uncompressed_fallback(tmp_path: Path, fallback_is_there: bool):
+    gltf = box_scene()
+    name = "EXT_meshopt_compression"
+    for view in gltf.json["bufferViews"]:
+        view["extensions"] = {
+            name: {"buffer": 1, "byteLength": 16, "byteStride": 12, "mode": "ATTRIBUTES", "count": 24}
+        }
+    fallback = {"byteLength": len(gltf.binary), "uri": "a.fallback.bin", "extensions": {name: {"fallback": True}}}
+    json_text = json.dumps({**gltf.json, "buffers": [fallback, {"byteLength": 16, "uri": "a.bin"}]})
+    if fallback_is_there:
+        (tmp_path / "a.fallback.bin").write_bytes(gltf.binary)
+        assert_box(read(tmp_path, json_text.encode(), "a.gltf"))
+    else:
+        with pytest.raises(AssetError, match="meshopt"):
+            read(tmp_path, json_text.encode(), "a.gltf")
+
+
+@pytest.mark.parametrize("uri", ["b.bin?v=3", "data:application/gltf-buffer; base64, {plain}", "data:;base64,{safe}"])
+def test_buffers_by_unusual_uris(tmp_path: Path, uri: str):
+    gltf = box_scene()
+    (tmp_path / "b.bin").write_bytes(gltf.binary)
+    plain, safe = base64.b64encode(gltf.binary).decode(), base64.urlsafe_b64encode(gltf.binary).decode()
+    buffer = {"byteLength": len(gltf.binary), "uri": uri.format(plain=plain, safe=safe.rstrip("="))}
+    assert_box(read(tmp_path, json.dumps({**gltf.json, "buffers": [buffer]}).encode(), "a.gltf"))

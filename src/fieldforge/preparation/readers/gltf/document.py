@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from fieldforge.preparation.stores import AssetError, FileStore
 Json = dict[str, Any]
 
 JSON_CHUNK, BIN_CHUNK = 0x4E4F534A, 0x004E4942
+
+STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
+"""From the alphabet for addresses, which some writers use."""
 
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
@@ -158,20 +162,22 @@ class Document:
         """Whether a buffer only stands for what decompression would fill."""
         buffer = self.item("buffers", index)
         stands_for = extensions(buffer).get(extension)
-        if isinstance(stands_for, dict) and stands_for.get("fallback"):
-            return True
-        return "uri" not in buffer and not (index == 0 and self._binary is not None)
+        fallback = isinstance(stands_for, dict) and bool(stands_for.get("fallback"))
+        if isinstance(buffer.get("uri"), str):  # gltfpack -cf writes the same data once more, uncompressed
+            return fallback and self.resource(buffer["uri"]) is None
+        return fallback or not (index == 0 and self._binary is not None)
 
     def resource(self, uri: str) -> bytes | None:
         """What a URI refers to: data within it, or a file of the asset's store. None if it is not there.
 
-        Names of files are percent-encoded; a file may be called as the URI reads, too. No network is asked.
+        Names of files are percent-encoded; a file may be called as the URI reads, too. What follows a `?` is no part of
+        a name, unless a file has it. No network is asked.
         """
         if uri[:5].lower() == "data:":
             return _data_of(uri)
         if self._store is None:
             return None
-        for name in dict.fromkeys((readable(uri), uri)):
+        for name in dict.fromkeys((readable(uri), uri, readable(uri.partition("?")[0]))):
             payload = read_beside(self._store, self._folder, name)
             if payload is not None:
                 return payload
@@ -271,10 +277,10 @@ def _data_of(uri: str) -> bytes:
     head, comma, body = uri.partition(",")
     if not comma:
         raise AssetError(f"the glTF cannot be read (a data URI '{uri[:30]}' without data); export it again.")
-    if not head.lower().endswith(";base64"):
+    if not re.search(r";\s*base64\s*$", head, re.IGNORECASE):
         return unquote_to_bytes(body)
-    raw = unquote_to_bytes(body)
+    raw = b"".join(unquote_to_bytes(body).split()).translate(STANDARD_BASE64).rstrip(b"=")
     try:
-        return base64.b64decode(raw + b"=" * (-len(raw) % 4))
+        return base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
     except binascii.Error as error:
         raise AssetError(f"the glTF cannot be read (a data URI is damaged: {error}); export it again.") from error
