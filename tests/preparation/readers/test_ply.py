@@ -228,3 +228,8 @@ def test_what_stands_behind_the_announced_is_noted(tmp_path: Path):
     assert "4 numbers stand behind" in notes[0]
     _, notes = load(tmp_path, ascii_ply(faces="3 0 1 2\n2 0 1\n"))
     assert "1 of 2 faces have fewer than three corners" in notes[0]
+
+
+def test_a_comment_may_speak_of_the_header(tmp_path: Path):
+    mesh, _ = load(tmp_path, ascii_ply(head="comment the end_header follows below\n"))
+    assert len(mesh.faces) == 3

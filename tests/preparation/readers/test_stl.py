@@ -119,3 +119,13 @@ def test_colours_of_viscam_and_magics(tmp_path: Path):
 def test_damaged_files_are_rejected_by_a_sentence(tmp_path: Path, payload: bytes, reason: str):
     with pytest.raises(AssetError, match=reason):
         load(tmp_path, payload)
+
+
+def test_facets_in_one_line(tmp_path: Path):
+    one = " ".join(ascii_stl("solid").split())
+    mesh, notes = load(tmp_path, one.encode())
+    np.testing.assert_allclose(mesh.triangles, TRIANGLES)
+    assert notes == []
+    facets = "".join(" ".join(facet(triangle).split()) + "\n" for triangle in TRIANGLES)
+    mesh, _ = load(tmp_path, f"solid vertex 1 2 3\n{facets}endsolid\n".encode())
+    np.testing.assert_allclose(mesh.triangles, TRIANGLES)

@@ -37,7 +37,7 @@ def read_off(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:
     if vertex_count + face_count > len(lines):
         raise AssetError(
             f"the file announces {vertex_count:,} vertices and {face_count:,} faces but holds {len(lines):,} lines; "
-            "it is cut off or its counts are wrong: copy or export it again."
+            "it is cut off, its counts are wrong, or a line holds several of them: copy or export it again."
         )
     vertices, of_vertex = _read_vertices(lines[:vertex_count], has_colors, has_normals, coordinates, notes)
     rest = lines[vertex_count + face_count :]

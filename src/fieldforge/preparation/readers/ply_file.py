@@ -4,6 +4,7 @@ trimesh cannot read lists of mixed lengths in binary files and trusts the header
 is under the GPL, which this project's licence excludes.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,10 +70,10 @@ def read_header(payload: bytes) -> Header:
     start = 3 if payload.startswith(b"\xef\xbb\xbf") else 0
     if payload[start : start + 3].lower() != b"ply":
         raise AssetError(f"the PLY file cannot be read: it does not begin with ply; {EXPORT}")
-    end = payload.find(b"end_header", start)
-    if end < 0:
+    last_line = re.compile(rb"[\r\n][ \t]*end_header(?=[ \t]*[\r\n]|[ \t]*$)").search(payload, start)
+    if last_line is None:
         raise AssetError(f"the PLY file cannot be read: its header has no end; {EXPORT}")
-    after = end + len(b"end_header")
+    end, after = last_line.span()
     body = after + _line_end(payload, after)
     order, comments, elements = None, [], list[tuple[str, int, list[Property]]]()
     for line in payload[start + 3 : end].decode("utf-8", "replace").splitlines():

@@ -13,8 +13,11 @@ from fieldforge.preparation.stores import AssetError, FileStore, Notes
 
 HEAD = 84  # a free text of 80 bytes and the count
 TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
-VERTEX = re.compile(rb"^[ \t]*vertex[ \t]+(\S+)[ \t]+(\S+)[ \t]+(\S+)", re.IGNORECASE | re.MULTILINE)
-FACET = re.compile(rb"^[ \t]*facet\b", re.IGNORECASE | re.MULTILINE)
+VERTEX = re.compile(rb"(?<!\S)vertex\s+(\S+)\s+(\S+)\s+(\S+)", re.IGNORECASE)
+FACET = re.compile(rb"(?<!\S)facet(?=\s)", re.IGNORECASE)
+NAME = re.compile(rb"^[ \t]*(end)?solid\b(?![^\n]*\sendfacet\b)[^\n]*", re.IGNORECASE | re.MULTILINE)
+"""The line of a solid's name, in which any word may stand, unless facets follow in the same line."""
+
 PLAIN, WHITE = Material(), Material((1.0, 1.0, 1.0, 1.0))
 
 
@@ -106,9 +109,10 @@ def _read_ascii(payload: bytes, limits: Limits, notes: Notes) -> Mesh:
     if payload.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = payload.decode("utf-16", "replace").encode("ascii", "replace")
     text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    facets = len(FACET.findall(text))
+    body = NAME.sub(b"", text)
+    facets = len(FACET.findall(body))
     check_announced(facets, limits)
-    found = VERTEX.findall(text)
+    found = VERTEX.findall(body)
     if not found:
         raise AssetError("the file holds no faces; export the mesh again.")
     if len(found) != 3 * facets:
