@@ -348,3 +348,10 @@ def test_what_is_no_face_is_noted(tmp_path: Path, notes: Notes):
     assert [any(word in text for text in notes.texts) for word in ("three corners", "lines")] == [True, True]
     with pytest.raises(AssetError, match="only points and lines"):
         load(tmp_path, notes, SQUARE)
+
+
+def test_comments_that_touch_the_last_number(tmp_path: Path, notes: Notes):
+    lines = [f"{line}# c" if line[0] in "vf" else line for line in OBJ.splitlines()]
+    mesh = load(tmp_path, notes, "\n".join(lines), "newmtl wood\nKd 1 0.5 0# orange\nd 0.5#half\n")
+    assert color_of(mesh) == [1, 0.5, 0, 0.5]
+    assert notes.texts == []

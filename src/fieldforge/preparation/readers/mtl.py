@@ -7,7 +7,7 @@ import numpy as np
 from fieldforge.geometry.color import linear_to_srgb
 from fieldforge.geometry.mesh import Material, Wrap
 from fieldforge.preparation.readers.mtl_texture import TexturePlace, TextureReader
-from fieldforge.preparation.readers.wavefront import number, statements, without_comment
+from fieldforge.preparation.readers.wavefront import number, numbers_only, statements
 from fieldforge.preparation.stores import FileStore, Notes, decode_text
 
 PLAIN = (0.8, 0.8, 0.8)
@@ -74,7 +74,7 @@ def _blocks(payload: bytes) -> list[tuple[str, list[tuple[bytes, bytes]]]]:
 def _parse(name: str, lines: list[tuple[bytes, bytes]], notes: Notes) -> _Statements:
     said = _Statements(name)
     for keyword, rest in lines:
-        words = without_comment(rest).split()
+        words = numbers_only(rest).split()
         if keyword == b"kd":
             said.color = _color(words)
             if said.color is None:

@@ -13,7 +13,7 @@ from fieldforge.preparation.readers.mtl import ObjMaterial, opaque
 from fieldforge.preparation.readers.obj_colors import blend_colors, polypaint, vertex_colors
 from fieldforge.preparation.readers.obj_materials import materials_of
 from fieldforge.preparation.readers.polygons import triangulate
-from fieldforge.preparation.readers.wavefront import number, statements, without_comment
+from fieldforge.preparation.readers.wavefront import number, numbers_only, statements
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.stores import AssetError, FileStore, Notes
 
@@ -105,11 +105,11 @@ def _collect(payload: bytes) -> _Content:
     current = 0
     for keyword, rest in statements(payload):
         if keyword == b"v":
-            content.vertices.append(without_comment(rest) if b"#" in rest else rest)
+            content.vertices.append(numbers_only(rest) if b"#" in rest else rest)
         elif keyword == b"vt":
-            content.uvs.append(without_comment(rest) if b"#" in rest else rest)
+            content.uvs.append(numbers_only(rest) if b"#" in rest else rest)
         elif keyword in (b"f", b"fo"):
-            line = without_comment(rest) if b"#" in rest else rest
+            line = numbers_only(rest) if b"#" in rest else rest
             corners = line.split()
             if len(corners) < 3:
                 content.slender += 1

@@ -25,8 +25,13 @@ def statements(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def without_comment(rest: bytes) -> bytes:
-    """The part before a `#` that begins a word. ("1.#IND" is a number, as old compilers write NaN.)"""
+    """The part before a `#` that begins a word: within one it belongs to a name."""
     return re.split(rb"(?:^|\s)#", rest, maxsplit=1)[0].rstrip()
+
+
+def numbers_only(rest: bytes) -> bytes:
+    """The part before a comment of a line of numbers. ("1.#IND" is a number, as old compilers write NaN.)"""
+    return re.split(rb"(?:^|\s|(?<=\d))#", rest, maxsplit=1)[0].rstrip()
 
 
 def number(word: bytes) -> float:
