@@ -38,7 +38,12 @@ def leave_with(monkeypatch, capsys, body, *arguments: str, name: str = "train") 
         (["experiment=shape_latent", "nokey=1"], "unknown config key nokey"),
         (
             ["experiment=shape_latent", "training.autoencoder.budget.max_step=3"],
-            "unknown config key training.autoencoder.budget.max_step: did you mean max_steps?",
+            "unknown config key training.autoencoder.budget.max_step: "
+            "did you mean training.autoencoder.budget.max_steps?",
+        ),
+        (
+            ["experiment=shape_latent", "training.diffusion.lr=1e-3"],
+            "unknown config key training.diffusion.lr: did you mean training.diffusion.optimizer.lr?",
         ),
         (["experiment=shape_latent", "samplr=unipc"], "unknown config key samplr: did you mean sampler?"),
         (["experiment=shape_latent", "trainer=abacus"], "there is no trainer=abacus: choose one of auto"),
@@ -217,6 +222,21 @@ def test_help_is_worth_reading(monkeypatch, capsys):
     assert left.value.code == 0
     for word in ("experiment=shape_latent", "autoencoder: ", "max_minutes", "Ctrl-C"):
         assert word in said
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job", "steps=3"], ["steps=3", "--cfg", "job"]])
+def test_sampling_says_its_settings_and_what_they_mean(monkeypatch, capsys, arguments):
+    monkeypatch.setattr(sys, "argv", ["sample.py", *arguments])
+    with pytest.raises(SystemExit) as left:
+        entry.run(lambda config: None, "commands/sample", choices=True)
+    said = capsys.readouterr().out
+    assert left.value.code == 0
+    if arguments == ["--help"]:
+        assert "n: 4                    # shapes for each of them" in said
+        assert "sampler: ddim, ddpm, " in said
+        assert "${" not in said
+    else:
+        assert "steps: 3" in said
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -120,7 +120,8 @@ def _wanted(hint: Any) -> str:
     if origin is typing.Annotated:
         return " ".join([_wanted(inner[0]), *(str(one) for one in inner[1:] if isinstance(one, Range))])
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_wanted(one) for one in inner)
+        written = [one for one in inner if one in names or typing.get_origin(one)]  # the others cannot stand in a file
+        return " or ".join(_wanted(one) for one in written or inner)
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, inner))
     if origin in (list, tuple, collections.abc.Sequence):

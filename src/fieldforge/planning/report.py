@@ -66,7 +66,8 @@ def _stage(stage: StagePlan, cluster: Cluster) -> list[str]:
         lines.append(
             _row(
                 "shards",
-                f"{data.shards:,} for {world} ranks: {of_rank:.4g} each, {data.readers(world)} readers{epochs}",
+                f"{data.shards:,} for {_count(world, 'rank')}: {of_rank:.4g} each, "
+                f"{_count(data.readers(world), 'reader')}{epochs}",
             )
         )
     lines += [_row("note", note) for note in stage.notes]

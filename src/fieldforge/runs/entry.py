@@ -8,7 +8,6 @@ bug and keeps its traceback.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import logging
 import os
 import re
@@ -37,8 +36,10 @@ from omegaconf.errors import (
 from fieldforge.data.files import NO_ROOM
 from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
 from fieldforge.errors import UserError, install_command, memory_shortage
+from fieldforge.runs import help
 from fieldforge.runs.command_line import literal, rewritten
 from fieldforge.runs.leaving import leave
+from fieldforge.runs.near_keys import near_keys
 from fieldforge.sweeps.job import is_trial, run_trial
 from fieldforge.terminal import Formatter, format_warning, printable
 from fieldforge.training.processes import interruption
@@ -76,9 +77,10 @@ def run(
     warnings.formatwarning = format_warning
     if keeps_state:
         interruption.install()
+    help.register(CONFIGS)
     sys.argv[1:] = rewritten(sys.argv[1:], words, [path.name for path in CONFIGS.iterdir() if path.is_dir()])
     if choices:
-        sys.argv.append(f"hydra.searchpath=[{literal(f'file://{CONFIGS}')}]")
+        sys.argv.insert(_first_override(sys.argv), f"hydra.searchpath=[{literal(f'file://{CONFIGS}')}]")
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
     code = _exit_code(body, config_name, about)
@@ -87,6 +89,12 @@ def run(
     if body.__module__ == "__main__":
         leave(code)
     sys.exit(code)  # it is called by a program that goes on
+
+
+def _first_override(arguments: list[str]) -> int:
+    """Where the overrides begin: Hydra takes them as one run of words, before flags (`--cfg job`) or after them."""
+    overrides = [place for place, word in enumerate(arguments) if place and "=" in word and not word.startswith("-")]
+    return overrides[0] if overrides else len(arguments)
 
 
 def _exit_code(
@@ -207,11 +215,12 @@ def _unknown_key(text: str, error: BaseException) -> str:
 
 
 def _way_out(cause: BaseException | None) -> str:
-    """The key beside the missing one that is written much the same, or where to look for all of them."""
-    block, key = getattr(cause, "parent_node", None), str(getattr(cause, "key", ""))
-    near = difflib.get_close_matches(key, map(str, block), n=1) if isinstance(block, DictConfig) else []
+    """The keys that may have been meant, or where to look for all of them."""
+    block, full = getattr(cause, "parent_node", None), str(getattr(cause, "full_key", ""))
+    place, dot, key = full.rpartition(".")
+    near = near_keys(block, key)
     if near:
-        return f"did you mean {near[0]}? (`--cfg job` lists all keys)"
+        return f"did you mean {' or '.join(f'{place}{dot}{path}' for path in near)}? (`--cfg job` lists all keys)"
     return "`--help` and `--cfg job` list the keys there are"
 
 
