@@ -31,8 +31,9 @@ from fieldforge.conditioning.stored import embed_shards
 from fieldforge.conditioning.transforms import StoredFeatures, View
 from fieldforge.configuration.build import build
 from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
-from fieldforge.data.schema import LATENT, SAMPLE
+from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.transforms import Labels, Latent
 from fieldforge.data.writer import ShardWriter
 from fieldforge.runs.entry import CONFIGS

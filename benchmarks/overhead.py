@@ -28,8 +28,8 @@ from torch import Tensor
 from fieldforge.configuration.build import build
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
-from fieldforge.data.schema import LATENT
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta
 from fieldforge.data.writer import ShardWriter

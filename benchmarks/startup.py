@@ -73,7 +73,7 @@ def main() -> None:
         commands = {
             "prepare": lambda repeat: ["prepare.py", *source, f"output={shards}{repeat or ''}"],
             "train": lambda repeat: ["train.py", *train, f"seed={repeat}"],
-            "sample": lambda repeat: ["sample.py", f"output_dir={outputs}", "n=1", "mesh_resolution=16"],
+            "sample": lambda repeat: ["sample.py", f"output_dir={outputs}", "n=1", "resolution=16"],
             "evaluate": lambda repeat: [
                 "evaluate.py", f"output_dir={outputs}", "prompts.count=1", "prompts.seeds=[0]", "prompts.guidance=[3.0]"
             ],

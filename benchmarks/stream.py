@@ -25,12 +25,13 @@ import torch
 import webdataset
 
 from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.reader import LazySample
-from fieldforge.data.schema import LATENT
+from fieldforge.data.shape_transforms import Distances, Surface, ViewRays
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stream import collate
-from fieldforge.data.transforms import Distances, Labels, Latent, Meta, Surface, Transform, ViewRays, apply_transforms
+from fieldforge.data.transforms import Labels, Latent, Meta, Transform, apply_transforms
 from fieldforge.data.writer import ShardWriter
 
 ROOT = Path(__file__).resolve().parent.parent

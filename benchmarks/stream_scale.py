@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 from memory import peak_mb
 
+from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.order import EpochOrder, Mixing, Order, rank_positions
-from fieldforge.data.schema import LATENT
 from fieldforge.data.shards import open_shards
 from fieldforge.data.table import ShardEntry
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.heldout import HeldOut
+from fieldforge.data.shape_transforms import Surface
 from fieldforge.data.shards import open_shards
-from fieldforge.data.transforms import Meta, Surface
+from fieldforge.data.transforms import Meta
 from fieldforge.errors import UserError
 from fieldforge.generation import decode
 from fieldforge.metrics.clouds import chamfer_matrix, normalized_cloud

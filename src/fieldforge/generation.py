@@ -1,7 +1,7 @@
-"""From latents or surfaces to things one can look at: fields, meshes, views. Sampling adds the road from a condition.
+"""From a condition to latents: steering, guidance, noise.
 
-Training pictures, `sample.py` and `evaluate.py` all go through here, so that they show the same.
-Axis letters: B shapes, V views, H/W pixels, T latent tokens, C latent channels.
+Training pictures, `sample.py` and `evaluate.py` all go through here, so that they show the same. A domain makes things
+of the latents. Axis letters: B samples, T latent tokens, C latent channels, F features of an embedding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.prior import EmbeddingSpace
@@ -23,64 +22,6 @@ from fieldforge.diffusion.guidance.several import Several
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampling import Sampling
 from fieldforge.errors import UserError
-from fieldforge.fields.base import Field, Params
-from fieldforge.geometry.camera import Camera
-from fieldforge.geometry.colored_mesh import ColoredMesh
-from fieldforge.geometry.isosurface import extract_mesh
-from fieldforge.rendering.volume import render_views
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """Fields of B shapes: what generated parameters mean together with the field that reads them."""
-
-    field: Field
-    params: Params  # name → (B, rows, width)
-
-    def __len__(self) -> int:
-        return len(next(iter(self.params.values())))
-
-    def __getitem__(self, index: int) -> Shapes:
-        return Shapes(self.field, {name: value[index : index + 1] for name, value in self.params.items()})
-
-    @property
-    def device(self) -> torch.device:
-        return next(iter(self.params.values())).device
-
-    @torch.no_grad()
-    def sdf(self, points: Tensor, chunk: int = 2**17) -> Tensor:
-        """Signed distances (B, N) at points (B, N, 3)."""
-        parts = points.split(max(1, chunk // len(self)), dim=1)
-        return torch.cat([self.field.query(part, self.params).sdf.float() for part in parts], dim=1)
-
-    @torch.no_grad()
-    def mesh(self, index: int = 0, resolution: int = 128) -> ColoredMesh:
-        """Coloured isosurface of one shape, on a grid of resolution³ cells."""
-        one = self[index]
-        return extract_mesh(
-            lambda points: one.field.query(points[None], one.params).sdf[0],
-            lambda points: one.field.query(points[None], one.params).rgb[0],
-            resolution,
-            device=self.device,
-        )
-
-    @torch.no_grad()
-    def views(self, poses: Tensor, fov_y: float, size: int, samples: int = 48) -> Tensor:
-        """Volume-rendered pictures (B, H, W, 4), premultiplied sRGB and opacity, one for each pose (B, 4, 4)."""
-        camera = Camera(poses.to(self.device), fov_y, size, size)
-        return render_views(lambda points: self.field.query(points, self.params), camera, samples, samples)
-
-
-@torch.no_grad()
-def decode(autoencoder: Autoencoder, latents: Tensor) -> Shapes:
-    """Latents (B, T, C) → shapes, in float32."""
-    return Shapes(autoencoder.field, {name: value.float() for name, value in autoencoder.decode(latents).items()})
-
-
-@torch.no_grad()
-def reconstruct(autoencoder: Autoencoder, surface: Tensor) -> Shapes:
-    """surface (B, N, 9) → the autoencoder's shapes, through the latents that the diffusion sees."""
-    return decode(autoencoder, autoencoder.encode(surface))
 
 
 @dataclass(frozen=True)

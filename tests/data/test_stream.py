@@ -14,9 +14,10 @@ from tests.data.make import write_latents, write_spheres
 
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.order import Mixing, rank_positions
+from fieldforge.data.shape_transforms import Distances, Surface, ViewRays
 from fieldforge.data.shards import open_shards
 from fieldforge.data.stream import SampleStream
-from fieldforge.data.transforms import Distances, Labels, Latent, Surface, ViewRays
+from fieldforge.data.transforms import Labels, Latent
 from fieldforge.errors import UserError
 
 

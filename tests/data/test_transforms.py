@@ -9,7 +9,8 @@ from tests.data.make import latent_sample, sphere_sample
 
 from fieldforge.data.reader import LazySample
 from fieldforge.data.shape_schema import DEPTH_UNIT, SAMPLE
-from fieldforge.data.transforms import Augment, Distances, Labels, Latent, Surface, ViewRays, apply_transforms
+from fieldforge.data.shape_transforms import Augment, Distances, Surface, ViewRays
+from fieldforge.data.transforms import Labels, Latent, apply_transforms
 from fieldforge.errors import UserError
 
 RADIUS = 0.5

@@ -22,10 +22,11 @@ from fieldforge.data.manifest import write_manifest
 from fieldforge.data.order import Mixing
 from fieldforge.data.schema import Schema
 from fieldforge.data.shape_schema import SAMPLE
+from fieldforge.data.shape_transforms import Distances, Surface, ViewRays
 from fieldforge.data.shards import open_shards
 from fieldforge.data.store import BadSampleError
 from fieldforge.data.stream import SampleStream
-from fieldforge.data.transforms import Distances, Labels, Latent, Meta, Surface, Transform, ViewRays
+from fieldforge.data.transforms import Labels, Latent, Meta, Transform
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
 

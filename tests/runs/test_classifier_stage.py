@@ -103,7 +103,7 @@ def sampled(place: Place, folder: Path, *overrides: str) -> dict:
     from fieldforge.runs.sample import run_sampling
 
     with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
-        small = [f"output_dir={place.outputs}", f"output={folder}", "steps=2", "mesh_resolution=16", "n=1"]
+        small = [f"output_dir={place.outputs}", f"output={folder}", "steps=2", "resolution=16", "n=1"]
         run_sampling(compose("sample", [*small, *overrides]))
     return json.loads((folder / "samples.json").read_text())
 

@@ -17,7 +17,7 @@ from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
 
-SMALL = ["steps=2", "mesh_resolution=32"]
+SMALL = ["steps=2", "resolution=32"]
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,8 @@ def test_a_sheet_that_cannot_be_drawn_costs_no_numbers(walked, monkeypatch, capl
     place, done = walked
     for module in ("stages.shape_truth", "evaluation.prompt_following"):
         monkeypatch.setattr(f"fieldforge.{module}.picture_sheet", broken)
-    small = [f"prompts.{key}" for key in ("steps=2", "mesh_resolution=16", "seeds=[0]", "count=1", "cloud_points=64")]
-    small += ["reconstruction.mesh_resolution=16", "reconstruction.views=1"]
+    small = [f"prompts.{key}" for key in ("steps=2", "resolution=16", "seeds=[0]", "count=1", "cloud_points=64")]
+    small += ["reconstruction.resolution=16", "reconstruction.views=1"]
     for stage, name, further in (("autoencoder", "heldout", ["limit=1"]), ("diffusion", "prompts", [])):
         report = done[stage].path / "evaluation" / f"{name}.json"
         report.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def test_a_sheet_that_cannot_be_drawn_costs_no_numbers(walked, monkeypatch, capl
 def test_evaluation_of_an_autoencoder_measures_every_heldout_asset(walked, capsys):
     place, done = walked
     run = f"run={done['autoencoder'].path}"
-    run_evaluation(command(place, "evaluate", run, "reconstruction.mesh_resolution=32", "reconstruction.views=1"))
+    run_evaluation(command(place, "evaluate", run, "reconstruction.resolution=32", "reconstruction.views=1"))
     report = json.loads((done["autoencoder"].path / "evaluation" / "heldout.json").read_text())
     assert report["assets"] == len(report["per_asset"]) == 3
     for name, value in report["mean"].items():
@@ -130,7 +130,7 @@ def test_evaluation_of_an_autoencoder_measures_every_heldout_asset(walked, capsy
 
 def test_evaluation_of_a_diffusion_model_judges_prompts(walked, tmp_path):
     place, done = walked
-    small = [f"prompts.{key}" for key in ("steps=2", "mesh_resolution=32", "seeds=[0]", "count=3", "cloud_points=64")]
+    small = [f"prompts.{key}" for key in ("steps=2", "resolution=32", "seeds=[0]", "count=3", "cloud_points=64")]
     folder = done["diffusion"].path / "evaluation"
     run_evaluation(command(place, "evaluate", f"run={done['diffusion'].path}", *small))
     report = json.loads((folder / "prompts.json").read_text())

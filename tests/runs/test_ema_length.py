@@ -96,7 +96,7 @@ def command(name: str, *overrides: str) -> DictConfig:
 
 
 def test_commands_take_a_length(run, place):
-    asked = [f"run={run.path}", "ema_length=0.2", "mesh_resolution=8", "class=red", "n=1", f"output={place.outputs}"]
+    asked = [f"run={run.path}", "ema_length=0.2", "resolution=8", "class=red", "n=1", f"output={place.outputs}"]
     run_sampling(command("sample", *asked))
     [listed] = json.loads((place.outputs / "samples.json").read_text())["samples"]
     assert listed["checkpoint"].endswith("model_ema_0.2.ckpt")

@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
+from fieldforge.stages.shape_truth import TrueViews
 
 from fieldforge.geometry.camera import fibonacci_poses
 from fieldforge.rendering.shading import Stand
-from fieldforge.stages.shape_truth import TrueViews
 
 
 def test_first_view_is_the_one_nearest_to_the_portrait_and_none_comes_twice():

@@ -19,7 +19,7 @@ LONGER = [
     "callbacks.checkpoints.every_steps=2",
     "data.num_workers=2",
     "latent_data.num_workers=2",
-    "data.augment={_target_:fieldforge.data.transforms.Augment,turns:4,mirror:true}",
+    "data.augment={_target_:fieldforge.data.shape_transforms.Augment,turns:4,mirror:true}",
 ]
 
 

@@ -81,8 +81,8 @@ TRAINING = [
     ("data.transforms.rays=null", "data"),
     ("+data.prefetch_batches=0", "data.prefetch_batches"),
     ("latent_data.num_workers=-1", "latent_data.num_workers"),
-    ("latents.points=0", "latents.points"),
-    ("latents.points=all", "latents.points"),
+    ("domain.points=0", "domain.points"),
+    ("domain.points=all", "domain.points"),
     ("callbacks.checkpoints.every_steps=0", "callbacks.checkpoints.every_steps"),
     ("callbacks.checkpoints.every_minutes=-1", "callbacks.checkpoints.every_minutes"),
     ("callbacks.checkpoints.keep=0", "callbacks.checkpoints.keep"),
@@ -96,7 +96,7 @@ TRAINING = [
     ("monitor.pictures.resolution=1", "monitor.pictures.resolution"),
     ("monitor.pictures.resolution=100000", "monitor.pictures.resolution"),
     ("monitor.pictures.size=0", "monitor.pictures.size"),
-    ("monitor.pictures.shapes=0", "monitor.pictures.shapes"),
+    ("monitor.pictures.count=0", "monitor.pictures.count"),
     ("autoencoder.encoder.tokens=0", "autoencoder.encoder.tokens"),
     ("autoencoder.encoder.tokens=1000000000000", "autoencoder.encoder.tokens"),
     ("autoencoder.encoder.width=1000000", "autoencoder"),
@@ -124,8 +124,8 @@ SAMPLING = [
     *(("n=0", "n"), ("n=many", "n"), ("batch_size=0", "batch_size"), ("seed=-1", "seed"), ("seed=1e30", "seed")),
     *(
         ("to_seed=x", "to_seed"),
-        ("mesh_resolution=100000", "mesh_resolution"),
-        ("mesh_resolution=1", "mesh_resolution"),
+        ("resolution=100000", "resolution"),
+        ("resolution=1", "resolution"),
     ),
     *(("steps=0", "steps"), ("steps=nan", "steps"), ("frames=1", "frames"), ("ema_length=long", "ema_length")),
     *(("strength=nan", "strength"), ("guidance.all=nan", "guidance.all"), ("guidance.text=much", "guidance.text")),
@@ -138,7 +138,7 @@ EVALUATION = [
     *(("limit=0", "limit"), ("ema_length=nan", "ema_length"), ("prompts.seeds=[]", "prompts.seeds")),
     *(("prompts.seeds=[-1]", "prompts.seeds"), ("prompts.count=0", "prompts.count")),
     *(("prompts.guidance=[nan]", "prompts.guidance"), ("prompts.judged_guidance=9", "prompts.judged_guidance")),
-    *(("prompts.mesh_resolution=100000", "prompts.mesh_resolution"), ("images.heldout=0", "images.heldout")),
+    *(("prompts.resolution=100000", "prompts.resolution"), ("images.heldout=0", "images.heldout")),
     *(
         ("images.guidance=high", "images.guidance"),
         ("reconstruction.picture_size=1000000", "reconstruction.picture_size"),
@@ -211,7 +211,7 @@ def test_the_other_commands(commands, command, override, key):
     ("program", "arguments", "said"),
     [
         ("train.py", ["experiment=shape_latent", "guidance=3"], "there is no guidance=3: choose one of"),
-        ("sample.py", ["mesh_resolution=100000"], "mesh_resolution = 100000"),
+        ("sample.py", ["resolution=100000"], "resolution = 100000"),
     ],
 )
 def test_as_they_are_typed(program, arguments, said, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from fieldforge.asking.variation import latent_of_mesh
 from hydra import compose, initialize_config_dir
 from PIL import Image
 from tests.conditioning.conftest import clip_folder  # noqa: F401 (a fixture)
@@ -20,7 +21,6 @@ from tests.runs.conftest import Place
 from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.guidance import AutoGuided, check_learned_in, with_form
 from fieldforge.asking.requests import OPTIONS, Job, batches, jobs, request, scales
-from fieldforge.asking.variation import latent_of_mesh
 from fieldforge.conditioning.stored import embedding_folder
 from fieldforge.data.manifest import read_manifest
 from fieldforge.errors import UserError
@@ -35,7 +35,7 @@ from fieldforge.stages.prior_stage import load_prior
 from fieldforge.training.processes import interruption
 from fieldforge.training.processes.interruption import Interrupted
 
-SMALL = ["steps=2", "mesh_resolution=16", "n=1"]
+SMALL = ["steps=2", "resolution=16", "n=1"]
 KILL = f"+callbacks.kill={{_target_:tests.runs.tiny.SignalAt,step:3,number:{int(signal.SIGTERM)}}}"
 TINY_PRIOR = [
     "stages=[prior]",
@@ -195,7 +195,7 @@ def test_places_that_cannot_be_written_to_are_told(trained, tmp_path, monkeypatc
 
     monkeypatch.setattr("fieldforge.asking.sample_files.write_shape", full)
     with pytest.raises(UserError, match=rf"cannot write {tmp_path}/out \(No space left on device\)"):
-        run_sampling(command(place, f"output={tmp_path}/out", "n=1", "mesh_resolution=8"))
+        run_sampling(command(place, f"output={tmp_path}/out", "n=1", "resolution=8"))
     (run.path / "evaluation").write_text("in the way")
     with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
         config = compose("evaluate", [f"run={run.path}"])
@@ -371,7 +371,7 @@ def test_evaluation_measures_pictures_and_prompts(trained, tmp_path, capsys):
         catalogue += [f"name#{number + 1}=ball", f"id#{number + 1}=ball-{number}", f"icon#{number + 1}=/{number}.png"]
         icons[f"{number}.png"] = png(np.pad(np.full((20, 20, 4), 60 * number + 60, np.uint8), ((6, 6), (6, 6), (0, 0))))
     write_zip(tmp_path / "balls.sh3f", {"PluginFurnitureCatalog.properties": "\n".join(catalogue).encode(), **icons})
-    small = ["steps=2", "mesh_resolution=16", "cloud_points=64"]
+    small = ["steps=2", "resolution=16", "cloud_points=64"]
     prompts = [f"prompts.{key}" for key in (*small, "seeds=[0]", "count=2", "guidance=[1.0,3.0]")]
     images = [f"images.{key}" for key in (*small, f"libraries={tmp_path}", "icons=2")]
     with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):

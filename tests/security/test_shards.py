@@ -21,9 +21,10 @@ from fieldforge.data.manifest import MANIFEST_NAME, ShardIndex, build_manifest, 
 from fieldforge.data.reader import ShardReader
 from fieldforge.data.schema import Schema
 from fieldforge.data.shape_schema import SAMPLE
+from fieldforge.data.shape_transforms import Distances, Surface, ViewRays
 from fieldforge.data.shards import open_shards
 from fieldforge.data.table import EntryError, ShardTable
-from fieldforge.data.transforms import Distances, Latent, Meta, Surface, Transform, ViewRays
+from fieldforge.data.transforms import Latent, Meta, Transform
 from fieldforge.data.writer import ShardWriter, shard_entry
 
 STAGES: list[Transform] = [Meta(), Surface(4), Distances(4, 4), ViewRays(4, 1)]

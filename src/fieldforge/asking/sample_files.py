@@ -14,31 +14,26 @@ from typing import Any
 from PIL import Image
 
 from fieldforge.asking.requests import Job
-from fieldforge.generation import Shapes
-from fieldforge.geometry.colored_mesh import ColoredMesh
-from fieldforge.geometry.mesh_files import glb_bytes, write_mesh
+from fieldforge.domains.domain import Outputs
 from fieldforge.rendering.gallery import Exhibit, write_gallery
 from fieldforge.rendering.pictures import flatten, write_picture, write_whole
-from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.sheet import picture_sheet
-from fieldforge.rendering.turntable import write_turntable
 from fieldforge.training.processes.side_files import side_file
 
 log = logging.getLogger(__name__)
-MANY_FACES = 100_000  # a turntable's small frames do not show them, but draw them all
+POSTER = 320  # pixels
 
 
 @dataclass
 class SampleFiles:
-    """GLB, PLY, turntable and thumbnail of every shape in `folder`, `samples.json` and `index.html`.
+    """Files and thumbnail of every output in `folder`, `samples.json` and `index.html`.
 
-    `about` is what the report says of the run, `subtitle` what the page does, `resolution` the cells of a mesh's grid.
+    `about` is what the report says of the run, `subtitle` what the page does.
     """
 
     folder: Path
     about: Mapping[str, Any]
     subtitle: str
-    resolution: int
     exhibits: list[Exhibit] = field(default_factory=list)
     listed: list[dict[str, Any]] = field(default_factory=list)
 
@@ -58,21 +53,20 @@ class SampleFiles:
                 write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), self.folder / "samples.json")
                 write_gallery(self.exhibits, self.page, "Samples", self.subtitle)
 
-    def add(self, shapes: Shapes, index: int, job: Job, facts: Mapping[str, Any], checkpoint: Path) -> None:
-        """Write the files of one of the shapes; one that cannot be had is a warning, and the page goes without it."""
+    def add(self, output: Outputs, job: Job, facts: Mapping[str, Any], checkpoint: Path) -> None:
+        """Write the files of one output; what cannot be had is a warning, and the page goes without it."""
         name = f"{len(self.listed):03d}_{slug(job.title)}_{job.seed}"
-        mesh = ColoredMesh.empty()
-        with side_file(self.folder / f"{name}.glb"):
-            mesh = shapes.mesh(index, self.resolution)
-            if mesh.is_empty:
+        files: dict[str, str | None] = {}
+        picture, media = Image.new("RGBA", (POSTER, POSTER)), None
+        with side_file(self.folder / name):
+            if output.is_empty:
                 log.warning("%s (seed %d) came out empty: there is only its thumbnail", job.title, job.seed)
-        files, glb = write_shape(mesh, shapes[index], self.resolution, self.folder, name)
-        picture = Image.new("RGBA", (320, 320))
+            files = output.write(self.folder, name)
+            media = output.media()
         with side_file(self.folder / f"{name}.png"):
-            picture = portrait(mesh, 320)
-        with side_file(self.folder / f"{name}.png"):
+            picture = output.picture(POSTER)
             write_picture(flatten(picture), self.folder / f"{name}.png")
-        self.exhibits.append(Exhibit(job.title, picture, glb, facts))
+        self.exhibits.append(Exhibit(job.title, picture, media[1] if media else None, facts))
         self.listed.append(
             {**job.request.said, **facts, **files, "thumbnail": f"{name}.png", "checkpoint": str(checkpoint)}
         )
@@ -87,27 +81,6 @@ class SampleFiles:
                 rows, [ends_of(job) for job in work[::frames]], [f"{job.weight:.2f}" for job in work[:frames]]
             )
             write_picture(sheet, self.folder / "strip.png")
-
-
-def write_shape(
-    mesh: ColoredMesh, shape: Shapes, resolution: int, folder: Path, name: str
-) -> tuple[dict[str, str | None], bytes | None]:
-    """GLB, PLY and turntable of one shape: their names, None for each that is not there, and the content of the GLB."""
-    files: dict[str, str | None] = {"glb": None, "ply": None, "turntable": None}
-    if mesh.is_empty:
-        return files, None
-    glb = None
-    with side_file(folder / f"{name}.glb"):
-        write_mesh(mesh, folder / f"{name}.glb")
-        files["glb"], glb = f"{name}.glb", glb_bytes(mesh)
-    with side_file(folder / f"{name}.ply"):
-        write_mesh(mesh, folder / f"{name}.ply")
-        files["ply"] = f"{name}.ply"
-    with side_file(folder / f"{name}.gif"):
-        small = mesh if len(mesh.faces) < MANY_FACES else shape.mesh(0, resolution // 2)
-        write_turntable(small, folder / f"{name}.gif")
-        files["turntable"] = f"{name}.gif"
-    return files, glb
 
 
 def ends_of(job: Job) -> str:

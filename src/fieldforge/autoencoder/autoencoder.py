@@ -48,6 +48,11 @@ class Autoencoder(nn.Module):
         """latents (B, T, C) → field parameters."""
         return self.decoder((latents * self.latent_std + self.latent_mean).clamp(-1, 1))
 
+    def forget_statistics(self) -> None:
+        """Mean 0 and deviation 1 again, until they are measured."""
+        self.latent_mean.zero_()
+        self.latent_std.fill_(1)
+
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Mean and standard deviation (C,) of the channels of `encode`'s output while these are still 0 and 1."""
         if mean.shape != self.latent_mean.shape or std.shape != self.latent_std.shape:

@@ -19,8 +19,9 @@ from fieldforge.errors import UserError
 # What a configuration that came with a checkpoint may name: classes of these places, and these functions. No writer of
 # files, no entry point, nothing that builds from a configuration in its turn.
 SAFE_PLACES = (
-    *(f"fieldforge.{room}." for room in ("autoencoder", "conditioning", "diffusion", "fields", "nn", "noise")),
-    *(f"fieldforge.data.{module}." for module in ("cache", "datamodule", "order", "stages")),
+    *(f"fieldforge.{room}." for room in ("autoencoder", "conditioning", "diffusion", "domains", "fields", "nn")),
+    *(f"fieldforge.data.{module}." for module in ("cache", "datamodule", "order", "shape_transforms", "transforms")),
+    "fieldforge.noise.",
 )
 SAFE_FUNCTIONS = (
     "fieldforge.conditioning.conditioner.compose",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
@@ -21,23 +21,21 @@ from fieldforge.errors import UserError
 from fieldforge.training.processes.checkpoints import load_safely
 
 DEEPEST = 50  # levels of a configuration
-LATENTS = {"autoencoder": dict, "autoencoder.config": dict, "autoencoder.fingerprint": str}
-FURTHER: Mapping[str, Mapping[str, type]] = {
-    "autoencoder": {},
-    "diffusion": {**LATENTS, "autoencoder_state_dict": dict, "encoders": dict},
-    "classifier": {"classes": list, "latent_shape": list},
-    "prior": {"space.mean": Tensor, "space.std": Tensor},
-}
-"""Stage → what its label holds besides fingerprint and configuration, dotted, and of which type."""
-NOUNS = {
-    "autoencoder": "an autoencoder",
-    "diffusion": "a diffusion model",
-    "classifier": "a classifier",
-    "prior": "a prior",
-}
 
 
-def load_run(path: Path, stage: str, device: Any = "cpu") -> tuple[Mapping[str, Any], dict[str, Any]]:
+class Labelled:
+    """A kind of stage, as labels of checkpoints speak of it.
+
+    kind: what a label calls it. noun: with its article, for sentences. label_types: what a label holds besides
+    fingerprint and configuration, dotted, and of which type.
+    """
+
+    kind: ClassVar[str]
+    noun: ClassVar[str]
+    label_types: ClassVar[Mapping[str, type]] = {}
+
+
+def load_run(path: Path, kind: type[Labelled], device: Any = "cpu") -> tuple[Mapping[str, Any], dict[str, Any]]:
     """Weights and label of the finished model in the file `path`.
 
     The label's configurations hold plain values only: dicts, lists, texts, numbers, true, false and null.
@@ -47,14 +45,14 @@ def load_run(path: Path, stage: str, device: Any = "cpu") -> tuple[Mapping[str, 
     """
     content = load_safely(path, device)
     label = content["fieldforge"]
-    if label.get("stage") != stage:
-        raise UserError(f"{path} is of stage {label.get('stage')!r}, not {NOUNS[stage]}: give the directory of one")
-    wanted = {"fingerprint": str, "config": dict, **FURTHER[stage]}
-    for key, kind in wanted.items():
+    if label.get("stage") != kind.kind:
+        raise UserError(f"{path} is of stage {label.get('stage')!r}, not {kind.noun}: give the directory of one")
+    wanted = {"fingerprint": str, "config": dict, **kind.label_types}
+    for key, expected in wanted.items():
         found: Any = label
         for name in key.split("."):
             found = found.get(name) if isinstance(found, Mapping) else None
-        if not isinstance(found, kind):
+        if not isinstance(found, expected):
             raise UserError(f"{path}: its label is damaged, {key} is {_kind(found)}: use another copy of that file")
         if key.endswith("config"):
             check_plain(found, f"{path}: its label's {key}")

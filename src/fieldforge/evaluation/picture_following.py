@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,17 +17,12 @@ from fieldforge.conditioning.stored import embedding_folder, read_embeddings, sa
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
-from fieldforge.data.transforms import Meta, Surface
+from fieldforge.data.transforms import Meta, Transform
+from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.errors import UserError
-from fieldforge.generation import Sampler, decode, reconstruct
-from fieldforge.geometry.colored_mesh import ColoredMesh
-from fieldforge.metrics.clouds import chamfer_matrix
-from fieldforge.metrics.prompts import nearest_shapes
-from fieldforge.metrics.reconstruction import BOX_DIAGONAL, Floats, surface_points
+from fieldforge.generation import Sampler
 from fieldforge.metrics.retrieval import Views, top_share
-from fieldforge.preparation.sh3f import read_icons
 from fieldforge.rendering.pictures import write_picture, write_whole
-from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions
 from fieldforge.terminal import status
@@ -38,6 +32,7 @@ from fieldforge.training.processes.side_files import side_file
 def evaluate_images(
     sampler: Sampler,
     autoencoder: Autoencoder,
+    domain: Domain,
     root: str,
     training: tuple[list[dict[str, Any]], list[np.ndarray]],
     settings: dict[str, Any],
@@ -47,20 +42,20 @@ def evaluate_images(
     """Writes `images.json`, `icons.png` and `views.png` into `folder`; returns the first.
 
     Args:
-        sampler, autoencoder: of the run.
+        sampler, autoencoder, domain: of the run.
         root: its sample shards.
-        training: metadata and clouds (N, 3) of the training assets.
+        training: metadata and signatures of the training samples.
         settings: the block `images` of the configuration.
         about: what the report says of the run.
         folder: for the files.
     """
     open_shards(root, "heldout")  # where there is none, nothing is measured in vain
-    maker = _Maker(sampler, autoencoder, settings)
+    judge = PictureJudge(sampler, autoencoder, domain, settings)
     report = dict(about) | {"measured_with": settings}
     sheets: dict[str, Callable[[], Image.Image]] = {}
     if settings["libraries"]:
-        report["icons"], sheets["icons.png"] = maker.of_icons(root, *training)
-    report["views"], sheets["views.png"] = maker.of_views(root)
+        report["icons"], sheets["icons.png"] = judge.of_icons(root, *training)
+    report["views"], sheets["views.png"] = judge.of_views(root)
     status("")
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "images.json")
     for name, sheet in sheets.items():
@@ -77,21 +72,20 @@ def evaluate_images(
             print(f"  by {source} alone, the nearest view of all is one of that asset for {share:.1%}")
     found = report["views"]
     print(
-        f"Chamfer L1 to the held-out asset whose view is given: {found['conditional']:.4f}, unconditional "
+        f"distance to the held-out asset whose view is given: {found['conditional']:.4f}, unconditional "
         f"{found['unconditional']:.4f}: {found['reduction']:.1%} lower, mean of {found['shapes']}"
     )
     print(folder / "images.json")
     return folder / "images.json"
 
 
-ENCODED_POINTS = 4096
+class PictureJudge:
+    """Generates from pictures, and compares with what they are pictures of."""
 
-
-class _Maker:
-    def __init__(self, sampler: Sampler, autoencoder: Autoencoder, settings: dict[str, Any]) -> None:
+    def __init__(self, sampler: Sampler, autoencoder: Autoencoder, domain: Domain, settings: dict[str, Any]) -> None:
         if settings["steps"]:
             sampler = replace(sampler, sampling=replace(sampler.sampling, steps=settings["steps"]))
-        self.sampler, self.autoencoder, self.settings = sampler, autoencoder, settings
+        self.sampler, self.autoencoder, self.domain, self.settings = sampler, autoencoder, domain, settings
         self.size = settings["picture_size"]
 
     def of_icons(
@@ -101,14 +95,14 @@ class _Maker:
 
         They are how often the same is true of the autoencoder's own reconstructions, and what the features tell alone.
         """
-        icons = icons_of(Path(self.settings["libraries"]))
+        icons = self.domain.further_pictures(Path(self.settings["libraries"]))
         known = [number for number, meta in enumerate(metas) if meta["id"] in icons]
         if not known:
             raise UserError(f"images.libraries={self.settings['libraries']}: no icon there is of a training asset")
         chosen = [known[place] for place in spread(len(known), self.settings["icons"])]
-        pictures = [picture_of(icons[metas[number]["id"]]) for number in chosen]
+        pictures = [icons[metas[number]["id"]] for number in chosen]
         made = self.made(pictures, self.settings["guidance"], "icons")
-        nearest = nearest_shapes(self.clouds_of(made), clouds)
+        nearest = self.domain.nearest(self.signatures(made), clouds)
         met = [int(found) == number for found, number in zip(nearest, chosen, strict=True)]
         figures: dict[str, Any] = {
             "share": float(np.mean(met)),
@@ -124,16 +118,18 @@ class _Maker:
     def reconstructed(self, root: str, ids: list[str], metas: list[dict[str, Any]], clouds: list[np.ndarray]) -> float:
         """How often the nearest training shape to an asset's reconstruction is that asset."""
         wanted, places = set(ids), {meta["id"]: number for number, meta in enumerate(metas)}
-        meant, made = [], []
-        for batch in HeldOut(open_shards(root, "train"), [Surface(ENCODED_POINTS), Meta()], seed=0, batch_size=16):
+        meant: list[int] = []
+        made: list[Outputs] = []
+        transforms: list[Transform] = [*self.domain.input_transforms(), Meta()]
+        for batch in HeldOut(open_shards(root, "train"), transforms, seed=0, batch_size=16):
             rows = [row for row, meta in enumerate(batch["meta"]) if meta["id"] in wanted]
             if not rows:
                 continue
-            shapes = reconstruct(self.autoencoder, batch["input"][rows].to(self.autoencoder.latent_mean.device))
-            made += [shapes.mesh(index, self.settings["mesh_resolution"]) for index in range(len(rows))]
+            rebuilt = self.domain.reconstruct(self.autoencoder, batch["input"][rows], self.settings["resolution"])
+            made += [rebuilt[index] for index in range(len(rows))]
             meant += [places[batch["meta"][row]["id"]] for row in rows]
             status(f"reconstructions: {len(made)}/{len(ids)}")
-        return float(np.mean(nearest_shapes(self.clouds_of(made), clouds) == meant))
+        return float(np.mean(self.domain.nearest(self.signatures(made), clouds) == meant))
 
     def nearest_view(self, root: str, pictures: Sequence[np.ndarray], ids: list[str]) -> dict[str, float]:
         """Image source → how often the stored vector nearest to a picture's is of a view of its asset."""
@@ -156,17 +152,17 @@ class _Maker:
         return shares
 
     def of_views(self, root: str) -> tuple[dict[str, Any], Callable[[], Image.Image]]:
-        """Mean Chamfer distance to held-out assets, from one of their views and without any condition."""
-        points = Surface(self.settings["cloud_points"])
-        asked = conditions(open_shards(root, "heldout"), {"image"}, self.settings["heldout"], [points])
-        truths = list(asked["input"][..., :3].numpy())
+        """Mean distance to held-out samples, from one of their views and without any condition."""
+        shards, inputs = open_shards(root, "heldout"), self.domain.input_transforms()
+        asked = conditions(self.domain, shards, {"image"}, self.settings["heldout"], inputs)
+        truths = self.domain.stored_signatures(asked)
         made = {
             scale: self.made(asked["image"], scale, f"views, guidance {scale:g}")
             for scale in (self.settings["guidance"], 0.0)
         }
         conditional, unconditional = (
-            float(np.mean([chamfer(*pair) for pair in zip(self.clouds_of(meshes), truths, strict=True)]))
-            for meshes in made.values()
+            float(np.mean([self.domain.distance(*pair) for pair in zip(self.signatures(outputs), truths, strict=True)]))
+            for outputs in made.values()
         )
         figures = {
             "conditional": conditional,
@@ -178,53 +174,33 @@ class _Maker:
         heads = ["view", "generated", "unconditional"]
         return figures, lambda: self.sheet(asked["image"], list(made.values()), names, heads)
 
-    def made(self, pictures: Sequence[np.ndarray], scale: float, what: str) -> list[ColoredMesh]:
-        """A mesh of each picture, seeds 0, 1, …"""
-        meshes: list[ColoredMesh] = []
+    def made(self, pictures: Sequence[np.ndarray], scale: float, what: str) -> list[Outputs]:
+        """An output for each picture, seeds 0, 1, …"""
+        outputs: list[Outputs] = []
         for start in range(0, len(pictures), self.settings["batch_size"]):
             part = list(pictures[start : start + self.settings["batch_size"]])
             latents = self.sampler({"image": part}, list(range(start, start + len(part))), scale)  # (B, T, C)
-            shapes = decode(self.autoencoder, latents)
-            meshes += [shapes.mesh(index, self.settings["mesh_resolution"]) for index in range(len(part))]
-            status(f"{what}: {len(meshes)}/{len(pictures)}")
-        return meshes
+            decoded = self.domain.decode(self.autoencoder, latents, self.settings["resolution"])
+            outputs += [decoded[index] for index in range(len(part))]
+            status(f"{what}: {len(outputs)}/{len(pictures)}")
+        return outputs
 
-    def clouds_of(self, meshes: Sequence[ColoredMesh]) -> list[Floats]:
-        rng = np.random.default_rng(0)
-        return [surface_points(mesh, self.settings["cloud_points"], rng)[0] for mesh in meshes]
+    def signatures(self, outputs: Sequence[Outputs]) -> list[np.ndarray]:
+        return [signature for output in outputs for signature in self.domain.signatures(output)]
 
     def sheet(
         self,
         pictures: Sequence[np.ndarray],
-        columns: Sequence[Sequence[ColoredMesh]],
+        columns: Sequence[Sequence[Outputs]],
         labels: list[str],
         heads: list[str],
     ) -> Image.Image:
-        """Some of the pictures, each with the meshes of its row."""
+        """Some of the pictures, each with the outputs of its row."""
         shown = spread(len(pictures), self.settings["pictures"])
         rows = [
-            [Image.fromarray(pictures[row]), *(portrait(meshes[row], self.size) for meshes in columns)] for row in shown
+            [Image.fromarray(pictures[row]), *(outputs[row].picture(self.size) for outputs in columns)] for row in shown
         ]
         return picture_sheet(rows, [labels[row] for row in shown], heads, cell=self.size)
-
-
-def chamfer(cloud: Floats, truth: Floats) -> float:
-    """chamfer_l1 of two clouds (N, 3), not normalised; the box's diagonal where there is no surface."""
-    return float(chamfer_matrix([cloud], [truth], squared=False)[0, 0]) if len(cloud) else BOX_DIAGONAL
-
-
-def icons_of(folder: Path) -> dict[str, bytes]:
-    """Asset id → picture file, of all libraries in a folder. UserError if there are none."""
-    libraries = sorted(folder.glob("*.sh3f"))
-    if not libraries:
-        raise UserError(f"images.libraries={folder}: there are no .sh3f libraries, give the folder that holds them")
-    return {asset: icon for library in libraries for asset, icon in read_icons(library).items()}
-
-
-def picture_of(payload: bytes) -> np.ndarray:
-    """uint8 RGBA (H, W, 4) of a picture file."""
-    with Image.open(io.BytesIO(payload)) as picture:
-        return np.asarray(picture.convert("RGBA"))
 
 
 def spread(count: int, wanted: int | None) -> list[int]:

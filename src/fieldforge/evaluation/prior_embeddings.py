@@ -21,7 +21,7 @@ from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import first_caption
 from fieldforge.stages.fingerprint import differences
-from fieldforge.stages.prior_stage import load_prior
+from fieldforge.stages.prior_stage import PriorStage, load_prior
 from fieldforge.stages.training_run import plain
 from fieldforge.terminal import status
 from fieldforge.training.processes.hardware import best_device
@@ -36,7 +36,7 @@ def evaluate_prior(model: Path, config: DictConfig) -> Path:
     one of the asset meant. Assets that share a caption cannot be told apart by it.
     """
     settings = plain(config.prior)
-    _, label = load_run(model, "prior")
+    _, label = load_run(model, PriorStage)
     prior = load_prior(model, best_device(config.device))
     if settings["steps"]:
         sampling = replace(prior.sampler.sampling, steps=settings["steps"])

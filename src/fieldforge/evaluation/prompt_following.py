@@ -9,23 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from fieldforge.configuration.stored import data_root
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
-from fieldforge.data.transforms import Meta, Surface
+from fieldforge.data.transforms import Meta, Transform
+from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.evaluation.picture_following import evaluate_images
 from fieldforge.evaluation.questions import Question, questions
-from fieldforge.generation import decode
-from fieldforge.geometry.colored_mesh import ColoredMesh
-from fieldforge.metrics.prompts import agreement, nearest_shapes
-from fieldforge.metrics.reconstruction import surface_points
+from fieldforge.metrics.prompts import agreement
 from fieldforge.rendering.pictures import write_picture, write_whole
-from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.sheet import picture_sheet
-from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.training_run import plain
 from fieldforge.terminal import status
 from fieldforge.training.processes.hardware import best_device
@@ -44,17 +42,20 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
     overrides = OmegaConf.create({"sampler": {"steps": steps}}) if steps else None
     sampler, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
     root = data_root(config, label["config"], model)
-    metas, clouds = training_shapes(root, settings["cloud_points"])
+    domain = load_domain(label, model, config.domain)
+    metas, signatures = training_samples(domain, root)
     folder = model.parent / "evaluation"
     folder.mkdir(exist_ok=True)
     about = {"run": str(model.parent), "fingerprint": label["fingerprint"], "data": str(root)}
     if "image" in sampler.keys:
-        page = evaluate_images(sampler, autoencoder, root, (metas, clouds), plain(config.images), about, folder)
+        page = evaluate_images(
+            sampler, autoencoder, domain, root, (metas, signatures), plain(config.images), about, folder
+        )
         if sampler.keys == {"image"}:
             return page
     asked = questions(metas, sampler.keys, settings["count"], settings["file"])
     jobs = [(row, seed) for row in range(len(asked)) for seed in settings["seeds"]]
-    meshes: dict[float, list[ColoredMesh]] = {}
+    outputs: dict[float, list[Outputs]] = {}
     by_guidance: dict[float, dict[str, Any]] = {}
     for scale in settings["guidance"]:
         made = []
@@ -64,14 +65,15 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
                 "caption": [asked[row].text for row, _ in part],
                 "class": [asked[row].kind or "" for row, _ in part],
             }
-            shapes = decode(autoencoder, sampler(batch, [seed for _, seed in part], scale))
-            made += [shapes.mesh(index, settings["mesh_resolution"]) for index in range(len(part))]
+            latents = sampler(batch, [seed for _, seed in part], scale)  # (B, T, C)
+            decoded = domain.decode(autoencoder, latents, settings["resolution"])
+            made += [decoded[index] for index in range(len(part))]
             done = start + len(part)
             status(f"guidance {scale:g}: {done}/{len(jobs)}")
-        rng = np.random.default_rng(0)
-        generated = [surface_points(mesh, settings["cloud_points"], rng)[0] for mesh in made]
-        meshes[scale] = made
-        by_guidance[scale] = judged(generated, [asked[row] for row, _ in jobs], metas, clouds)
+        generated = [signature for output in made for signature in domain.signatures(output)]
+        outputs[scale] = made
+        nearest = domain.nearest(generated, signatures)
+        by_guidance[scale] = judged(nearest, [asked[row] for row, _ in jobs], metas)
     status("")
     report = by_guidance[settings["judged_guidance"]] | {
         "by_guidance": {f"{scale:g}": found for scale, found in by_guidance.items()},
@@ -81,7 +83,7 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
     }
     write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prompts.json")
     with side_file(folder / "prompts.png"):
-        write_picture(sheet(meshes, jobs, asked, settings["picture_size"]), folder / "prompts.png")
+        write_picture(sheet(outputs, jobs, asked, settings["picture_size"]), folder / "prompts.png")
     for scale, agreements in by_guidance.items():
         for kind, found in agreements.items():
             print(
@@ -93,32 +95,30 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
 
 
 def sheet(
-    meshes: Mapping[float, Sequence[ColoredMesh]], jobs: Sequence[tuple[int, int]], asked: Sequence[Question], size: int
+    outputs: Mapping[float, Sequence[Outputs]], jobs: Sequence[tuple[int, int]], asked: Sequence[Question], size: int
 ) -> Image.Image:
-    """A row for each question, a column for each guidance and seed; `jobs` are row and seed of the meshes."""
+    """A row for each question, a column for each guidance and seed; `jobs` are row and seed of the outputs."""
     columns: dict[tuple[float, int], list[Image.Image]] = {}
-    for scale, made in meshes.items():
-        for (_, seed), mesh in zip(jobs, made, strict=True):
-            columns.setdefault((scale, seed), []).append(portrait(mesh, size))
+    for scale, made in outputs.items():
+        for (_, seed), output in zip(jobs, made, strict=True):
+            columns.setdefault((scale, seed), []).append(output.picture(size))
     rows = [[pictures[row] for pictures in columns.values()] for row in range(len(asked))]
     heads = [f"guidance {scale:g}\nseed {seed}" for scale, seed in columns]
     return picture_sheet(rows, [question.text.replace("_", " ") for question in asked], heads, cell=size)
 
 
-def training_shapes(root: str, points: int) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-    """Metadata and outside points (N, 3) of every training asset."""
-    metas, clouds = [], []
-    for batch in HeldOut(open_shards(root, "train"), [Surface(points), Meta()], seed=0, batch_size=16):
+def training_samples(domain: Domain, root: str) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """Metadata and signature of every training sample."""
+    metas, signatures = [], []
+    transforms: list[Transform] = [*domain.input_transforms(), Meta()]
+    for batch in HeldOut(open_shards(root, "train"), transforms, seed=0, batch_size=16):
         metas += batch["meta"]
-        clouds += list(batch["input"][..., :3].numpy())
-    return metas, clouds
+        signatures += domain.stored_signatures(batch)
+    return metas, signatures
 
 
-def judged(
-    generated: list[np.ndarray], asked: list[Question], metas: list[dict[str, Any]], clouds: list[np.ndarray]
-) -> dict[str, Any]:
+def judged(nearest: NDArray[np.int64], asked: list[Question], metas: list[dict[str, Any]]) -> dict[str, Any]:
     """Agreement of names and of classes, over the shapes that were asked for by a label of the training."""
-    nearest = nearest_shapes(generated, clouds)
     figures = {}
     for label, meant, borne in (
         ("name", [question.name for question in asked], [meta["name"].lower() for meta in metas]),

@@ -19,15 +19,14 @@ from fieldforge.stages.locate import find_model
 BY_STAGE = {"autoencoder": evaluate_autoencoder, "diffusion": evaluate_diffusion, "prior": evaluate_prior}
 
 POSITIVE = {
-    "reconstruction": ("encoder_points", "mesh_resolution", "surface_points", "views", "picture_size"),
-    "prompts": ("count", "mesh_resolution", "cloud_points", "picture_size", "batch_size"),
-    "images": ("mesh_resolution", "cloud_points", "pictures", "picture_size", "batch_size"),
+    "reconstruction": ("resolution", "picture_size"),
+    "prompts": ("count", "resolution", "picture_size", "batch_size"),
+    "images": ("resolution", "pictures", "picture_size", "batch_size"),
     "prior": ("pictures", "picture_size"),
 }
 """Block → its whole numbers of at least 1."""
 POSITIVE_OR_NULL = {"prompts": ("steps",), "images": ("icons", "heldout", "steps"), "prior": ("steps",)}
 NUMBERS = {
-    "reconstruction": ("f_score_threshold",),
     "prompts": ("judged_guidance",),
     "images": ("guidance",),
     "prior": ("guidance",),
@@ -52,7 +51,7 @@ def check_settings(config: DictConfig) -> None:
     check_keys(config, {"ema_length": float | None, "split": str})
     for key in paths(POSITIVE):
         whole_number(config, key)
-    check_keys(config, {key: GridCells for key in paths(POSITIVE) if key.endswith("mesh_resolution")})
+    check_keys(config, {key: GridCells for key in paths(POSITIVE) if key.endswith(".resolution")})
     check_keys(config, {key: Pixels for key in paths(POSITIVE) if key.endswith("picture_size")})
     for key in ("limit", *paths(POSITIVE_OR_NULL)):
         if OmegaConf.select(config, key) is not None:

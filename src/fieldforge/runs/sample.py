@@ -8,20 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.guidance import check_effect, check_learned_in, form_of, guided_by, with_form, with_guidance
 from fieldforge.asking.requests import Job, Request, batches, jobs, requests, scales, ways
 from fieldforge.asking.sample_files import SampleFiles, slug
-from fieldforge.asking.variation import latent_of_mesh
-from fieldforge.configuration.stored import of_run, plain_config
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.configuration.stored import plain_config
 from fieldforge.configuration.values import check_finite, check_keys, number, whole_number
 from fieldforge.data.files import MACHINE, make_folder, writing
+from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
-from fieldforge.generation import ImagePrior, Sampler, decode
+from fieldforge.generation import ImagePrior, Sampler
 from fieldforge.ranges import Count, GridCells, Range
-from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.ema_length import of_length
 from fieldforge.stages.locate import find_model
 from fieldforge.stages.prior_stage import load_prior
@@ -34,7 +37,7 @@ STRENGTH = 0.6  # of variations
 SETTINGS: dict[str, Any] = {
     "n": Count,
     "batch_size": Count,
-    "mesh_resolution": GridCells,
+    "resolution": GridCells | None,
     "steps": Count | None,
     "frames": Annotated[int, Range(2, 10_000)] | None,
     "ema_length": float | None,
@@ -76,41 +79,44 @@ def run_sampling(config: DictConfig) -> Path:
     scale = led["guided_by_scale"] if led.get("guided_by") == "autoguidance" else scales(config, sampler.read)
     check_effect(config, scale)
     check_learned_in(label, scale, config.negative)
-    given = None
+    domain, given = load_domain(label, model), None
     if config.get("from") is not None:
-        with of_run(model):
-            points = whole_number(plain_config(label["config"]), "latents.points")
-        given = latent_of_mesh(Path(config.get("from")), autoencoder, points, seed_of(config, "seed"))
+        given = encoded_file(domain, autoencoder, Path(config.get("from")), seed_of(config, "seed"))
     negative = negative_of(config, sampler, scale)
     draw = Drawing(sampler, scale, negative, prior, prior_scale_of(config), given, strength_of(config))
-    resolution = whole_number(config, "mesh_resolution")
     size = whole_number(config, "batch_size")
     folder = Path(config.output) if config.output else model.parent / "samples" / folder_name(wanted, config, scale)
     make_folder(folder, "output")
     settings = {"guidance": named(scale), "steps": sampler.sampling.steps, **said(config)}
-    log.info("%s: %d shapes at guidance %s", model.parent, len(work), shown(scale))
+    log.info("%s: %d samples at guidance %s", model.parent, len(work), shown(scale))
     if understood and given is None and not any(asked.values for asked in wanted):
         log.info("nothing is asked for: give %s to lead it", ways(understood))
     about = {"run": str(model.parent), "fingerprint": label["fingerprint"]}
     subtitle = f"{label['config'].get('name', '')} · guidance {shown(scale)}"
-    files = SampleFiles(folder, about, subtitle, resolution)
+    files = SampleFiles(folder, about, subtitle)
     with writing(folder, MACHINE):
         parts = batches(work, size)
         evaluations = draw.evaluations
         for number, part in enumerate(parts, start=1):
             latents = draw(part, Denoising(f"batch {number} of {len(parts)}", evaluations))  # (B, T, C)
-            shapes = decode(autoencoder, latents)  # B shapes
+            outputs = domain.decode(autoencoder, latents, config.resolution)  # B of them
             with files.batch():
                 for index, job in enumerate(part):
-                    status(f"shape {len(files.listed) + 1} of {len(work)}: meshed and drawn, {job.title[:50]}")
+                    status(f"sample {len(files.listed) + 1} of {len(work)}: drawn and written, {job.title[:50]}")
                     frame = {"frame": round(job.weight, 3)} if is_walk(config) else {}
-                    files.add(shapes, index, job, {"seed": job.seed, **frame, **settings}, model)
-        status(f"{len(files.listed)} of {len(work)} shapes")
+                    files.add(outputs[index], job, {"seed": job.seed, **frame, **settings}, model)
+        status(f"{len(files.listed)} of {len(work)} samples")
         status("")
         if is_walk(config):
             files.write_strip(work)
     print(files.page)
     return files.page
+
+
+@torch.no_grad()
+def encoded_file(domain: Domain, autoencoder: Autoencoder, path: Path, seed: int) -> Tensor:
+    """Latent (1, T, C) of a user's file. UserError for one that cannot be read."""
+    return autoencoder.encode(domain.read_file(path, seed).to(autoencoder.latent_mean.device))
 
 
 @dataclass(frozen=True)

@@ -6,37 +6,30 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from fieldforge.configuration.build import build, check
 from fieldforge.data.files import make_folder
 from fieldforge.errors import UserError
-from fieldforge.planning.rehearsal import check_plain_keys, rehearse, trained
-from fieldforge.stages.autoencoder_stage import train_autoencoder
-from fieldforge.stages.conditioner_check import check_conditioner
+from fieldforge.planning.rehearsal import check_plain_keys, rehearse
 from fieldforge.stages.continuation import check_continuation
+from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.registry import kinds_of, stages_of
+from fieldforge.stages.stage import Stage, StageResult, TrainedStage
 from fieldforge.stages.training_run import plain
 from fieldforge.training.processes import interruption, ranks
 from fieldforge.training.processes.hardware import Hardware
 from fieldforge.training.processes.requeue import requeue
 
 log = logging.getLogger(__name__)
-ROADS = (
-    ("autoencoder", "latents", "diffusion"),
-    ("autoencoder", "latents", "classifier"),
-    ("distillation",),
-    ("prior",),
-)
 
 
-def run_training(config: DictConfig) -> dict[str, Any]:
-    """Walk `config.stages`; returns the directory of each stage by name.
+def run_training(config: DictConfig) -> dict[str, StageDirectory]:
+    """Walk `config.stages`; returns the directories of those that take steps, by name.
 
     Raises:
         UserError: a mistake in the configuration or the data.
@@ -53,7 +46,7 @@ def run_training(config: DictConfig) -> dict[str, Any]:
     interruption.limit_time(hardware.max_hours)
     with hardware.processes(this_command):
         try:
-            return walk(config, config.stages)
+            return walk(stages_of(config))
         except interruption.Interrupted as stop:
             if hardware.requeue and stop.by is not signal.SIGINT:
                 ranks.first_alone(lambda: str(requeue()))  # srun may end it if another process leaves before
@@ -68,51 +61,42 @@ def check_training(config: DictConfig) -> None:
     """
     check_plain_keys(config)
     check(config)
-    wanted = config.stages
-    if not isinstance(wanted, ListConfig) or not wanted or all(list(wanted) != list(r[: len(wanted)]) for r in ROADS):
-        known = " or of ".join(str(list(road)) for road in ROADS)
-        raise UserError(f"stages={wanted}: each stage needs those before it, give the first of {known}")
+    stages = stages_of(config)
     if config.plan.show:
-        for stage in trained(config):
-            build(config, f"training.{stage}.budget")
+        for kind in kinds_of(stages):
+            build(config, f"training.{kind}.budget")
         return
-    if "diffusion" in wanted or "prior" in wanted:
-        check_conditioner(config)
-    rehearse(config)
-    check_continuation(config, {stage: plain(config.training[stage]) for stage in trained(config)})
+    check_start(config, stages)
+    for stage in stages:
+        stage.check()
+    rehearse(stages)
+    check_continuation(config, {kind: plain(config.training[kind]) for kind in kinds_of(stages)})
 
 
-def walk(config: DictConfig, wanted: Collection[str]) -> dict[str, Any]:
-    """The stages one after the other, in all processes alike."""
-    if "distillation" in wanted:
-        from fieldforge.stages.distillation_stage import train_distillation
-
-        return {"diffusion": train_distillation(config)}
-    if "prior" in wanted:
-        from fieldforge.stages.prior_stage import train_prior
-
-        return {"prior": train_prior(config)}
-    done = {"autoencoder": train_autoencoder(config)}
-    _stop_if_asked()
-    if "latents" in wanted:
-        from fieldforge.stages.latent_stage import cache_latents
-
-        latents = cache_latents(config, done["autoencoder"])
-        _stop_if_asked()
-        if "diffusion" in wanted:
-            from fieldforge.stages.diffusion_stage import train_diffusion
-
-            done["diffusion"] = train_diffusion(config, done["autoencoder"], latents)
-        if "classifier" in wanted:
-            from fieldforge.stages.classifier_stage import train_classifier
-
-            done["classifier"] = train_classifier(config, done["autoencoder"], latents)
-    return done
+def check_start(config: DictConfig, stages: list[Stage]) -> None:
+    """UserError for an `init_from` that no stage takes, or beside a `continue_from`."""
+    if config.init_from is None:
+        return
+    if config.continue_from is not None:
+        raise UserError("init_from= and continue_from= are both given: weights alone, or all of a training; give one")
+    if not any(isinstance(stage, TrainedStage) and stage.start is not None for stage in stages):
+        names = ", ".join(config.stages)
+        raise UserError(
+            f"init_from={config.init_from} is of a stage that this training ({names}) has not: give another"
+        )
 
 
-def _stop_if_asked() -> None:
-    if ranks.agree_to_stop():
-        raise interruption.Interrupted(interruption.noted())
+def walk(stages: list[Stage]) -> dict[str, StageDirectory]:
+    """The stages one after the other, in all processes alike; name → directory of each that takes steps."""
+    done: dict[str, StageResult] = {}
+    directories = {}
+    for stage in stages:
+        result = done[stage.kind] = stage.run(done)
+        if result.directory is not None:
+            directories[result.name] = result.directory
+        if ranks.agree_to_stop():
+            raise interruption.Interrupted(interruption.noted())
+    return directories
 
 
 def this_command() -> list[str]:

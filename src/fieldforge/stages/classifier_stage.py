@@ -1,4 +1,4 @@
-"""Beside the diffusion: a classifier of noisy latents, by which sampling may be guided."""
+"""A classifier of noisy latents, by which sampling may be guided."""
 
 from __future__ import annotations
 
@@ -7,110 +7,113 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from torch import nn
 
 from fieldforge.configuration.build import build
 from fieldforge.configuration.stored import load_run, of_run, plain_config
-from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.data.lock import scope
 from fieldforge.diffusion.classifier import LatentClassifier, accuracy_by_noise
 from fieldforge.errors import UserError
 from fieldforge.rendering.pictures import write_whole
 from fieldforge.stages.autoencoder_stage import load_autoencoder
-from fieldforge.stages.continuation import stage_directory
 from fieldforge.stages.directory import StageDirectory, load_weights
-from fieldforge.stages.training_run import build_with, plain, seeded, train
+from fieldforge.stages.latent_batches import latent_batches
+from fieldforge.stages.stage import Known, Results, Saved, Step, TrainedStage
+from fieldforge.stages.training_run import build_with, plain, seeded
 from fieldforge.training.modules.classifier_module import NOISE_LEVELS, ClassifierModule
-from fieldforge.training.processes import ranks
 
 log = logging.getLogger(__name__)
-STAGE = "classifier"
 DRAWS = 8  # noises for each held-out latent in the final measurement
 
 
-@scope()
-def train_classifier(config: DictConfig, autoencoder_run: StageDirectory, latents: Path) -> StageDirectory:
-    """The directory of a finished classifier: reused, resumed or trained from the start.
+class ClassifierStage(TrainedStage):
+    """A classifier; `accuracy.json` beside it holds the held-out accuracy at several noise levels."""
 
-    `accuracy.json` in it holds the held-out accuracy at several noise levels, if there are held-out latents.
+    kind = "classifier"
+    noun = "a classifier"
+    needs = ("autoencoder", "latents")
+    label_types = {"classes": list, "latent_shape": list}
+    data_module: ShardDataModule
+    autoencoder_run: StageDirectory
+    classes: list[str]
 
-    Raises:
-        UserError: a wrong configuration, a directory that holds something else.
-        Interrupted: a signal stopped it; its state is saved.
-    """
-    data: ShardDataModule = build(
-        config, "latent_data", root=str(latents), batch_size=whole_number(config, f"training.{STAGE}.batch_size")
-    )
-    classes = data.shards(data.train_split).classes
-    if not classes:
-        raise UserError(
-            f"{latents}: its manifest counts no classes, so there is nothing to tell apart: prepare with classes"
+    def work(self, known: Known) -> Step:
+        shape, classes = known.latent_shape, list(known.classes)
+        assert shape is not None
+        blocks = ("classifier", "process", "density")
+        batch = latent_batches(shape, {}, classes)
+        return Step(lambda: self.classifier_module(shape, classes), batch, blocks, "latent_data", known.shards)
+
+    def prepare(self, done: Results) -> None:
+        latents, self.autoencoder_run = done["latents"].path, done["autoencoder"].run
+        self.data_module = build(self.config, "latent_data", root=str(latents), batch_size=self.batch_size)
+        self.classes = self.data_module.shards(self.data_module.train_split).classes
+        if not self.classes:
+            raise UserError(
+                f"{latents}: its manifest counts no classes, so there is nothing to tell apart: prepare with classes"
+            )
+
+    def determining(self) -> dict[str, Any]:
+        split = self.data_module.shards(self.data_module.train_split)
+        return {
+            "autoencoder": self.autoencoder_run.fingerprint,
+            "latents": [part.fingerprint for part in split.manifests],
+            "classes": self.classes,
+            **{part: plain(self.config[part]) for part in ("process", "density")},
+            # What the data gives is still missing in here.
+            "classifier": {key: value for key, value in plain(self.config.classifier).items() if value != "???"},
+        }
+
+    def data(self) -> ShardDataModule:
+        return self.data_module
+
+    def module(self) -> pl.LightningModule:
+        return self.classifier_module(latent_shape_of(self.data_module), self.classes)
+
+    def classifier_module(self, latent_shape: tuple[int, int], classes: list[str]) -> ClassifierModule:
+        """A classifier of latents (T, C) and how `training.classifier` trains it."""
+        tokens, channels = latent_shape
+        process = build(self.config, "process")
+        sizes = {"tokens": tokens, "channels": channels, "classes": len(classes), "process": process}
+        return ClassifierModule(
+            seeded(self.config, "classifier", **sizes),
+            classes,
+            density=build_with(self.config, "density", {"tokens": tokens}),
+            optimizer=build(self.config, f"{self.key}.optimizer"),
+            seed=self.seed,
         )
-    determining = {
-        "stage": STAGE,
-        "seed": config.seed,
-        "autoencoder": autoencoder_run.fingerprint,
-        "latents": [part.fingerprint for part in data.shards(data.train_split).manifests],
-        "classes": classes,
-        "training": plain(config.training[STAGE]),
-        **{part: plain(config[part]) for part in ("process", "density")},
-        # What the data gives is still missing in here.
-        "classifier": {key: value for key, value in plain(config.classifier).items() if value != "???"},
-    }
-    directory = stage_directory(
-        config,
-        STAGE,
-        Path(config.output_dir) / config.name,
-        determining,
-        build(config, f"training.{STAGE}.budget"),
-    )
-    if directory.finished:
-        log.info("%s: finished already, reused from %s", STAGE, directory.path)
-        return directory
-    ranks.first_alone(lambda: directory.open(plain(config)))
-    log.info("%s: in %s", STAGE, directory.path)
-    _, autoencoder_label = load_autoencoder(autoencoder_run.model)
-    tokens, channels = manifest_shape(data)
-    module = build_module(config, (tokens, channels), classes)
-    trained = train(config, directory, module, data, draw=None)
-    assert isinstance(trained, ClassifierModule)
-    further = {"classes": classes, "latent_shape": [tokens, channels], "autoencoder": autoencoder_label["fingerprint"]}
 
-    def finish() -> None:
-        if data.has_heldout:
-            report = heldout_accuracy(trained.eval(), data)
-            write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), directory.path / "accuracy.json")
-            told = ", ".join(f"{share:.0%} at {level}" for level, share in report["accuracy_by_noise"].items())
-            chance = 100 * report["chance"]
-            log.info("%s: held-out accuracy by noise σ/α: %s (most frequent class %.0f%%)", STAGE, told, chance)
-        else:
-            log.info("%s: there are no held-out latents: its accuracy is not measured", STAGE)
-        directory.save_model(trained.classifier.state_dict(), plain(config), **further)
+    def model(self, module: pl.LightningModule) -> nn.Module:
+        assert isinstance(module, ClassifierModule)
+        return module.classifier
 
-    ranks.first_alone(finish)
-    log.info("%s: finished, %s", STAGE, directory.model)
-    return directory
+    def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
+        assert isinstance(trained, ClassifierModule)
+        report_accuracy(trained.eval(), self.data_module, directory)
+        _, label = load_autoencoder(self.autoencoder_run.model)
+        shape = list(latent_shape_of(self.data_module))
+        further = {"classes": self.classes, "latent_shape": shape, "autoencoder": label["fingerprint"]}
+        return Saved(trained.classifier.state_dict(), further)
 
 
-def build_module(config: DictConfig, latent_shape: tuple[int, int], classes: list[str]) -> ClassifierModule:
-    """A classifier of latents (T, C) and how `training.classifier` trains it."""
-    tokens, channels = latent_shape
-    given = {"tokens": tokens, "channels": channels, "classes": len(classes), "process": build(config, "process")}
-    return ClassifierModule(
-        seeded(config, "classifier", **given),
-        classes,
-        density=build_with(config, "density", {"tokens": tokens}),
-        optimizer=build(config, f"training.{STAGE}.optimizer"),
-        seed=whole_number(config, "seed", least=0),
-    )
-
-
-def manifest_shape(data: ShardDataModule) -> tuple[int, int]:
+def latent_shape_of(data: ShardDataModule) -> tuple[int, int]:
     """(T, C) of the stored latents."""
     batch = next(iter(data.heldout_loader(data.train_split, limit=1)))
     return tuple(batch["latent"].shape[1:])
+
+
+def report_accuracy(module: ClassifierModule, data: ShardDataModule, directory: StageDirectory) -> None:
+    """Measure, say and write `accuracy.json`; nothing of it where no latents are held out."""
+    if not data.has_heldout:
+        log.info("%s: there are no held-out latents: its accuracy is not measured", directory.stage)
+        return
+    report = heldout_accuracy(module, data)
+    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), directory.path / "accuracy.json")
+    shares = ", ".join(f"{share:.0%} at {level}" for level, share in report["accuracy_by_noise"].items())
+    chance = 100 * report["chance"]
+    log.info("%s: held-out accuracy by noise σ/α: %s (most frequent class %.0f%%)", directory.stage, shares, chance)
 
 
 @torch.no_grad()
@@ -136,7 +139,7 @@ def load_classifier(path: Path, device: torch.device | str = "cpu") -> tuple[Lat
     Raises:
         UserError: missing, damaged, of another stage, or its stored configuration names foreign code.
     """
-    weights, label = load_run(path, STAGE, device)
+    weights, label = load_run(path, ClassifierStage, device)
     config = plain_config(label["config"])
     with of_run(path):
         tokens, channels = label["latent_shape"]

@@ -11,12 +11,11 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.transforms import StoredFeatures, View
 from fieldforge.configuration.build import build
 from fieldforge.errors import UserError
-from fieldforge.stages.prior_stage import image_source
 from fieldforge.stages.training_run import seeded
 
 
-def check_conditioner(config: DictConfig) -> None:
-    """UserError for sources that cannot be built, encoders that are not there, pictures that latents would lack.
+def first_conditioner(config: DictConfig) -> Conditioner:
+    """The conditioner, with its encoders looked for. UserError for sources that cannot be built, or encoders missing.
 
     No network of an encoder is loaded; names of classes, which the data tell later, are not asked for.
     """
@@ -25,17 +24,26 @@ def check_conditioner(config: DictConfig) -> None:
         config.conditioner.classes = ["any"]
     conditioner: Conditioner = seeded(config, "conditioner")
     check_encoders(conditioner)
-    if "diffusion" in config.stages:
-        transforms = latent_transforms(config)
-        check_stored(transforms, conditioner)
-        check_pictures(transforms.values(), conditioner)
-    if "prior" in config.stages:
-        check_encoders(image_source(config, config.prior.source))
-        if seeing := reads_pictures(conditioner):
-            raise UserError(
-                f"conditioner.sources: {', '.join(seeing)} reads pictures, which a prior is there to make up: give "
-                f"conditioner=text or another without pictures, and the pictures' source as prior.source"
-            )
+    return conditioner
+
+
+def check_diffusion_conditioner(config: DictConfig) -> None:
+    """UserError also for pictures that latents would lack."""
+    conditioner = first_conditioner(config)
+    transforms = latent_transforms(config)
+    check_stored(transforms, conditioner)
+    check_pictures(transforms.values(), conditioner)
+
+
+def check_prior_conditioner(config: DictConfig, generated: Conditioner) -> None:
+    """UserError also where a prior would read the pictures that it is there to make up; `generated`: its target."""
+    conditioner = first_conditioner(config)
+    check_encoders(generated)
+    if seeing := reads_pictures(conditioner):
+        raise UserError(
+            f"conditioner.sources: {', '.join(seeing)} reads pictures, which a prior is there to make up: give "
+            f"conditioner=text or another without pictures, and the pictures' source as prior.source"
+        )
 
 
 def check_encoders(conditioner: Conditioner) -> None:
@@ -83,3 +91,19 @@ def latent_transforms(config: DictConfig) -> dict[str, object]:
 def reads_pictures(conditioner: Conditioner) -> list[str]:
     """Names of the sources that do."""
     return [name for name, source in conditioner.sources.items() if source.key == "image"]
+
+
+def encoder_notes(config: DictConfig, conditioner: Conditioner) -> tuple[str, ...]:
+    """What of the condition a plan leaves out: encoders that run beside the training."""
+    targets = [config.latent_data.transforms[name] for name in config.latent_data.transforms]
+    stored = {name for node in targets if node is not None and is_stored(node) for name in node.sources}
+    live = [name for name, source in conditioner.sources.items() if hasattr(source, "encoder") and name not in stored]
+    return tuple(
+        f"the frozen encoder of {name!r} runs beside the training and is not counted, as its features are not stored"
+        for name in live
+    )
+
+
+def is_stored(node: DictConfig) -> bool:
+    """Whether a block is that of stored features."""
+    return node.get("_target_") == f"{StoredFeatures.__module__}.{StoredFeatures.__qualname__}"

@@ -5,30 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import ShardSet
 from fieldforge.data.transforms import Meta, Transform
-from fieldforge.stages.shape_truth import TrueViews
-
-
-class ConditionView:
-    """`image`: the stored view seen from nearest to where portraits are taken, uint8 RGBA (H, W, 4)."""
-
-    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        (view,) = TrueViews(1).choose(sample["cameras.npy"])
-        return {"image": np.array(sample[f"view_{view:03d}.png"])}
+from fieldforge.domains.domain import Domain
 
 
 def conditions(
-    shards: ShardSet, keys: set[str], count: int | None, further: Sequence[Transform] = ()
+    domain: Domain, shards: ShardSet, keys: set[str], count: int | None, further: Sequence[Transform] = ()
 ) -> dict[str, Any]:
-    """What a model that reads `keys` is asked with for the first `count` assets: `caption`, `class` and `image` lists.
+    """What a model that reads `keys` is asked with for the first `count` samples: `caption`, `class`, `image` lists.
 
     Pictures need sample shards. With `further` transforms, what these make comes along; `meta` always does.
     """
-    transforms: list[Transform] = [*([ConditionView()] if "image" in keys else []), Meta(), *further]
+    transforms: list[Transform] = [*domain.condition_transforms(keys), Meta(), *further]
     size = shards.samples if count is None else min(count, shards.samples)
     batch = next(iter(HeldOut(shards, transforms, seed=0, batch_size=size, limit=size)))
     captions = [first_caption(meta) for meta in batch["meta"]]
@@ -37,5 +27,5 @@ def conditions(
 
 
 def first_caption(meta: Mapping[str, Any]) -> str:
-    """What stands for an asset as a text; its class where it has no caption."""
+    """What stands for a sample as a text; its class where it has no caption."""
     return meta["captions"][0] if meta["captions"] else meta["class"]

@@ -1,160 +1,125 @@
-"""Stage 2: a diffusion model over cached latents, trained unless a finished one of the same configuration is there."""
+"""A diffusion model over latents."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.configuration.build import build
 from fieldforge.configuration.stored import load_run, of_run, plain_config
-from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.data.lock import scope
-from fieldforge.data.shards import open_shards
-from fieldforge.diffusion.model import DiffusionModel
-from fieldforge.diffusion.sampling import Sampling
+from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
-from fieldforge.generation import Sampler, decode
-from fieldforge.rendering.pictures import write_picture
-from fieldforge.rendering.shading import portrait
-from fieldforge.rendering.sheet import picture_sheet
+from fieldforge.generation import Sampler
 from fieldforge.stages.autoencoder_stage import load_autoencoder
-from fieldforge.stages.conditions import conditions
-from fieldforge.stages.continuation import stage_directory
+from fieldforge.stages.conditioner_check import check_diffusion_conditioner, encoder_notes
+from fieldforge.stages.denoiser import build_model, build_module, build_sampler, stand_in_classes, with_classes
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.fingerprint import differences
-from fieldforge.stages.training_run import build_with, embed_once, measure_vectors, plain, seeded, train
+from fieldforge.stages.latent_batches import feature_widths, latent_batches
+from fieldforge.stages.prompt_pictures import pictures_of_prompts
+from fieldforge.stages.stage import Known, Results, Saved, Step, TrainedStage
+from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
 from fieldforge.training.callbacks.picture_log import Draw
-from fieldforge.training.modules.conditional_module import ConditionalModule
-from fieldforge.training.modules.diffusion_module import DiffusionModule
-from fieldforge.training.processes import ranks
 
-log = logging.getLogger(__name__)
-STAGE = "diffusion"
+BLOCKS = ("backbone", "conditioner", "process", "parameterization", "loss", "weighting", "density")
+"""What a denoiser and its step are made of."""
 
 
-@scope()
-def train_diffusion(config: DictConfig, autoencoder_run: StageDirectory, latents: Path) -> StageDirectory:
-    """The directory of a finished diffusion model: reused, resumed or trained from the start.
+class DiffusionStage(TrainedStage):
+    """A denoiser of latents under a condition."""
 
-    Raises:
-        UserError: a wrong configuration, a directory that holds something else.
-        Interrupted: a signal stopped it; its state is saved.
-    """
-    data = build(
-        config, "latent_data", root=str(latents), batch_size=whole_number(config, f"training.{STAGE}.batch_size")
-    )
-    config = with_classes(config, data)
-    conditioner: Conditioner = seeded(config, "conditioner")
-    directory = stage_directory(
-        config,
-        STAGE,
-        Path(config.output_dir) / config.name,
-        determining(config, autoencoder_run, data, conditioner),
-        build(config, f"training.{STAGE}.budget"),
-    )
-    if directory.finished:
-        log.info("%s: finished already, reused from %s", STAGE, directory.path)
-        return directory
-    ranks.first_alone(lambda: directory.open(plain(config)))
-    log.info("%s: in %s", STAGE, directory.path)
-    embed_once(data.transforms, conditioner)
-    measure_vectors(data, conditioner, directory)
-    autoencoder, autoencoder_label = load_autoencoder(autoencoder_run.model)
-    module = build_module(config, STAGE, autoencoder.latent_shape, conditioner)
-    draw = pictures_of_prompts(config, data, autoencoder, **plain(config.monitor.pictures))
-    trained = train(config, directory, module, data, draw)
-    # One file holds all that sampling needs, so that a run can be moved.
-    further = {
-        "autoencoder": autoencoder_label,
-        "autoencoder_state_dict": dict(autoencoder.state_dict()),
-        "encoders": conditioner.fingerprint(),
+    kind = "diffusion"
+    noun = "a diffusion model"
+    needs = ("autoencoder", "latents")
+    label_types = {
+        "autoencoder": dict,
+        "autoencoder.config": dict,
+        "autoencoder.fingerprint": str,
+        "autoencoder_state_dict": dict,
+        "encoders": dict,
     }
-    ranks.first_alone(lambda: directory.save_model(trained.state_dict(), plain(config), **further))
-    log.info("%s: finished, %s", STAGE, directory.model)
-    return directory
+    data_module: ShardDataModule
+    conditioner: Conditioner
+    autoencoder_run: StageDirectory
+
+    def check(self) -> None:
+        check_diffusion_conditioner(self.config)
+
+    def work(self, known: Known) -> Step:
+        shape = known.latent_shape
+        assert shape is not None
+        config = stand_in_classes(self.config, known.classes)
+        conditioner: Conditioner = seeded(config, "conditioner")
+
+        def module() -> pl.LightningModule:
+            return build_module(config, self.kind, shape, seeded(config, "conditioner"))
+
+        batch = latent_batches(shape, feature_widths(conditioner, known.text_tokens), known.classes)
+        notes = encoder_notes(config, conditioner)
+        return Step(module, batch, BLOCKS, "latent_data", known.shards, notes)
+
+    def prepare(self, done: Results) -> None:
+        latents = str(done["latents"].path)
+        self.autoencoder_run = done["autoencoder"].run
+        self.data_module = build(self.config, "latent_data", root=latents, batch_size=self.batch_size)
+        self.config = with_classes(self.config, self.data_module)
+        self.conditioner = seeded(self.config, "conditioner")
+        if self.start is not None:
+            check_same_latents(self.start.path, self.start.label, self.autoencoder_run)
+
+    def determining(self) -> dict[str, Any]:
+        transforms = plain(self.config.latent_data.transforms)
+        split = self.data_module.shards(self.data_module.train_split)
+        return {
+            "autoencoder": self.autoencoder_run.fingerprint,
+            "latents": [manifest.fingerprint for manifest in split.manifests],
+            "transforms": {name: block for name, block in transforms.items() if block is not None},
+            "encoders": self.conditioner.fingerprint(),
+            **{part: plain(self.config[part]) for part in BLOCKS},
+        }
+
+    def begin(self, directory: StageDirectory) -> None:
+        embed_once(self.data_module.transforms, self.conditioner)
+        if self.start is None:  # else they come with the weights
+            measure_vectors(self.data_module, self.conditioner, directory)
+
+    def data(self) -> ShardDataModule:
+        return self.data_module
+
+    def module(self) -> pl.LightningModule:
+        autoencoder, _ = load_autoencoder(self.autoencoder_run.model)
+        return build_module(self.config, self.kind, autoencoder.latent_shape, self.conditioner)
+
+    def pictures(self) -> Draw:
+        autoencoder, _ = load_autoencoder(self.autoencoder_run.model)
+        return pictures_of_prompts(self.config, self.data_module, autoencoder)
+
+    def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
+        """One file holds all that sampling needs, so that a run can be moved."""
+        autoencoder, label = load_autoencoder(self.autoencoder_run.model)
+        further = {
+            "autoencoder": label,
+            "autoencoder_state_dict": dict(autoencoder.state_dict()),
+            "encoders": self.conditioner.fingerprint(),
+        }
+        return Saved(trained.state_dict(), further)
 
 
-def with_classes(config: DictConfig, data: ShardDataModule) -> DictConfig:
-    """The configuration with the data's class names, where the conditioner knows classes and none are given."""
-    if "class" not in config.conditioner.get("sources", []) or config.conditioner.get("classes"):
-        return config
-    config = config.copy()
-    config.conditioner.classes = data.shards(data.train_split).classes
-    return config
-
-
-def determining(
-    config: DictConfig, autoencoder_run: StageDirectory, data: ShardDataModule, conditioner: Conditioner
-) -> dict[str, Any]:
-    """What this stage's result depends on."""
-    parts = ("conditioner", "process", "parameterization", "loss", "weighting", "density", "backbone")
-    return {
-        "stage": STAGE,
-        "seed": config.seed,
-        "autoencoder": autoencoder_run.fingerprint,
-        "latents": [manifest.fingerprint for manifest in data.shards(data.train_split).manifests],
-        "stages": {name: stage for name, stage in plain(config.latent_data.transforms).items() if stage is not None},
-        "encoders": conditioner.fingerprint(),
-        "training": plain(config.training[STAGE]),
-        **{part: plain(config[part]) for part in parts},
-    }
-
-
-def build_model(config: DictConfig, latent_shape: tuple[int, int], trusted: bool = True) -> DiffusionModel:
-    """Backbone, process and parameterization for latents (T, C), as the kind of model that the loss trains."""
-    tokens, channels = latent_shape
-    kind: type[DiffusionModel] = build(config, "loss", trusted=trusted).model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(whole_number(config, "seed", least=0))
-        backbone = build(
-            config,
-            "backbone",
-            trusted=trusted,
-            tokens=tokens,
-            channels=channels,
-            condition_width=whole_number(config, "conditioner.width"),
-            output_channels=kind.outputs * channels,
+def check_same_latents(path: Path, label: dict[str, Any], autoencoder_run: StageDirectory) -> None:
+    """UserError unless a model of latents, and this training, are of one autoencoder."""
+    theirs = label["autoencoder"]["fingerprint"]
+    if theirs != autoencoder_run.fingerprint:
+        raise UserError(
+            f"init_from={path.parent} knows the latents of autoencoder {theirs}, and this training those of "
+            f"{autoencoder_run.fingerprint}: give autoencoder_run= the directory of the former, or another init_from="
         )
-    return kind(backbone, build(config, "process", trusted=trusted), build(config, "parameterization", trusted=trusted))
-
-
-def build_module(
-    config: DictConfig, stage: str, latent_shape: tuple[int, int], conditioner: Conditioner
-) -> DiffusionModule:
-    """A denoiser of latents (T, C) and how `training.<stage>` trains it."""
-    return DiffusionModule(
-        build_model(config, latent_shape),
-        conditioner,
-        loss=build(config, "loss"),
-        density=build_with(config, "density", {"tokens": latent_shape[0]}),
-        weighting=build(config, "weighting"),
-        optimizer=build(config, f"training.{stage}.optimizer"),
-        seed=whole_number(config, "seed", least=0),
-    )
-
-
-def build_sampler(
-    config: DictConfig, model: DiffusionModel, conditioner: Conditioner, shape: tuple[int, int], trusted: bool = True
-) -> Sampler:
-    """Sampler with the configuration's times and guidance. UserError for one that cannot sample such a model."""
-    sampling: Sampling = build(config, "sampler", trusted=trusted)
-    sampling.rehearse(type(model), model.process, model.parameterization)
-    return Sampler(
-        model,
-        conditioner,
-        sampling,
-        lambda scale: build(config, "guidance", trusted=trusted, scale=scale),
-        shape,
-    )
 
 
 def load_diffusion(
@@ -171,7 +136,7 @@ def load_diffusion(
         UserError: missing, damaged, of another stage, its stored configuration names foreign code, or the condition's
             encoders are not those that it was trained with.
     """
-    weights, label = load_run(path, STAGE, device)
+    weights, label = load_run(path, DiffusionStage, device)
     config = plain_config(label["config"])
     with of_run(path):
         stored = plain_config(label["autoencoder"]["config"])
@@ -195,34 +160,15 @@ def load_diffusion(
     return sampler, autoencoder, label
 
 
-def pictures_of_prompts(
-    config: DictConfig,
-    data: ShardDataModule,
-    autoencoder: Autoencoder,
-    shapes: int,
-    size: int,
-    resolution: int,
-    seeds: int = 2,
-    steps: int = 12,
-    scale: float = 3.0,
-) -> Draw:
-    """Draws what the first training captions, or views of the first held-out assets, give: a column for each seed."""
+def load_domain(label: dict[str, Any], path: Path, changes: DictConfig | None = None) -> Domain:
+    """The domain of the run in the file `path`, out of its label, with some of its settings changed.
 
-    def draw(module: pl.LightningModule, path: Path) -> None:
-        assert isinstance(module, ConditionalModule)
-        quick = OmegaConf.merge(config, {"sampler": {"steps": steps}})
-        assert isinstance(quick, DictConfig)
-        sampler = build_sampler(quick, module.model, module.conditioner, autoencoder.latent_shape)
-        seen = "image" in sampler.keys  # latent shards have no views
-        shards = open_shards(config.data.root, data.shown_split) if seen else data.shards(data.train_split)
-        asked = conditions(shards, sampler.keys, shapes)
-        batch = {key: [value for value in asked[key] for _ in range(seeds)] for key in sampler.keys}
-        latents = sampler(batch, [seed for _ in asked["meta"] for seed in range(seeds)], scale)  # (B, T, C)
-        made = decode(autoencoder.to(module.device), latents)
-        pictures = [portrait(made.mesh(index, resolution), size) for index in range(len(made))]
-        given = [[Image.fromarray(pixels)] for pixels in asked["image"]] if seen else [[] for _ in asked["meta"]]
-        rows = [[*first, *pictures[seeds * row : seeds * (row + 1)]] for row, first in enumerate(given)]
-        columns = [*(["given"] if seen else []), *(f"seed {seed}" for seed in range(seeds))]
-        write_picture(picture_sheet(rows, asked["caption"], columns, cell=size), path)
-
-    return draw
+    Raises:
+        UserError: a damaged label, foreign code, or a setting that the domain does not have; names the key.
+    """
+    with of_run(path):
+        stored = plain_config(label["config"])
+        if changes:
+            stored.domain = OmegaConf.merge(stored.domain, changes)
+        domain: Domain = build(stored, "domain", trusted=False)
+    return domain

@@ -7,16 +7,17 @@ import json
 import logging
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from fieldforge.configuration.build import build
 from fieldforge.configuration.stored import is_local, load_run, of_run, plain_config
 from fieldforge.configuration.values import number, whole_number
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.data.lock import scope
 from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
 from fieldforge.data.store import names_elsewhere
@@ -26,14 +27,14 @@ from fieldforge.diffusion.guidance.baked import Baked
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.diffusion.sampling import Sampling
 from fieldforge.errors import UserError
-from fieldforge.stages.continuation import stage_directory
-from fieldforge.stages.diffusion_stage import STAGE, load_diffusion, pictures_of_prompts
+from fieldforge.stages.diffusion_stage import DiffusionStage, load_diffusion
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.locate import find_model
-from fieldforge.stages.training_run import embed_once, plain, train
+from fieldforge.stages.prompt_pictures import pictures_of_prompts
+from fieldforge.stages.stage import Results, Saved, Stage, StageResult, TrainedStage
+from fieldforge.stages.training_run import PictureSettings, embed_once, plain
 from fieldforge.training.callbacks.picture_log import Draw
 from fieldforge.training.modules.distillation_module import DistillationModule
-from fieldforge.training.processes import ranks
 
 log = logging.getLogger(__name__)
 OWN = ("name", "output_dir", "continue_from", "seed", "trainer", "logger", "callbacks", "monitor", "sampler")
@@ -48,20 +49,35 @@ class Phase:
     share: float
 
 
-@scope()
-def train_distillation(config: DictConfig) -> StageDirectory:
-    """The directory of the last phase's student, after all phases: reused, resumed or trained.
+class DistillationStage(Stage):
+    """All phases, one after the other; ends in the last phase's student."""
 
-    Raises:
-        UserError: no such teacher, one whose latents are gone, a wrong configuration.
-        Interrupted: a signal stopped it; its state is saved.
-    """
-    plan = planned(config)
-    teacher, guidance = plan.teacher, plan.guidance
-    for phase in plan.phases:
-        directory = train_phase(config, teacher, plan.latents, phase, plan.scale, guidance)
-        teacher, guidance = directory.model, Baked(plan.scale, plan.scale)
-    return directory
+    kind = "distillation"
+    noun = "a distillation"
+
+    @property
+    def training(self) -> str | None:
+        """Its students are diffusion models."""
+        return DiffusionStage.kind
+
+    def check(self) -> None:
+        """UserError for what any of the phases would stumble over in its settings. Nothing is written."""
+        plan = planned(self.config)
+        process = build(OmegaConf.create(plan.label["config"]), "process", trusted=False)
+        for phase in plan.phases:
+            own = student_config(self.config, plan.label["config"], plan.latents, phase, plan.scale)
+            build(own, "latent_data", trusted=False, batch_size=1)
+            build(own, "weighting")
+            nested_times(build(own, "sampler"), phase.steps, phase.substeps, process)
+
+    def run(self, done: Results) -> StageResult:
+        """Raises UserError for a teacher that is not there, or whose latents are gone."""
+        plan = planned(self.config)
+        teacher, guidance = plan.teacher, plan.guidance
+        for phase in plan.phases:
+            result = StudentStage(self.config, teacher, plan, phase, guidance).run({})
+            teacher, guidance = result.run.model, Baked(plan.scale, plan.scale)
+        return result
 
 
 @dataclass(frozen=True)
@@ -86,8 +102,8 @@ def planned(config: DictConfig) -> Planned:
     Raises:
         UserError: no such teacher, one whose latents are gone, impossible numbers of steps.
     """
-    teacher, _ = find_model(str(config.teacher), config.output_dir, STAGE)
-    _, label = load_run(teacher, STAGE)
+    teacher, _ = find_model(str(config.teacher), config.output_dir, DiffusionStage.kind)
+    _, label = load_run(teacher, DiffusionStage)
     if "distillation" in label["config"]:
         raise UserError(f"teacher={config.teacher} is distilled already: give the run it was distilled from")
     conditional = bool(OmegaConf.select(plain_config(label["config"]), "conditioner.sources"))
@@ -96,17 +112,6 @@ def planned(config: DictConfig) -> Planned:
     given_root = not OmegaConf.is_missing(config.latent_data, "root")
     latents = str(config.latent_data.root if given_root else latents_of(teacher, label, config.output_dir))
     return Planned(teacher, label, latents, phases, scale)
-
-
-def rehearse(config: DictConfig) -> None:
-    """UserError for what any of the phases would stumble over in its settings. Nothing is written."""
-    plan = planned(config)
-    process = build(OmegaConf.create(plan.label["config"]), "process", trusted=False)
-    for phase in plan.phases:
-        own = student_config(config, plan.label["config"], plan.latents, phase, plan.scale)
-        build(own, "latent_data", trusted=False, batch_size=1)
-        build(own, "weighting")
-        nested_times(build(own, "sampler"), phase.steps, phase.substeps, process)
 
 
 def phases_of(config: DictConfig, guided: bool) -> list[Phase]:
@@ -141,59 +146,68 @@ def phases_of(config: DictConfig, guided: bool) -> list[Phase]:
     return [replace(phase, share=phase.share / whole) for phase in phases]
 
 
-def train_phase(
-    config: DictConfig, teacher: Path, latents: str, phase: Phase, scale: float, guidance: Guidance
-) -> StageDirectory:
-    """The student of one phase, its teacher under `guidance`."""
-    sampler, autoencoder, label = load_diffusion(teacher)
-    steps, substeps = phase.steps, phase.substeps
-    with of_run(teacher):
-        own = student_config(config, label["config"], latents, phase, scale)
-        batch_size = whole_number(own, f"training.{STAGE}.batch_size")
-        data: ShardDataModule = build(own, "latent_data", trusted=False, batch_size=batch_size)
-    determining = {
-        "stage": STAGE,
-        "teacher": label["fingerprint"],
-        "seed": own.seed,
-        "latents": [manifest.fingerprint for manifest in data.shards(data.train_split).manifests],
-        "training": plain(own.training[STAGE]),
-        **{part: plain(own[part]) for part in ("distillation", "sampler", "weighting")},
-    }
-    directory = stage_directory(
-        own,
-        STAGE,
-        Path(own.output_dir) / own.name,
-        determining,
-        build(own, f"training.{STAGE}.budget"),
-    )
-    if directory.finished:
-        log.info("distillation to %d steps: finished already, reused from %s", steps, directory.path)
-        return directory
-    ranks.first_alone(lambda: directory.open(plain(own)))
-    log.info("distillation to %d steps: in %s", steps, directory.path)
-    embed_once(data.transforms, sampler.conditioner)
-    sampling: Sampling = build(own, "sampler")
-    process = sampler.model.process
-    module = DistillationModule(
-        copy.deepcopy(sampler.model).train(),
-        sampler.conditioner,
-        sampler.model,
-        guidance,
-        student_intervals(nested_times(sampling, steps, substeps, process), substeps),
-        weighting=build(own, "weighting"),
-        optimizer=build(own, f"training.{STAGE}.optimizer"),
-        seed=whole_number(own, "seed", least=0),
-    )
-    shown = {**plain(own.monitor.pictures), "steps": steps, "scale": scale}
-    draw: Draw | None = pictures_of_prompts(own, data, autoencoder, **shown)
-    if "image" in sampler.keys and not is_local(label["config"]):  # they would show views from the teacher's data.root
-        log.warning("warning: the teacher's data.root is no folder here, so no pictures are drawn in training")
-        draw = None
-    trained = train(own, directory, module, data, draw)
-    kept = {name: label[name] for name in ("autoencoder", "autoencoder_state_dict", "encoders")}
-    ranks.first_alone(lambda: directory.save_model(trained.state_dict(), plain(own), **kept))
-    log.info("distillation to %d steps: finished, %s", steps, directory.model)
-    return directory
+class StudentStage(TrainedStage):
+    """The student of one phase: a diffusion model that learns to take `substeps` of its teacher's steps as one."""
+
+    kind = DiffusionStage.kind
+    noun = DiffusionStage.noun
+    label_types = DiffusionStage.label_types
+    data_module: ShardDataModule
+
+    def __init__(self, config: DictConfig, teacher: Path, plan: Planned, phase: Phase, guidance: Guidance):
+        self.teacher, self.phase, self.guidance, self.scale = teacher, phase, guidance, plan.scale
+        self.sampler, self.autoencoder, self.label = load_diffusion(teacher)
+        with of_run(teacher):
+            super().__init__(student_config(config, self.label["config"], plan.latents, phase, plan.scale))
+        self.label_name = f"distillation to {phase.steps} steps"
+
+    def prepare(self, done: Results) -> None:
+        with of_run(self.teacher):
+            self.data_module = build(self.config, "latent_data", trusted=False, batch_size=self.batch_size)
+
+    def determining(self) -> dict[str, Any]:
+        split = self.data_module.shards(self.data_module.train_split)
+        return {
+            "teacher": self.label["fingerprint"],
+            "latents": [manifest.fingerprint for manifest in split.manifests],
+            **{part: plain(self.config[part]) for part in ("distillation", "sampler", "weighting")},
+        }
+
+    def begin(self, directory: StageDirectory) -> None:
+        embed_once(self.data_module.transforms, self.sampler.conditioner)
+
+    def data(self) -> ShardDataModule:
+        return self.data_module
+
+    @cached_property
+    def times(self) -> Any:
+        """The teacher's times, among which the student's are."""
+        sampling: Sampling = build(self.config, "sampler")
+        return nested_times(sampling, self.phase.steps, self.phase.substeps, self.sampler.model.process)
+
+    def module(self) -> pl.LightningModule:
+        return DistillationModule(
+            copy.deepcopy(self.sampler.model).train(),
+            self.sampler.conditioner,
+            self.sampler.model,
+            self.guidance,
+            student_intervals(self.times, self.phase.substeps),
+            weighting=build(self.config, "weighting"),
+            optimizer=build(self.config, f"{self.key}.optimizer"),
+            seed=self.seed,
+        )
+
+    def pictures(self) -> Draw | None:
+        if "image" in self.sampler.keys and not is_local(self.label["config"]):
+            log.warning("warning: the teacher's data.root is no folder here, so no pictures are drawn in training")
+            return None  # they would show pictures from the teacher's data.root
+        settings: PictureSettings = build(self.config, "monitor.pictures")
+        settings = replace(settings, steps=self.phase.steps, scale=self.scale)
+        return pictures_of_prompts(self.config, self.data_module, self.autoencoder, settings)
+
+    def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
+        kept = {name: self.label[name] for name in ("autoencoder", "autoencoder_state_dict", "encoders")}
+        return Saved(trained.state_dict(), kept)
 
 
 def student_config(config: DictConfig, teacher: dict[str, Any], latents: str, phase: Phase, scale: float) -> DictConfig:
@@ -201,8 +215,8 @@ def student_config(config: DictConfig, teacher: dict[str, Any], latents: str, ph
     own, mine = plain_config(teacher), plain(config)
     for key in OWN:
         own[key] = mine[key]
-    own.weighting, own.training[STAGE] = mine["weighting"], mine["training"][STAGE]
-    budget = own.training[STAGE].budget
+    own.weighting, own.training[DiffusionStage.kind] = mine["weighting"], mine["training"][DiffusionStage.kind]
+    budget = own.training[DiffusionStage.kind].budget
     budget.max_steps = max(1, round(budget.max_steps * phase.share))
     if budget.max_minutes is not None:
         budget.max_minutes *= phase.share

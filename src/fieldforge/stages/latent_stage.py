@@ -1,4 +1,4 @@
-"""Between the stages: every asset's latent, once, as latent shards that name the autoencoder they came from."""
+"""Every sample's latent, once, as latent shards that name the autoencoder they came from."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.configuration.build import build
 from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
@@ -20,12 +21,14 @@ from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.lock import scope, take
 from fieldforge.data.manifest import MANIFEST_NAME, write_manifest
 from fieldforge.data.shards import open_shards
-from fieldforge.data.transforms import Meta, Surface
+from fieldforge.data.transforms import Key, Meta, Transform, apply_transforms
 from fieldforge.data.writer import ShardWriter
-from fieldforge.stages.autoencoder_stage import data_fingerprint, load_autoencoder, sample_data
+from fieldforge.domains.domain import Domain
+from fieldforge.stages.autoencoder_stage import given_autoencoder_config, load_autoencoder
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.fingerprint import fingerprint
-from fieldforge.stages.shape_truth import Key
+from fieldforge.stages.samples import data_fingerprint, sample_data
+from fieldforge.stages.stage import Encoding, Known, Results, Stage, StageResult
 from fieldforge.stages.training_run import stop_if_asked
 from fieldforge.terminal import status
 from fieldforge.training.processes import ranks
@@ -35,41 +38,60 @@ SHARD = 256  # latents a shard
 BATCH = 8
 
 
-def cache_latents(config: DictConfig, autoencoder_run: StageDirectory) -> Path:
-    """Folder of latent shards of all splits, encoded by the finished autoencoder; reused or completed if it is there.
+class LatentStage(Stage):
+    """Latent shards of all splits, encoded by the finished autoencoder; reused or completed where they are there."""
 
-    Raises:
-        Interrupted: a signal stopped it; finished shards stay and are not encoded again.
-    """
-    points = whole_number(config, "latents.points")
-    settings = {
-        "autoencoder": autoencoder_run.fingerprint,
-        "data": data_fingerprint(config),
-        "points": points,
-        "seed": whole_number(config, "seed", least=0),
-    }
-    folder = autoencoder_run.path / "latents" / fingerprint(settings)
-    if (folder / MANIFEST_NAME).is_file():
-        log.info("latents: encoded already, reused from %s", folder)
-        return folder
-    ranks.first_alone(lambda: encode_all(config, autoencoder_run, folder, settings, points))
-    return folder
+    kind = "latents"
+    noun = "a folder of latents"
+    needs = ("autoencoder",)
+
+    def after(self, known: Known) -> Known:
+        shards = known.shards if known.samples is None else -(-known.samples // SHARD)
+        return Known(**{**vars(known), "shards": shards})
+
+    def work(self, known: Known) -> Encoding:
+        domain: Domain = build(self.config, "domain")
+        given = bool(self.config.get("autoencoder_run"))
+        config = given_autoencoder_config(self.config) if given else self.config
+
+        def example() -> Tensor:
+            made = apply_transforms(domain.example(), domain.input_transforms(), np.random.default_rng(0))
+            return torch.rand(1, *made["input"].shape)
+
+        return Encoding(lambda: build(config, "autoencoder", trusted=not given), example)
+
+    def run(self, done: Results) -> StageResult:
+        """Raises Interrupted where a signal stopped it: finished shards stay and are not encoded again."""
+        autoencoder_run = done["autoencoder"].run
+        domain: Domain = build(self.config, "domain")
+        settings = {
+            "autoencoder": autoencoder_run.fingerprint,
+            "data": data_fingerprint(self.config),
+            "input": domain.determining(),
+            "seed": whole_number(self.config, "seed", least=0),
+        }
+        folder = autoencoder_run.path / "latents" / fingerprint(settings)
+        if (folder / MANIFEST_NAME).is_file():
+            log.info("latents: encoded already, reused from %s", folder)
+        else:
+            data = sample_data(self.config)
+            ranks.first_alone(lambda: encode_all(data, domain, autoencoder_run, folder, settings))
+        return StageResult(self.name, folder)
 
 
 @scope()
 def encode_all(
-    config: DictConfig, autoencoder_run: StageDirectory, folder: Path, settings: dict[str, Any], points: int
+    data: ShardDataModule, domain: Domain, autoencoder_run: StageDirectory, folder: Path, settings: dict[str, Any]
 ) -> None:
     """Write the latent shards of all splits that are not there yet, and their manifest."""
     take(folder)
     autoencoder, _ = load_autoencoder(autoencoder_run.model)
-    data = sample_data(config)
     manifests = open_shards(data.root, data.train_split).manifests
     splits = sorted({split for manifest in manifests for split in manifest.shards.splits})
     entries = []
     for split in splits:
         with ShardWriter(folder, LATENT, settings, SHARD, split) as writer:
-            for key, meta, latent in encoded(autoencoder, data, split, points, writer.finished_keys):
+            for key, meta, latent in encoded(autoencoder, data, domain, split, writer.finished_keys):
                 writer.write(key, {"meta.json": meta, "latent.npy": latent.numpy()})
         entries += writer.entries
     extra = {
@@ -83,15 +105,16 @@ def encode_all(
 
 @torch.no_grad()
 def encoded(
-    autoencoder: Autoencoder, data: ShardDataModule, split: str, points: int, finished: set[str]
+    autoencoder: Autoencoder, data: ShardDataModule, domain: Domain, split: str, finished: set[str]
 ) -> Iterator[tuple[str, dict[str, Any], Tensor]]:
     """(key, meta, latent (T, C)) of every sample of a split, in order; `finished` ones are not encoded."""
-    samples = HeldOut(data.shards(split), [Surface(points), Meta(), Key()], seed=data.seed, batch_size=BATCH)
+    transforms: list[Transform] = [*domain.input_transforms(), Meta(), Key()]
+    samples = HeldOut(data.shards(split), transforms, seed=data.seed, batch_size=BATCH)
     done = 0
     for batch in samples:
         stop_if_asked()
         if finished.issuperset(batch["key"]):
-            latents = torch.zeros(len(batch["meta"]), *autoencoder.latent_shape)
+            latents = torch.zeros(len(batch["meta"]), *autoencoder.latent_shape[:2])
         else:
             latents = autoencoder.encode(batch["input"])  # (B, T, C)
         yield from zip(batch["key"], batch["meta"], latents, strict=True)

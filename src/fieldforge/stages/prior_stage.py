@@ -6,12 +6,13 @@ that `prepare.py embed=…` stores, and it embeds what is missing.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image import ImageSource
@@ -21,58 +22,85 @@ from fieldforge.conditioning.text import TextSource
 from fieldforge.conditioning.transforms import StoredFeatures
 from fieldforge.configuration.build import build
 from fieldforge.configuration.stored import load_run, of_run, plain_config
-from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.data.lock import scope
 from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior
-from fieldforge.stages.autoencoder_stage import sample_data
-from fieldforge.stages.continuation import stage_directory
-from fieldforge.stages.diffusion_stage import build_model, build_module, build_sampler, with_classes
+from fieldforge.stages.conditioner_check import check_prior_conditioner
+from fieldforge.stages.denoiser import build_model, build_module, build_sampler, stand_in_classes, with_classes
+from fieldforge.stages.diffusion_stage import BLOCKS
 from fieldforge.stages.directory import StageDirectory, load_weights
-from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded, train
-from fieldforge.training.processes import ranks
+from fieldforge.stages.latent_batches import feature_widths, latent_batches
+from fieldforge.stages.samples import sample_data
+from fieldforge.stages.stage import Known, Results, Saved, Step, TrainedStage
+from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
 
-log = logging.getLogger(__name__)
-STAGE = "prior"
 
+class PriorStage(TrainedStage):
+    """A diffusion over the stored vectors of `prior.source`."""
 
-@scope()
-def train_prior(config: DictConfig) -> StageDirectory:
-    """The directory of a finished prior: reused, resumed or trained from the start.
+    kind = "prior"
+    noun = "a prior"
+    label_types = {"space.mean": Tensor, "space.std": Tensor}
+    conditioner: Conditioner
+    space: EmbeddingSpace
+    data_module: ShardDataModule
+    encoder: dict[str, Any]
 
-    Raises:
-        UserError: a wrong configuration, data of another encoder, a directory that holds something else.
-        Interrupted: a signal stopped it; its state is saved.
-    """
-    root, generated = config.data.root, config.prior.source
-    image = image_source(config, generated)
-    embed_once([StoredFeatures(root, [generated])], image)
-    space = EmbeddingSpace.measured(embedding_folder(root, generated))
-    config = with_classes(config, sample_data(config))
-    conditioner: Conditioner = seeded(config, "conditioner")
-    data = embeddings(config, space, conditioner)
-    embed_once(data.transforms, conditioner)
-    made_by = dict(image.source(generated).fingerprint())
-    directory = stage_directory(
-        config,
-        STAGE,
-        Path(config.output_dir) / config.name,
-        determining(config, data, conditioner, made_by),
-        build(config, f"training.{STAGE}.budget"),
-    )
-    if directory.finished:
-        log.info("%s: finished already, reused from %s", STAGE, directory.path)
-        return directory
-    ranks.first_alone(lambda: directory.open(plain(config)))
-    log.info("%s: in %s", STAGE, directory.path)
-    measure_vectors(data, conditioner, directory)
-    module = build_module(config, STAGE, space.latent_shape, conditioner)
-    trained = train(config, directory, module, data, draw=None)
-    further = {"source": generated, "made_by": made_by, "space": dict(space.state_dict())}
-    ranks.first_alone(lambda: directory.save_model(trained.state_dict(), plain(config), **further))
-    log.info("%s: finished, %s", STAGE, directory.model)
-    return directory
+    @property
+    def source(self) -> str:
+        """Name of the image source whose vectors are generated."""
+        return str(self.config.prior.source)
+
+    def check(self) -> None:
+        check_prior_conditioner(self.config, image_source(self.config, self.source))
+
+    def work(self, known: Known) -> Step:
+        generated: Any = image_source(self.config, self.source).source(self.source)
+        width: int = generated.encoder.vector_width
+        config = stand_in_classes(self.config, known.classes)
+        features = feature_widths(seeded(config, "conditioner"), known.text_tokens)
+
+        def module() -> pl.LightningModule:
+            return build_module(config, self.kind, (1, width), seeded(config, "conditioner"))
+
+        batch = latent_batches((1, width), features, known.classes)
+        return Step(module, batch, BLOCKS, "latent_data", known.shards)
+
+    def prepare(self, done: Results) -> None:
+        """Embeds what is missing: the space of the vectors is measured before anything is trained."""
+        root = self.config.data.root
+        image = image_source(self.config, self.source)
+        embed_once([StoredFeatures(root, [self.source])], image)
+        self.space = EmbeddingSpace.measured(embedding_folder(root, self.source))
+        self.config = with_classes(self.config, sample_data(self.config))
+        self.conditioner = seeded(self.config, "conditioner")
+        self.data_module = embeddings(self.config, self.space, self.conditioner, self.batch_size)
+        embed_once(self.data_module.transforms, self.conditioner)
+        self.encoder = dict(image.source(self.source).fingerprint())
+
+    def determining(self) -> dict[str, Any]:
+        split = self.data_module.shards(self.data_module.train_split)
+        return {
+            "vectors": [manifest.fingerprint for manifest in split.manifests],
+            "made_by": self.encoder,
+            "labels": plain(self.config.latent_data.transforms.labels),
+            "encoders": self.conditioner.fingerprint(),
+            **{part: plain(self.config[part]) for part in ("prior", *BLOCKS)},
+        }
+
+    def begin(self, directory: StageDirectory) -> None:
+        if self.start is None:  # else they come with the weights
+            measure_vectors(self.data_module, self.conditioner, directory)
+
+    def data(self) -> ShardDataModule:
+        return self.data_module
+
+    def module(self) -> pl.LightningModule:
+        return build_module(self.config, self.kind, self.space.latent_shape, self.conditioner)
+
+    def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
+        further = {"source": self.source, "made_by": self.encoder, "space": dict(self.space.state_dict())}
+        return Saved(trained.state_dict(), further)
 
 
 def image_source(config: DictConfig, name: str) -> Conditioner:
@@ -94,7 +122,7 @@ def image_source(config: DictConfig, name: str) -> Conditioner:
     return conditioner
 
 
-def embeddings(config: DictConfig, space: EmbeddingSpace, conditioner: Conditioner) -> ShardDataModule:
+def embeddings(config: DictConfig, space: EmbeddingSpace, conditioner: Conditioner, batch_size: int) -> ShardDataModule:
     """Vectors of `prior.source` as latents, with stored features of the texts that condition them."""
     root, texts = config.data.root, [n for n in conditioner.names if isinstance(conditioner.source(n), TextSource)]
     transforms = {"latent": VectorLatent(space), "labels": build(config, "latent_data.transforms.labels")}
@@ -104,26 +132,9 @@ def embeddings(config: DictConfig, space: EmbeddingSpace, conditioner: Condition
         config,
         "latent_data",
         root=str(embedding_folder(root, config.prior.source)),
-        batch_size=whole_number(config, f"training.{STAGE}.batch_size"),
+        batch_size=batch_size,
         transforms=transforms,
     )
-
-
-def determining(
-    config: DictConfig, data: ShardDataModule, conditioner: Conditioner, made_by: dict[str, Any]
-) -> dict[str, Any]:
-    """What this stage's result depends on."""
-    parts = ("prior", "conditioner", "process", "parameterization", "loss", "weighting", "density", "backbone")
-    return {
-        "stage": STAGE,
-        "seed": config.seed,
-        "vectors": [manifest.fingerprint for manifest in data.shards(data.train_split).manifests],
-        "made_by": made_by,
-        "labels": plain(config.latent_data.transforms.labels),
-        "encoders": conditioner.fingerprint(),
-        "training": plain(config.training[STAGE]),
-        **{part: plain(config[part]) for part in parts},
-    }
 
 
 def load_prior(path: Path, device: torch.device | str = "cpu") -> ImagePrior:
@@ -132,7 +143,7 @@ def load_prior(path: Path, device: torch.device | str = "cpu") -> ImagePrior:
     Raises:
         UserError: missing, damaged, of another stage, or its stored configuration names foreign code.
     """
-    weights, label = load_run(path, STAGE, device)
+    weights, label = load_run(path, PriorStage, device)
     config = plain_config(label["config"])
     with of_run(path):
         space = EmbeddingSpace(label["space"]["mean"], label["space"]["std"])

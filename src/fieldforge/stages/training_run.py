@@ -7,6 +7,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fieldforge.configuration.build import build
 from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.errors import UserError, memory_shortage
+from fieldforge.ranges import Count, GridCells, Pixels
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.terminal import count
 from fieldforge.training.callbacks import wandb_run
@@ -36,6 +38,25 @@ from fieldforge.training.processes.hardware import Hardware, fit
 
 log = logging.getLogger(__name__)
 MEASURED, TOGETHER = 256, 32  # samples for a mean and a deviation, as many as eight steps encode
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """What is drawn while a model trains.
+
+    Args:
+        count: of samples on the sheet.
+        size: pixels along a side of each picture.
+        resolution: of the outputs: cells of a mesh's grid, pixels of a picture along an axis; None: the domain's.
+        seeds, steps, scale: of a diffusion model: columns, steps of the sampler, guidance.
+    """
+
+    count: Count = 4
+    size: Pixels = 128
+    resolution: GridCells | None = 64
+    seeds: Count = 2
+    steps: Count = 12
+    scale: float = 3.0
 
 
 def train(

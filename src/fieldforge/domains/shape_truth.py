@@ -1,4 +1,4 @@
-"""Whole assets out of shards, as latent caching, pictures and evaluations want them; and what shows reconstructions."""
+"""What is stored of a shape, as it is compared with reconstructions and shown to models that read pictures."""
 
 from __future__ import annotations
 
@@ -7,23 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
 
 from fieldforge.data.shape_schema import NORMAL_UNIT
-from fieldforge.data.transforms import Known
-from fieldforge.generation import Shapes
-from fieldforge.rendering.pictures import image_of
-from fieldforge.rendering.shading import Stand, portrait
-from fieldforge.rendering.sheet import picture_sheet
-
-
-class Key:
-    """`key`: the sample's name in its shard."""
-
-    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        assert isinstance(sample, Known)
-        return {"key": sample.stored.key}  # type: ignore[attr-defined]
+from fieldforge.rendering.shading import Stand
 
 
 class TrueViews:
@@ -66,28 +52,9 @@ class TrueGeometry:
         }
 
 
-def reconstruction_rows(
-    shapes: Shapes, batch: Mapping[str, Any], size: int, resolution: int
-) -> list[list[Image.Image | None]]:
-    """Truth, volume view from the same camera, and mesh: a row for each shape.
+class ConditionView:
+    """`image`: the stored view seen from nearest to where portraits are taken, uint8 RGBA (H, W, 4)."""
 
-    Args:
-        shapes: reconstructions of the batch.
-        batch: `views`, `cameras`, `fov_y` of `TrueViews`; the first view is shown.
-        size: pixels of a picture.
-        resolution: cells along an axis of the mesh's grid.
-    """
-    seen = shapes.views(batch["cameras"][:, 0], float(batch["fov_y"][0]), size)  # (B, H, W, 4)
-    return [
-        [
-            image_of(torch.as_tensor(batch["views"][index, 0])),
-            image_of(seen[index]),
-            portrait(shapes.mesh(index, resolution), size),
-        ]
-        for index in range(len(shapes))
-    ]
-
-
-def reconstruction_sheet(rows: list[list[Image.Image | None]], labels: list[str], size: int) -> Image.Image:
-    """The rows of `reconstruction_rows` as one picture."""
-    return picture_sheet(rows, labels, ["truth", "volume", "mesh"], cell=size)
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        (view,) = TrueViews(1).choose(sample["cameras.npy"])
+        return {"image": np.array(sample[f"view_{view:03d}.png"])}

@@ -1,0 +1,160 @@
+"""Transforms of stored shapes: points, distances and rays to train on.
+
+Letters: N surface points, M near and K volume points, R rays, all per sample. Arrays are float32 in box units; colours
+0…1.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from fieldforge.data.shape_schema import DEPTH_UNIT, NORMAL_UNIT
+from fieldforge.errors import UserError
+from fieldforge.geometry.camera import Camera
+from fieldforge.ranges import Count, Share, Whole
+
+
+def pick(count: int, available: int, generator: np.random.Generator) -> np.ndarray:
+    """`count` different indices below `available`; some twice only if there are too few."""
+    if count <= available:
+        return generator.choice(available, count, replace=False, shuffle=False)  # (count,)
+    return generator.integers(available, size=count)  # (count,)
+
+
+class Surface:
+    """`input (N, 9)`: position, unit normal, sRGB of points that see the outside."""
+
+    def __init__(self, points: Count) -> None:
+        self.points = points
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        exposed = np.flatnonzero(sample["surface_exposed.npy"])
+        if len(exposed) == 0:
+            exposed = np.arange(len(sample["surface_points.npy"]))
+        chosen = exposed[pick(self.points, len(exposed), generator)]  # (N,)
+        surface = np.empty((self.points, 9), np.float32)
+        surface[:, :3] = sample["surface_points.npy"][chosen]
+        surface[:, 3:6] = sample["surface_normals.npy"][chosen]
+        surface[:, 6:] = sample["surface_colors.npy"][chosen]
+        surface[:, 3:6] *= NORMAL_UNIT
+        surface[:, 3:6] /= np.linalg.norm(surface[:, 3:6], axis=1, keepdims=True) + 1e-9
+        surface[:, 6:] /= 255
+        return {"input": surface}
+
+
+class Distances:
+    """`near_points (M, 3), near_sdf (M,)` around the surface, `volume_points (K, 3), volume_sdf (K,)` in the box."""
+
+    def __init__(self, near: Count, volume: Count) -> None:
+        self.counts = {"near": near, "volume": volume}
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        made = {}
+        for kind, count in self.counts.items():
+            points, distances = sample[f"{kind}_points.npy"], sample[f"{kind}_sdf.npy"]
+            chosen = pick(count, len(points), generator)
+            made[f"{kind}_points"] = points[chosen].astype(np.float32)
+            made[f"{kind}_sdf"] = distances[chosen].astype(np.float32)
+        return made
+
+
+class ViewRays:
+    """Rays through pixels of a few views, chosen anew each time; only these views are decoded.
+
+    `ray_origins (R, 3)`, `ray_directions (R, 3)` unit, `ray_rgba (R, 4)` sRGB premultiplied by alpha, `ray_depth (R,)`
+    in box units along the ray (0: nothing hit). A share of the pixels lies within `spread` pixels of the object, so
+    that small shapes do not drown in background; the rest is uniform over the pixels that see the box [-1, 1]³.
+    """
+
+    def __init__(self, rays: Count, views: Count = 1, object_share: Share = 0.5, spread: Whole = 2) -> None:
+        if not 0 <= object_share <= 1 or not 1 <= views <= rays:
+            raise UserError(
+                f"rays={rays}, views={views}, object_share={object_share}: the share lies in 0…1, "
+                "and every view needs a ray; correct the data transforms."
+            )
+        self.rays, self.views, self.object_share, self.spread = rays, views, object_share, spread
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        cameras, fov_y = sample["cameras.npy"], sample["meta.json"]["fov_y"]
+        chosen = pick(self.views, len(cameras), generator)
+        counts = np.diff(np.arange(self.views + 1) * self.rays // self.views)  # (views,), sums to R
+        parts = [
+            self._rays_of_view(sample, cameras[view], fov_y, int(view), int(count), generator)
+            for view, count in zip(chosen, counts, strict=True)
+        ]
+        names = ("ray_origins", "ray_directions", "ray_rgba", "ray_depth")
+        return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*parts, strict=True), strict=True)}
+
+    def _rays_of_view(
+        self,
+        sample: Mapping[str, Any],
+        camera_to_world: np.ndarray,
+        fov_y: float,
+        view: int,
+        count: int,
+        generator: np.random.Generator,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        picture = sample[f"view_{view:03d}.png"]  # (H, W, 4)
+        depth = sample[f"depth_{view:03d}.png"]  # (H, W)
+        camera = Camera(torch.from_numpy(camera_to_world.copy()), fov_y, *depth.shape)
+        pixels = self._pixels(picture[..., 3], camera, count, generator)
+        rows, columns = np.divmod(pixels, depth.shape[1])  # (count,)
+        rays = camera.rays_through(torch.from_numpy(rows), torch.from_numpy(columns))
+        rgba = picture[rows, columns].astype(np.float32) / 255
+        rgba[:, :3] *= rgba[:, 3:]
+        distance = depth[rows, columns].astype(np.float32) * np.float32(DEPTH_UNIT)
+        return rays.origins.numpy(), rays.directions.numpy(), rgba, distance
+
+    def _pixels(self, alpha: np.ndarray, camera: Camera, count: int, generator: np.random.Generator) -> np.ndarray:
+        """Numbers row * W + column (count,) of the pixels to look through: near the object first, then uniform."""
+        height, width = alpha.shape
+        covered = np.flatnonzero(alpha)
+        near = int(count * self.object_share) if len(covered) else 0
+        rows, columns = np.divmod(covered[generator.integers(max(1, len(covered)), size=near)], width)
+        offsets = generator.integers(-self.spread, self.spread + 1, size=(2, near))
+        rows = np.clip(rows + offsets[0], 0, height - 1)
+        columns = np.clip(columns + offsets[1], 0, width - 1)
+        candidates = generator.integers(height * width, size=4 * count)
+        meeting = candidates[meets_box(camera, candidates)]
+        uniform = np.resize(meeting if len(meeting) else candidates, count - near)
+        return np.concatenate([rows * width + columns, uniform])
+
+
+def meets_box(camera: Camera, pixels: np.ndarray) -> np.ndarray:
+    """Whether the rays through pixels row * W + column (P,) meet the box: bool (P,)."""
+    rows, columns = np.divmod(pixels, camera.width)
+    near, far = camera.rays_through(torch.from_numpy(rows), torch.from_numpy(columns)).box_interval()
+    return (far > near).numpy()
+
+
+class Augment:
+    """Turns a whole sample about y by a random one of `turns` equal steps, and mirrors x with probability 1/2 if asked.
+
+    Steps other than quarters are shrunk to stay in the box, distances and depths with them.
+    """
+
+    POINTS = ("near_points", "volume_points", "ray_origins")
+    VECTORS = ("ray_directions",)
+    LENGTHS = ("near_sdf", "volume_sdf", "ray_depth")
+
+    def __init__(self, turns: Count = 1, mirror: bool = False) -> None:
+        self.turns, self.mirror = turns, mirror
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        angle = 2 * math.pi * int(generator.integers(self.turns)) / self.turns
+        sign = -1.0 if self.mirror and generator.random() < 0.5 else 1.0
+        cosine, sine = math.cos(angle), math.sin(angle)
+        scale = 1.0 if 4 * angle % (2 * math.pi) == 0 else 1 / (abs(cosine) + abs(sine))
+        rotation = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]]) @ np.diag([sign, 1, 1])
+        turn = rotation.round(9).astype(np.float32).T  # for row vectors, v @ turn; quarter turns are exact
+        made = {name: sample[name] @ (turn * np.float32(scale)) for name in self.POINTS if name in sample}
+        made |= {name: sample[name] @ turn for name in self.VECTORS if name in sample}
+        made |= {name: sample[name] * np.float32(scale) for name in self.LENGTHS if name in sample}
+        if "input" in sample:
+            surface = sample["input"]
+            points, normals = surface[:, :3] @ (turn * np.float32(scale)), surface[:, 3:6] @ turn
+            made["input"] = np.concatenate([points, normals, surface[:, 6:]], axis=1)
+        return made

@@ -1,0 +1,196 @@
+"""Shapes: signed distance, density and colour in the box, learned from meshes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from fieldforge.data.schema import Sample
+from fieldforge.data.shape_schema import SAMPLE
+from fieldforge.data.shape_transforms import Surface
+from fieldforge.data.transforms import Transform
+from fieldforge.domains.domain import Domain, Outputs, Truth
+from fieldforge.domains.shape_truth import ConditionView, TrueGeometry, TrueViews
+from fieldforge.domains.shapes import Shapes
+from fieldforge.errors import UserError
+from fieldforge.fields.base import Field, Params
+from fieldforge.geometry.camera import fibonacci_poses, framing_distance
+from fieldforge.metrics.clouds import chamfer_matrix
+from fieldforge.metrics.prompts import nearest_shapes
+from fieldforge.metrics.reconstruction import (
+    BOX_DIAGONAL,
+    compare_surfaces,
+    peak_signal_to_noise,
+    surface_points,
+    volume_iou,
+)
+from fieldforge.preparation.asset import surface_of_file
+from fieldforge.preparation.pipeline import check_libraries
+from fieldforge.preparation.settings import Limits
+from fieldforge.preparation.sh3f import read_icons
+from fieldforge.preparation.stores import AssetError
+from fieldforge.ranges import Count, GridCells, Positive
+from fieldforge.rendering.pictures import image_of
+from fieldforge.rendering.shading import portrait
+
+LIMITS = Limits(max_triangles=2_000_000, max_file_mb=512, min_thickness=0.005)
+
+
+class ShapeDomain(Domain):
+    """Coloured shapes.
+
+    Args:
+        points: on its outside that the autoencoder sees of a shape, for latents and evaluations.
+        resolution: cells along an axis of the grid that meshes are taken from.
+        views: volume renderings of a reconstruction, compared with stored views.
+        surface_points: on a reconstruction, compared with all stored points; fewer would hold back the recall.
+        f_score_threshold: box units; shapes are 1.8 along their longest side.
+        cloud_points: of a shape's signature; nearest is in Chamfer distance of normalised clouds.
+    """
+
+    schema = SAMPLE
+    dimensions = 3
+    heads = frozenset({"sdf", "density", "rgb"})
+    comparison_heads = ("truth", "volume", "mesh")
+    shown_measures = ("iou", "f_score")
+
+    def __init__(
+        self,
+        points: Count = 4096,
+        resolution: GridCells = 128,
+        views: Count = 2,
+        surface_points: Count = 100_000,
+        f_score_threshold: Positive = 0.02,
+        cloud_points: Count = 2048,
+    ):
+        self.points, self.resolution, self.views = points, resolution, views
+        self.surface_points, self.f_score_threshold = surface_points, f_score_threshold
+        self.cloud_points = cloud_points
+
+    def determining(self) -> dict[str, Any]:
+        return {"points": self.points}
+
+    def example(self, points: int = 8, size: int = 16, fov_y: float = 0.7) -> Sample:
+        """A shape of zeros, seen by one camera."""
+        vectors = np.zeros((points, 3), np.float16)
+        names = ("id", "name", "class", "source", "licence", "creator", "split")
+        numbers = {"center": [0.0, 0.0, 0.0], "scale": 1.0, "epsilon": 0.0, "fov_y": fov_y, "size_cm": None}
+        texts = {"captions": ["a"], "captions_by_language": {}, "tags": []}
+        return {
+            "meta.json": {**dict.fromkeys(names, ""), **texts, **numbers},
+            "surface_points.npy": vectors,
+            "surface_normals.npy": np.full((points, 3), 73, np.int8),
+            "surface_colors.npy": vectors.astype(np.uint8),
+            "surface_exposed.npy": np.ones(points, np.uint8),
+            "near_points.npy": vectors,
+            "near_sdf.npy": vectors[:, 0],
+            "volume_points.npy": vectors,
+            "volume_sdf.npy": vectors[:, 0],
+            "cameras.npy": fibonacci_poses(1, framing_distance(fov_y, 1.5)).numpy(),
+            "view_000.png": np.zeros((size, size, 4), np.uint8),
+            "depth_000.png": np.zeros((size, size), np.uint16),
+        }
+
+    def input_transforms(self) -> list[Transform]:
+        return [Surface(self.points)]
+
+    def truth_transforms(self) -> list[Transform]:
+        return [TrueGeometry(), TrueViews(self.views)]
+
+    def condition_transforms(self, keys: set[str]) -> list[Transform]:
+        return [ConditionView()] if "image" in keys else []
+
+    def outputs(self, field: Field, params: Params, resolution: int | None = None) -> Shapes:
+        return Shapes(field, params, resolution or self.resolution)
+
+    def compare(self, outputs: Outputs, truth: Truth, size: int) -> list[list[Image.Image | None]]:
+        """Stored view, volume rendering from the same camera, and mesh."""
+        assert isinstance(outputs, Shapes)
+        seen = outputs.views(truth["cameras"][:, 0], float(truth["fov_y"][0]), size)  # (B, H, W, 4)
+        return [
+            [
+                image_of(torch.as_tensor(truth["views"][index, 0])),
+                image_of(seen[index]),
+                portrait(outputs.mesh(index), size),
+            ]
+            for index in range(len(outputs))
+        ]
+
+    @torch.no_grad()
+    def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
+        """Volume IoU, Chamfer distance, F-score and normal consistency of all and of outside points, PSNR of views."""
+        assert isinstance(output, Shapes)
+        sdf = output.sdf(truth["box_points"].to(output.device))[0].cpu().numpy()  # (K,)
+        points, normals = surface_points(output.mesh(), self.surface_points, np.random.default_rng(0))
+        true_points, true_normals = truth["true_points"][0].numpy(), truth["true_normals"][0].numpy()
+        outside = truth["exposed"][0].numpy()
+        if not outside.any():
+            outside = np.ones_like(outside)
+        everything, exposed = (
+            compare_surfaces(points, normals, true_points[kept], true_normals[kept], self.f_score_threshold)
+            for kept in (np.ones_like(outside), outside)
+        )
+        views = truth["views"][0].numpy()  # (V, H, W, 4)
+        seen = [output.views(pose[None], float(truth["fov_y"][0]), views.shape[1])[0] for pose in truth["cameras"][0]]
+        return {
+            "iou": volume_iou(sdf, truth["box_sdf"][0].numpy()),
+            "chamfer_l1": everything.chamfer_l1,
+            "f_score": everything.f_score,
+            "normal_consistency": everything.normal_consistency,
+            "chamfer_l1_exposed": exposed.chamfer_l1,
+            "f_score_exposed": exposed.f_score,
+            "normal_consistency_exposed": exposed.normal_consistency,
+            "view_psnr": peak_signal_to_noise(torch.stack(seen)[..., :3].cpu().numpy(), views[..., :3]),
+        }
+
+    def signatures(self, outputs: Outputs) -> list[np.ndarray]:
+        """Points (N, 3) on each mesh, (0, 3) of an empty one."""
+        assert isinstance(outputs, Shapes)
+        rng = np.random.default_rng(0)
+        return [surface_points(outputs.mesh(index), self.cloud_points, rng)[0] for index in range(len(outputs))]
+
+    def stored_signatures(self, batch: Truth) -> list[np.ndarray]:
+        return list(batch["input"][:, : self.cloud_points, :3].numpy())  # in random order already
+
+    def nearest(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> NDArray[np.int64]:
+        return nearest_shapes(these, those)
+
+    def distance(self, this: np.ndarray, that: np.ndarray) -> float:
+        """chamfer_l1 of two clouds (N, 3), not normalised; the box's diagonal where there is no surface."""
+        return float(chamfer_matrix([this], [that], squared=False)[0, 0]) if len(this) else BOX_DIAGONAL
+
+    def further_pictures(self, folder: Path) -> dict[str, np.ndarray]:
+        """Catalogue icons of the Sweet Home 3D libraries in a folder."""
+        libraries = sorted(folder.glob("*.sh3f"))
+        if not libraries:
+            raise UserError(f"images.libraries={folder}: there are no .sh3f libraries, give the folder that holds them")
+        return {asset: pixels_of(icon) for library in libraries for asset, icon in read_icons(library).items()}
+
+    def read_file(self, path: Path, seed: int) -> Tensor:
+        """`input` (1, N, 9) of a mesh file, prepared in memory as prepare.py prepares it.
+
+        Raises:
+            UserError: no such file, a mesh that cannot be used, or the libraries for it are missing.
+        """
+        if not path.is_file():
+            raise UserError(f"from={path}: there is no such file, give the path of a mesh")
+        check_libraries()
+        try:
+            sample = surface_of_file(path, 4 * self.points, LIMITS, seed)  # (some of them lie inside)
+        except AssetError as error:
+            raise UserError(f"from={path}: {error}") from error
+        return torch.from_numpy(Surface(self.points)(sample, np.random.default_rng(seed))["input"])[None]
+
+
+def pixels_of(payload: bytes) -> np.ndarray:
+    """uint8 RGBA (H, W, 4) of a picture file."""
+    with Image.open(io.BytesIO(payload)) as picture:
+        return np.asarray(picture.convert("RGBA"))

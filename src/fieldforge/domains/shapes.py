@@ -1,0 +1,101 @@
+"""Decoded shapes: fields, meshes, views, and the files of them. B shapes, N points, H/W pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fieldforge.fields.base import Field, Params
+from fieldforge.geometry.camera import Camera
+from fieldforge.geometry.colored_mesh import ColoredMesh
+from fieldforge.geometry.isosurface import extract_mesh
+from fieldforge.geometry.mesh_files import glb_bytes, write_mesh
+from fieldforge.rendering.shading import portrait
+from fieldforge.rendering.turntable import write_turntable
+from fieldforge.rendering.volume import render_views
+from fieldforge.training.processes.side_files import side_file
+
+MANY_FACES = 100_000  # a turntable's small frames do not show them, but draw them all
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Fields of B shapes: generated parameters and the field that reads them.
+
+    resolution: cells along an axis of the grid that meshes are taken from.
+    """
+
+    field: Field
+    params: Params  # name → (B, rows, width)
+    resolution: int = 128
+
+    def __len__(self) -> int:
+        return len(next(iter(self.params.values())))
+
+    def __getitem__(self, index: int) -> Shapes:
+        one = {name: value[index : index + 1] for name, value in self.params.items()}
+        return Shapes(self.field, one, self.resolution)
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.params.values())).device
+
+    @torch.no_grad()
+    def sdf(self, points: Tensor, chunk: int = 2**17) -> Tensor:
+        """Signed distances (B, N) at points (B, N, 3)."""
+        parts = points.split(max(1, chunk // len(self)), dim=1)
+        return torch.cat([self.field.query(part, self.params).sdf.float() for part in parts], dim=1)
+
+    @torch.no_grad()
+    def mesh(self, index: int = 0, resolution: int | None = None) -> ColoredMesh:
+        """Coloured isosurface of one shape, on a grid of resolution³ cells."""
+        one = self[index]
+        return extract_mesh(
+            lambda points: one.field.query(points[None], one.params).sdf[0],
+            lambda points: one.field.query(points[None], one.params).rgb[0],
+            resolution or self.resolution,
+            device=self.device,
+        )
+
+    @torch.no_grad()
+    def views(self, poses: Tensor, fov_y: float, size: int, samples: int = 48) -> Tensor:
+        """Volume-rendered pictures (B, H, W, 4), premultiplied sRGB and opacity, one for each pose (B, 4, 4)."""
+        camera = Camera(poses.to(self.device), fov_y, size, size)
+        return render_views(lambda points: self.field.query(points, self.params), camera, samples, samples)
+
+    @cached_property
+    def surface(self) -> ColoredMesh:
+        """The mesh of one shape; drawn, written and shown from one extraction."""
+        return self.mesh()
+
+    @property
+    def is_empty(self) -> bool:
+        return self.surface.is_empty
+
+    def picture(self, size: int) -> Image.Image:
+        """The mesh of one shape, lit, size² pixels RGBA."""
+        return portrait(self.surface, size)
+
+    def media(self) -> tuple[str, bytes] | None:
+        """The mesh of one shape as GLB."""
+        return None if self.is_empty else ("model/gltf-binary", glb_bytes(self.surface))
+
+    def write(self, folder: Path, name: str) -> dict[str, str | None]:
+        """GLB, PLY and turntable of one shape; None for each that cannot be had, such as of an empty one."""
+        files: dict[str, str | None] = {"glb": None, "ply": None, "turntable": None}
+        if self.is_empty:
+            return files
+        for kind in ("glb", "ply"):
+            with side_file(folder / f"{name}.{kind}"):
+                write_mesh(self.surface, folder / f"{name}.{kind}")
+                files[kind] = f"{name}.{kind}"
+        with side_file(folder / f"{name}.gif"):
+            many = len(self.surface.faces) >= MANY_FACES
+            write_turntable(self.mesh(0, self.resolution // 2) if many else self.surface, folder / f"{name}.gif")
+            files["turntable"] = f"{name}.gif"
+        return files

@@ -1,0 +1,83 @@
+"""Denoisers out of a configuration: model, training module, sampler; of latents and of embeddings alike."""
+
+from __future__ import annotations
+
+import torch
+from omegaconf import DictConfig
+
+from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.configuration.build import build
+from fieldforge.configuration.values import whole_number
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.diffusion.model import DiffusionModel
+from fieldforge.diffusion.sampling import Sampling
+from fieldforge.generation import Sampler
+from fieldforge.stages.training_run import build_with
+from fieldforge.training.modules.diffusion_module import DiffusionModule
+
+Shape = tuple[int, int]
+
+
+def wants_classes(config: DictConfig) -> bool:
+    """Whether the conditioner knows classes, and their names are those of the data."""
+    return "class" in config.conditioner.get("sources", []) and not config.conditioner.get("classes")
+
+
+def with_classes(config: DictConfig, data: ShardDataModule) -> DictConfig:
+    """The configuration with the data's class names, where the conditioner wants them."""
+    return stand_in_classes(config, data.shards(data.train_split).classes) if wants_classes(config) else config
+
+
+def stand_in_classes(config: DictConfig, classes: list[str] | tuple[str, ...]) -> DictConfig:
+    """The configuration with these class names, where the conditioner wants some."""
+    if not wants_classes(config):
+        return config
+    config = config.copy()
+    config.conditioner.classes = list(classes)
+    return config
+
+
+def build_model(config: DictConfig, latent_shape: Shape, trusted: bool = True) -> DiffusionModel:
+    """Backbone, process and parameterization for latents (T, C), as the kind of model that the loss trains."""
+    tokens, channels = latent_shape
+    kind: type[DiffusionModel] = build(config, "loss", trusted=trusted).model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(whole_number(config, "seed", least=0))
+        backbone = build(
+            config,
+            "backbone",
+            trusted=trusted,
+            tokens=tokens,
+            channels=channels,
+            condition_width=whole_number(config, "conditioner.width"),
+            output_channels=kind.outputs * channels,
+        )
+    return kind(backbone, build(config, "process", trusted=trusted), build(config, "parameterization", trusted=trusted))
+
+
+def build_module(config: DictConfig, stage: str, latent_shape: Shape, conditioner: Conditioner) -> DiffusionModule:
+    """A denoiser of latents (T, C) and how `training.<stage>` trains it."""
+    return DiffusionModule(
+        build_model(config, latent_shape),
+        conditioner,
+        loss=build(config, "loss"),
+        density=build_with(config, "density", {"tokens": latent_shape[0]}),
+        weighting=build(config, "weighting"),
+        optimizer=build(config, f"training.{stage}.optimizer"),
+        seed=whole_number(config, "seed", least=0),
+    )
+
+
+def build_sampler(
+    config: DictConfig, model: DiffusionModel, conditioner: Conditioner, shape: Shape, trusted: bool = True
+) -> Sampler:
+    """Sampler with the configuration's times and guidance. UserError for one that cannot sample such a model."""
+    sampling: Sampling = build(config, "sampler", trusted=trusted)
+    sampling.rehearse(type(model), model.process, model.parameterization)
+    return Sampler(
+        model,
+        conditioner,
+        sampling,
+        lambda scale: build(config, "guidance", trusted=trusted, scale=scale),
+        shape,
+    )

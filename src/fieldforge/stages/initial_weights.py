@@ -1,0 +1,70 @@
+"""Where a stage's weights start: at those of another finished model, in place of random ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from omegaconf import DictConfig
+from torch import nn
+
+from fieldforge.configuration.stored import Labelled, load_run
+from fieldforge.errors import UserError
+from fieldforge.stages.directory import MODEL, StageDirectory
+from fieldforge.training.processes.checkpoints import load_safely
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """The model that a stage starts from: its file and its fingerprint; `kind` of the stage that made it."""
+
+    path: Path
+    fingerprint: str
+    kind: type[Labelled]
+
+    @staticmethod
+    def of(config: DictConfig, kind: type[Labelled]) -> InitialWeights | None:
+        """What `init_from` names, if it is a model of that kind. UserError where there is no finished model."""
+        if config.get("init_from") is None:
+            return None
+        place = Path(str(config.init_from))
+        path = place if place.is_file() else place / MODEL
+        if not path.is_file():
+            raise UserError(f"init_from={place} has no finished {MODEL}: give the directory of a finished run")
+        label = load_safely(path, mmap=True)["fieldforge"]
+        return InitialWeights(path, str(label.get("fingerprint")), kind) if label.get("stage") == kind.kind else None
+
+    @staticmethod
+    def of_run(directory: StageDirectory, kind: type[Labelled]) -> InitialWeights:
+        """The finished model of an earlier stage."""
+        return InitialWeights(directory.model, directory.fingerprint, kind)
+
+    @property
+    def label(self) -> dict:
+        """Of the model's file."""
+        return load_run(self.path, self.kind)[1]
+
+    def load(self, model: nn.Module) -> None:
+        """Put the weights into a model. UserError unless names and shapes are the same."""
+        theirs, mine = load_run(self.path, self.kind)[0], model.state_dict()
+        strange = sorted(theirs.keys() ^ mine.keys())
+        strange += sorted(name for name in theirs.keys() & mine.keys() if theirs[name].shape != mine[name].shape)
+        if strange:
+            shown = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+            raise UserError(
+                f"init_from={self.path.parent}: its weights are not those of this model, {shown} differ: give a model "
+                f"of the same design, or leave init_from= out"
+            )
+        model.load_state_dict(theirs)
+
+
+def freeze(model: nn.Module, patterns: list[str]) -> None:
+    """Leave the parameters whose names match a pattern (`encoder.*`) as they are. UserError for one without a match."""
+    for pattern in patterns:
+        frozen = [parameter for name, parameter in model.named_parameters() if fnmatch(name, pattern)]
+        if not frozen:
+            parts = ", ".join(name for name, _ in model.named_children())
+            raise UserError(f"frozen={pattern}: no parameter has such a name, the model's parts are {parts}")
+        for parameter in frozen:
+            parameter.requires_grad_(False)

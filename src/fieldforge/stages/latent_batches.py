@@ -1,0 +1,51 @@
+"""Batches of latents as training sees them, without data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from fieldforge.conditioning.condition import Features
+from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.stages.stage import Batch
+
+Widths = tuple[int | None, int, int | None]  # of the vector, number of tokens, of the tokens; None: there is none
+
+
+def latent_batches(
+    shape: tuple[int, int], features: Mapping[str, Widths], classes: Sequence[str]
+) -> Callable[[int], Batch]:
+    """Batches of latents (T, C) with features of every source, as if encoded ahead of time."""
+
+    def made(size: int) -> Batch:
+        encoded = {
+            name: Features(
+                torch.rand(size, width).half() if width else None,
+                torch.rand(size, length, token_width).half() if token_width else None,
+            )
+            for name, (width, length, token_width) in features.items()
+        }
+        return {"latent": torch.rand(size, *shape), "features": encoded, "class": list(classes[:1]) * size}
+
+    return made
+
+
+def feature_widths(conditioner: Conditioner, text_tokens: int) -> dict[str, Widths]:
+    """What each source's frozen encoder gives."""
+    return {
+        name: (
+            input_width(source.vector_projection),
+            text_tokens if source.positions is None else len(source.positions),
+            input_width(source.token_projection),
+        )
+        for name, source in conditioner.sources.items()
+    }
+
+
+def input_width(projection: nn.Module | None) -> int | None:
+    """Width that a source's projection reads."""
+    if projection is None:
+        return None
+    return next(part.in_features for part in projection.modules() if isinstance(part, nn.Linear))

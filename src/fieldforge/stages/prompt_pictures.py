@@ -1,0 +1,50 @@
+"""Pictures of what a diffusion model makes while it trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.configuration.build import build
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.shards import open_shards
+from fieldforge.domains.domain import Domain
+from fieldforge.rendering.pictures import write_picture
+from fieldforge.rendering.sheet import picture_sheet
+from fieldforge.stages.conditions import conditions
+from fieldforge.stages.denoiser import build_sampler
+from fieldforge.stages.training_run import PictureSettings
+from fieldforge.training.callbacks.picture_log import Draw
+from fieldforge.training.modules.conditional_module import ConditionalModule
+
+
+def pictures_of_prompts(
+    config: DictConfig, data: ShardDataModule, autoencoder: Autoencoder, settings: PictureSettings | None = None
+) -> Draw:
+    """Draws what the first training captions, or pictures of the first held-out samples, give: a column a seed."""
+    domain: Domain = build(config, "domain")
+    shown: PictureSettings = settings or build(config, "monitor.pictures")
+
+    def draw(module: pl.LightningModule, path: Path) -> None:
+        assert isinstance(module, ConditionalModule)
+        quick = OmegaConf.merge(config, {"sampler": {"steps": shown.steps}})
+        assert isinstance(quick, DictConfig)
+        sampler = build_sampler(quick, module.model, module.conditioner, autoencoder.latent_shape)
+        seen = "image" in sampler.keys  # latent shards have no pictures
+        shards = open_shards(config.data.root, data.shown_split) if seen else data.shards(data.train_split)
+        condition = conditions(domain, shards, sampler.keys, shown.count)
+        batch = {key: [value for value in condition[key] for _ in range(shown.seeds)] for key in sampler.keys}
+        seeds = [seed for _ in condition["meta"] for seed in range(shown.seeds)]
+        latents = sampler(batch, seeds, shown.scale)  # (B, T, C)
+        outputs = domain.decode(autoencoder.to(module.device), latents, shown.resolution)
+        pictures = [outputs[index].picture(shown.size) for index in range(len(outputs))]
+        given = [[Image.fromarray(pixels)] for pixels in condition["image"]] if seen else [[]] * len(condition["meta"])
+        rows = [[*first, *pictures[shown.seeds * row :][: shown.seeds]] for row, first in enumerate(given)]
+        columns = [*(["given"] if seen else []), *(f"seed {seed}" for seed in range(shown.seeds))]
+        write_picture(picture_sheet(rows, condition["caption"], columns, cell=shown.size), path)
+
+    return draw

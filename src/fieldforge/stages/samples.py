@@ -1,0 +1,43 @@
+"""The sample shards of a training: what an autoencoder and a prior learn from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fieldforge.configuration.build import build
+from fieldforge.configuration.values import whole_number
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.shards import open_shards
+from fieldforge.domains.domain import Domain
+from fieldforge.errors import UserError
+from fieldforge.stages.training_run import plain
+
+LEFT_OUT = ("root", "batch_size", "heldout_batch_size", "heldout_limit")
+"""Settings of the data that say where they lie and how fast they are read."""
+
+
+def sample_data(config: DictConfig) -> ShardDataModule:
+    """Data module over the sample shards, with the batch size of the autoencoder."""
+    batch_size = whole_number(config, "training.autoencoder.batch_size")
+    return build(config, "data", batch_size=batch_size, seed=whole_number(config, "seed", least=0))
+
+
+def data_fingerprint(config: DictConfig) -> dict[str, Any]:
+    """The data's settings and checksum, without what changes no batch."""
+    settings = plain(config.data)
+    shards = open_shards(settings["root"], settings.get("train_split", "train"))
+    kept = {key: value for key, value in settings.items() if key not in LEFT_OUT}
+    return {**kept, "fingerprint": [manifest.fingerprint for manifest in shards.manifests]}
+
+
+def check_samples(config: DictConfig, data: ShardDataModule) -> None:
+    """UserError unless shards of the domain's samples lie at `data.root`."""
+    domain: Domain = build(config, "domain")
+    schema = data.shards(data.train_split).schema
+    if schema.name != domain.schema.name:
+        raise UserError(
+            f"data.root={config.data.root} holds {schema.name} shards, and an autoencoder is trained on those of "
+            f"prepare.py, {domain.schema.name}: give their folder"
+        )
