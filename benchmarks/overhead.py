@@ -35,8 +35,10 @@ from fieldforge.data.transforms import Meta
 from fieldforge.data.writer import ShardWriter
 from fieldforge.noise.densities import stratified_uniform
 from fieldforge.runs.entry import CONFIGS
-from fieldforge.stages import autoencoder_stage, diffusion_stage
+from fieldforge.stages.autoencoder_stage import AutoencoderStage
+from fieldforge.stages.denoiser import build_module
 from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.samples import sample_data
 from fieldforge.stages.training_run import seeded, train, whole_number
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 from fieldforge.training.modules.diffusion_module import DiffusionModule
@@ -148,12 +150,12 @@ def compare(stage: str) -> float:
             "trainer.accelerator=cpu", f"+callbacks.turns._target_={__name__}.the_turns"])  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
         if stage == "autoencoder":
-            module: Any = autoencoder_stage.build_module(config)
-            make_data = lambda: autoencoder_stage.sample_data(config)  # noqa: E731
+            module: Any = AutoencoderStage(config).module()
+            make_data = lambda: sample_data(config)  # noqa: E731
         else:
             root = latents_like(config.data.root, Path(place) / "latents")
             size = whole_number(config, f"training.{stage}.batch_size")
-            module = diffusion_stage.build_module(config, stage, LATENTS, seeded(config, "conditioner"))
+            module = build_module(config, stage, LATENTS, seeded(config, "conditioner"))
             make_data = lambda: build(config, "latent_data", root=str(root), batch_size=size)  # noqa: E731
             module.conditioner.embed({"caption": sorted(captions(make_data()))})  # both find them in memory then
         other = copy.deepcopy(module)

@@ -12,8 +12,8 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shape_transforms import Surface
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta
+from fieldforge.domains.shape import ShapeDomain
 from fieldforge.errors import UserError
-from fieldforge.generation import decode
 from fieldforge.metrics.clouds import chamfer_matrix, normalized_cloud
 from fieldforge.metrics.distribution import nearest_neighbour_accuracy
 from fieldforge.metrics.reconstruction import surface_points
@@ -36,7 +36,7 @@ class Shapes:
 
     def accuracy(self, latents: Tensor) -> float:
         """latents (G, T, C), of which as many count as there are reference shapes."""
-        shapes = decode(self.autoencoder, latents[: len(self.reference)])
+        shapes = ShapeDomain(resolution=RESOLUTION).decode(self.autoencoder, latents[: len(self.reference)])
         rng = np.random.default_rng(0)
         clouds = []
         for index in range(len(shapes)):

@@ -10,7 +10,8 @@ from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.plan import make_plan, print_plan
 from fieldforge.planning.report import text
 from fieldforge.planning.step import StepCost
-from fieldforge.stages import autoencoder_stage, diffusion_stage
+from fieldforge.stages.autoencoder_stage import AutoencoderStage
+from fieldforge.stages.denoiser import build_module
 from fieldforge.stages.training_run import seeded
 
 COST = StepCost(
@@ -113,10 +114,10 @@ def test_a_classifier_is_planned_where_its_data_is_not():
 def test_shap_e_scale_has_the_originals_sizes():
     config = composed(["experiment=shap_e_scale"])
     with without_values():
-        autoencoder = autoencoder_stage.build_module(config).autoencoder
+        autoencoder = AutoencoderStage(config).module().autoencoder
         assert autoencoder.latent_shape == (1024, 1024)
         assert autoencoder.field.param_shapes == {f"weight_{i}": (256, 93 if i == 0 else 256) for i in range(4)}
-        model = diffusion_stage.build_module(config, "diffusion", (1024, 1024), seeded(config, "conditioner")).model
+        model = build_module(config, "diffusion", (1024, 1024), seeded(config, "conditioner")).model
         blocks = model.backbone.transformer.blocks
         assert len(blocks) == 24
         assert blocks[0].attention.to_out.in_features == 1024

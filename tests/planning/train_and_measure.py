@@ -15,8 +15,10 @@ from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.writer import ShardWriter
 from fieldforge.runs.entry import CONFIGS
-from fieldforge.stages import autoencoder_stage, diffusion_stage
+from fieldforge.stages.autoencoder_stage import AutoencoderStage
+from fieldforge.stages.denoiser import build_module
 from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.samples import sample_data
 from fieldforge.stages.training_run import seeded, train
 
 LATENT_SHAPE = (768, 8)
@@ -64,10 +66,10 @@ def train_stage(stage: str, config: DictConfig) -> None:
     with tempfile.TemporaryDirectory() as place:
         directory = StageDirectory.of(stage, Path(place), {"stage": stage})
         if stage == "autoencoder":
-            module = autoencoder_stage.build_module(config)
-            data = autoencoder_stage.sample_data(config)
+            module = AutoencoderStage(config).module()
+            data = sample_data(config)
         else:
-            module = diffusion_stage.build_module(config, stage, LATENT_SHAPE, seeded(config, "conditioner"))
+            module = build_module(config, stage, LATENT_SHAPE, seeded(config, "conditioner"))
             size = whole_number(config, f"training.{stage}.batch_size")
             data = build(config, "latent_data", root=str(write_latents(Path(place) / "latents")), batch_size=size)
         train(config, directory, module, data, draw=None)

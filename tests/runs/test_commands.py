@@ -11,8 +11,8 @@ import trimesh
 from PIL import Image
 from tests.runs.conftest import ROOT, Place
 
+from fieldforge.domains.shapes import Shapes
 from fieldforge.errors import UserError
-from fieldforge.generation import Shapes
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
@@ -77,7 +77,7 @@ def test_what_is_drawn_is_kept_whatever_fails_after_it(walked, tmp_path, monkeyp
         return mesh(shapes, index, resolution)
 
     given = ["class=red", "n=1", "batch_size=1", f"output={tmp_path}", *SMALL]
-    monkeypatch.setattr("fieldforge.asking.sample_files.write_turntable", broken)
+    monkeypatch.setattr("fieldforge.domains.shapes.write_turntable", broken)
     run_sampling(command(walked[0], "sample", *given))
     (entry,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
     assert entry["turntable"] is None
@@ -88,7 +88,7 @@ def test_what_is_drawn_is_kept_whatever_fails_after_it(walked, tmp_path, monkeyp
     monkeypatch.setattr(Shapes, "mesh", broken)
     run_sampling(command(walked[0], "sample", *given, "n=2"))
     assert (tmp_path / "index.html").read_text().count("<article") == 2
-    assert "001_red_1.glb is not written (ValueError: no encoder)" in caplog.text
+    assert "001_red_1 is not written (ValueError: no encoder)" in caplog.text
 
     (tmp_path / "samples.json").write_text('{"samples": []}')
     monkeypatch.undo()
@@ -103,10 +103,10 @@ def test_a_sheet_that_cannot_be_drawn_costs_no_numbers(walked, monkeypatch, capl
         raise ValueError("no font")
 
     place, done = walked
-    for module in ("stages.shape_truth", "evaluation.prompt_following"):
+    for module in ("evaluation.reconstructions", "evaluation.prompt_following"):
         monkeypatch.setattr(f"fieldforge.{module}.picture_sheet", broken)
-    small = [f"prompts.{key}" for key in ("steps=2", "resolution=16", "seeds=[0]", "count=1", "cloud_points=64")]
-    small += ["reconstruction.resolution=16", "reconstruction.views=1"]
+    small = [f"prompts.{key}" for key in ("steps=2", "resolution=16", "seeds=[0]", "count=1")]
+    small += ["reconstruction.resolution=16", "+domain.views=1"]
     for stage, name, further in (("autoencoder", "heldout", ["limit=1"]), ("diffusion", "prompts", [])):
         report = done[stage].path / "evaluation" / f"{name}.json"
         report.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def test_a_sheet_that_cannot_be_drawn_costs_no_numbers(walked, monkeypatch, capl
 def test_evaluation_of_an_autoencoder_measures_every_heldout_asset(walked, capsys):
     place, done = walked
     run = f"run={done['autoencoder'].path}"
-    run_evaluation(command(place, "evaluate", run, "reconstruction.resolution=32", "reconstruction.views=1"))
+    run_evaluation(command(place, "evaluate", run, "reconstruction.resolution=32", "+domain.views=1"))
     report = json.loads((done["autoencoder"].path / "evaluation" / "heldout.json").read_text())
     assert report["assets"] == len(report["per_asset"]) == 3
     for name, value in report["mean"].items():
@@ -130,7 +130,7 @@ def test_evaluation_of_an_autoencoder_measures_every_heldout_asset(walked, capsy
 
 def test_evaluation_of_a_diffusion_model_judges_prompts(walked, tmp_path):
     place, done = walked
-    small = [f"prompts.{key}" for key in ("steps=2", "resolution=32", "seeds=[0]", "count=3", "cloud_points=64")]
+    small = [f"prompts.{key}" for key in ("steps=2", "resolution=32", "seeds=[0]", "count=3")]
     folder = done["diffusion"].path / "evaluation"
     run_evaluation(command(place, "evaluate", f"run={done['diffusion'].path}", *small))
     report = json.loads((folder / "prompts.json").read_text())

@@ -23,7 +23,7 @@ SMALL = [
     "training.diffusion.batch_size=4",
     "training.diffusion.budget={max_steps:16,max_minutes:null,warmup_steps:2}",
     "trainer.accelerator=cpu",
-    "monitor={log_every:1,validate_every:4,validation_batches:1,pictures:{shapes:1,size:8,resolution:4}}",
+    "monitor={log_every:1,validate_every:4,validation_batches:1,pictures:{count:1,size:8,resolution:4}}",
 ]
 KILL = f"+callbacks.kill={{_target_:tests.runs.tiny.SignalAt,step:3,number:{int(signal.SIGTERM)}}}"
 

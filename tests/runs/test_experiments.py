@@ -26,7 +26,7 @@ SHORT = [
     "data.transforms.rays.rays=16",
     "domain.points=128",
     "monitor.validation_batches=1",
-    "monitor.pictures={shapes:1,size:8,resolution:4}",
+    "monitor.pictures={count:1,size:8,resolution:4}",
     "trainer.accelerator=cpu",
 ] + [f"training.{stage}.{setting}" for stage in ("autoencoder", "diffusion", "classifier") for setting in STEPS]
 
@@ -75,7 +75,7 @@ def test_experiment_takes_two_steps(experiment, balls, tmp_path):
         ("training.diffusion.budget.max_minutes=-3", "budget.max_minutes = -3"),
         ("seed=-1", "seed = -1"),
         ("data.root=/nowhere", "/nowhere"),
-        ("stages=[diffusion]", "each stage needs those before it"),
+        ("stages=[diffusion]", "needs autoencoder and latents before it"),
         ("autoencoder.encoder.width=wide", "autoencoder.encoder.width = 'wide' is not a whole number"),
         ("+backbone.colour=1", "unknown config key backbone.colour"),
     ],

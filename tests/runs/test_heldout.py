@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from fieldforge.stages.shape_truth import TrueViews
 
+from fieldforge.domains.shape_truth import TrueViews
 from fieldforge.geometry.camera import fibonacci_poses
 from fieldforge.rendering.shading import Stand
 

@@ -143,7 +143,7 @@ EVALUATION = [
         ("images.guidance=high", "images.guidance"),
         ("reconstruction.picture_size=1000000", "reconstruction.picture_size"),
     ),
-    *(("reconstruction.f_score_threshold=inf", "reconstruction.f_score_threshold"), ("run=/nowhere", "/nowhere")),
+    *(("reconstruction.picture_size=inf", "reconstruction.picture_size"), ("run=/nowhere", "/nowhere")),
 ]
 PREPARATION = [
     *(("workers=0", "workers"), ("workers=1000000", "workers"), ("seed=1e30", "seed"), ("output=''", "output")),

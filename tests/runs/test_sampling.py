@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from fieldforge.asking.variation import latent_of_mesh
 from hydra import compose, initialize_config_dir
 from PIL import Image
 from tests.conditioning.conftest import clip_folder  # noqa: F401 (a fixture)
@@ -28,9 +27,9 @@ from fieldforge.evaluation.prior_embeddings import Truth
 from fieldforge.generation import Sampler
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
-from fieldforge.runs.sample import run_sampling
+from fieldforge.runs.sample import encoded_file, run_sampling
 from fieldforge.runs.train import run_training
-from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.prior_stage import load_prior
 from fieldforge.training.processes import interruption
 from fieldforge.training.processes.interruption import Interrupted
@@ -193,7 +192,7 @@ def test_places_that_cannot_be_written_to_are_told(trained, tmp_path, monkeypatc
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("fieldforge.asking.sample_files.write_shape", full)
+    monkeypatch.setattr("fieldforge.domains.shapes.Shapes.write", full)
     with pytest.raises(UserError, match=rf"cannot write {tmp_path}/out \(No space left on device\)"):
         run_sampling(command(place, f"output={tmp_path}/out", "n=1", "resolution=8"))
     (run.path / "evaluation").write_text("in the way")
@@ -245,8 +244,8 @@ def test_noise_on_the_way_keeps_its_variance(sampler):
 def test_variations_of_a_mesh(trained, sampler, tmp_path):
     place, run = trained
     trimesh.creation.icosphere(subdivisions=2, radius=3.0).export(tmp_path / "ball.glb")
-    _, autoencoder, _ = load_diffusion(run.model)
-    given = latent_of_mesh(tmp_path / "ball.glb", autoencoder, 64, seed=0)
+    _, autoencoder, label = load_diffusion(run.model)
+    given = encoded_file(load_domain(label, run.model), autoencoder, tmp_path / "ball.glb", 0)
     assert given.shape == (1, *autoencoder.latent_shape)
     nothing = asked(sampler)
     work = jobs([nothing], [nothing], 0, 0, 2, 1)
@@ -371,7 +370,7 @@ def test_evaluation_measures_pictures_and_prompts(trained, tmp_path, capsys):
         catalogue += [f"name#{number + 1}=ball", f"id#{number + 1}=ball-{number}", f"icon#{number + 1}=/{number}.png"]
         icons[f"{number}.png"] = png(np.pad(np.full((20, 20, 4), 60 * number + 60, np.uint8), ((6, 6), (6, 6), (0, 0))))
     write_zip(tmp_path / "balls.sh3f", {"PluginFurnitureCatalog.properties": "\n".join(catalogue).encode(), **icons})
-    small = ["steps=2", "resolution=16", "cloud_points=64"]
+    small = ["steps=2", "resolution=16"]
     prompts = [f"prompts.{key}" for key in (*small, "seeds=[0]", "count=2", "guidance=[1.0,3.0]")]
     images = [f"images.{key}" for key in (*small, f"libraries={tmp_path}", "icons=2")]
     with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):

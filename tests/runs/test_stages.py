@@ -5,8 +5,8 @@ import torch
 from tests.runs.conftest import Place
 
 from fieldforge.data.shards import open_shards
+from fieldforge.domains.shape import ShapeDomain
 from fieldforge.errors import UserError
-from fieldforge.generation import decode
 from fieldforge.runs.train import run_training
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.diffusion_stage import load_diffusion
@@ -32,11 +32,13 @@ def test_latents_are_normalised_and_name_their_autoencoder(walked):
     assert manifest.settings["autoencoder"] == done["autoencoder"].fingerprint
     assert {entry.split: entry.samples for entry in manifest.shards} == {"train": 9, "heldout": 3}
     autoencoder, _ = load_autoencoder(done["autoencoder"].model)
-    from fieldforge.stages.autoencoder_stage import sample_data
+    from fieldforge.configuration.build import build
     from fieldforge.stages.latent_stage import encoded
+    from fieldforge.stages.samples import sample_data
 
-    data = sample_data(walked[0].compose())
-    latents = torch.stack([latent for *_, latent in encoded(autoencoder, data, "train", 64, set())])  # (9, T, C)
+    config = walked[0].compose()
+    data, domain = sample_data(config), build(config, "domain")
+    latents = torch.stack([latent for *_, latent in encoded(autoencoder, data, domain, "train", set())])  # (9, T, C)
     assert torch.allclose(latents.mean((0, 1)), torch.zeros(latents.shape[-1]), atol=1e-4)
     assert torch.allclose(latents.std((0, 1)), torch.ones(latents.shape[-1]), atol=1e-2)
 
@@ -61,7 +63,7 @@ def test_sampling_is_a_function_of_seed_and_condition(walked):
     assert not torch.equal(first[0], other[0])
     assert torch.allclose(first[1], other[1], atol=1e-5)
     points = torch.zeros(2, 5, 3)
-    assert decode(autoencoder, first).sdf(points).shape == (2, 5)
+    assert ShapeDomain().decode(autoencoder, first).sdf(points).shape == (2, 5)
 
 
 def test_autoencoder_given_by_its_directory_is_used(walked, balls, tmp_path):
@@ -89,7 +91,7 @@ def test_both_models_may_lie_below_one_name(walked):
 
 
 def test_stage_without_the_ones_before_is_refused(place):
-    with pytest.raises(UserError, match="each stage needs those before it"):
+    with pytest.raises(UserError, match="needs autoencoder.* before it"):
         run_training(place.compose("stages=[diffusion]"))
 
 
@@ -104,4 +106,4 @@ def test_model_of_other_condition_encoders_is_refused(walked, tmp_path):
 
 def test_what_a_latent_batch_holds_belongs_to_the_run(walked):
     _, done = walked
-    assert set(done["diffusion"].determining["stages"]) == {"latent", "labels"}
+    assert set(done["diffusion"].determining["transforms"]) == {"latent", "labels"}

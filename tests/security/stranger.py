@@ -14,7 +14,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from fieldforge.runs.entry import CONFIGS
-from fieldforge.stages import autoencoder_stage, diffusion_stage
+from fieldforge.stages.autoencoder_stage import AutoencoderStage
+from fieldforge.stages.denoiser import build_model
 from fieldforge.training.processes.checkpoints import FORMAT, save_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,7 @@ def autoencoder_file(path: Path, change: Change) -> Path:
     config = tiny()
     stored = OmegaConf.to_container(config, resolve=True)
     change(stored)
-    weights = autoencoder_stage.build_module(config).autoencoder.state_dict()
+    weights = AutoencoderStage(config).module().autoencoder.state_dict()
     label = {"format": FORMAT, "stage": "autoencoder", "fingerprint": "0" * 12, "config": stored}
     save_atomically({"fieldforge": label, "state_dict": weights}, path)
     return path
@@ -48,8 +49,8 @@ def diffusion_file(path: Path, change: Change) -> Path:
     """The same of an unconditional diffusion model."""
     config = tiny()
     stored = OmegaConf.to_container(config, resolve=True)
-    autoencoder = autoencoder_stage.build_module(config).autoencoder
-    model = diffusion_stage.build_model(config, autoencoder.latent_shape)
+    autoencoder = AutoencoderStage(config).module().autoencoder
+    model = build_model(config, autoencoder.latent_shape)
     change(stored)
     label = {
         "format": FORMAT, "stage": "diffusion", "fingerprint": "1" * 12, "config": stored, "encoders": {},

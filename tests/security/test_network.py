@@ -89,7 +89,7 @@ def test_a_folder_of_this_machine_is_read(tmp_path):
         stored["name"] = "${oc.env:CANARY}"
 
     run = autoencoder_file(tmp_path / "run" / "model.ckpt", name_it).parent
-    small = ("reconstruction.resolution=8", "reconstruction.pictures=0", "reconstruction.surface_points=50")
+    small = ("reconstruction.resolution=8", "reconstruction.pictures=0", "+domain.surface_points=50")
     run_evaluation(command("evaluate", f"run={run}", *small))
     for place in (f"{shards}/*.tar", [str(shards), f"{shards}/manifest.json"], f"{tmp_path}/{{shards,shards}}"):
         assert is_local({"data": {"root": place}})

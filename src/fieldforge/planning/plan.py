@@ -64,7 +64,8 @@ def make_plan(config: DictConfig) -> Plan:
             plans.append(EncodingPlan(operations(work), known.samples))
         elif work is not None:
             plans.append(step_plan(config, cluster, stage, work, known.samples))
-        known = stage.after(known)
+        with without_values():
+            known = stage.after(known)
     return Plan(str(config.name), cluster, tuple(plans))
 
 

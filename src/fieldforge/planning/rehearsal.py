@@ -66,17 +66,15 @@ def rehearse(stages: Sequence[Stage]) -> None:
         if stage.training is not None:
             rehearse_training(stage.config, stage.training)
     known = Known()
-    with without_values():
-        for stage in stages:
-            with refusals(stage.config, stage.name, ("autoencoder", "domain")):
-                step = stage.work(known)
-            if isinstance(step, Step):
-                with refusals(stage.config, stage.name, step.blocks):
-                    module = step.module()
-                    check_memory(step.blocks[0], module)
-                    try_step(module, step.batch(2))
-            with refusals(stage.config, stage.name, ("autoencoder", "domain")):
-                known = stage.after(known)
+    for stage in stages:
+        step = stage.work(known)
+        if isinstance(step, Step):
+            with refusals(stage.config, stage.name, step.blocks), without_values():
+                module = step.module()
+                check_memory(step.blocks[0], module)
+                try_step(module, step.batch(2))
+        with without_values():
+            known = stage.after(known)
 
 
 def rehearse_training(config: DictConfig, stage: str) -> None:

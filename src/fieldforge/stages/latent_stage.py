@@ -54,11 +54,9 @@ class LatentStage(Stage):
         given = bool(self.config.get("autoencoder_run"))
         config = given_autoencoder_config(self.config) if given else self.config
 
-        def example() -> Tensor:
-            made = apply_transforms(domain.example(), domain.input_transforms(), np.random.default_rng(0))
-            return torch.rand(1, *made["input"].shape)
-
-        return Encoding(lambda: build(config, "autoencoder", trusted=not given), example)
+        fields = apply_transforms(domain.example(), domain.input_transforms(), np.random.default_rng(0))
+        shape = fields["input"].shape
+        return Encoding(lambda: build(config, "autoencoder", trusted=not given), lambda: torch.rand(1, *shape))
 
     def run(self, done: Results) -> StageResult:
         """Raises Interrupted where a signal stopped it: finished shards stay and are not encoded again."""

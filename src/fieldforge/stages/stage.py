@@ -119,7 +119,10 @@ class Stage(Labelled, ABC):
         return known
 
     def work(self, known: Known) -> Step | Encoding | None:
-        """What it does again and again; None where it does nothing, as a result of another run is used."""
+        """What it does again and again; None where it does nothing, as a result of another run is used.
+
+        Called where tensors have values; what the answer makes, and `after`, where they have none.
+        """
         return None
 
     def check(self) -> None:

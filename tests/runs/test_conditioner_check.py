@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from fieldforge.errors import UserError
 from fieldforge.runs.train import run_training
-from fieldforge.stages.conditioner_check import check_conditioner
+from fieldforge.stages.conditioner_check import first_conditioner
 from fieldforge.training.callbacks.metrics_table import read_table
 from fieldforge.training.processes.checkpoints import load_safely
 
@@ -53,7 +53,7 @@ def test_looking_loads_no_network_and_draws_no_number(place, clip_folder, monkey
     monkeypatch.setattr("fieldforge.conditioning.pretrained.Pretrained.load", no_network)
     given = ["conditioner.sources=[class,clip_text,clip_image]", f"conditioner.clip={clip_folder}", "+embedded=views"]
     before = torch.get_rng_state()
-    check_conditioner(place.compose(*given))
+    first_conditioner(place.compose(*given))
     assert torch.equal(before, torch.get_rng_state())
 
 
