@@ -91,7 +91,7 @@ def test_both_models_may_lie_below_one_name(walked):
 
 
 def test_stage_without_the_ones_before_is_refused(place):
-    with pytest.raises(UserError, match="needs autoencoder.* before it"):
+    with pytest.raises(UserError, match=r"needs autoencoder.* before it"):
         run_training(place.compose("stages=[diffusion]"))
 
 
