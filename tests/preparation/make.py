@@ -13,16 +13,16 @@ import trimesh
 from PIL import Image
 
 from fieldforge.geometry.mesh import Material, Mesh
-from fieldforge.preparation.asset import PreparedAsset
 from fieldforge.preparation.folder import FolderSource
+from fieldforge.preparation.recipe import PreparedAsset
 from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.settings import (
     DistanceSettings,
     Limits,
-    PreparationSettings,
     SurfaceSettings,
     ViewSettings,
 )
+from fieldforge.preparation.shape_recipe import ShapeRecipe
 from fieldforge.preparation.staging import Staging
 
 LIMITS = Limits(max_triangles=100_000, max_file_mb=16, min_thickness=0.005)
@@ -45,7 +45,7 @@ f 2 3 7 6
 """
 
 
-def tiny_settings(**changes: object) -> PreparationSettings:
+def tiny_settings(**changes: object) -> ShapeRecipe:
     """Few points, two small views."""
     values: dict[str, object] = {
         "surface": SurfaceSettings(64),
@@ -55,7 +55,7 @@ def tiny_settings(**changes: object) -> PreparationSettings:
         "heldout_share": 0.1,
         "samples_per_shard": 2,
     }
-    return PreparationSettings(**{**values, **changes})  # type: ignore[arg-type]
+    return ShapeRecipe(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def from_trimesh(shape: trimesh.Trimesh) -> Mesh:

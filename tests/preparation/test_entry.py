@@ -15,7 +15,7 @@ from tests.preparation.make import write_cubes, write_library
 from fieldforge.configuration.build import build
 from fieldforge.data.manifest import read_manifest
 from fieldforge.errors import UserError
-from fieldforge.preparation.pipeline import RECIPE
+from fieldforge.preparation.shape_recipe import ShapeRecipe
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.prepare import run_preparation
 
@@ -59,7 +59,7 @@ def test_a_library_is_prepared_by_its_configuration(tmp_path: Path):
     overrides = [f"source.folder={tmp_path}", "source.libraries=[test]", f"output={tmp_path}/out", *TINY]
     run_preparation(configured("source=furniture", *overrides))
     manifest = read_manifest(tmp_path / "out")
-    assert manifest.settings["recipe"] == RECIPE
+    assert manifest.settings["recipe"] == ShapeRecipe.version
     assert manifest.extra["classes"] == {"other": 1, "storage": 1}
     rejected = (tmp_path / "out" / "rejected.jsonl").read_text()
     assert re.search(r"Test#decal.*it is flat: its thickness is 0\.01%", rejected)

@@ -17,16 +17,18 @@ from tests.preparation.make import CUBE_OBJ, LIMITS, read_lines, record, tiny_se
 from fieldforge.data.files import make_folder
 from fieldforge.errors import UserError
 from fieldforge.preparation import workers
-from fieldforge.preparation.asset import PreparedAsset
 from fieldforge.preparation.faults import lacks_memory, machine_fault
 from fieldforge.preparation.pipeline import prepare
+from fieldforge.preparation.recipe import PreparedAsset
 from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.staging import Staging
 from fieldforge.preparation.stores import AssetError
 from fieldforge.preparation.workers import stage_all
 
-GUARDED = tiny_settings(limits=Limits(100_000, 16, 0.005, max_seconds=4, max_memory_gb=0.75))
+GUARDED = tiny_settings(
+    limits=Limits(max_triangles=100_000, max_file_mb=16, min_thickness=0.005, max_seconds=4, max_memory_gb=0.75)
+)
 
 
 @dataclass(frozen=True)
@@ -197,4 +199,4 @@ def test_an_output_that_cannot_be_is_refused_by_its_key(tmp_path: Path, place: s
 def test_limits_of_the_machine_do_not_determine_samples():
     assert tiny_settings(limits=GUARDED.limits).determining() == tiny_settings(limits=LIMITS).determining()
     with pytest.raises(UserError, match=r"preparation\.limits\.max_seconds=0 must be above 0"):
-        Limits(1, 1, 0, max_seconds=0)
+        Limits(max_triangles=1, max_file_mb=1, min_thickness=0, max_seconds=0)

@@ -1,7 +1,6 @@
 """One asset from its file to an encoded sample. This is the whole recipe, in order."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from fieldforge.preparation.clean import (
 from fieldforge.preparation.distance import Caster, exposed_sides, signed_distance
 from fieldforge.preparation.readers.load import load_mesh
 from fieldforge.preparation.readers.texture import pixel_limit
+from fieldforge.preparation.recipe import PreparedAsset
 from fieldforge.preparation.records import AssetRecord, generator_for, split_of
 from fieldforge.preparation.settings import DistanceSettings, Limits, PreparationSettings
 from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, Notes
@@ -31,15 +31,6 @@ from fieldforge.preparation.views import View, camera_distance, render_view
 THUMBNAIL_SIZE = 192
 THUMBNAIL_ANGLES = (math.radians(25), math.radians(18))
 """Azimuth and elevation: from the front (+z), a little from the right and above."""
-
-
-@dataclass(frozen=True)
-class PreparedAsset:
-    """A sample's encoded members by suffix, a shaded picture uint8 (H, W, 4) for the contact sheet, what was lost."""
-
-    members: dict[str, bytes]
-    thumbnail: np.ndarray
-    notes: list[str]
 
 
 def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSettings, seed: int) -> PreparedAsset:

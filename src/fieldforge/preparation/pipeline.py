@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +16,11 @@ from typing import Any, Protocol
 from fieldforge.data.files import MACHINE, atomic_file, make_folder, remove_leftovers, writing
 from fieldforge.data.lock import scope, take
 from fieldforge.data.manifest import MANIFEST_NAME, Manifest, read_manifest, settings_sha256, write_manifest
-from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError, install_command
 from fieldforge.preparation.contact_sheet import contact_sheet
+from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.settings import PreparationSettings
 from fieldforge.preparation.splits import assign_splits
 from fieldforge.preparation.staging import Staging
 from fieldforge.preparation.stores import plain_text
@@ -33,9 +33,6 @@ REJECTED_NAME = "rejected.jsonl"
 NOTES_NAME = "notes.jsonl"
 CONTACT_SHEET_NAME = "contact_sheet.png"
 STAGING_NAME = ".staging"
-
-RECIPE = 2
-"""Rises when the code makes other samples of the same assets, so that old and new ones never mix."""
 
 
 class AssetSource(Protocol):
@@ -61,21 +58,19 @@ class PreparationReport:
 
 
 @scope()
-def prepare(
-    source: AssetSource, settings: PreparationSettings, seed: int, output: Path, workers: int
-) -> PreparationReport:
+def prepare(source: AssetSource, recipe: Recipe, seed: int, output: Path, workers: int) -> PreparationReport:
     """Prepares every asset of `source` into shards in `output`; the same call again goes on where it was interrupted.
 
     The bytes of the shards depend on source, settings and seed alone. UserError if `output` holds shards of other
     settings, if no asset can be used, or if the machine fails (a full disk): what is staged stays.
     """
-    check_libraries()
+    check_libraries(recipe.libraries)
     if not os.path.isfile(output / MANIFEST_NAME):
         make_folder(output, "output")
-    records = source.records(settings.limits.max_file_bytes)
+    records = source.records(recipe.limits.max_file_bytes)
     _check_records(records)
-    recipe = {"preparation": settings.determining(), "recipe": RECIPE, "seed": seed}
-    written = recipe | {"source": source.fingerprint() | {"records": _records_sha256(records)}}
+    determining = {"preparation": recipe.determining(), "recipe": recipe.version, "seed": seed}
+    written = determining | {"source": source.fingerprint() | {"records": _records_sha256(records)}}
     written = json.loads(json.dumps(written))  # tuples as lists: what a manifest gives back
     finished = _finished(output, written)
     if finished is not None:
@@ -85,12 +80,12 @@ def prepare(
     take(output)
     with writing(output, MACHINE):
         remove_leftovers(output)
-        staging = Staging(output / STAGING_NAME / settings_sha256(SAMPLE, recipe)[:16])
+        staging = Staging(output / STAGING_NAME / settings_sha256(recipe.schema, determining)[:16])
         staging.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(staging.folder)
         staging.forget_limits()
-        cpu_seconds = _stage_with_progress(records, settings, seed, staging, workers)
-        manifest, rejected = _write(records, staging, settings, written, output)
+        cpu_seconds = _stage_with_progress(records, recipe, seed, staging, workers)
+        manifest, rejected = _write(records, staging, recipe, written, output)
         shutil.rmtree(output / STAGING_NAME)
     return PreparationReport(manifest, len(records), rejected, cpu_seconds)
 
@@ -98,7 +93,7 @@ def prepare(
 def _write(
     records: list[AssetRecord],
     staging: Staging,
-    settings: PreparationSettings,
+    recipe: Recipe,
     written: dict[str, Any],
     output: Path,
 ) -> tuple[Manifest, int]:
@@ -113,12 +108,12 @@ def _write(
     _write_lines(output / NOTES_NAME, [_line(record, "note", text) for record, text in notes])
     with atomic_file(output / CONTACT_SHEET_NAME) as file:
         contact_sheet([(record.name, staging.thumbnail(record)) for record in usable]).save(file, format="PNG")
-    return _write_shards(usable, staging, settings, written, output, len(rejected)), len(rejected)
+    return _write_shards(usable, staging, recipe, written, output, len(rejected)), len(rejected)
 
 
-def check_libraries() -> None:
+def check_libraries(libraries: Iterable[str]) -> None:
     """UserError if a library is missing. Before the first asset: without them every one of them would be rejected."""
-    for module in ("open3d", "igl"):
+    for module in libraries:
         if importlib.util.find_spec(module) is None:
             raise UserError(
                 f"preparing needs the package {module}, which is not installed: {install_command('prepare')}."
@@ -127,7 +122,7 @@ def check_libraries() -> None:
 
 def _check_records(records: list[AssetRecord]) -> None:
     if not records:
-        raise UserError("the source holds no assets; point source.path to a folder or zip with meshes.")
+        raise UserError("the source holds no assets; point source.path to a folder or zip that has some.")
     repeated = [asset_id for asset_id, count in Counter(record.id for record in records).items() if count > 1]
     if repeated:
         raise UserError(f"the id '{repeated[0]}' stands for more than one asset; give every asset its own id.")
@@ -164,7 +159,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _stage_with_progress(
-    records: list[AssetRecord], settings: PreparationSettings, seed: int, staging: Staging, workers: int
+    records: list[AssetRecord], recipe: Recipe, seed: int, staging: Staging, workers: int
 ) -> float | None:
     """Stages what is not staged yet and shows how far it is. Mean CPU-seconds an asset, None if all was done before."""
     left = [record for record in records if not staging.has(record)]
@@ -182,7 +177,7 @@ def _stage_with_progress(
         count = len(records) - len(left) + len(seconds)
         status(f"preparing: {count} of {len(records)} assets, {_clock(passed)}, {more}last: {name}")
 
-    stage_all(left, settings, seed, staging, workers, done, look)
+    stage_all(left, recipe, seed, staging, workers, done, look)
     if left:
         look()
     status("")
@@ -208,19 +203,19 @@ def _write_lines(path: Path, lines: list[dict[str, str]]) -> None:
 def _write_shards(
     usable: list[AssetRecord],
     staging: Staging,
-    settings: PreparationSettings,
+    recipe: Recipe,
     written: dict[str, Any],
     output: Path,
     rejected: int,
 ) -> Manifest:
     entries = []
     counts: Counter[str] = Counter()
-    splits, sentence = assign_splits(usable, settings.heldout_share)
+    splits, sentence = assign_splits(usable, recipe.heldout_share)
     if sentence:
         log.info("%s", sentence)
     for split in sorted(set(splits.values())):
         chosen = [record for record in usable if splits[record.id] == split]
-        with ShardWriter(output, SAMPLE, written, settings.samples_per_shard, split) as writer:
+        with ShardWriter(output, recipe.schema, written, recipe.samples_per_shard, split) as writer:
             for record in chosen:
                 finished = record.key in writer.finished_keys
                 writer.write_encoded(record.key, {} if finished else staging.members(record, split))
@@ -231,4 +226,4 @@ def _write_shards(
         "rejected": rejected,
         "splits": dict(counts),
     }
-    return write_manifest(output, SAMPLE, written, entries, extra)
+    return write_manifest(output, recipe.schema, written, entries, extra)

@@ -60,30 +60,25 @@ class ViewSettings:
             raise UserError(f"preparation.views.shading={self.shading} must lie in 0…1; 0 gives unlit colours.")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Beyond these an asset is rejected. `min_thickness`: thinnest side over longest side.
+@dataclass(frozen=True, kw_only=True)
+class AssetLimits:
+    """Beyond these an asset is rejected.
 
     `max_seconds` (of a processor) and `max_memory_gb` (of the whole process) guard the machine. What they let pass
     also depends on how fast it is, so they are no part of what determines samples: a preparation goes on with others.
     """
 
-    max_triangles: Count
     max_file_mb: Positive
-    min_thickness: float
-    max_seconds: float = 300
-    max_memory_gb: float = 8
+    max_seconds: Positive = 300
+    max_memory_gb: Positive = 8
 
     def __post_init__(self) -> None:
         _positive(
             "preparation.limits",
-            max_triangles=self.max_triangles,
             max_file_mb=self.max_file_mb,
             max_seconds=self.max_seconds,
             max_memory_gb=self.max_memory_gb,
         )
-        if not 0 <= self.min_thickness < 1:
-            raise UserError(f"preparation.limits.min_thickness={self.min_thickness} must lie in 0…1; try 0.005.")
 
     @property
     def max_file_bytes(self) -> int:
@@ -92,6 +87,24 @@ class Limits:
     @property
     def max_memory_bytes(self) -> float:
         return self.max_memory_gb * 2**30
+
+    def determining(self) -> dict[str, Any]:
+        """The limits that determine which assets are samples."""
+        return {key: value for key, value in asdict(self).items() if key not in ("max_seconds", "max_memory_gb")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits(AssetLimits):
+    """Of meshes. `min_thickness`: thinnest side over longest side."""
+
+    max_triangles: Count
+    min_thickness: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive("preparation.limits", max_triangles=self.max_triangles)
+        if not 0 <= self.min_thickness < 1:
+            raise UserError(f"preparation.limits.min_thickness={self.min_thickness} must lie in 0…1; try 0.005.")
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,4 @@ class PreparationSettings:
 
     def determining(self) -> dict[str, Any]:
         """The values that determine the samples, as plain ones."""
-        values = asdict(self)
-        del values["limits"]["max_seconds"], values["limits"]["max_memory_gb"]
-        return values
+        return asdict(self) | {"limits": self.limits.determining()}

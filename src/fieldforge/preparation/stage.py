@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -14,10 +15,9 @@ from pathlib import Path
 
 from fieldforge.data.files import writing
 from fieldforge.errors import UserError
-from fieldforge.preparation.asset import prepare_asset
 from fieldforge.preparation.faults import lacks_memory, machine_fault
+from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.settings import PreparationSettings
 from fieldforge.preparation.staging import Staging
 from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, ZipStore
 
@@ -45,12 +45,12 @@ def open_store(archive: str, max_file_bytes: int) -> FileStore:
     return FolderStore(path, max_file_bytes) if path.is_dir() else ZipStore(path, max_file_bytes)
 
 
-def stage_asset(record: AssetRecord, settings: PreparationSettings, seed: int, staging: Staging) -> Outcome:
+def stage_asset(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging) -> Outcome:
     """Prepares one asset into the staging folder, or puts the reason why not there."""
     start = time.process_time()
     try:
         with writing(staging.folder):  # readers have met their own errors of the system within
-            _stage(record, settings, seed, staging)
+            _stage(record, recipe, seed, staging)
     except MemoryError as error:
         return Outcome(no_memory=str(error) or "no memory is left")
     except UserError as error:
@@ -58,11 +58,11 @@ def stage_asset(record: AssetRecord, settings: PreparationSettings, seed: int, s
     return Outcome(time.process_time() - start)
 
 
-def _stage(record: AssetRecord, settings: PreparationSettings, seed: int, staging: Staging) -> None:
+def _stage(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging) -> None:
     """UserError and MemoryError: the machine's fault. All else is the asset's, and the reason is kept."""
     try:
-        store = open_store(record.archive, settings.limits.max_file_bytes)
-        prepared = prepare_asset(record, store, settings, seed)
+        store = open_store(record.archive, recipe.limits.max_file_bytes)
+        prepared = recipe.prepare(record, store, seed)
     except Exception as error:  # whatever an unforeseen asset does, the others go on
         if lacks_memory(error):
             raise MemoryError(str(error)) from error
@@ -76,18 +76,17 @@ def _stage(record: AssetRecord, settings: PreparationSettings, seed: int, stagin
         staging.put(record, prepared)
 
 
-def work(connection: Connection, settings: PreparationSettings, seed: int, staging: Staging) -> None:
+def work(connection: Connection, recipe: Recipe, seed: int, staging: Staging) -> None:
     """A process: says that it is there, then stages one asset after another until nobody is there any more."""
-    import torch
-
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:  # of the server from which processes are forked
+        sys.modules["torch"].set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _leave_with_parent()
     logging.basicConfig(level=logging.ERROR)
     try:
         connection.send(None)
         while True:
-            connection.send(stage_asset(connection.recv(), settings, seed, staging))
+            connection.send(stage_asset(connection.recv(), recipe, seed, staging))
     except (EOFError, ConnectionError):
         os._exit(1)
 

@@ -11,7 +11,7 @@ import numpy as np
 from fieldforge.data.codec import decode_json, decode_png, encode_json, encode_png
 from fieldforge.data.files import atomic_file
 from fieldforge.data.writer import END_OF_ARCHIVE, tar_member
-from fieldforge.preparation.asset import PreparedAsset
+from fieldforge.preparation.recipe import PreparedAsset
 from fieldforge.preparation.records import AssetRecord
 
 THUMBNAIL = "thumbnail.png"

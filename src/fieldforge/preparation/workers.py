@@ -16,8 +16,9 @@ from typing import Any
 
 from fieldforge.errors import UserError
 from fieldforge.preparation.faults import shell_memory_limit
+from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.settings import Limits, PreparationSettings
+from fieldforge.preparation.settings import AssetLimits
 from fieldforge.preparation.stage import Outcome, work
 from fieldforge.preparation.staging import Staging
 
@@ -48,7 +49,7 @@ class _Worker:
         self.process.join()
         self.connection.close()
 
-    def over(self, limits: Limits) -> str | None:
+    def over(self, limits: AssetLimits) -> str | None:
         """Which limit its asset has reached, as the reason of its rejection."""
         cpu_seconds, memory = self._usage()
         if max(cpu_seconds - self.since[1], (time.monotonic() - self.since[0]) / PATIENCE) > limits.max_seconds:
@@ -70,7 +71,7 @@ class _Worker:
             return 0.0, 0
 
 
-def _too_much_memory(limits: Limits) -> str:
+def _too_much_memory(limits: AssetLimits) -> str:
     return (
         f"preparing it takes more than {limits.max_memory_gb:g} GB of memory; simplify it, or raise "
         "preparation.limits.max_memory_gb."
@@ -79,7 +80,7 @@ def _too_much_memory(limits: Limits) -> str:
 
 def stage_all(
     records: list[AssetRecord],
-    settings: PreparationSettings,
+    recipe: Recipe,
     seed: int,
     staging: Staging,
     workers: int,
@@ -97,7 +98,7 @@ def stage_all(
 
     def stage(chosen: list[AssetRecord], count: int) -> dict[str, str]:
         with _single_threaded():
-            return _Crew(settings, seed, staging, done, look).stage(chosen, count)
+            return _Crew(recipe, seed, staging, done, look).stage(chosen, count)
 
     failed = stage(records, workers)
     for record in [record for record in records if record.id in failed]:
@@ -110,7 +111,7 @@ def stage_all(
 class _Crew:
     """The processes of one preparation."""
 
-    settings: PreparationSettings
+    recipe: Recipe
     seed: int
     staging: Staging
     done: Callable[[AssetRecord, float], None]
@@ -145,9 +146,9 @@ class _Crew:
         if method == "forkserver":
             # Not forked from here, where threads may be running, but from a server that has done nothing but the slow
             # imports.
-            context.set_forkserver_preload(["fieldforge.preparation.server"])
+            context.set_forkserver_preload(list(self.recipe.preload))
         here, there = context.Pipe()
-        process = context.Process(target=work, args=(there, self.settings, self.seed, self.staging), daemon=True)
+        process = context.Process(target=work, args=(there, self.recipe, self.seed, self.staging), daemon=True)
         process.start()
         there.close()
         return _Worker(process, here)
@@ -165,7 +166,7 @@ class _Crew:
             record, worker.record = worker.record, None
             assert record is not None
             return self._finish(worker, record, outcome)
-        if worker.record and (reason := worker.over(self.settings.limits)):
+        if worker.record and (reason := worker.over(self.recipe.limits)):
             self._dismiss(worker)
             if not self.staging.has(worker.record):  # it may have finished just now
                 self.staging.put_rejected(worker.record, reason, by_limit=True)
@@ -178,7 +179,7 @@ class _Crew:
         if outcome.no_memory is None:
             self.done(record, outcome.cpu_seconds)
             return None
-        granted, limits = shell_memory_limit(), self.settings.limits
+        granted, limits = shell_memory_limit(), self.recipe.limits
         if granted is not None and granted < limits.max_memory_bytes:
             raise UserError(
                 f"preparing '{record.id}' needs more memory than the {granted / 2**30:.1f} GB that the shell grants "

@@ -13,7 +13,7 @@ from fieldforge.configuration.build import build
 from fieldforge.configuration.values import check_finite, check_keys
 from fieldforge.errors import UserError
 from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, AssetSource, prepare
-from fieldforge.preparation.settings import PreparationSettings
+from fieldforge.preparation.recipe import Recipe
 from fieldforge.ranges import Range, Seed
 from fieldforge.runs.embed import run_embedding
 
@@ -31,9 +31,9 @@ def run_preparation(config: DictConfig) -> None:
         return
     if "_target_" not in (config.get("source") or {}):
         raise UserError("no source is chosen: python prepare.py source=furniture, or source=folder source.path=…")
-    source, settings = check_preparation(config)
+    source, recipe = check_preparation(config)
     workers, output = _workers(config), Path(config.output)
-    report = prepare(source, settings, config.seed, output, workers)
+    report = prepare(source, recipe, config.seed, output, workers)
     splits = ", ".join(f"{count} {split}" for split, count in report.manifest.extra["splits"].items())
     log.info("%d assets: %s; %d rejected (%s)", report.assets, splits, report.rejected, output / REJECTED_NAME)
     if report.cpu_seconds is None:
@@ -43,8 +43,8 @@ def run_preparation(config: DictConfig) -> None:
     log.info("shards in %s; look at %s", output, output / CONTACT_SHEET_NAME)
 
 
-def check_preparation(config: DictConfig) -> tuple[AssetSource, PreparationSettings]:
-    """Source and settings. UserError for the first value that will not do, before anything is written."""
+def check_preparation(config: DictConfig) -> tuple[AssetSource, Recipe]:
+    """Source and recipe. UserError for the first value that will not do, before anything is written."""
     check_finite(config)
     check_keys(config, {"seed": Seed, "workers": Annotated[int, Range(1, 4096)] | None, "output": str})
     if not config.output.strip():
