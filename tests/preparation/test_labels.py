@@ -9,6 +9,7 @@ from tests.preparation.make import CUBE_OBJ, write_zip
 from fieldforge.errors import UserError
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.labels import Label, read_labels
+from fieldforge.preparation.readers.load import MESH_ENDINGS
 from fieldforge.preparation.records import AssetRecord
 
 CUBE = CUBE_OBJ.encode()
@@ -66,7 +67,7 @@ def test_labels_from_a_table(tmp_path: Path, meshes: Path, write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"file": "x.obj"}', "names 'x.obj', but there is no such mesh"),
+        ('{"file": "x.obj"}', "names 'x.obj', but there is no such file"),
         ('{"file": "a.obj", "colour": "red"}', "line 1: unknown column 'colour'"),
         ('\n{"name": "a"}', "line 2: the column 'file' is empty"),
         ('{"file": "a.obj"}\n{"file": "a.obj"}', "line 2: 'a.obj' is there twice"),
@@ -86,7 +87,7 @@ def test_mistakes_in_a_table_name_the_line(tmp_path: Path, text: str, message: s
 def table(tmp_path: Path, text: str | bytes, ending: str = "csv") -> dict[str, Label]:
     path = tmp_path / f"labels.{ending}"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_labels(path)
+    return read_labels(path, MESH_ENDINGS)
 
 
 def captions(labels: dict[str, Label]) -> dict[str, tuple[str, ...]]:

@@ -36,6 +36,7 @@ from fieldforge.preparation.asset import surface_of_file
 from fieldforge.preparation.pipeline import check_libraries
 from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.sh3f import read_icons
+from fieldforge.preparation.shape_recipe import ShapeRecipe
 from fieldforge.preparation.stores import AssetError
 from fieldforge.ranges import Count, GridCells, Positive
 from fieldforge.rendering.pictures import image_of
@@ -182,7 +183,7 @@ class ShapeDomain(Domain):
         """
         if not path.is_file():
             raise UserError(f"from={path}: there is no such file, give the path of a mesh")
-        check_libraries()
+        check_libraries(ShapeRecipe.libraries)
         try:
             sample = surface_of_file(path, 4 * self.points, LIMITS, seed)  # (some of them lie inside)
         except AssetError as error:

@@ -5,9 +5,10 @@ import hashlib
 import logging
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 from fieldforge.errors import UserError
 from fieldforge.preparation.labels import Label, read_labels, same_name
@@ -29,6 +30,8 @@ class FolderSource:
     hold for all assets of which the table does not say otherwise.
     """
 
+    endings: ClassVar[tuple[str, ...]] = MESH_ENDINGS
+
     def __init__(
         self,
         path: str,
@@ -44,22 +47,32 @@ class FolderSource:
         self.licence, self.creator, self.classes = licence, creator, classes
 
     def records(self, max_file_bytes: int) -> list[AssetRecord]:
-        """All meshes, sorted by their names. UserError if the path or the table cannot be used."""
+        """All assets, sorted by their names. UserError if the path or the table cannot be used."""
         if not self.path.exists():
             raise UserError(f"source.path={self.path}: there is no such folder or zip; correct the path.")
-        labels = {} if self.labels is None else read_labels(self.labels)
+        labels = {} if self.labels is None else read_labels(self.labels, self.endings)
         files, left_out = self._files()
         if left_out:
             name, reason = left_out[0]
             log.warning("%s: %d links or folders are left out; the first is '%s': %s", plain_text(str(self.path)),
                         len(left_out), plain_text(name), reason)  # fmt: skip
-        records = [self._record(file, labels.get(same_name(file.id), Label())) for file in files]
+        records = [
+            self._record(
+                file.id,
+                labels.get(same_name(file.id), Label()),
+                archive=str(file.archive),
+                file=file.member,
+                reject=file.reject,
+                revision=file.revision,
+            )
+            for file in files
+        ]
         lost = labels.keys() - {same_name(file.id) for file in files}
         if lost:
             first = next(file for file in labels if file in lost)
             near = difflib.get_close_matches(first, [file.id for file in files], n=1)
             raise UserError(
-                f"{self.labels}: it names '{first}', but there is no such mesh below {self.path} "
+                f"{self.labels}: it names '{first}', but there is no such file below {self.path} "
                 f"({len(lost)} of {len(labels)} rows); correct the column 'file'"
                 + (f", perhaps to '{near[0]}'." if near else ".")
             )
@@ -72,13 +85,12 @@ class FolderSource:
             digest.update(f"{file.id}\0{file.bytes}\n".encode())
         return {"files": digest.hexdigest()}
 
-    def _record(self, file: "_File", label: Label) -> AssetRecord:
-        name = label.name or words_of(file.id)
+    def _record(self, file_id: str, label: Label, **place: Any) -> AssetRecord:
+        """Of one file; `place`: where it lies, as a record says it."""
+        name = label.name or words_of(file_id)
         return AssetRecord(
-            id=file.id,
+            id=file_id,
             name=name,
-            archive=str(file.archive),
-            file=file.member,
             source=self.name,
             asset_class=label.asset_class or class_of(name, self.classes),
             captions=label.captions,
@@ -86,20 +98,19 @@ class FolderSource:
             licence=label.licence or self.licence,
             creator=label.creator or self.creator,
             split=label.split or None,
-            reject=file.reject,
-            revision=file.revision,
+            **place,
         )
 
     def _files(self) -> tuple[list["_File"], list[tuple[str, str]]]:
-        """The meshes, sorted by their ids, and what was left out of the folder, with the reason."""
+        """The files, sorted by their ids, and what was left out of the folder, with the reason."""
         if self.path.is_file():
-            return _sorted(_files_of_zip(self.path, "")), []
+            return _sorted(_files_of_zip(self.path, "", self.endings)), []
         store = FolderStore(self.path, 0)
         walked = walk(self.path)
         files = []
         for name in walked.files:
             path = self.path / name
-            if is_mesh(name):
+            if has_ending(name, self.endings):
                 status = path.stat()
                 files.append(_File(name, self.path, name, status.st_size, f"{status.st_size}-{status.st_mtime_ns}"))
             elif path.suffix.lower() == ".zip":
@@ -108,13 +119,13 @@ class FolderSource:
                 except AssetError as error:
                     files.append(_File(name, path, "", 0, "", str(error)))
                 else:
-                    files += _files_of_zip(path, f"{name}/")
+                    files += _files_of_zip(path, f"{name}/", self.endings)
         return _sorted(files), walked.left_out
 
 
 @dataclass(frozen=True)
 class _File:
-    """A mesh: its id, the folder or zip it lies in, its name there, its size, and what changes with its content."""
+    """One asset: its id, the folder or zip it lies in, its name there, its size, and what changes with its content."""
 
     id: str
     archive: Path
@@ -139,15 +150,15 @@ def _sorted(files: list[_File]) -> list[_File]:
     return sorted(result, key=lambda file: file.id)
 
 
-def is_mesh(name: str) -> bool:
-    """By its ending; hidden files and macOS's copies of metadata are none."""
+def has_ending(name: str, endings: Collection[str]) -> bool:
+    """Whether the name has one of the endings; hidden files and macOS's copies of metadata have none."""
     parts = name.replace("\\", "/").split("/")
     hidden = parts[-1].startswith(".") or "__MACOSX" in parts
-    return not hidden and name.rpartition(".")[2].lower() in MESH_ENDINGS
+    return not hidden and name.rpartition(".")[2].lower() in endings
 
 
-def _files_of_zip(path: Path, prefix: str) -> list[_File]:
-    """The meshes of a zip; those whose names lead out of it come with the reason for their rejection."""
+def _files_of_zip(path: Path, prefix: str, endings: Collection[str]) -> list[_File]:
+    """Files of a zip with one of the endings; with the reason for their rejection where names lead out of it."""
     try:
         with zipfile.ZipFile(path) as archive:
             every = {info.filename: info for info in archive.infolist() if not info.is_dir()}  # the last one counts
@@ -158,7 +169,7 @@ def _files_of_zip(path: Path, prefix: str) -> list[_File]:
             f"source.path={path}: cannot be read as a zip ({error}); give a folder or a sound zip."
         ) from error
     files = []
-    for info in filter(lambda info: is_mesh(info.filename), every.values()):
+    for info in filter(lambda info: has_ending(info.filename, endings), every.values()):
         shown = _unpacked_name(info)
         try:
             shown, member, reject = normal_member(shown), normal_member(info.filename), None

@@ -1,4 +1,4 @@
-"""The table that says what the meshes of a folder are: CSV, tab-separated, or JSON lines."""
+"""The table that says what the files of a folder are: CSV, tab-separated, or JSON lines."""
 
 import ast
 import codecs
@@ -7,13 +7,12 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from fieldforge.errors import UserError
-from fieldforge.preparation.readers.load import MESH_ENDINGS
 from fieldforge.preparation.stores import plain_text
 
 log = logging.getLogger(__name__)
@@ -43,13 +42,16 @@ class Label:
     creator: str = ""
 
 
-def read_labels(path: Path) -> dict[str, Label]:
-    """File → label, files as `same_name` spells them. UserError naming line and column of what is wrong."""
+def read_labels(path: Path, endings: Collection[str]) -> dict[str, Label]:
+    """File → label of files with these `endings`, as `same_name` spells them.
+
+    UserError naming line and column of what is wrong.
+    """
     if not path.is_file():
         raise UserError(f"source.labels={path}: there is no such file; correct the path.")
     ending = path.suffix.lower()
     if ending in (".csv", ".txt", ".tsv", ".tab"):
-        rows = _table_rows(_text_of(path), path, tabs=ending in (".tsv", ".tab"))
+        rows = _table_rows(_text_of(path), path, endings, tabs=ending in (".tsv", ".tab"))
     elif ending in (".jsonl", ".ndjson", ".json"):
         rows = _json_rows(_text_of(path), path)
     else:
@@ -61,13 +63,13 @@ def read_labels(path: Path) -> dict[str, Label]:
         file = _text(row, "file", where)
         if not file:
             raise UserError(
-                f"{where}: the column 'file' is empty; write the mesh's path relative to source.path there."
+                f"{where}: the column 'file' is empty; write the file's path relative to source.path there."
             )
         if same_name(file) in labels:
             raise UserError(f"{where}: '{file}' is there twice; keep one line a file.")
         labels[same_name(file)] = _label(row, where)
     if not labels:
-        raise UserError(f"{path}: holds no row; write one for each mesh, or leave source.labels out.")
+        raise UserError(f"{path}: holds no row; write one for each file, or leave source.labels out.")
     return labels
 
 
@@ -97,14 +99,14 @@ def _text_of(path: Path) -> str:
     return text
 
 
-def _table_rows(text: str, path: Path, tabs: bool) -> Iterator[tuple[int, Row]]:
+def _table_rows(text: str, path: Path, endings: Collection[str], tabs: bool) -> Iterator[tuple[int, Row]]:
     """Rows with the lines that they begin at. Columns without a name and without content are left out."""
     lines = re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text)
     first = 1 if lines and re.fullmatch(r"sep=.", lines[0].strip()) else 0  # Excel's
     first += next((index for index, line in enumerate(lines[first:]) if line.strip()), 0)
     separator = _separator(lines[first] if lines[first:] else "", path, tabs)
     header: list[str] | None = None
-    for line, cells in _cells(lines, first, separator, path):
+    for line, cells in _cells(lines, first, separator, path, endings):
         where = f"{path}, line {line}"
         if header is None:
             header = [cell.strip().lower() for cell in cells]
@@ -134,7 +136,9 @@ def _separator(header: str, path: Path, tabs: bool) -> str:
     return usual
 
 
-def _cells(lines: list[str], first: int, separator: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+def _cells(
+    lines: list[str], first: int, separator: str, path: Path, endings: Collection[str]
+) -> Iterator[tuple[int, list[str]]]:
     """Cells of each row, with the line it begins at. UserError where a quotation mark swallows rows."""
     reader = csv.reader(lines[first:], delimiter=separator, strict=True)
     begin = first
@@ -150,7 +154,7 @@ def _cells(lines: list[str], first: int, separator: str, path: Path) -> Iterator
             ) from error
         end = first + reader.line_num
         for number in range(begin + 1, end):
-            if any(_names_mesh(cell) for cell in lines[number].split(separator)):
+            if any(_names_file(cell, endings) for cell in lines[number].split(separator)):
                 raise UserError(
                     f"{path}, line {begin + 1}: a quotation mark takes in line {number + 1}, which looks like a row of "
                     "its own; close it where the text ends."
@@ -160,8 +164,8 @@ def _cells(lines: list[str], first: int, separator: str, path: Path) -> Iterator
         begin = end
 
 
-def _names_mesh(cell: str) -> bool:
-    return cell.strip().strip('"').strip().lower().endswith(tuple(f".{ending}" for ending in MESH_ENDINGS))
+def _names_file(cell: str, endings: Collection[str]) -> bool:
+    return cell.strip().strip('"').strip().lower().endswith(tuple(f".{ending}" for ending in endings))
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Row]]:

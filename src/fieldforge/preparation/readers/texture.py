@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from fieldforge.data.picture_files import as_bytes
 from fieldforge.preparation.stores import AssetError
 
 MAX_TEXTURE_PIXELS = 2**26
@@ -105,7 +106,7 @@ def texture_array(picture: Image.Image) -> np.ndarray:
     _check_pixels(width, height)
     try:
         if picture.mode == "F" or picture.mode.startswith("I"):
-            picture = Image.fromarray(_bytes_of(np.asarray(picture)))
+            picture = Image.fromarray(as_bytes(np.asarray(picture)))
         rgba = picture.convert("RGBA")
     except MemoryError:
         raise
@@ -141,7 +142,7 @@ def _decode_tiff(payload: bytes) -> np.ndarray:
             values = np.moveaxis(values, 0, -1)
         channels = 1 if values.ndim == 2 else values.shape[-1]
         mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
-        return texture_array(Image.frombytes(mode, values.shape[1::-1], _bytes_of(values).tobytes()))
+        return texture_array(Image.frombytes(mode, values.shape[1::-1], as_bytes(values).tobytes()))
     except AssetError:
         raise
     except MemoryError:
@@ -158,16 +159,3 @@ def _check_pixels(width: int, height: int) -> None:
         seen.append(width * height)
         if sum(seen) > MAX_ASSET_PIXELS:
             raise AssetError("the asset's textures before it have too many pixels already; make them smaller.")
-
-
-def _bytes_of(values: np.ndarray) -> np.ndarray:
-    """Values of any number type → uint8 of the same shape."""
-    unit: np.ndarray
-    if values.dtype.kind == "f":
-        unit = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
-    elif values.dtype.itemsize <= 2:
-        unit = values.astype(np.float32) / np.iinfo(values.dtype).max
-    else:
-        whole = values.astype(np.int64) & 0xFFFFFFFF  # pillow gives the 32 bits of a file as if they had a sign
-        unit = whole.astype(np.float32) / (0xFFFF if whole.max(initial=0) <= 0xFFFF else 0xFFFFFFFF)
-    return np.round(np.clip(unit, 0, 1) * 255).astype(np.uint8)

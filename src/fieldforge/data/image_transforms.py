@@ -1,0 +1,63 @@
+"""From a stored picture to what an autoencoder of pictures encodes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fieldforge.errors import UserError
+from fieldforge.ranges import Count
+
+Box = tuple[float, float, float, float]
+
+
+class Pixels:
+    """`input (3, H, W)`: a square part of the picture over white, sRGB in -1…1, H = W = `size`.
+
+    By itself it is the same for every pass: the largest square in the middle. As `augment`, which in training takes its
+    place, it can take parts of the picture and mirror images.
+
+    Args:
+        size: pixels. Pictures of other sizes are resized with anti-aliasing (Lanczos).
+        crop: the smallest side of the square, as a share of the picture's shorter side; 1: the largest in the middle.
+        flip: mirrors left and right with probability 1/2.
+    """
+
+    def __init__(self, size: Count, crop: float = 1.0, flip: bool = False) -> None:
+        if not 0 < crop <= 1:
+            raise UserError(f"crop={crop} must be above 0 and at most 1; 1 takes the largest square in the middle.")
+        self.size, self.crop, self.flip = size, crop, flip
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        pixels = over_white(sample["image.png"])  # (H, W, 3)
+        box = self._box(pixels.shape[0], pixels.shape[1], generator)
+        square = resized(pixels, self.size, box)
+        if self.flip and generator.random() < 0.5:
+            square = square[:, ::-1]
+        return {"input": np.ascontiguousarray(square.transpose(2, 0, 1), np.float32) / np.float32(127.5) - 1}
+
+    def _box(self, height: int, width: int, generator: np.random.Generator) -> Box:
+        side = float(min(height, width))
+        if self.crop == 1:
+            left, top = (width - side) // 2, (height - side) // 2
+        else:
+            side *= generator.uniform(self.crop, 1)
+            left, top = generator.uniform(0, width - side), generator.uniform(0, height - side)
+        return left, top, left + side, top + side
+
+
+def over_white(pixels: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) of uint8 (H, W, 3 or 4): straight alpha over white, rounded to the nearest."""
+    if pixels.shape[2] == 3:
+        return pixels
+    color, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
+    return ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def resized(pixels: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
+    """The part `box` (left, top, right, bottom; all of it by default) as (size, size) pixels; alpha is respected."""
+    if pixels.shape[:2] == (size, size) and box in (None, (0, 0, size, size)):
+        return pixels
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS, box=box))

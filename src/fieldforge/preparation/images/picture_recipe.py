@@ -1,0 +1,108 @@
+"""Pictures as samples."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from fieldforge.data.image_schema import IMAGE
+from fieldforge.data.image_transforms import over_white, resized
+from fieldforge.errors import UserError
+from fieldforge.preparation.images.read import pixels_of
+from fieldforge.preparation.recipe import PreparedAsset, Recipe
+from fieldforge.preparation.records import AssetRecord, split_of
+from fieldforge.preparation.settings import AssetLimits
+from fieldforge.preparation.stores import AssetError, FileStore, Notes
+from fieldforge.ranges import Count, Pixels, Positive, ShareBelow1
+
+THUMBNAIL_SIZE = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureLimits(AssetLimits):
+    """Of pictures. `min_side`: pixels of the shorter side; `max_aspect`: longer side over shorter one."""
+
+    min_side: Count = 16
+    max_aspect: Positive = 4.0
+    max_megapixels: Positive = 256.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureRecipe(Recipe):
+    """The largest square in the middle of a picture, `size` pixels wide; smaller pictures stay as they are.
+
+    Args:
+        size: pixels.
+        alpha: "keep" stores it (straight) where a picture is not opaque, "white" puts white behind.
+        limits: beyond these a picture is rejected.
+        heldout_share: of all name stems.
+        samples_per_shard: pictures of a tar.
+    """
+
+    schema = IMAGE
+    version = 1
+    libraries = ("psutil",)
+    preload = ("fieldforge.preparation.stage", "fieldforge.preparation.images.picture_recipe")
+
+    size: Pixels
+    alpha: Literal["keep", "white"]
+    limits: PictureLimits
+    heldout_share: ShareBelow1
+    samples_per_shard: Count
+
+    def __post_init__(self) -> None:
+        if self.alpha not in ("keep", "white"):
+            raise UserError(f"preparation.alpha={self.alpha} is unknown; write keep or white.")
+
+    def determining(self) -> dict[str, Any]:
+        return asdict(self) | {"limits": self.limits.determining()}
+
+    def prepare(self, record: AssetRecord, store: FileStore, seed: int) -> PreparedAsset:
+        if record.reject is not None:
+            raise AssetError(record.reject)
+        picture = pixels_of(record.file, store.read(record.file), self.size, int(self.limits.max_megapixels * 1e6))
+        notes = Notes(list(picture.notes))
+        pixels = self._square(picture.pixels, notes)
+        sample = {"meta.json": self._meta(record), "image.png": pixels}
+        return PreparedAsset(self.schema.encode(record.key, sample), _thumbnail(pixels), notes.texts)
+
+    def _square(self, pixels: np.ndarray, notes: Notes) -> np.ndarray:
+        """uint8 (size, size, 3 or 4), or less of a smaller picture."""
+        height, width = pixels.shape[:2]
+        side, limits = min(height, width), self.limits
+        if side < limits.min_side:
+            raise AssetError(f"it has {width} x {height} pixels; preparation.limits.min_side is {limits.min_side}.")
+        if max(height, width) > limits.max_aspect * side:
+            raise AssetError(
+                f"it has {width} x {height} pixels; preparation.limits.max_aspect is {limits.max_aspect:g}, so crop it."
+            )
+        if pixels.shape[2] == 4 and not pixels[..., 3].any():
+            raise AssetError("it is transparent everywhere; nothing would be seen of it.")
+        if side < self.size:
+            notes.add(f"its shorter side has {side} pixels, fewer than preparation.size={self.size}: it stays so")
+        left, top = (width - side) // 2, (height - side) // 2
+        square = resized(pixels, min(side, self.size), (left, top, left + side, top + side))
+        return over_white(square) if self.alpha == "white" else square
+
+    def _meta(self, record: AssetRecord) -> dict[str, Any]:
+        by_language: dict[str, list[str]] = {}
+        for language, name in record.names_by_language:
+            by_language.setdefault(language, []).append(name)
+        return {
+            "id": record.id,
+            "name": record.name,
+            "class": record.asset_class,
+            "captions": list(record.captions) or [record.name],
+            "captions_by_language": by_language,
+            "tags": list(record.tags),
+            "source": record.source,
+            "licence": record.licence,
+            "creator": record.creator,
+            "split": record.split or split_of(record.name, self.heldout_share),
+        }
+
+
+def _thumbnail(pixels: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 4)."""
+    alpha = np.full((*pixels.shape[:2], 4 - pixels.shape[2]), 255, np.uint8)
+    return resized(np.concatenate([pixels, alpha], axis=2), THUMBNAIL_SIZE)
