@@ -29,7 +29,7 @@ class Samples:
     def __init__(self, sampler: Sampler, batch: dict[str, Any], scale: float, baked: bool = False):
         count = len(batch["latent"])
         self.sampler = sampler
-        self.noise = torch.randn(count, *sampler.latent_shape, generator=torch.Generator().manual_seed(0))
+        self.noise = torch.randn(count, *sampler.latent_shape[:2], generator=torch.Generator().manual_seed(0))
         self.autocast = best_precision() == "bf16-mixed"
         guidance = sampler.guidance(scale) if baked else ClassifierFree(scale)
         self.denoisers: list[Denoiser] = []

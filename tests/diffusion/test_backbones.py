@@ -4,6 +4,7 @@ from pathlib import Path
 import hydra
 import pytest
 import torch
+from fieldforge.diffusion.backbones.mmdit import MMDiT
 from omegaconf import OmegaConf
 
 from fieldforge.conditioning.condition import Condition
@@ -12,6 +13,7 @@ from fieldforge.diffusion.backbones.in_context import InContext
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.parameterization import PredictData, PredictV
 from fieldforge.diffusion.sampling import Sampling
+from fieldforge.nn.places import grid_places
 from fieldforge.noise.processes import Exponential
 
 B, T, C, D = 2, 8, 3, 8
@@ -37,7 +39,11 @@ def arguments(tokens=4):
 BACKBONES = {
     "DiT": lambda **more: DiT(**SIZES, cross_attention=True, **more),
     "DiT, placed": lambda **more: DiT(**SIZES, cross_attention=True, condition_rank=2, group=2, **more),
+    "DiT, on a grid": lambda **more: DiT(**SIZES, cross_attention=True, group=2, grid=(4, 2), **more),
     "InContext": lambda **more: InContext(**SIZES, **more),
+    "InContext, on a grid": lambda **more: InContext(**SIZES, grid=(2, 2, 2), **more),
+    "MMDiT": lambda **more: MMDiT(**SIZES, **more),
+    "MMDiT, on a grid": lambda **more: MMDiT(**SIZES, group=2, grid=(4, 2), **more),
 }
 
 
@@ -168,6 +174,14 @@ def test_every_choice_builds(path):
         assert built is not None
 
 
+@pytest.mark.parametrize("kind", [DiT, InContext, MMDiT])
+def test_positions_start_at_the_places_of_a_grid(kind) -> None:
+    assert torch.equal(kind(**SIZES, grid=(2, 4)).positions, grid_places((2, 4), 16))
+    if kind is not InContext:
+        assert torch.equal(kind(**SIZES, grid=(2, 4), group=4).positions, grid_places((1, 2), 16))  # of patches
+    assert kind(**SIZES).positions.abs().max() < 0.5
+
+
 def test_grouped_tokens_come_back_in_their_places() -> None:
     torch.manual_seed(0)
     backbone = DiT(tokens=12, channels=3, width=16, layers=1, heads=2, condition_width=8, group=4)
@@ -176,8 +190,8 @@ def test_grouped_tokens_come_back_in_their_places() -> None:
         backbone.positions.zero_()
         backbone.embed.weight.copy_(torch.eye(16)[:, :12])
         backbone.embed.bias.zero_()
-        backbone.project.weight.copy_(torch.eye(16)[:12])
-    backbone.final_norm = torch.nn.Identity()
+        backbone.readout.project.weight.copy_(torch.eye(16)[:12])
+    backbone.readout.norm = torch.nn.Identity()
     x = torch.randn(2, 12, 3)
     torch.testing.assert_close(backbone(x, torch.rand(2), Condition()), x)
 

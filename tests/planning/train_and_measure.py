@@ -14,6 +14,7 @@ from fieldforge.configuration.values import whole_number
 from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.writer import ShardWriter
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.autoencoder_stage import AutoencoderStage
 from fieldforge.stages.denoiser import build_module
@@ -21,7 +22,7 @@ from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.samples import sample_data
 from fieldforge.stages.training_run import seeded, train
 
-LATENT_SHAPE = (768, 8)
+LATENT_SHAPE = LatentShape(768, 8)
 SMALL = [
     "autoencoder.encoder.width=32",
     "autoencoder.encoder.layers=1",
@@ -55,7 +56,7 @@ def write_latents(folder: Path) -> Path:
     for split in ("train", "heldout"):
         with ShardWriter(folder, LATENT, {}, 8, split) as writer:
             for number in range(8):
-                latent = np.random.default_rng(number).normal(size=LATENT_SHAPE).astype(np.float32)
+                latent = np.random.default_rng(number).normal(size=LATENT_SHAPE[:2]).astype(np.float32)
                 writer.write(f"{split}-{number}", {"meta.json": meta, "latent.npy": latent})
         entries += writer.entries
     write_manifest(folder, LATENT, {}, entries, {"classes": {"red": 8}})

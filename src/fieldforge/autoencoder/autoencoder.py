@@ -26,9 +26,9 @@ class Autoencoder(nn.Module):
         decoder: Callable[..., nn.Module],
     ):
         super().__init__()
-        self.latent_shape = encoder.latent_shape  # (T, C)
+        self.latent_shape = encoder.latent_shape
         self.encoder, self.bottleneck, self.field = encoder, bottleneck, field
-        tokens, channels = self.latent_shape
+        tokens, channels = self.latent_shape.tokens, self.latent_shape.channels
         self.decoder = decoder(tokens=tokens, channels=channels, param_shapes=field.param_shapes)
         self.latent_mean: Tensor
         self.latent_std: Tensor
@@ -56,6 +56,6 @@ class Autoencoder(nn.Module):
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Mean and standard deviation (C,) of the channels of `encode`'s output while these are still 0 and 1."""
         if mean.shape != self.latent_mean.shape or std.shape != self.latent_std.shape:
-            raise ValueError(f"latent statistics must be ({self.latent_shape[1]},), got {tuple(mean.shape)}")
+            raise ValueError(f"latent statistics must be ({self.latent_shape.channels},), got {tuple(mean.shape)}")
         self.latent_mean.copy_(mean)
         self.latent_std.copy_(std.clamp(min=1e-4))

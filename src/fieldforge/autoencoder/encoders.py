@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fieldforge.nn.attention import Attention
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.nn.transformer import FeedForward, Transformer
 from fieldforge.ranges import Count, Whole
 
@@ -22,7 +23,7 @@ def appearance(surface: Tensor) -> Tensor:
 class Encoder(nn.Module, ABC):
     """surface (B, N, 9) position · normal · sRGB → (B, T, C), before the bottleneck."""
 
-    latent_shape: tuple[int, int]  # (T, C)
+    latent_shape: LatentShape
 
     @abstractmethod
     def forward(self, surface: Tensor) -> Tensor: ...
@@ -71,7 +72,7 @@ class PointLatticeEncoder(Encoder):
     ):
         super().__init__()
         self.cells, self.patch, self.degrees = cells, patch, degrees
-        self.latent_shape = (cells**3, channels)
+        self.latent_shape = LatentShape(cells**3, channels, (cells, cells, cells))
         inputs = 3 + positional_encoding_width(degrees) + SURFACE_WIDTH - 3
         self.embed = nn.Sequential(
             nn.Linear(inputs, 2 * point_width), nn.GELU(), nn.Linear(2 * point_width, point_width)
@@ -109,7 +110,7 @@ class PerceiverEncoder(Encoder):
     ):
         super().__init__()
         self.degrees = degrees
-        self.latent_shape = (tokens, channels)
+        self.latent_shape = LatentShape(tokens, channels)
         self.embed = nn.Linear(positional_encoding_width(degrees) + SURFACE_WIDTH - 3, width)
         self.queries = nn.Parameter(torch.randn(tokens, width) * 0.02)
         self.norm_points, self.norm_queries = nn.LayerNorm(width), nn.LayerNorm(width)

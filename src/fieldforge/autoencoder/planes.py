@@ -14,6 +14,7 @@ from fieldforge.autoencoder.projection import PerRowProjection
 from fieldforge.fields.lattice import PLANES
 from fieldforge.nn.convolution import ChannelNorm, ConvolutionDown, ConvolutionUp, NormedConvolution, PixelLinear
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.nn.linear import pass_through
 from fieldforge.nn.transformer import Transformer
 from fieldforge.ranges import Count, Whole
@@ -82,7 +83,7 @@ class PointPlanesEncoder(Encoder):
         if cells % PATCH:
             raise ValueError(f"PointPlanesEncoder: cells={cells} must be a multiple of {PATCH}")
         self.cells, self.resolution, self.degrees = cells, cells * 2**levels, degrees
-        self.latent_shape = (3 * cells**2, channels)
+        self.latent_shape = LatentShape(3 * cells**2, channels)  # three grids, patch by patch
         inputs = 3 + positional_encoding_width(degrees) + SURFACE_WIDTH - 3
         middle = convolution_width * 2**levels
         self.embed = nn.Sequential(nn.Linear(inputs, 64), nn.GELU(), nn.Linear(64, point_width))

@@ -20,6 +20,7 @@ from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.stored import samples_of
 from fieldforge.data.reader import LazySample
 from fieldforge.data.store import MemberError
+from fieldforge.nn.latent_shape import LatentShape
 
 MEASURED = 20_000  # assets: enough for a mean and a deviation
 
@@ -57,9 +58,9 @@ class EmbeddingSpace(nn.Module):
         return cls(torch.from_numpy(mean), torch.from_numpy(np.sqrt(variance)).clamp(min=1e-4))
 
     @property
-    def latent_shape(self) -> tuple[int, int]:
-        """(T, C) = (1, F)."""
-        return 1, len(self.mean)
+    def latent_shape(self) -> LatentShape:
+        """One token of F channels."""
+        return LatentShape(1, len(self.mean))
 
     def encode(self, vectors: Tensor) -> Tensor:
         """(B, F) → latents (B, 1, F)."""

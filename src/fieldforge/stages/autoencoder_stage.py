@@ -167,7 +167,7 @@ def pictures_of_heldout(config: DictConfig, data: ShardDataModule) -> Draw:
 @torch.no_grad()
 def measure_statistics(autoencoder: Autoencoder, data: ShardDataModule, domain: Domain, batch_size: int = 8) -> None:
     """Set the autoencoder's latent mean and standard deviation (C,) from one pass over the training split."""
-    channels = autoencoder.latent_shape[1]
+    channels = autoencoder.latent_shape.channels
     total, squares = torch.zeros(2, channels, dtype=torch.float64)  # (C,) each
     count = 0
     split = data.shards(data.train_split)

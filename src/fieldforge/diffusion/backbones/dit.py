@@ -1,12 +1,15 @@
 """The transformer with adaptive norms."""
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition
+from fieldforge.diffusion.backbones.readout import Readout
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
-from fieldforge.nn.grouping import common_group
-from fieldforge.nn.transformer import Modulation, Transformer
+from fieldforge.nn.grouping import Patches
+from fieldforge.nn.places import first_places
+from fieldforge.nn.transformer import Transformer
 from fieldforge.ranges import Count, Whole
 
 
@@ -32,13 +35,7 @@ class DiT(nn.Module):
 
     Tokens get learned positions and, with a `condition_rank`, a reading of the condition's vector of their own; with
     `cross_attention` every block also looks at the condition's tokens. A part that the condition lacks (no vector, no
-    tokens) is passed over. The output starts at zero. `output_channels` is a multiple of `channels`, 2 for a learned
-    variance.
-
-    `group` neighbouring latent tokens are one token inside, as patches are there: the greatest number that divides both
-    T and `group`. Where they hold more numbers than `width`, their noise does not fit through the blocks. So the
-    input also goes around the blocks, each number times a gain that depends on noise level and condition: independent
-    Gaussian numbers have no better denoiser.
+    tokens) is passed over. `grid`, `group` and `output_channels`: see the package and `Readout`.
     """
 
     def __init__(
@@ -55,28 +52,23 @@ class DiT(nn.Module):
         output_channels: int | None = None,
         group: Count = 1,
         condition_rank: Whole = 0,
+        grid: Sequence[int] | None = None,
     ):
         super().__init__()
-        self.group = group = common_group(tokens, group, "backbone.group")
+        self.patches = patches = Patches(tokens, group, "backbone.group", grid)
         self.cross_attention = cross_attention
-        self.embed = nn.Linear(group * channels, width)
-        self.positions = nn.Parameter(torch.randn(tokens // group, width) * 0.02)
+        self.embed = nn.Linear(patches.size * channels, width)
+        self.positions = nn.Parameter(first_places(patches.tokens, width, patches.grid, deviation=0.02))
         self.embed_noise_level = NoiseLevelEmbedding(width)
         self.embed_condition = nn.Linear(condition_width, width)
         self.place_condition: PlacedVector | None = None
         if condition_rank:
-            self.place_condition = PlacedVector(condition_width, tokens // group, condition_rank, width)
+            self.place_condition = PlacedVector(condition_width, patches.tokens, condition_rank, width)
         context_width = condition_width if cross_attention else None
         self.transformer = Transformer(
             width, heads, layers, width, context_width, qk_norm=qk_norm, checkpointing=checkpointing
         )
-        self.final_norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.final_modulation = Modulation(width, width, count=2)
-        self.outputs = (output_channels or channels) // channels
-        self.gain = Modulation(width, group * channels * self.outputs, count=1)
-        self.project = nn.Linear(width, group * channels * self.outputs)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+        self.readout = Readout(patches, channels, output_channels or channels, width)
 
     def forward(self, x: Tensor, noise_level: Tensor, condition: Condition) -> Tensor:
         """x (B, T, C), noise_level (B,) → (B, T, output_channels)."""
@@ -84,13 +76,8 @@ class DiT(nn.Module):
         if condition.vector is not None:
             vector = vector + self.embed_condition(condition.vector)
         context, context_mask = (condition.tokens, condition.mask) if self.cross_attention else (None, None)
-        grouped = x.unflatten(1, (-1, self.group)).flatten(2)  # (B, T / group, group · C)
-        tokens = self.embed(grouped) + self.positions  # (B, T / group, width)
+        tokens = self.embed(self.patches.join(x)) + self.positions  # (B, T / group, width)
         if self.place_condition is not None and condition.vector is not None:
             tokens = tokens + self.place_condition(condition.vector)  # (B, T / group, width)
         tokens = self.transformer(tokens, vector, context, context_mask)  # (B, T / group, width)
-        shift, scale = self.final_modulation(vector)  # (B, 1, width) each
-        made = self.project(self.final_norm(tokens) * (1 + scale) + shift)  # (B, T / group, group · output_channels)
-        (gain,) = self.gain(vector)  # (B, 1, group · output_channels)
-        made = made + gain * x.repeat(1, 1, self.outputs).unflatten(1, (-1, self.group)).flatten(2)
-        return made.unflatten(2, (self.group, -1)).flatten(1, 2)  # (B, T, output_channels)
+        return self.readout(tokens, x, vector)  # (B, T, output_channels)

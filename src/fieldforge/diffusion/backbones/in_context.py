@@ -1,10 +1,13 @@
 """The transformer that reads noise level and condition as tokens."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
+from fieldforge.nn.places import first_places
 from fieldforge.nn.transformer import Transformer
 from fieldforge.ranges import Count, Whole
 
@@ -13,7 +16,7 @@ class InContext(nn.Module):
     """[noise level · condition vector · condition tokens · latent tokens] through plain blocks (Shap-E, section 4.2).
 
     A part that the condition lacks is left out of the sequence; condition tokens that its mask hides are not attended
-    to. The output starts at zero. `output_channels` differs from `channels` for a learned variance.
+    to. The output starts at zero. `grid` and `output_channels`: see the package.
     """
 
     def __init__(
@@ -27,11 +30,12 @@ class InContext(nn.Module):
         qk_norm: bool = False,
         checkpointing: bool = False,
         output_channels: int | None = None,
+        grid: Sequence[int] | None = None,
     ):
         super().__init__()
         self.tokens = tokens
         self.embed = nn.Linear(channels, width)
-        self.positions = nn.Parameter(torch.randn(tokens, width) * 0.05)
+        self.positions = nn.Parameter(first_places(tokens, width, grid, deviation=0.05))
         self.embed_noise_level = NoiseLevelEmbedding(width)
         self.embed_vector = nn.Linear(condition_width, width)
         self.embed_tokens = nn.Sequential(nn.LayerNorm(condition_width), nn.Linear(condition_width, width))
