@@ -53,7 +53,7 @@ class Attention(nn.Module):
         else:
             q = self.to_q(x)  # (B, N, width)
             k, v = self.to_kv(context).chunk(2, dim=-1)  # (B, M, width) each
-        q, k, v = (self._split(tokens) for tokens in (q, k, v))  # (B, heads, N | M, width / heads)
+        q, k, v = (split_heads(tokens, self.heads) for tokens in (q, k, v))  # (B, heads, N | M, width / heads)
         q, k = self.norm_q(q), self.norm_k(k)
         bias = None
         if mask is not None:
@@ -63,10 +63,17 @@ class Attention(nn.Module):
         attended = attend(q, k, v, bias)  # (B, heads, N, width / heads)
         if mask is not None:
             attended = torch.where(any_seen, attended, 0.0)
-        return self.to_out(attended.transpose(1, 2).flatten(2))  # (B, N, width)
+        return self.to_out(merge_heads(attended))  # (B, N, width)
 
-    def _split(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+def split_heads(tokens: Tensor, heads: int) -> Tensor:
+    """(B, N, width) → (B, heads, N, width / heads)."""
+    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge_heads(tokens: Tensor) -> Tensor:
+    """(B, heads, N, c) → (B, N, heads · c), the inverse of `split_heads`."""
+    return tokens.transpose(1, 2).flatten(2)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

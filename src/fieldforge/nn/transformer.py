@@ -3,9 +3,9 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from fieldforge.nn.attention import Attention
+from fieldforge.nn.blocks import Block, Stack
 from fieldforge.nn.wide_linear import WideLinear
 
 
@@ -44,7 +44,7 @@ class TokenNorm(nn.LayerNorm):
         return F.layer_norm(x, self.normalized_shape, self.weight.to(dtype), self.bias.to(dtype), self.eps)
 
 
-class TransformerBlock(nn.Module):
+class TransformerBlock(Block):
     """Pre-norm block: self-attention, cross-attention (with `context_width`), feed-forward, each on a residual.
 
     With `vector_width` the norms of self-attention and feed-forward are shifted, scaled and gated by a vector (B, D):
@@ -100,8 +100,8 @@ class TransformerBlock(nn.Module):
         return x + gate_f * self.feed(self.norm_feed(x) * (1 + scale_f) + shift_f)
 
 
-class Transformer(nn.Module):
-    """`layers` equal blocks. `checkpointing` recomputes each block's activations in the backward pass."""
+class Transformer(Stack):
+    """`layers` equal blocks, see `TransformerBlock`."""
 
     def __init__(
         self,
@@ -114,8 +114,7 @@ class Transformer(nn.Module):
         expansion: float = 4.0,
         checkpointing: bool = False,
     ):
-        super().__init__()
-        self.checkpointing = checkpointing
+        super().__init__(checkpointing)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, heads, vector_width, context_width, qk_norm, expansion) for _ in range(layers)
         )
@@ -130,8 +129,5 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """x (B, N, width) → (B, N, width); the other arguments go to every block. No final norm."""
         for block in self.blocks:
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, vector, context, context_mask, mask, use_reentrant=False)  # type: ignore[assignment]
-            else:
-                x = block(x, vector, context, context_mask, mask)
+            x = self.call(block, x, vector, context, context_mask, mask)
         return x

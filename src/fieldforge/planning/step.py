@@ -13,8 +13,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from fieldforge.nn.blocks import Block, Stack
 from fieldforge.nn.ema import EMA, Decay
-from fieldforge.nn.transformer import Transformer, TransformerBlock
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.fused_attention import as_on_gpu
 from fieldforge.planning.kernels import Kernels
@@ -129,7 +129,7 @@ def measure_step(
         recompute(module.train())
         memory.restart_peak()
         step(make_batch())
-        blocks = [count(part) for part in module.modules() if isinstance(part, TransformerBlock)]
+        blocks = [count(part) for part in module.modules() if isinstance(part, Block)]
         return StepCost(
             parts=parts_of(module),
             trained=sum(p.numel() for p in trained),
@@ -157,7 +157,7 @@ def try_step(module: pl.LightningModule, batch: Batch) -> None:
 def recompute(module: nn.Module) -> None:
     """Let all transformers compute their activations again in the backward pass."""
     for part in module.modules():
-        if isinstance(part, Transformer):
+        if isinstance(part, Stack):
             part.checkpointing = True
 
 

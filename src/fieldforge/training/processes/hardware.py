@@ -18,7 +18,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from fieldforge.data import workers
 from fieldforge.errors import UserError
-from fieldforge.nn.transformer import Transformer, TransformerBlock
+from fieldforge.nn.blocks import Block, Stack
 from fieldforge.ranges import Count, Positive
 from fieldforge.training.processes import interruption, launchers, ranks
 from fieldforge.training.processes.checkpoints import AtomicCheckpointIO
@@ -102,9 +102,9 @@ class Hardware:
     def prepare(self, module: pl.LightningModule) -> None:
         """Switch on what this hardware wants of the networks."""
         for part in module.modules():
-            if isinstance(part, Transformer) and self.checkpointing:
+            if isinstance(part, Stack) and self.checkpointing:
                 part.checkpointing = True
-            if isinstance(part, TransformerBlock) and self.compile:
+            if isinstance(part, Block) and self.compile:
                 part.compile()
 
     @contextmanager

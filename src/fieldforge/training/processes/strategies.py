@@ -17,7 +17,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from fieldforge.nn.transformer import TransformerBlock
+from fieldforge.nn.blocks import Block
 from fieldforge.training.processes import ranks
 from fieldforge.training.processes.checkpoints import read_checkpoint, save_atomically, save_spread
 from fieldforge.training.processes.sharded_state import gathered, placed
@@ -61,7 +61,7 @@ class Sharded(Replicated):
         for parameter in module.parameters():
             parameter.data = parameter.data.contiguous()  # rows of channels-last weights would not be rows of memory
         for part in module.modules():
-            if isinstance(part, TransformerBlock):
+            if isinstance(part, Block):
                 fully_shard(part, mesh=mesh, mp_policy=block_precision(self.precision_plugin.precision))
         self._scalars = [parameter for parameter in module.parameters() if parameter.ndim == 0]
         fully_shard(module, mesh=mesh, reshard_after_forward=True, ignored_params=set(self._scalars))
