@@ -28,7 +28,7 @@ from fieldforge.diffusion.samplers.ddim import DDIM
 from fieldforge.diffusion.samplers.dpm_solver import DPMSolver
 from fieldforge.diffusion.samplers.heun import Euler, Heun
 from fieldforge.diffusion.samplers.unipc import UniPC
-from fieldforge.diffusion.spacing import Karras
+from fieldforge.diffusion.spacing import Karras, Shifted, Uniform
 from fieldforge.noise.process import Process
 from fieldforge.noise.processes import LinearInterpolation, VarianceExploding
 
@@ -269,3 +269,10 @@ def test_flow_heun():
     sigmas = np.append(scheduler.sigmas[0], scheduler.sigmas[1:-1:2])
     theirs = diffusers_walk(scheduler, flow_start(float(sigmas[0])), lambda step, t: float(t) / 1000)
     assert_same(flow_walk(Heun(Straight()), sigmas), theirs)
+
+
+def test_shifted_times_are_those_of_stable_diffusion_3():
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 28, 28))
+    times = Shifted(Uniform(), 3.0).times(28, LinearInterpolation())
+    torch.testing.assert_close(times.float(), scheduler.sigmas, rtol=1e-6, atol=1e-6)

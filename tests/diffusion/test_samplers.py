@@ -15,7 +15,7 @@ from fieldforge.diffusion.samplers.dpm_solver import DPMSolver
 from fieldforge.diffusion.samplers.heun import Churn, Euler, Heun
 from fieldforge.diffusion.samplers.unipc import UniPC
 from fieldforge.diffusion.sampling import Sampling
-from fieldforge.diffusion.spacing import Karras, Trailing, Uniform, UniformLogSNR
+from fieldforge.diffusion.spacing import Karras, Shifted, Trailing, Uniform, UniformLogSNR
 from fieldforge.errors import UserError
 from fieldforge.noise.processes import Cosine, Exponential, Linear, LinearInterpolation, VarianceExploding
 
@@ -251,7 +251,9 @@ def test_karras_levels_are_the_published_curve():
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
-@pytest.mark.parametrize("spacing", [KARRAS, Uniform(), Trailing(1024), UniformLogSNR(10.0)], ids=named)
+@pytest.mark.parametrize(
+    "spacing", [KARRAS, Uniform(), Trailing(1024), UniformLogSNR(10.0), Shifted(Uniform(), 3.0)], ids=named
+)
 def test_times_fall_from_near_one_to_zero(spacing, process):
     times = spacing.times(17, process)
     assert times.dtype == torch.float64
@@ -276,3 +278,15 @@ def test_trailing_times_are_training_times():
     assert (times * 1000).tolist() == [1000, 667, 333, 0]
     with pytest.raises(UserError, match="do not fit"):
         Trailing(10).times(11, Cosine())
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
+def test_shift_multiplies_the_noise_of_the_straight_path(shift):
+    process = LinearInterpolation()
+    plain, shifted = Uniform(100.0).times(9, process), Shifted(Uniform(100.0), shift).times(9, process)
+    torch.testing.assert_close(shifted / (1 - shifted), shift * plain / (1 - plain))
+
+
+def test_a_shift_is_positive():
+    with pytest.raises(UserError, match="positive shift, got 0"):
+        Shifted(Uniform(), 0.0)

@@ -123,3 +123,21 @@ class Power:
         ramp = torch.arange(steps, 0, -1, dtype=torch.float64) / steps
         levels = self.sigma_min + (highest - self.sigma_min) * ramp**self.rho  # (steps,)
         return torch.cat([process.time_of_log_snr(-2 * levels.log()), torch.zeros(1, dtype=torch.float64)])
+
+
+class Shifted:
+    """Another spacing, its times bent towards the noise: t' = α t / (1 + (α - 1) t).
+
+    Esser et al. 2024, "Stable Diffusion 3", eq. 23. `shift` is the paper's α = √(tokens / tokens that the plain spacing
+    is for): under the linear interpolation it multiplies σ/α. 0 and 1 stay where they are, under every process.
+    """
+
+    def __init__(self, spacing: Spacing, shift: Positive = 3.0):
+        if shift <= 0:
+            raise UserError(f"Shifted needs a positive shift, got {shift}")
+        self.spacing = spacing
+        self.shift = shift
+
+    def times(self, steps: int, process: Process) -> Tensor:
+        t = self.spacing.times(steps, process)
+        return self.shift * t / (1 + (self.shift - 1) * t)
