@@ -4,12 +4,12 @@ from pathlib import Path
 import hydra
 import pytest
 import torch
-from fieldforge.diffusion.backbones.mmdit import MMDiT
 from omegaconf import OmegaConf
 
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.backbones.dit import DiT
 from fieldforge.diffusion.backbones.in_context import InContext
+from fieldforge.diffusion.backbones.mmdit import MMDiT
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.parameterization import PredictData, PredictV
 from fieldforge.diffusion.sampling import Sampling

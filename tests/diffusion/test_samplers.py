@@ -21,6 +21,7 @@ from fieldforge.noise.processes import Cosine, Exponential, Linear, LinearInterp
 
 PROCESSES = [Linear(), Cosine(), Exponential(12.0), VarianceExploding(80.0, 7.0), LinearInterpolation()]
 KARRAS = Karras(1e-3, 160.0, 7.0)
+SPACINGS = [KARRAS, Uniform(), Trailing(1024), UniformLogSNR(10.0), Shifted(Uniform(), 3.0)]
 
 STOCHASTIC = {
     "ancestral": Sampling(Ancestral(), KARRAS, 250),
@@ -251,9 +252,7 @@ def test_karras_levels_are_the_published_curve():
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
-@pytest.mark.parametrize(
-    "spacing", [KARRAS, Uniform(), Trailing(1024), UniformLogSNR(10.0), Shifted(Uniform(), 3.0)], ids=named
-)
+@pytest.mark.parametrize("spacing", SPACINGS, ids=named)
 def test_times_fall_from_near_one_to_zero(spacing, process):
     times = spacing.times(17, process)
     assert times.dtype == torch.float64
