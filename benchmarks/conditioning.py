@@ -36,13 +36,14 @@ from fieldforge.data.manifest import write_manifest
 from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.transforms import Labels, Latent
 from fieldforge.data.writer import ShardWriter
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.diffusion_stage import build_model
 from fieldforge.training.modules.optimization import build_optimizer
 from fieldforge.training.processes.hardware import best_precision
 
 WORDS = [f"word{i}" for i in range(400)]
-LATENT_SHAPE = (768, 8)  # of configs/autoencoder/planes.yaml
+LATENT_SHAPE = LatentShape(768, 8)  # of configs/autoencoder/planes.yaml
 
 
 def save_towers(folder: Path) -> None:
@@ -83,7 +84,7 @@ def save_data(samples: Path, latents: Path, count: int, views: int, pixels: int)
             picture = np.zeros((pixels, pixels, 4), np.uint8)
             picture[pixels // 8 : -pixels // 8, pixels // 4 : -pixels // 4] = 200
             whole |= {f"view_{view:03d}.png": picture, f"depth_{view:03d}.png": np.ones((pixels, pixels), np.uint16)}
-        latent = random.normal(size=LATENT_SHAPE).astype(np.float32)
+        latent = random.normal(size=LATENT_SHAPE[:2]).astype(np.float32)
         for writer, sample in zip(writers, (whole, {"meta.json": meta, "latent.npy": latent}), strict=True):
             writer.write(meta["id"], sample)
     for writer in writers:

@@ -33,6 +33,7 @@ from fieldforge.data.manifest import write_manifest
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta
 from fieldforge.data.writer import ShardWriter
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.noise.densities import stratified_uniform
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.autoencoder_stage import AutoencoderStage
@@ -45,7 +46,7 @@ from fieldforge.training.modules.diffusion_module import DiffusionModule
 from fieldforge.training.processes.hardware import best_precision
 
 BLOCKS = {"autoencoder": (2, 9), "diffusion": (4, 17)}  # steps in a block, pairs of blocks (the first is not counted)
-LATENTS = (768, 8)
+LATENTS = LatentShape(768, 8)
 
 
 class Turns(pl.Callback):
@@ -134,7 +135,7 @@ def latents_like(root: Any, folder: Path) -> Path:
     for split in ("train", "heldout"):
         with ShardWriter(folder, LATENT, {}, 256, split) as writer:
             for number, meta in enumerate(metas):
-                latent = np.random.default_rng(number).normal(size=LATENTS).astype(np.float32)
+                latent = np.random.default_rng(number).normal(size=LATENTS[:2]).astype(np.float32)
                 writer.write(f"{split}-{number}", {"meta.json": meta, "latent.npy": latent})
         entries += writer.entries
     write_manifest(folder, LATENT, {}, entries)
