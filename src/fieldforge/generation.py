@@ -22,6 +22,7 @@ from fieldforge.diffusion.guidance.several import Several
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampling import Sampling
 from fieldforge.errors import UserError
+from fieldforge.nn.latent_shape import LatentShape
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ class Sampler:
         conditioner: turns prompts, classes, pictures into conditions.
         sampling: sampler with its times.
         guidance: scale → guidance.
-        latent_shape: (T, C).
+        latent_shape: of what the model denoises.
     """
 
     model: DiffusionModel
     conditioner: Conditioner
     sampling: Sampling
     guidance: Callable[[float], Guidance]
-    latent_shape: tuple[int, int]
+    latent_shape: LatentShape
 
     @property
     def keys(self) -> set[str]:
@@ -123,7 +124,7 @@ class Sampler:
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
         """Standard normal (B, T, C), each row from its seed alone."""
-        rows = [torch.randn(self.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        rows = [torch.randn(self.latent_shape[:2], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return torch.stack(rows).to(self.device)
 
     @torch.no_grad()

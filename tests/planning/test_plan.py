@@ -5,6 +5,7 @@ import pytest
 from tests.planning.train_and_measure import composed
 
 from fieldforge.errors import UserError
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.planning.estimate import Cluster, DataSide, EncodingPlan, Plan, StagePlan
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.plan import make_plan, print_plan
@@ -115,9 +116,9 @@ def test_shap_e_scale_has_the_originals_sizes():
     config = composed(["experiment=shap_e_scale"])
     with without_values():
         autoencoder = AutoencoderStage(config).module().autoencoder
-        assert autoencoder.latent_shape == (1024, 1024)
+        assert autoencoder.latent_shape == LatentShape(1024, 1024)
         assert autoencoder.field.param_shapes == {f"weight_{i}": (256, 93 if i == 0 else 256) for i in range(4)}
-        model = build_module(config, "diffusion", (1024, 1024), seeded(config, "conditioner")).model
+        model = build_module(config, "diffusion", autoencoder.latent_shape, seeded(config, "conditioner")).model
         blocks = model.backbone.transformer.blocks
         assert len(blocks) == 24
         assert blocks[0].attention.to_out.in_features == 1024

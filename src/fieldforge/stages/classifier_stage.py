@@ -16,6 +16,7 @@ from fieldforge.configuration.stored import load_run, of_run, plain_config
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.diffusion.classifier import LatentClassifier, accuracy_by_noise
 from fieldforge.errors import UserError
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.rendering.pictures import write_whole
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.directory import StageDirectory, load_weights
@@ -72,9 +73,9 @@ class ClassifierStage(TrainedStage):
     def module(self) -> pl.LightningModule:
         return self.classifier_module(latent_shape_of(self.data_module), self.classes)
 
-    def classifier_module(self, latent_shape: tuple[int, int], classes: list[str]) -> ClassifierModule:
-        """A classifier of latents (T, C) and how `training.classifier` trains it."""
-        tokens, channels = latent_shape
+    def classifier_module(self, latent_shape: LatentShape, classes: list[str]) -> ClassifierModule:
+        """A classifier of latents and how `training.classifier` trains it."""
+        tokens, channels, _ = latent_shape
         process = build(self.config, "process")
         sizes = {"tokens": tokens, "channels": channels, "classes": len(classes), "process": process}
         return ClassifierModule(
@@ -93,15 +94,15 @@ class ClassifierStage(TrainedStage):
         assert isinstance(trained, ClassifierModule)
         report_accuracy(trained.eval(), self.data_module, directory)
         _, label = load_autoencoder(self.autoencoder_run.model)
-        shape = list(latent_shape_of(self.data_module))
+        shape = list(latent_shape_of(self.data_module)[:2])
         further = {"classes": self.classes, "latent_shape": shape, "autoencoder": label["fingerprint"]}
         return Saved(trained.classifier.state_dict(), further)
 
 
-def latent_shape_of(data: ShardDataModule) -> tuple[int, int]:
-    """(T, C) of the stored latents."""
+def latent_shape_of(data: ShardDataModule) -> LatentShape:
+    """Of the stored latents."""
     batch = next(iter(data.heldout_loader(data.train_split, limit=1)))
-    return tuple(batch["latent"].shape[1:])
+    return LatentShape(*batch["latent"].shape[1:])
 
 
 def report_accuracy(module: ClassifierModule, data: ShardDataModule, directory: StageDirectory) -> None:

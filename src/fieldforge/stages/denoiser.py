@@ -12,10 +12,9 @@ from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampling import Sampling
 from fieldforge.generation import Sampler
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.training_run import build_with
 from fieldforge.training.modules.diffusion_module import DiffusionModule
-
-Shape = tuple[int, int]
 
 
 def wants_classes(config: DictConfig) -> bool:
@@ -37,9 +36,8 @@ def stand_in_classes(config: DictConfig, classes: list[str] | tuple[str, ...]) -
     return config
 
 
-def build_model(config: DictConfig, latent_shape: Shape, trusted: bool = True) -> DiffusionModel:
-    """Backbone, process and parameterization for latents (T, C), as the kind of model that the loss trains."""
-    tokens, channels = latent_shape
+def build_model(config: DictConfig, latent_shape: LatentShape, trusted: bool = True) -> DiffusionModel:
+    """Backbone, process and parameterization for such latents, as the kind of model that the loss trains."""
     kind: type[DiffusionModel] = build(config, "loss", trusted=trusted).model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(whole_number(config, "seed", least=0))
@@ -47,21 +45,24 @@ def build_model(config: DictConfig, latent_shape: Shape, trusted: bool = True) -
             config,
             "backbone",
             trusted=trusted,
-            tokens=tokens,
-            channels=channels,
+            tokens=latent_shape.tokens,
+            channels=latent_shape.channels,
+            grid=latent_shape.grid,
             condition_width=whole_number(config, "conditioner.width"),
-            output_channels=kind.outputs * channels,
+            output_channels=kind.outputs * latent_shape.channels,
         )
     return kind(backbone, build(config, "process", trusted=trusted), build(config, "parameterization", trusted=trusted))
 
 
-def build_module(config: DictConfig, stage: str, latent_shape: Shape, conditioner: Conditioner) -> DiffusionModule:
-    """A denoiser of latents (T, C) and how `training.<stage>` trains it."""
+def build_module(
+    config: DictConfig, stage: str, latent_shape: LatentShape, conditioner: Conditioner
+) -> DiffusionModule:
+    """A denoiser of latents and how `training.<stage>` trains it."""
     return DiffusionModule(
         build_model(config, latent_shape),
         conditioner,
         loss=build(config, "loss"),
-        density=build_with(config, "density", {"tokens": latent_shape[0]}),
+        density=build_with(config, "density", {"tokens": latent_shape.tokens}),
         weighting=build(config, "weighting"),
         optimizer=build(config, f"training.{stage}.optimizer"),
         seed=whole_number(config, "seed", least=0),
@@ -69,7 +70,7 @@ def build_module(config: DictConfig, stage: str, latent_shape: Shape, conditione
 
 
 def build_sampler(
-    config: DictConfig, model: DiffusionModel, conditioner: Conditioner, shape: Shape, trusted: bool = True
+    config: DictConfig, model: DiffusionModel, conditioner: Conditioner, shape: LatentShape, trusted: bool = True
 ) -> Sampler:
     """Sampler with the configuration's times and guidance. UserError for one that cannot sample such a model."""
     sampling: Sampling = build(config, "sampler", trusted=trusted)

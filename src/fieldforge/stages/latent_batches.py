@@ -9,13 +9,14 @@ from torch import nn
 
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.stage import Batch
 
 Widths = tuple[int | None, int, int | None]  # of the vector, number of tokens, of the tokens; None: there is none
 
 
 def latent_batches(
-    shape: tuple[int, int], features: Mapping[str, Widths], classes: Sequence[str]
+    shape: LatentShape, features: Mapping[str, Widths], classes: Sequence[str]
 ) -> Callable[[int], Batch]:
     """Batches of latents (T, C) with features of every source, as if encoded ahead of time."""
 
@@ -27,7 +28,7 @@ def latent_batches(
             )
             for name, (width, length, token_width) in features.items()
         }
-        return {"latent": torch.rand(size, *shape), "features": encoded, "class": list(classes[:1]) * size}
+        return {"latent": torch.rand(size, *shape[:2]), "features": encoded, "class": list(classes[:1]) * size}
 
     return made
 

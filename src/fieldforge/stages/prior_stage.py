@@ -25,6 +25,7 @@ from fieldforge.configuration.stored import load_run, of_run, plain_config
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.conditioner_check import check_prior_conditioner
 from fieldforge.stages.denoiser import build_model, build_module, build_sampler, stand_in_classes, with_classes
 from fieldforge.stages.diffusion_stage import BLOCKS
@@ -61,9 +62,9 @@ class PriorStage(TrainedStage):
         features = feature_widths(seeded(config, "conditioner"), known.text_tokens)
 
         def module() -> pl.LightningModule:
-            return build_module(config, self.kind, (1, width), seeded(config, "conditioner"))
+            return build_module(config, self.kind, LatentShape(1, width), seeded(config, "conditioner"))
 
-        batch = latent_batches((1, width), features, known.classes)
+        batch = latent_batches(LatentShape(1, width), features, known.classes)
         return Step(module, batch, BLOCKS, "latent_data", known.shards)
 
     def prepare(self, done: Results) -> None:

@@ -23,6 +23,7 @@ from fieldforge.configuration.stored import Labelled
 from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.lock import scope
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.continuation import stage_directory
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.initial_weights import InitialWeights, freeze
@@ -57,11 +58,11 @@ Results = Mapping[str, StageResult]
 class Known:
     """What is known of a training before it runs: handed from stage to stage when it is planned or rehearsed.
 
-    latent_shape: (T, C) of the latents so far. classes: names in the data, or stand-ins. text_tokens: of a caption.
+    latent_shape: of the latents so far. classes: names in the data, or stand-ins. text_tokens: of a caption.
     samples, shards: of the training split, None where the data are not here.
     """
 
-    latent_shape: tuple[int, int] | None = None
+    latent_shape: LatentShape | None = None
     classes: tuple[str, ...] = ("?", "!")
     text_tokens: int = 8
     samples: int | None = None
