@@ -30,11 +30,14 @@ STOP = "+callbacks.stop={_target_:tests.runs.tiny.SignalAt,step:9,number:%d,rank
 SPOIL = "+callbacks.spoil={_target_:tests.runs.tiny.NotANumber,first:10,last:12,rank:1}"
 SHORT = "training.autoencoder.budget.max_steps=2"
 PATIENCE = ["callbacks.recovery.patience=3", "callbacks.recovery.window=5"]
+# The condition has no tokens here: the weights of their stream take part all the same.
+JOINT = ["backbone=mmdit", "backbone.layers=2", SHORT]
 
 
 SCENARIOS = [
     {"name": "ddp", "overrides": [*BOTH, "trainer=ddp", *PAIR]},
     {"name": "fsdp", "overrides": [*BOTH, "trainer=fsdp", *PAIR, "trainer.checkpointing=true"]},
+    {"name": "joint", "overrides": [*BOTH, *JOINT, "trainer=fsdp", *PAIR, "trainer.checkpointing=true"]},
     {"name": "signal", "overrides": [*BOTH, AUTOENCODER, "trainer=fsdp", *PAIR, STOP % signal.SIGUSR1]},
     {
         "name": "disk",
@@ -119,6 +122,12 @@ def test_two_processes_train_what_one_trains(pair, alone, strategy):
     for stage, losses in expected.items():
         assert len(losses) == STEPS
         assert found[stage] == pytest.approx(losses, rel=1e-5, abs=1e-5), stage
+
+
+def test_two_processes_train_the_blocks_of_two_streams_as_one_does(pair, place):
+    assert ends(pair, "joint") == ["finished", "finished"]
+    run_training(place.compose(*BOTH, *JOINT))
+    assert curves(pair / "joint")["diffusion"] == pytest.approx(curves(place.outputs)["diffusion"], rel=1e-5, abs=1e-5)
 
 
 def test_accumulated_batches_are_one_batch(place, alone):
