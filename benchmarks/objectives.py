@@ -51,8 +51,8 @@ from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.backbones.dit import DiT
 from fieldforge.diffusion.loss import denoising_loss
 from fieldforge.diffusion.model import DiffusionModel
-from fieldforge.diffusion.samplers.heun import Heun
-from fieldforge.diffusion.sampling import Sampling
+from fieldforge.diffusion.sampler import Sampler
+from fieldforge.diffusion.solvers.heun import Heun
 from fieldforge.diffusion.spacing import Karras
 from fieldforge.nn.ema import EMA, PowerDecay
 from fieldforge.noise.densities import stratified_uniform
@@ -110,7 +110,7 @@ def heldout_error(model: DiffusionModel, latents: Tensor) -> float:
 def drawn(model: DiffusionModel, shape: tuple[int, ...]) -> Tensor:
     """Samples (G, T, C)."""
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(2))
-    sampling = Sampling(Heun(), Karras(0.05, 160.0, 5.0), 16)
+    sampling = Sampler(Heun(), Karras(0.05, 160.0, 5.0), 16)
     parts = [
         sampling(lambda x, t: model(x, t, NOTHING), part, model.process, torch.Generator()) for part in noise.split(64)
     ]

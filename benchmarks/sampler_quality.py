@@ -41,7 +41,7 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
 from fieldforge.diffusion.variance import LearnedVarianceModel
 from fieldforge.errors import UserError
-from fieldforge.generation import Sampler
+from fieldforge.generation import Generator
 from fieldforge.rendering.pictures import write_whole
 from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.distillation_stage import latents_of
@@ -74,7 +74,7 @@ class Reference:
     `batch`: of the assets whose conditions are used; the first of them are `shapes`.
     """
 
-    sampler: Sampler
+    sampler: Generator
     batch: dict[str, Any]
     frechet: LatentFrechet
     shapes: Shapes
@@ -93,7 +93,7 @@ class Reference:
         shapes = shapes_of(autoencoder, root, batch, arguments.shapes)
         return cls(sampler, batch, LatentFrechet(everything["latent"], arguments.components), shapes)
 
-    def measures(self, scale: float, student: Sampler | None = None) -> Measures:
+    def measures(self, scale: float, student: Generator | None = None) -> Measures:
         """Of the run at a scale of guidance, or of a student that has learned it."""
         samples = Samples(student or self.sampler, self.batch, scale, baked=student is not None)
         return Measures(samples, self.frechet, self.shapes)
@@ -166,9 +166,9 @@ def compare_distilled(arguments: argparse.Namespace, reference: Reference) -> No
         guided = f"guidance {scale:g}"
         own = reference.measures(scale, student)
         for steps in sorted({1, 2, facts["steps"]}):
-            cells.append(own(f"distilled, {guided}", steps, replace(student.sampling, steps=steps)))
+            cells.append(own(f"distilled, {guided}", steps, replace(student.sampler, steps=steps)))
             print(cells[-1], flush=True)
-        walk = reference.measures(scale)(f"teacher's walk, {guided}", WALK, replace(student.sampling, steps=WALK))
+        walk = reference.measures(scale)(f"teacher's walk, {guided}", WALK, replace(student.sampler, steps=WALK))
         print(walk, flush=True)
         told.append(
             f"- {guided}: {cells[-1].evaluations} evaluations are {change(reference.frechet, cells[-1], walk)} from "

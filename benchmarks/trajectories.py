@@ -14,8 +14,8 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from fieldforge.diffusion.samplers.coordinates import Straight
-from fieldforge.diffusion.samplers.heun import Heun
+from fieldforge.diffusion.solvers.coordinates import Straight
+from fieldforge.diffusion.solvers.heun import Heun
 from fieldforge.diffusion.spacing import Uniform
 from fieldforge.noise.process import Process
 from fieldforge.noise.processes import Cosine, Exponential, Linear, LinearInterpolation, VarianceExploding

@@ -11,7 +11,7 @@ from latent_quality import LatentFrechet
 from quality.samples import Samples
 from quality.shapes import Shapes
 
-from fieldforge.diffusion.sampling import Sampling
+from fieldforge.diffusion.sampler import Sampler
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Measures:
     frechet: LatentFrechet
     shapes: Shapes
 
-    def __call__(self, name: str, budget: int, sampling: Sampling) -> Cell:
+    def __call__(self, name: str, budget: int, sampling: Sampler) -> Cell:
         latents, calls = self.samples(sampling)
         coordinates = self.frechet.project(latents)
         return Cell(name, budget, calls, coordinates, self.frechet(coordinates), self.shapes.accuracy(latents))

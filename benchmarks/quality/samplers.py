@@ -5,7 +5,7 @@ from __future__ import annotations
 from hydra import compose, initialize_config_dir
 
 from fieldforge.configuration.build import build
-from fieldforge.diffusion.sampling import Sampling
+from fieldforge.diffusion.sampler import Sampler
 from fieldforge.runs.entry import CONFIGS
 
 # flow_euler is left out: at the times of its file it takes the steps of ddim.
@@ -15,7 +15,7 @@ TWO_EVALUATIONS = ("heun", "heun_churn", "flow_heun")
 BUDGETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
-def sampling_of(name: str, budget: int) -> Sampling | None:
+def sampling_of(name: str, budget: int) -> Sampler | None:
     """The sampler of configs/sampler with at most `budget` evaluations; None where fewer come to the same."""
     if name in TWO_EVALUATIONS and budget == 2:
         return None

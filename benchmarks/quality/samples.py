@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
-from fieldforge.diffusion.sampling import Sampling
-from fieldforge.generation import Sampler
+from fieldforge.diffusion.sampler import Sampler
+from fieldforge.generation import Generator
 from fieldforge.training.processes.hardware import best_precision
 
 CHUNK = 48
@@ -26,7 +26,7 @@ class Samples:
         baked: guidance is learned in, as by distillation.
     """
 
-    def __init__(self, sampler: Sampler, batch: dict[str, Any], scale: float, baked: bool = False):
+    def __init__(self, sampler: Generator, batch: dict[str, Any], scale: float, baked: bool = False):
         count = len(batch["latent"])
         self.sampler = sampler
         self.noise = torch.randn(count, *sampler.latent_shape[:2], generator=torch.Generator().manual_seed(0))
@@ -41,7 +41,7 @@ class Samples:
                 condition, null = sampler.conditioner(features, batch_size=size), sampler.conditioner.null(size)
                 self.denoisers.append(sampler.model.guided(guidance, condition, null))
 
-    def __call__(self, sampling: Sampling) -> tuple[Tensor, int]:
+    def __call__(self, sampling: Sampler) -> tuple[Tensor, int]:
         """Latents (G, T, C) and the number of evaluations that each took."""
         calls = 0
         made = []

@@ -20,7 +20,7 @@ from fieldforge.conditioning.prior import EmbeddingSpace
 from fieldforge.diffusion.denoiser import Guidance, Watched
 from fieldforge.diffusion.guidance.several import Several
 from fieldforge.diffusion.model import DiffusionModel
-from fieldforge.diffusion.sampling import Sampling
+from fieldforge.diffusion.sampler import Sampler
 from fieldforge.errors import UserError
 from fieldforge.nn.latent_shape import LatentShape
 
@@ -44,20 +44,20 @@ class Steering:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class Generator:
     """Everything between a condition and a latent.
 
     Args:
         model: the denoiser.
         conditioner: turns prompts, classes, pictures into conditions.
-        sampling: sampler with its times.
+        sampler: solver with its times.
         guidance: scale → guidance.
         latent_shape: of what the model denoises.
     """
 
     model: DiffusionModel
     conditioner: Conditioner
-    sampling: Sampling
+    sampler: Sampler
     guidance: Callable[[float], Guidance]
     latent_shape: LatentShape
 
@@ -138,15 +138,15 @@ class Sampler:
         look: Callable[[int], None] | None = None,
     ) -> Tensor:
         """Latents (B, T, C) out of noise (B, T, C), or, where latents are `given`, variations of these (see
-        `Sampling.vary`). `seed`: of what a stochastic sampler adds on its way. `look`: is told after each evaluation of
+        `Sampler.vary`). `seed`: of what a stochastic sampler adds on its way. `look`: is told after each evaluation of
         the denoiser how many there were."""
         denoise = self.model.guided(steering.guidance, steering.condition, steering.null)
         if look is not None:
             denoise = Watched(denoise, look)
         steps = torch.Generator(self.device).manual_seed(seed)
         if given is None:
-            return self.sampling(denoise, noise, self.model.process, steps)
-        return self.sampling.vary(denoise, given, noise, self.model.process, steps, strength)
+            return self.sampler(denoise, noise, self.model.process, steps)
+        return self.sampler.vary(denoise, given, noise, self.model.process, steps, strength)
 
     def _features(self, batch: Mapping[str, Any]) -> dict[str, Features]:
         stored = batch.get("features", {})
@@ -168,20 +168,20 @@ class ImagePrior:
     """From a prompt to the embedding of a picture of it: the prior of DALL·E 2 (arXiv 2204.06125, section 2.2).
 
     Args:
-        sampler: of latents (B, 1, F).
+        generator: of latents (B, 1, F).
         space: what these latents mean.
         source: name of the image source whose vectors they are.
         made_by: that source's fingerprint.
     """
 
-    sampler: Sampler
+    generator: Generator
     space: EmbeddingSpace
     source: str
     made_by: Mapping[str, Any]
 
     def __call__(self, batch: Mapping[str, Any], seeds: Sequence[int], scale: float) -> dict[str, Features]:
         """`features` for a batch of the model that the picture would steer; `batch` as for the sampler."""
-        return {self.source: self.space.decode(self.sampler(batch, seeds, scale))}
+        return {self.source: self.space.decode(self.generator(batch, seeds, scale))}
 
     def check(self, conditioner: Conditioner) -> None:
         """UserError unless that conditioner takes vectors of the source, and them alone."""

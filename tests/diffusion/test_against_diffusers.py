@@ -22,12 +22,12 @@ from torch import nn
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.parameterization import Preconditioned, PredictNoise, PredictV, PredictVelocity
-from fieldforge.diffusion.samplers.ancestral import Ancestral
-from fieldforge.diffusion.samplers.coordinates import Straight
-from fieldforge.diffusion.samplers.ddim import DDIM
-from fieldforge.diffusion.samplers.dpm_solver import DPMSolver
-from fieldforge.diffusion.samplers.heun import Euler, Heun
-from fieldforge.diffusion.samplers.unipc import UniPC
+from fieldforge.diffusion.solvers.ancestral import Ancestral
+from fieldforge.diffusion.solvers.coordinates import Straight
+from fieldforge.diffusion.solvers.ddim import DDIM
+from fieldforge.diffusion.solvers.dpm_solver import DPMSolver
+from fieldforge.diffusion.solvers.heun import Euler, Heun
+from fieldforge.diffusion.solvers.unipc import UniPC
 from fieldforge.diffusion.spacing import Karras, Shifted, Uniform
 from fieldforge.noise.process import Process
 from fieldforge.noise.processes import LinearInterpolation, VarianceExploding

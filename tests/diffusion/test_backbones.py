@@ -12,7 +12,7 @@ from fieldforge.diffusion.backbones.in_context import InContext
 from fieldforge.diffusion.backbones.mmdit import MMDiT
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.parameterization import PredictData, PredictV
-from fieldforge.diffusion.sampling import Sampling
+from fieldforge.diffusion.sampler import Sampler
 from fieldforge.nn.places import grid_places
 from fieldforge.noise.processes import Exponential
 
@@ -165,7 +165,7 @@ def test_every_choice_builds(path):
     built = hydra.utils.instantiate(config, **given.get(group, {}))
     if group == "sampler" and path.stem != "ddpm_learned":
         noise, generator = torch.randn(B, T, C), torch.Generator().manual_seed(0)
-        constant = Sampling(built.sampler, built.spacing, 4)
+        constant = Sampler(built.solver, built.spacing, 4)
         x0 = constant(lambda x, t: torch.full_like(x, 0.25), noise, Exponential(12.0), generator)
         torch.testing.assert_close(x0, torch.full((B, T, C), 0.25))
     elif group == "process":

@@ -7,7 +7,7 @@ from tests.diffusion.closed_form import RING
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.distillation import distillation_loss, distillation_target, student_intervals
 from fieldforge.diffusion.guidance.baked import Baked
-from fieldforge.diffusion.samplers.ddim import DDIM
+from fieldforge.diffusion.solvers.ddim import DDIM
 from fieldforge.diffusion.spacing import Power, Uniform
 from fieldforge.diffusion.weighting import UniformV
 from fieldforge.errors import UserError

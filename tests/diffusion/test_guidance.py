@@ -17,11 +17,11 @@ from fieldforge.diffusion.guidance.rescaled import Rescaled
 from fieldforge.diffusion.guidance.several import Several
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.parameterization import PredictData
-from fieldforge.diffusion.samplers.heun import Heun
-from fieldforge.diffusion.sampling import Sampling
+from fieldforge.diffusion.sampler import Sampler
+from fieldforge.diffusion.solvers.heun import Heun
 from fieldforge.diffusion.spacing import Karras
 from fieldforge.errors import UserError
-from fieldforge.generation import Sampler
+from fieldforge.generation import Generator
 from fieldforge.noise.processes import Exponential, LinearInterpolation
 
 ROWS, TOKENS, CHANNELS, WIDTH = 3, 4, 2, 8
@@ -113,7 +113,7 @@ def test_away_from_nothing_is_plain_guidance_and_away_from_the_condition_itself_
     asked, others = {"class": ["chair", "sink", "table"]}, {"class": ["sink", "table", "chair"]}
     condition, other = (conditioner(conditioner.embed(batch)) for batch in (asked, others))
     dropped = conditioner(conditioner.embed(others), drop={"class": torch.ones(ROWS, dtype=torch.bool)})
-    sampler = Sampler(model, conditioner, Sampling(Heun(), Karras(), 2), ClassifierFree, (TOKENS, CHANNELS))
+    sampler = Generator(model, conditioner, Sampler(Heun(), Karras(), 2), ClassifierFree, (TOKENS, CHANNELS))
 
     def away_from(negative):
         steering = sampler.steering(asked, ROWS, scale, negative)
@@ -250,6 +250,6 @@ def test_a_trained_classifier_steers_samples():
     guidance = ByClassifier(classifier.eval(), labels, scale=2.0)
     denoise = guidance(Exact(RING, process), Condition(), Condition())
     noise = torch.randn(200, 1, 2, generator=generator)
-    x0 = Sampling(Heun(), Karras(1e-2, 100.0), 12)(denoise, noise, process, generator)
+    x0 = Sampler(Heun(), Karras(1e-2, 100.0), 12)(denoise, noise, process, generator)
     reached = torch.cdist(x0[:, 0].double(), RING.means).argmin(dim=1)
     assert (reached == labels).double().mean() > 0.75  # a quarter without guidance

@@ -12,9 +12,9 @@ from fieldforge.diffusion.loss import denoising_loss
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.parameterization import PredictData, PredictV
 from fieldforge.diffusion.posterior import posterior_coefficients
-from fieldforge.diffusion.samplers.ancestral import Ancestral
-from fieldforge.diffusion.samplers.learned_ancestral import LearnedAncestral
-from fieldforge.diffusion.sampling import Sampling
+from fieldforge.diffusion.sampler import Sampler
+from fieldforge.diffusion.solvers.ancestral import Ancestral
+from fieldforge.diffusion.solvers.learned_ancestral import LearnedAncestral
 from fieldforge.diffusion.spacing import Uniform
 from fieldforge.diffusion.thresholding import Clip, DynamicThreshold
 from fieldforge.diffusion.variance import HybridLoss, LearnedVarianceModel, gaussian_divergence
@@ -118,7 +118,7 @@ def test_learned_walk_with_a_constant_fraction_is_the_fixed_one(raw, interpolati
     condition = Condition(vector=torch.zeros(4, 1))
     denoise = model.guided(ClassifierFree(2.0), condition, condition)
     walks = [
-        Sampling(sampler, Uniform(), 9, threshold=Clip(3.0))(
+        Sampler(sampler, Uniform(), 9, threshold=Clip(3.0))(
             denoise, noise, model.process, torch.Generator().manual_seed(1)
         )
         for sampler in (LearnedAncestral(), Ancestral(interpolation))
@@ -130,10 +130,10 @@ def test_learned_walk_with_a_constant_fraction_is_the_fixed_one(raw, interpolati
 def test_learned_walk_needs_a_learned_variance():
     noise = torch.zeros(1, 3, 2)
     with pytest.raises(UserError, match="needs the variance that loss=hybrid learns"):
-        Sampling(LearnedAncestral(), Uniform(), 3)(lambda x, t: x, noise, Cosine(), torch.Generator())
+        Sampler(LearnedAncestral(), Uniform(), 3)(lambda x, t: x, noise, Cosine(), torch.Generator())
     with pytest.raises(UserError, match="or choose sampler=ddpm"):
-        Sampling(LearnedAncestral(), Uniform(), 3).rehearse(DiffusionModel, Cosine(), PredictV())
-    Sampling(LearnedAncestral(), Uniform(), 3).rehearse(LearnedVarianceModel, Cosine(), PredictV())
+        Sampler(LearnedAncestral(), Uniform(), 3).rehearse(DiffusionModel, Cosine(), PredictV())
+    Sampler(LearnedAncestral(), Uniform(), 3).rehearse(LearnedVarianceModel, Cosine(), PredictV())
 
 
 def test_the_best_variance_is_learned():

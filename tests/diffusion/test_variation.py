@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from fieldforge.diffusion.samplers.heun import Heun
-from fieldforge.diffusion.sampling import Sampling
+from fieldforge.diffusion.sampler import Sampler
+from fieldforge.diffusion.solvers.heun import Heun
 from fieldforge.diffusion.spacing import Karras
 from fieldforge.errors import UserError
 from fieldforge.noise.process import like
@@ -23,7 +23,7 @@ def vary(process, strength, steps=200):
         alpha, sigma = process.alpha(t), process.sigma(t)
         return like(alpha / (alpha**2 + sigma**2), x_t) * x_t
 
-    sampling = Sampling(Heun(), Karras(), steps)
+    sampling = Sampler(Heun(), Karras(), steps)
     return sampling.vary(denoise, GIVEN, NOISE, process, torch.Generator(), strength)
 
 

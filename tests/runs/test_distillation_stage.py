@@ -47,7 +47,7 @@ def test_phases_leave_runs_that_sample_in_few_steps(walked, caplog):
     spent = {phase["distillation"]["steps"]: phase["training"]["diffusion"]["budget"]["max_steps"] for phase in phases}
     assert spent == {8: 8, 4: 4, 2: 4}
     sampler, _, label = load_diffusion(last.model)
-    assert sampler.sampling.steps == 2
+    assert sampler.sampler.steps == 2
     assert label["config"]["distillation"] == {"steps": 2, "substeps": 2, "guidance": 3.0}
     calls = []
     denoise, plain = sampler.model.forward, sampler.model

@@ -24,7 +24,7 @@ from fieldforge.conditioning.stored import embedding_folder
 from fieldforge.data.manifest import read_manifest
 from fieldforge.errors import UserError
 from fieldforge.evaluation.prior_embeddings import Truth
-from fieldforge.generation import Sampler
+from fieldforge.generation import Generator
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import encoded_file, run_sampling
@@ -81,7 +81,7 @@ def photo(tmp_path):
 def sampler(trained):
     """With weights far enough from their start that conditions matter, and steps enough that rounding does not."""
     loaded = load_diffusion(trained[1].model)[0]
-    loaded = replace(loaded, sampling=replace(loaded.sampling, steps=16))
+    loaded = replace(loaded, sampler=replace(loaded.sampler, steps=16))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in [*loaded.model.parameters(), *loaded.conditioner.parameters()]:
@@ -225,7 +225,7 @@ def test_the_weaker_model_goes_the_same_way(trained, sampler):
     with torch.no_grad():
         for values in weak.model.parameters():
             values.mul_(0.9)
-    led = AutoGuided(**{field.name: getattr(sampler, field.name) for field in fields(Sampler)}, weak=weak)
+    led = AutoGuided(**{field.name: getattr(sampler, field.name) for field in fields(Generator)}, weak=weak)
     start, end = asked(led, caption="a red ball"), asked(led, caption="a kitchen sink")
     way = drawn(led, jobs([start], [end], 1, 1, 1, 2), 2.0)
     plain = [drawn(led, jobs([r], [r], 1, 1, 1, 1), 2.0) for r in (start, end)]
@@ -327,7 +327,7 @@ def test_another_sampler_than_the_runs_own(trained, tmp_path):
     with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
         search = f"hydra.searchpath=[file://{CONFIGS}]"
         given = [f"output_dir={place.outputs}", "prompt=a red ball", f"output={tmp_path / 'out'}", *SMALL]
-        run_sampling(compose("sample", [search, *given, "sampler=unipc", "sampler.sampler.order=3"]))
+        run_sampling(compose("sample", [search, *given, "sampler=unipc", "sampler.solver.order=3"]))
         (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
         assert (entry["sampler"], entry["steps"]) == ("UniPC", 2)
         with pytest.raises(UserError, match="sampler=ddpm_learned needs the variance"):
@@ -346,7 +346,7 @@ def test_guidance_that_is_learned_in_is_not_had_otherwise(sampler):
 def test_the_weaker_model_sees_the_features_of_a_prior(trained, prior, sampler):
     _, run = trained
     weak, _, _ = load_diffusion(run.model)
-    mine = {field.name: getattr(sampler, field.name) for field in fields(Sampler)}
+    mine = {field.name: getattr(sampler, field.name) for field in fields(Generator)}
     features = load_prior(prior.model)({"caption": ["a red ball"]}, [3], 1.0)
     guided = AutoGuided(**mine, weak=weak).steering({"features": features}, 1, 2.0)
     seen = guided.guidance.weak.condition.vector  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ from fieldforge.diffusion.guidance.interval import Interval
 from fieldforge.diffusion.guidance.rescaled import Rescaled
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.errors import UserError
-from fieldforge.generation import Sampler, Steering
+from fieldforge.generation import Generator, Steering
 from fieldforge.stages.classifier_stage import load_classifier
 from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.locate import find_model
@@ -54,14 +54,14 @@ def form_of(config: DictConfig) -> dict[str, Any]:
     return told
 
 
-def with_form(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]) -> Sampler:
-    """The sampler with guidance in the form that is asked for; the same where none is.
+def with_form(config: DictConfig, generator: Generator, label: Mapping[str, Any]) -> Generator:
+    """The generator with guidance in the form that is asked for; the same where none is.
 
     Raises UserError for impossible settings, and for a model whose guidance is learned in.
     """
     wanted = form_of(config)
     if not wanted:
-        return sampler
+        return generator
     if "distillation" in label["config"]:
         raise UserError(f"this model's guidance is learned in, its form too: leave out {', '.join(wanted)}")
     form: Callable[[float], Guidance] = ClassifierFree
@@ -71,7 +71,7 @@ def with_form(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]) ->
         lowest, highest = wanted["guidance_interval"]
         form = partial(Interval, guidance=form, lowest=lowest, highest=highest)
         form(1.0)  # refuses impossible levels now
-    return replace(sampler, guidance=form)
+    return replace(generator, guidance=form)
 
 
 def check_learned_in(label: Mapping[str, Any], scale: float | Mapping[str, float], negative: str | None) -> None:
@@ -126,12 +126,12 @@ def guided_by(config: DictConfig) -> dict[str, Any]:
     return {"guided_by": guidance.by, "guided_by_run": str(guidance.run), "guided_by_scale": scale}
 
 
-def with_guidance(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]) -> Sampler:
-    """The sampler, led by what `config.guidance` names besides; the same where that is nothing.
+def with_guidance(config: DictConfig, generator: Generator, label: Mapping[str, Any]) -> Generator:
+    """The generator, led by what `config.guidance` names besides; the same where that is nothing.
 
     Args:
         config: with `guidance` and `output_dir`.
-        sampler: of the run with this `label`.
+        generator: of the run with this `label`.
         label: of the checkpoint.
 
     Raises:
@@ -139,26 +139,26 @@ def with_guidance(config: DictConfig, sampler: Sampler, label: Mapping[str, Any]
     """
     wanted = guided_by(config)
     if not wanted:
-        return sampler
-    mine = {field.name: getattr(sampler, field.name) for field in fields(Sampler)}
+        return generator
+    mine = {field.name: getattr(generator, field.name) for field in fields(Generator)}
     run, scale = wanted["guided_by_run"], wanted["guided_by_scale"]
     if wanted["guided_by"] == "classifier":
         path, _ = find_model(run, config.output_dir, "classifier")
-        classifier, theirs = load_classifier(path, sampler.device)
+        classifier, theirs = load_classifier(path, generator.device)
         _check_same_latents(run, theirs.get("autoencoder"), label)
-        classifier.process = sampler.model.process
+        classifier.process = generator.model.process
         return ClassifierGuided(**mine, classifier=classifier, classes=theirs["classes"], scale=scale)
     if "distillation" in label["config"]:
         raise UserError("this model's guidance is learned in: leave guidance=autoguidance out")
     path, _ = find_model(run, config.output_dir, "diffusion")
-    weak, _, theirs = load_diffusion(path, device=sampler.device)
+    weak, _, theirs = load_diffusion(path, device=generator.device)
     _check_same_latents(run, theirs["autoencoder"]["fingerprint"], label)
     if theirs["config"]["process"] != label["config"]["process"]:
         raise UserError(f"guidance.run={run} was trained with another noise process: give one with the same")
-    for name in set(weak.conditioner.names) & set(sampler.conditioner.names):
-        if weak.conditioner.source(name).fingerprint() != sampler.conditioner.source(name).fingerprint():
+    for name in set(weak.conditioner.names) & set(generator.conditioner.names):
+        if weak.conditioner.source(name).fingerprint() != generator.conditioner.source(name).fingerprint():
             raise UserError(f"guidance.run={run} reads {name} by another encoder: give a run with the same")
-    unread = sorted(sampler.keys - weak.keys)
+    unread = sorted(generator.keys - weak.keys)
     if unread:
         log.warning("guidance.run=%s reads no %s: guidance also leads towards that", run, " or ".join(unread))
     return AutoGuided(**mine, weak=weak)
@@ -171,7 +171,7 @@ def _check_same_latents(run: str, theirs: str | None, label: Mapping[str, Any]) 
 
 
 @dataclass(frozen=True)
-class ClassifierGuided(Sampler):
+class ClassifierGuided(Generator):
     """Also led by a classifier's gradient (Dhariwal & Nichol 2021), where a class is asked for.
 
     The model beneath is asked with what it understands, at a scale of its own; the class may be news to it.
@@ -206,13 +206,13 @@ class ClassifierGuided(Sampler):
 
 
 @dataclass(frozen=True)
-class AutoGuided(Sampler):
+class AutoGuided(Generator):
     """Led away from a weaker model that is asked the same (Karras et al. 2024), in the place of other guidance.
 
     The scale that it is asked with is autoguidance's.
     """
 
-    weak: Sampler
+    weak: Generator
 
     @torch.no_grad()
     def steering(

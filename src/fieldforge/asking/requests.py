@@ -14,7 +14,7 @@ from fieldforge.conditioning.picture import check_not_blank, load_picture, remov
 from fieldforge.conditioning.prompts import Prompt, read_prompts
 from fieldforge.configuration.values import number
 from fieldforge.errors import UserError
-from fieldforge.generation import Sampler
+from fieldforge.generation import Generator
 
 log = logging.getLogger(__name__)
 GUIDANCE = 3.0
@@ -40,13 +40,13 @@ class Request:
         return self.said.get("caption") or self.said.get("class") or image or "unconditional"
 
 
-def requests(config: DictConfig, sampler: Sampler, understood: set[str]) -> list[Request]:
+def requests(config: DictConfig, generator: Generator, understood: set[str]) -> list[Request]:
     """All that is asked for: every prompt with every class with every picture; useless lines of a file are told.
 
     Args:
         config: with `prompt`, `prompts`, `class`, `image`, `remove_background`.
-        sampler: its conditioner knows the classes.
-        understood: what may be asked with: the sampler's keys, and those of a prior before it.
+        generator: its conditioner knows the classes.
+        understood: what may be asked with: the generator's keys, and those of a prior before it.
 
     Raises:
         UserError: a request that cannot be met, or a file without one that can.
@@ -70,7 +70,7 @@ def requests(config: DictConfig, sampler: Sampler, understood: set[str]) -> list
                 for image in [prompt.image] if prompt.image else listed(config, "image"):
                     given = {"caption": prompt.text, "class": kind, "image": image}
                     said = {key: str(value) for key, value in given.items() if value is not None}
-                    made.append(request(said, sampler, understood, config.remove_background))
+                    made.append(request(said, generator, understood, config.remove_background))
         except UserError as error:
             if not prompt.line:
                 raise
@@ -82,18 +82,18 @@ def requests(config: DictConfig, sampler: Sampler, understood: set[str]) -> list
     return made
 
 
-def request(said: Mapping[str, str], sampler: Sampler, understood: set[str], cut_out: bool = False) -> Request:
+def request(said: Mapping[str, str], generator: Generator, understood: set[str], cut_out: bool = False) -> Request:
     """A request that the model can meet. UserError for what it was not trained with, unknown classes, bad pictures."""
     for key in said.keys() - understood:
         known = ways(understood) or "nothing, it is unconditional"
         raise UserError(f"{OPTIONS[key]} is given, but this model was not trained with it: it understands {known}")
-    if "image" in said and (unread := said.keys() - sampler.keys):
+    if "image" in said and (unread := said.keys() - generator.keys):
         raise UserError(
             f"{' and '.join(OPTIONS[key] for key in sorted(unread))} would only make a picture (prior=), and image= is "
             f"one: leave either out"
         )
     values: dict[str, Any] = dict(said)
-    sampler.check_class(said.get("class"))
+    generator.check_class(said.get("class"))
     if "image" in said:
         pixels = load_picture(said["image"])
         if cut_out:

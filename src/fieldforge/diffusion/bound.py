@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.posterior import posterior_coefficients
-from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
+from fieldforge.diffusion.solvers.solver import Grid, at, fresh_noise
 from fieldforge.diffusion.variance import gaussian_divergence
 from fieldforge.noise.process import Process
 

@@ -20,7 +20,7 @@ from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Transform
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.errors import UserError
-from fieldforge.generation import Sampler
+from fieldforge.generation import Generator
 from fieldforge.metrics.retrieval import Views, top_share
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
@@ -30,7 +30,7 @@ from fieldforge.training.processes.side_files import side_file
 
 
 def evaluate_images(
-    sampler: Sampler,
+    generator: Generator,
     autoencoder: Autoencoder,
     domain: Domain,
     root: str,
@@ -42,7 +42,7 @@ def evaluate_images(
     """Writes `images.json`, `icons.png` and `views.png` into `folder`; returns the first.
 
     Args:
-        sampler, autoencoder, domain: of the run.
+        generator, autoencoder, domain: of the run.
         root: its sample shards.
         training: metadata and signatures of the training samples.
         settings: the block `images` of the configuration.
@@ -50,7 +50,7 @@ def evaluate_images(
         folder: for the files.
     """
     open_shards(root, "heldout")  # where there is none, nothing is measured in vain
-    judge = PictureJudge(sampler, autoencoder, domain, settings)
+    judge = PictureJudge(generator, autoencoder, domain, settings)
     report = dict(about) | {"measured_with": settings}
     sheets: dict[str, Callable[[], Image.Image]] = {}
     if settings["libraries"]:
@@ -82,10 +82,12 @@ def evaluate_images(
 class PictureJudge:
     """Generates from pictures, and compares with what they are pictures of."""
 
-    def __init__(self, sampler: Sampler, autoencoder: Autoencoder, domain: Domain, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, generator: Generator, autoencoder: Autoencoder, domain: Domain, settings: dict[str, Any]
+    ) -> None:
         if settings["steps"]:
-            sampler = replace(sampler, sampling=replace(sampler.sampling, steps=settings["steps"]))
-        self.sampler, self.autoencoder, self.domain, self.settings = sampler, autoencoder, domain, settings
+            generator = replace(generator, sampler=replace(generator.sampler, steps=settings["steps"]))
+        self.generator, self.autoencoder, self.domain, self.settings = generator, autoencoder, domain, settings
         self.size = settings["picture_size"]
 
     def of_icons(
@@ -134,15 +136,15 @@ class PictureJudge:
     def nearest_view(self, root: str, pictures: Sequence[np.ndarray], ids: list[str]) -> dict[str, float]:
         """Image source → how often the stored vector nearest to a picture's is of a view of its asset."""
         shares = {}
-        for name in self.sampler.conditioner.names:
-            source, folder = self.sampler.conditioner.source(name), embedding_folder(root, name)
+        for name in self.generator.conditioner.names:
+            source, folder = self.generator.conditioner.source(name), embedding_folder(root, name)
             if not isinstance(source, ImageSource) or not (folder / MANIFEST_NAME).is_file():
                 continue
             stored = list(samples_of(folder, "train"))
-            asked = self.sampler.conditioner.embed({"image": list(pictures)}, [name])[name].vector
+            asked = self.generator.conditioner.embed({"image": list(pictures)}, [name])[name].vector
             if asked is None or "vector.npy" not in stored[0]:
                 continue
-            self.sampler.conditioner.check_made_by(name, read_embeddings(folder).extra["fingerprint"])
+            self.generator.conditioner.check_made_by(name, read_embeddings(folder).extra["fingerprint"])
             vectors = [sample["vector.npy"].astype(np.float32) for sample in stored]  # (E, F) each
             mean, std = np.mean(np.concatenate(vectors), 0), np.std(np.concatenate(vectors), 0).clip(1e-4)  # (F,) each
             views = Views([(each - mean) / std for each in vectors])
@@ -179,7 +181,7 @@ class PictureJudge:
         outputs: list[Outputs] = []
         for start in range(0, len(pictures), self.settings["batch_size"]):
             part = list(pictures[start : start + self.settings["batch_size"]])
-            latents = self.sampler({"image": part}, list(range(start, start + len(part))), scale)  # (B, T, C)
+            latents = self.generator({"image": part}, list(range(start, start + len(part))), scale)  # (B, T, C)
             decoded = self.domain.decode(self.autoencoder, latents, self.settings["resolution"])
             outputs += [decoded[index] for index in range(len(part))]
             status(f"{what}: {len(outputs)}/{len(pictures)}")

@@ -39,8 +39,8 @@ def evaluate_prior(model: Path, config: DictConfig) -> Path:
     _, label = load_run(model, PriorStage)
     prior = load_prior(model, best_device(config.device))
     if settings["steps"]:
-        sampling = replace(prior.sampler.sampling, steps=settings["steps"])
-        prior = replace(prior, sampler=replace(prior.sampler, sampling=sampling))
+        sampler = replace(prior.generator.sampler, steps=settings["steps"])
+        prior = replace(prior, generator=replace(prior.generator, sampler=sampler))
     root = data_root(config, label["config"], model)
     truth = Truth.of(root, prior, config.split, config.limit)
     generated = sampled(prior, truth.metas, settings["seeds"], settings["guidance"])  # (G, F)
@@ -79,11 +79,11 @@ def evaluate_prior(model: Path, config: DictConfig) -> Path:
 def sampled(prior: ImagePrior, metas: list[dict[str, Any]], seeds: list[int], scale: float) -> np.ndarray:
     """Normalised vectors (G, F) for the first caption of every asset, seed by seed; no two have the same noise."""
     batch = {"caption": [first_caption(meta) for meta in metas], "class": [meta["class"] for meta in metas]}
-    asked = {key: values for key, values in batch.items() if key in prior.sampler.keys}
+    asked = {key: values for key, values in batch.items() if key in prior.generator.keys}
     parts = []
     for number, seed in enumerate(seeds):
         noises = [len(metas) * seed + place for place in range(len(metas))]
-        parts.append(prior.sampler(asked, noises, scale)[:, 0].float().cpu().numpy())
+        parts.append(prior.generator(asked, noises, scale)[:, 0].float().cpu().numpy())
         status(f"seed {number + 1}/{len(seeds)}")
     status("")
     return np.concatenate(parts)

@@ -40,20 +40,20 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
     settings = plain(config.prompts)
     steps = settings["steps"]
     overrides = OmegaConf.create({"sampler": {"steps": steps}}) if steps else None
-    sampler, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
+    generator, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
     root = data_root(config, label["config"], model)
     domain = load_domain(label, model, config.domain)
     metas, signatures = training_samples(domain, root)
     folder = model.parent / "evaluation"
     folder.mkdir(exist_ok=True)
     about = {"run": str(model.parent), "fingerprint": label["fingerprint"], "data": str(root)}
-    if "image" in sampler.keys:
+    if "image" in generator.keys:
         page = evaluate_images(
-            sampler, autoencoder, domain, root, (metas, signatures), plain(config.images), about, folder
+            generator, autoencoder, domain, root, (metas, signatures), plain(config.images), about, folder
         )
-        if sampler.keys == {"image"}:
+        if generator.keys == {"image"}:
             return page
-    asked = questions(metas, sampler.keys, settings["count"], settings["file"])
+    asked = questions(metas, generator.keys, settings["count"], settings["file"])
     jobs = [(row, seed) for row in range(len(asked)) for seed in settings["seeds"]]
     outputs: dict[float, list[Outputs]] = {}
     by_guidance: dict[float, dict[str, Any]] = {}
@@ -65,7 +65,7 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
                 "caption": [asked[row].text for row, _ in part],
                 "class": [asked[row].kind or "" for row, _ in part],
             }
-            latents = sampler(batch, [seed for _, seed in part], scale)  # (B, T, C)
+            latents = generator(batch, [seed for _, seed in part], scale)  # (B, T, C)
             decoded = domain.decode(autoencoder, latents, settings["resolution"])
             made += [decoded[index] for index in range(len(part))]
             done = start + len(part)

@@ -22,7 +22,7 @@ from fieldforge.configuration.values import check_finite, check_keys, number, wh
 from fieldforge.data.files import MACHINE, make_folder, writing
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
-from fieldforge.generation import ImagePrior, Sampler
+from fieldforge.generation import Generator, ImagePrior
 from fieldforge.ranges import Count, GridCells, Range
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.ema_length import of_length
@@ -60,34 +60,34 @@ def run_sampling(config: DictConfig) -> Path:
     """
     check_settings(config)
     model = of_length(find_model(config.run, config.output_dir, "diffusion")[0], config.ema_length)
-    sampler, autoencoder, label = load_diffusion(model, sampling_of(config), best_device(config.device))
+    generator, autoencoder, label = load_diffusion(model, sampling_of(config), best_device(config.device))
     if "distillation" in label["config"]:
         check_distilled(config, whole_number(plain_config(label["config"]), "distillation.steps"))
-    sampler = with_guidance(config, with_form(config, sampler, label), label)
+    generator = with_guidance(config, with_form(config, generator, label), label)
     prior = None
     if config.prior is not None:
-        prior = load_prior(find_model(config.prior, config.output_dir, "prior")[0], sampler.device)
-        prior.check(sampler.conditioner)
-    understood = sampler.keys | (prior.sampler.keys if prior else set())
-    wanted = requests(config, sampler, understood)
+        prior = load_prior(find_model(config.prior, config.output_dir, "prior")[0], generator.device)
+        prior.check(generator.conditioner)
+    understood = generator.keys | (prior.generator.keys if prior else set())
+    wanted = requests(config, generator, understood)
     work = planned(config, wanted)
     if prior is not None and not any(imagined(asked, prior) for asked in wanted):
         raise UserError(
-            f"prior= makes a picture out of a text: give {ways(prior.sampler.keys)} without image=, or leave it out"
+            f"prior= makes a picture out of a text: give {ways(prior.generator.keys)} without image=, or leave it out"
         )
     led = guided_by(config)
-    scale = led["guided_by_scale"] if led.get("guided_by") == "autoguidance" else scales(config, sampler.read)
+    scale = led["guided_by_scale"] if led.get("guided_by") == "autoguidance" else scales(config, generator.read)
     check_effect(config, scale)
     check_learned_in(label, scale, config.negative)
     domain, given = load_domain(label, model), None
     if config.get("from") is not None:
         given = encoded_file(domain, autoencoder, Path(config.get("from")), seed_of(config, "seed"))
-    negative = negative_of(config, sampler, scale)
-    draw = Drawing(sampler, scale, negative, prior, prior_scale_of(config), given, strength_of(config))
+    negative = negative_of(config, generator, scale)
+    draw = Drawing(generator, scale, negative, prior, prior_scale_of(config), given, strength_of(config))
     size = whole_number(config, "batch_size")
     folder = Path(config.output) if config.output else model.parent / "samples" / folder_name(wanted, config, scale)
     make_folder(folder, "output")
-    settings = {"guidance": named(scale), "steps": sampler.sampling.steps, **said(config)}
+    settings = {"guidance": named(scale), "steps": generator.sampler.steps, **said(config)}
     log.info("%s: %d samples at guidance %s", model.parent, len(work), shown(scale))
     if understood and given is None and not any(asked.values for asked in wanted):
         log.info("nothing is asked for: give %s to lead it", ways(understood))
@@ -198,7 +198,7 @@ def prior_scale_of(config: DictConfig) -> float:
 
 
 def sampling_of(config: DictConfig) -> DictConfig:
-    """What of the run's sampler is to be another: nothing, its `steps`, or all of it."""
+    """What of the run's generator is to be another: nothing, its `steps`, or all of it."""
     block = OmegaConf.create(config.get("sampler") or {})
     if config.steps is not None:
         block.steps = whole_number(config, "steps")
@@ -207,7 +207,7 @@ def sampling_of(config: DictConfig) -> DictConfig:
 
 def imagined(asked: Request, prior: ImagePrior) -> bool:
     """Whether the prior makes the picture of a request."""
-    return "image" not in asked.values and bool(asked.values.keys() & prior.sampler.keys)
+    return "image" not in asked.values and bool(asked.values.keys() & prior.generator.keys)
 
 
 def check_distilled(config: DictConfig, steps: int) -> None:
@@ -223,7 +223,7 @@ def is_walk(config: DictConfig) -> bool:
     return config.to is not None or config.to_seed is not None
 
 
-def negative_of(config: DictConfig, sampler: Sampler, scale: float | Mapping[str, float]) -> Mapping[str, Any]:
+def negative_of(config: DictConfig, generator: Generator, scale: float | Mapping[str, float]) -> Mapping[str, Any]:
     """What guidance leads away from, as sources read it; empty: from the null condition."""
     if config.negative is None:
         return {}
@@ -231,7 +231,7 @@ def negative_of(config: DictConfig, sampler: Sampler, scale: float | Mapping[str
         raise UserError("negative= is empty: write what to lead away from, or leave it out")
     if scale in (0.0, 1.0):
         raise UserError(f"negative= has no effect at guidance={shown(scale)}: give more, such as guidance=3")
-    if "caption" not in sampler.read:
+    if "caption" not in generator.read:
         raise UserError("negative= is given, but this model reads no texts: leave it out")
     return {"caption": str(config.negative).strip()}
 
@@ -245,7 +245,7 @@ def said(config: DictConfig) -> dict[str, Any]:
     if "prior" in told:
         told["prior_guidance"] = prior_scale_of(config)
     if config.get("sampler") is not None:
-        told["sampler"] = str(config.sampler.sampler._target_).rpartition(".")[2]
+        told["sampler"] = str(config.sampler.solver._target_).rpartition(".")[2]
     return told | form_of(config) | guided_by(config)
 
 

@@ -1,4 +1,4 @@
-"""Denoisers out of a configuration: model, training module, sampler; of latents and of embeddings alike."""
+"""Denoisers out of a configuration: model, training module, generator; of latents and of embeddings alike."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fieldforge.configuration.build import build
 from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.diffusion.model import DiffusionModel
-from fieldforge.diffusion.sampling import Sampling
-from fieldforge.generation import Sampler
+from fieldforge.diffusion.sampler import Sampler
+from fieldforge.generation import Generator
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.training_run import build_with
 from fieldforge.training.modules.diffusion_module import DiffusionModule
@@ -69,16 +69,16 @@ def build_module(
     )
 
 
-def build_sampler(
+def build_generator(
     config: DictConfig, model: DiffusionModel, conditioner: Conditioner, shape: LatentShape, trusted: bool = True
-) -> Sampler:
-    """Sampler with the configuration's times and guidance. UserError for one that cannot sample such a model."""
-    sampling: Sampling = build(config, "sampler", trusted=trusted)
-    sampling.rehearse(type(model), model.process, model.parameterization)
-    return Sampler(
+) -> Generator:
+    """Generator with the configuration's times and guidance. UserError for one that cannot sample such a model."""
+    sampler: Sampler = build(config, "sampler", trusted=trusted)
+    sampler.rehearse(type(model), model.process, model.parameterization)
+    return Generator(
         model,
         conditioner,
-        sampling,
+        sampler,
         lambda scale: build(config, "guidance", trusted=trusted, scale=scale),
         shape,
     )

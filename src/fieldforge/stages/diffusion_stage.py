@@ -16,10 +16,10 @@ from fieldforge.configuration.stored import load_run, of_run, plain_config
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
-from fieldforge.generation import Sampler
+from fieldforge.generation import Generator
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.conditioner_check import check_diffusion_conditioner, encoder_notes
-from fieldforge.stages.denoiser import build_model, build_module, build_sampler, stand_in_classes, with_classes
+from fieldforge.stages.denoiser import build_generator, build_model, build_module, stand_in_classes, with_classes
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.fingerprint import differences
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
@@ -124,8 +124,8 @@ def check_same_latents(path: Path, label: dict[str, Any], autoencoder_run: Stage
 
 def load_diffusion(
     path: Path, overrides: DictConfig | None = None, device: torch.device | str = "cpu"
-) -> tuple[Sampler, Autoencoder, dict[str, Any]]:
-    """Sampler and autoencoder of a finished run from its `model.ckpt`, in evaluation mode, with its label.
+) -> tuple[Generator, Autoencoder, dict[str, Any]]:
+    """Generator and autoencoder of a finished run from its `model.ckpt`, in evaluation mode, with its label.
 
     Args:
         path: of the checkpoint.
@@ -156,8 +156,8 @@ def load_diffusion(
     with of_run(path):
         for name, block in (overrides or {}).items():
             config[name] = block if "_target_" in block else OmegaConf.merge(config[name], block)
-        sampler = build_sampler(config, model, conditioner, autoencoder.latent_shape, trusted=False)
-    return sampler, autoencoder, label
+        generator = build_generator(config, model, conditioner, autoencoder.latent_shape, trusted=False)
+    return generator, autoencoder, label
 
 
 def load_domain(label: dict[str, Any], path: Path, changes: DictConfig | None = None) -> Domain:

@@ -25,7 +25,7 @@ from fieldforge.diffusion.denoiser import Guidance
 from fieldforge.diffusion.distillation import student_intervals
 from fieldforge.diffusion.guidance.baked import Baked
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
-from fieldforge.diffusion.sampling import Sampling
+from fieldforge.diffusion.sampler import Sampler
 from fieldforge.errors import UserError
 from fieldforge.stages.diffusion_stage import DiffusionStage, load_diffusion
 from fieldforge.stages.directory import StageDirectory
@@ -156,7 +156,7 @@ class StudentStage(TrainedStage):
 
     def __init__(self, config: DictConfig, teacher: Path, plan: Planned, phase: Phase, guidance: Guidance):
         self.teacher, self.phase, self.guidance, self.scale = teacher, phase, guidance, plan.scale
-        self.sampler, self.autoencoder, self.label = load_diffusion(teacher)
+        self.generator, self.autoencoder, self.label = load_diffusion(teacher)
         with of_run(teacher):
             super().__init__(student_config(config, self.label["config"], plan.latents, phase, plan.scale))
         self.label_name = f"distillation to {phase.steps} steps"
@@ -174,7 +174,7 @@ class StudentStage(TrainedStage):
         }
 
     def begin(self, directory: StageDirectory) -> None:
-        embed_once(self.data_module.transforms, self.sampler.conditioner)
+        embed_once(self.data_module.transforms, self.generator.conditioner)
 
     def data(self) -> ShardDataModule:
         return self.data_module
@@ -182,14 +182,14 @@ class StudentStage(TrainedStage):
     @cached_property
     def times(self) -> Any:
         """The teacher's times, among which the student's are."""
-        sampling: Sampling = build(self.config, "sampler")
-        return nested_times(sampling, self.phase.steps, self.phase.substeps, self.sampler.model.process)
+        sampler: Sampler = build(self.config, "sampler")
+        return nested_times(sampler, self.phase.steps, self.phase.substeps, self.generator.model.process)
 
     def module(self) -> pl.LightningModule:
         return DistillationModule(
-            copy.deepcopy(self.sampler.model).train(),
-            self.sampler.conditioner,
-            self.sampler.model,
+            copy.deepcopy(self.generator.model).train(),
+            self.generator.conditioner,
+            self.generator.model,
             self.guidance,
             student_intervals(self.times, self.phase.substeps),
             weighting=build(self.config, "weighting"),
@@ -198,7 +198,7 @@ class StudentStage(TrainedStage):
         )
 
     def pictures(self) -> Draw | None:
-        if "image" in self.sampler.keys and not is_local(self.label["config"]):
+        if "image" in self.generator.keys and not is_local(self.label["config"]):
             log.warning("warning: the teacher's data.root is no folder here, so no pictures are drawn in training")
             return None  # they would show pictures from the teacher's data.root
         settings: PictureSettings = build(self.config, "monitor.pictures")
@@ -227,10 +227,10 @@ def student_config(config: DictConfig, teacher: dict[str, Any], latents: str, ph
     return own
 
 
-def nested_times(sampling: Sampling, steps: int, substeps: int, process: Any) -> Any:
+def nested_times(sampler: Sampler, steps: int, substeps: int, process: Any) -> Any:
     """Times (steps · substeps + 1,) of the teacher. UserError unless those of the student are among them."""
-    times = sampling.spacing.times(steps * substeps, process)
-    if not times[::substeps].allclose(sampling.spacing.times(steps, process), rtol=1e-6, atol=1e-9):
+    times = sampler.spacing.times(steps * substeps, process)
+    if not times[::substeps].allclose(sampler.spacing.times(steps, process), rtol=1e-6, atol=1e-9):
         raise UserError(
             f"sampler.spacing: the times of {steps} steps are not among those of {steps * substeps}: take "
             "sampler=distilled, or spacing Uniform"

@@ -27,7 +27,7 @@ from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.conditioner_check import check_prior_conditioner
-from fieldforge.stages.denoiser import build_model, build_module, build_sampler, stand_in_classes, with_classes
+from fieldforge.stages.denoiser import build_generator, build_model, build_module, stand_in_classes, with_classes
 from fieldforge.stages.diffusion_stage import BLOCKS
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
@@ -154,5 +154,5 @@ def load_prior(path: Path, device: torch.device | str = "cpu") -> ImagePrior:
     for part in (space, conditioner, model):
         part.to(device).eval()
     with of_run(path):
-        sampler = build_sampler(config, model, conditioner, space.latent_shape, trusted=False)
-        return ImagePrior(sampler, space, label["source"], dict(label["made_by"]))
+        generator = build_generator(config, model, conditioner, space.latent_shape, trusted=False)
+        return ImagePrior(generator, space, label["source"], dict(label["made_by"]))

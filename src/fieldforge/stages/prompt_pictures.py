@@ -16,7 +16,7 @@ from fieldforge.domains.domain import Domain
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions
-from fieldforge.stages.denoiser import build_sampler
+from fieldforge.stages.denoiser import build_generator
 from fieldforge.stages.training_run import PictureSettings
 from fieldforge.training.callbacks.picture_log import Draw
 from fieldforge.training.modules.conditional_module import ConditionalModule
@@ -33,13 +33,13 @@ def pictures_of_prompts(
         assert isinstance(module, ConditionalModule)
         quick = OmegaConf.merge(config, {"sampler": {"steps": shown.steps}})
         assert isinstance(quick, DictConfig)
-        sampler = build_sampler(quick, module.model, module.conditioner, autoencoder.latent_shape)
-        seen = "image" in sampler.keys  # latent shards have no pictures
+        generator = build_generator(quick, module.model, module.conditioner, autoencoder.latent_shape)
+        seen = "image" in generator.keys  # latent shards have no pictures
         shards = open_shards(config.data.root, data.shown_split) if seen else data.shards(data.train_split)
-        condition = conditions(domain, shards, sampler.keys, shown.count)
-        batch = {key: [value for value in condition[key] for _ in range(shown.seeds)] for key in sampler.keys}
+        condition = conditions(domain, shards, generator.keys, shown.count)
+        batch = {key: [value for value in condition[key] for _ in range(shown.seeds)] for key in generator.keys}
         seeds = [seed for _ in condition["meta"] for seed in range(shown.seeds)]
-        latents = sampler(batch, seeds, shown.scale)  # (B, T, C)
+        latents = generator(batch, seeds, shown.scale)  # (B, T, C)
         outputs = domain.decode(autoencoder.to(module.device), latents, shown.resolution)
         pictures = [outputs[index].picture(shown.size) for index in range(len(outputs))]
         given = [[Image.fromarray(pixels)] for pixels in condition["image"]] if seen else [[]] * len(condition["meta"])

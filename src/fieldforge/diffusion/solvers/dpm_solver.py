@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
-from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
+from fieldforge.diffusion.solvers.solver import Grid, at, fresh_noise
 from fieldforge.noise.process import Process
 
 

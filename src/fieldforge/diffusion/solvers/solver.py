@@ -13,7 +13,7 @@ from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
 
 
-class Sampler(Protocol):
+class Solver(Protocol):
     """Turns noise into data by asking a denoiser."""
 
     def sample(

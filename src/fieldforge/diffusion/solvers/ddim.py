@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
-from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
+from fieldforge.diffusion.solvers.solver import Grid, at, fresh_noise
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
 from fieldforge.ranges import NotNegative

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.posterior import posterior_coefficients
-from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
+from fieldforge.diffusion.solvers.solver import Grid, at, fresh_noise
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
 from fieldforge.ranges import Share

@@ -1,4 +1,4 @@
-"""A sampler with its times: everything that turns a denoiser and noise into data, as one choice in the configs."""
+"""A solver with its times: everything that turns a denoiser and noise into data, as one choice in the configs."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fieldforge.diffusion.denoiser import Denoiser, Watched
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.parameterization import Parameterization
-from fieldforge.diffusion.samplers.sampler import Sampler
+from fieldforge.diffusion.solvers.solver import Solver
 from fieldforge.diffusion.spacing import Spacing
 from fieldforge.diffusion.thresholding import Threshold, Thresholded
 from fieldforge.errors import UserError
@@ -22,10 +22,10 @@ NOTHING = Condition()
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """`steps` steps of `sampler` at the times of `spacing`, each estimate kept in range by `threshold`, if any."""
+class Sampler:
+    """`steps` steps of `solver` at the times of `spacing`, each estimate kept in range by `threshold`, if any."""
 
-    sampler: Sampler
+    solver: Solver
     spacing: Spacing
     steps: Count
     threshold: Threshold | None = None
@@ -83,7 +83,7 @@ class Sampling:
     ) -> Tensor:
         if self.threshold is not None:
             denoise = Thresholded(denoise, self.threshold)
-        return self.sampler.sample(denoise, noise, process, times, generator)
+        return self.solver.sample(denoise, noise, process, times, generator)
 
 
 class _Nothing(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
-from fieldforge.diffusion.samplers.sampler import Grid, at
+from fieldforge.diffusion.solvers.solver import Grid, at
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
 from fieldforge.ranges import Count

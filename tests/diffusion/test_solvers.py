@@ -8,13 +8,13 @@ import scipy.integrate
 import torch
 from tests.diffusion.closed_form import GAUSSIAN, RING, SKEWED
 
-from fieldforge.diffusion.samplers.ancestral import Ancestral
-from fieldforge.diffusion.samplers.coordinates import Exploding, Straight
-from fieldforge.diffusion.samplers.ddim import DDIM
-from fieldforge.diffusion.samplers.dpm_solver import DPMSolver
-from fieldforge.diffusion.samplers.heun import Churn, Euler, Heun
-from fieldforge.diffusion.samplers.unipc import UniPC
-from fieldforge.diffusion.sampling import Sampling
+from fieldforge.diffusion.sampler import Sampler
+from fieldforge.diffusion.solvers.ancestral import Ancestral
+from fieldforge.diffusion.solvers.coordinates import Exploding, Straight
+from fieldforge.diffusion.solvers.ddim import DDIM
+from fieldforge.diffusion.solvers.dpm_solver import DPMSolver
+from fieldforge.diffusion.solvers.heun import Churn, Euler, Heun
+from fieldforge.diffusion.solvers.unipc import UniPC
 from fieldforge.diffusion.spacing import Karras, Shifted, Trailing, Uniform, UniformLogSNR
 from fieldforge.errors import UserError
 from fieldforge.noise.processes import Cosine, Exponential, Linear, LinearInterpolation, VarianceExploding
@@ -24,19 +24,19 @@ KARRAS = Karras(1e-3, 160.0, 7.0)
 SPACINGS = [KARRAS, Uniform(), Trailing(1024), UniformLogSNR(10.0), Shifted(Uniform(), 3.0)]
 
 STOCHASTIC = {
-    "ancestral": Sampling(Ancestral(), KARRAS, 250),
-    "ddim half": Sampling(DDIM(0.5), KARRAS, 250),
-    "heun churn": Sampling(Heun(churn=Churn(20.0, 0.01, 10.0, 1.0)), KARRAS, 80),
-    "dpm solver sde": Sampling(DPMSolver(stochastic=True), KARRAS, 80),
+    "ancestral": Sampler(Ancestral(), KARRAS, 250),
+    "ddim half": Sampler(DDIM(0.5), KARRAS, 250),
+    "heun churn": Sampler(Heun(churn=Churn(20.0, 0.01, 10.0, 1.0)), KARRAS, 80),
+    "dpm solver sde": Sampler(DPMSolver(stochastic=True), KARRAS, 80),
 }
 DETERMINISTIC = {
-    "ddim": Sampling(DDIM(0.0), KARRAS, 200),
-    "euler": Sampling(Euler(), KARRAS, 200),
-    "heun": Sampling(Heun(), KARRAS, 40),
-    "dpm solver": Sampling(DPMSolver(), KARRAS, 50),
-    "unipc": Sampling(UniPC(), KARRAS, 40),
-    "straight euler": Sampling(Euler(Straight()), KARRAS, 200),
-    "straight heun": Sampling(Heun(Straight()), KARRAS, 40),
+    "ddim": Sampler(DDIM(0.0), KARRAS, 200),
+    "euler": Sampler(Euler(), KARRAS, 200),
+    "heun": Sampler(Heun(), KARRAS, 40),
+    "dpm solver": Sampler(DPMSolver(), KARRAS, 50),
+    "unipc": Sampler(UniPC(), KARRAS, 40),
+    "straight euler": Sampler(Euler(Straight()), KARRAS, 200),
+    "straight heun": Sampler(Heun(Straight()), KARRAS, 40),
 }
 SAMPLERS = STOCHASTIC | DETERMINISTIC
 
@@ -168,13 +168,13 @@ def test_first_order_samplers_are_one_and_the_same(process):
     """DDIM's step is Euler's on both paths, and DPM-Solver++'s and UniPC's before they have a history."""
     noise, generator = gaussians(8)
     spacing = KARRAS
-    ddim = Sampling(DDIM(0.0), spacing, 7)(RING.denoiser(process), noise, process, generator)
+    ddim = Sampler(DDIM(0.0), spacing, 7)(RING.denoiser(process), noise, process, generator)
     for sampler in (Euler(), Euler(Straight())):
-        other = Sampling(sampler, spacing, 7)(RING.denoiser(process), noise, process, generator)
+        other = Sampler(sampler, spacing, 7)(RING.denoiser(process), noise, process, generator)
         torch.testing.assert_close(other, ddim, rtol=1e-6, atol=1e-6)
-    two = Sampling(DDIM(0.0), spacing, 1)(RING.denoiser(process), noise, process, generator)
+    two = Sampler(DDIM(0.0), spacing, 1)(RING.denoiser(process), noise, process, generator)
     for sampler in (DPMSolver(), UniPC(), Heun()):
-        other = Sampling(sampler, spacing, 1)(RING.denoiser(process), noise, process, generator)
+        other = Sampler(sampler, spacing, 1)(RING.denoiser(process), noise, process, generator)
         torch.testing.assert_close(other, two)
 
 
@@ -182,7 +182,7 @@ def test_ddim_with_full_eta_is_ancestral():
     noise, _ = gaussians(8)
     process = Cosine()
     walks = [
-        Sampling(sampler, Uniform(), 20)(RING.denoiser(process), noise, process, torch.Generator().manual_seed(5))
+        Sampler(sampler, Uniform(), 20)(RING.denoiser(process), noise, process, torch.Generator().manual_seed(5))
         for sampler in (DDIM(1.0), Ancestral())
     ]
     torch.testing.assert_close(*walks, rtol=1e-9, atol=1e-9)
@@ -193,11 +193,11 @@ def test_ddim_with_full_eta_is_ancestral():
 @pytest.mark.parametrize("process", PROCESSES, ids=named)
 def test_any_number_of_steps_from_the_very_start(sampling, steps, process):
     """From t = 1 too, where α may be zero; in float32, with the generator as the only source of chance."""
-    exploding = isinstance(sampling.sampler, Euler) and isinstance(sampling.sampler.coordinates, Exploding)
+    exploding = isinstance(sampling.solver, Euler) and isinstance(sampling.solver.coordinates, Exploding)
     spacing = KARRAS if exploding else Uniform()
     noise = torch.randn(3, 1, 2, generator=torch.Generator().manual_seed(0))
     results = [
-        Sampling(sampling.sampler, spacing, steps)(
+        Sampler(sampling.solver, spacing, steps)(
             RING.denoiser(process), noise, process, torch.Generator().manual_seed(1)
         )
         for _ in range(2)
@@ -211,7 +211,7 @@ def test_exploding_coordinates_refuse_a_start_without_signal():
     noise, generator = gaussians(2)
     process = LinearInterpolation()
     with pytest.raises(UserError, match="cannot start where no signal is left"):
-        Sampling(Heun(), Uniform(), 4)(RING.denoiser(process), noise, process, generator)
+        Sampler(Heun(), Uniform(), 4)(RING.denoiser(process), noise, process, generator)
 
 
 def test_churn_needs_the_exploding_path():
@@ -240,7 +240,7 @@ class Count:
 def test_number_of_evaluations(sampler, expected):
     noise, generator = gaussians(1)
     count = Count()
-    Sampling(sampler, KARRAS, 10)(count, noise, Exponential(12.0), generator)
+    Sampler(sampler, KARRAS, 10)(count, noise, Exponential(12.0), generator)
     assert count.asked == expected
 
 

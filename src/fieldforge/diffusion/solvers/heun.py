@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
-from fieldforge.diffusion.samplers.coordinates import Coordinates, Exploding
-from fieldforge.diffusion.samplers.sampler import Grid, at, fresh_noise
+from fieldforge.diffusion.solvers.coordinates import Coordinates, Exploding
+from fieldforge.diffusion.solvers.solver import Grid, at, fresh_noise
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
 from fieldforge.ranges import Infinite, NotNegative, Positive
