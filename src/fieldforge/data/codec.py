@@ -90,9 +90,9 @@ def encode_member(suffix: str, value: Any) -> bytes:
     return ENCODERS[suffix.rpartition(".")[2]](value)
 
 
-def decode_member(suffix: str, payload: Payload) -> Any:
-    """Value of a member by the ending of its name. UserError if the bytes are not of that kind."""
-    decoder = DECODERS.get(suffix.rpartition(".")[2])
+def decode_member(suffix: str, payload: Payload, decoder: Callable[[Payload], Any] | None = None) -> Any:
+    """Value of a member by the ending of its name, or by its `decoder`. UserError if the bytes are not of that kind."""
+    decoder = decoder or DECODERS.get(suffix.rpartition(".")[2])
     if decoder is None:
         raise UserError(f"member {suffix}: only .npy, .json and .png members can be read; write it as one of these.")
     try:

@@ -18,10 +18,10 @@ from webdataset.tariterators import base_plus_ext
 
 from fieldforge.data.files import atomic_file
 from fieldforge.data.manifest import Manifest, ShardEntry, ShardIndex, read_manifest, settings_sha256, write_manifest
-from fieldforge.data.reader import split_members
 from fieldforge.data.schema import Schema
 from fieldforge.data.schemas import SCHEMAS
 from fieldforge.data.store import BadShardError
+from fieldforge.data.tar_members import split_members
 from fieldforge.data.writer import shard_entry
 from fieldforge.errors import UserError
 from fieldforge.terminal import printable

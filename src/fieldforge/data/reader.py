@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.data.codec import decode_member
+from fieldforge.data.codec import Payload, decode_member
 from fieldforge.data.manifest import ShardIndex, parse_index
 from fieldforge.data.schema import Schema
 from fieldforge.data.shards import ShardSet
@@ -19,8 +19,6 @@ from fieldforge.errors import UserError
 KEPT_INDEXES = 256
 Alike = dict[str, tuple[int, str]]
 ADVICE = "restore or prepare it again, or set data.on_bad_shard=skip"
-BLOCK = 512
-PLAIN_FILE, EXTENDED_HEADER = b"0\0", b"x"  # tar's type flags; webdataset's own writer puts an extended time everywhere
 
 
 class LazySample(Mapping[str, Any]):
@@ -37,7 +35,7 @@ class LazySample(Mapping[str, Any]):
     def __init__(
         self,
         key: str,
-        members: dict[str, memoryview],
+        members: Mapping[str, Payload],
         shard: str,
         schema: Schema | None = None,
         alike: Alike | None = None,
@@ -54,7 +52,8 @@ class LazySample(Mapping[str, Any]):
             if suffix not in self._members and self._schema and self._schema.spec(suffix):
                 raise BadSampleError(f"{where}: the member {suffix} is missing; {ADVICE}.")
             try:
-                value = decode_member(suffix, self._members[suffix])
+                spec = self._schema.spec(suffix) if self._schema else None
+                value = decode_member(suffix, self._members[suffix], spec.decode if spec else None)
             except UserError as error:
                 raise BadSampleError(f"{where}: {error}") from error
             if self._schema:
@@ -86,25 +85,6 @@ class LazySample(Mapping[str, Any]):
 
     def __contains__(self, suffix: object) -> bool:
         return suffix in self._members
-
-
-def split_members(block: bytes, key: str) -> dict[str, memoryview]:
-    """Bytes of a sample's tar members → {suffix: content}. ValueError if they are not plain members of that key.
-
-    Only the two header fields that matter are parsed: `tarfile` takes longer for the headers than the rest of reading.
-    """
-    view, members, place = memoryview(block), {}, 0
-    while place < len(block):
-        name = block[place : block.index(0, place, place + 100)].decode()
-        size = int(block[place + 124 : place + 136].rstrip(b" \0"), 8)
-        prefix, _, suffix = name.partition(".")
-        kind = block[place + 156]
-        if kind not in EXTENDED_HEADER:
-            if prefix != key or kind not in PLAIN_FILE or place + BLOCK + size > len(block):
-                raise ValueError(f"member {name!r} is not a plain one of sample '{key}'")
-            members[suffix] = view[place + BLOCK : place + BLOCK + size]
-        place += BLOCK + (size + BLOCK - 1) // BLOCK * BLOCK
-    return members
 
 
 class ShardReader:
@@ -182,7 +162,7 @@ class ShardReader:
         if len(block) != stop - start or zlib.crc32(block) != index.crc32[sample]:
             raise BadSampleError(f"{where}, sample '{key}': is cut or was altered (checksum); {ADVICE}.")
         try:
-            members = split_members(block, key)
+            members = self.shards.schema.split(block, key)
         except (ValueError, IndexError) as error:
             raise BadSampleError(f"{where}, sample '{key}': {error}; {ADVICE}.") from error
         return LazySample(key, members, where, self.shards.schema, self._alike)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.data.codec import decode_member, encode_member
+from fieldforge.data.codec import Payload, decode_member, encode_member
+from fieldforge.data.tar_members import split_members
 from fieldforge.errors import UserError
 
 Sample = dict[str, Any]
@@ -36,7 +37,8 @@ class FieldSpec:
     """One field: member suffix, dtype, shape (letters or numbers).
 
     `per_view`: `{}` in the suffix is the view's index. `optional`: a sample may lack it. `limit`: largest size of a
-    number. `fault`: what is wrong with the values beyond that, None if nothing is.
+    number. `fault`: what is wrong with the values beyond that, None if nothing is. `decode`: the value out of its
+    bytes, where the suffix does not say how.
     """
 
     suffix: str
@@ -46,6 +48,7 @@ class FieldSpec:
     optional: bool = False
     limit: float | None = None
     fault: Callable[[np.ndarray], str | None] | None = None
+    decode: Callable[[Payload], Any] | None = None
 
     def check(self, suffix: str, value: Any, axes: dict[str, int], where: str) -> None:
         """Compares dtype, shape and finiteness, binding axis letters in `axes`; UserError names the member."""
@@ -119,6 +122,8 @@ class Schema:
         meta_fault: what is wrong with a `meta.json` that has them, None if nothing is.
         rows: the axis whose size is the number of `rows` that `meta.json` lists; "": it lists none.
         alike: axes that are the same in all samples of a folder.
+        kind: name of the schema as which samples are read, where that is another one; "": its own.
+        split: (bytes of a sample in its tar, its key) → bytes of its members. ValueError if they are damaged.
     """
 
     name: str
@@ -128,9 +133,12 @@ class Schema:
     meta_fault: Callable[[Mapping[str, Any]], str | None] | None = None
     rows: str = ""
     alike: str = ""
+    kind: str = ""
+    split: Callable[[bytes, str], Mapping[str, Payload]] = split_members
     by_suffix: dict[str, FieldSpec] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", self.kind or self.name)
         object.__setattr__(self, "by_suffix", {spec.suffix: spec for spec in self.fields if not spec.per_view})
 
     def spec(self, suffix: str) -> FieldSpec | None:

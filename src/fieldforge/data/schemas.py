@@ -1,5 +1,6 @@
 """All kinds of shards, by the name that a manifest gives."""
 
+from fieldforge.data.image_foreign import FOREIGN_IMAGE
 from fieldforge.data.image_schema import IMAGE
 from fieldforge.data.latent_schema import EMBEDDING, LATENT
 from fieldforge.data.schema import Schema
@@ -18,5 +19,5 @@ def register(schema: Schema) -> Schema:
     return schema
 
 
-for known in (SAMPLE, IMAGE, LATENT, EMBEDDING):
+for known in (SAMPLE, IMAGE, FOREIGN_IMAGE, LATENT, EMBEDDING):
     register(known)

@@ -13,6 +13,7 @@ import numpy as np
 
 from fieldforge.data.cache import Cache
 from fieldforge.data.cloud import ObjectStore, Patience, check_address, is_remote
+from fieldforge.data.foreign_index import is_foreign, open_foreign
 from fieldforge.data.manifest import MANIFEST_NAME, PIECE_BYTES, Manifest
 from fieldforge.data.schema import Schema
 from fieldforge.data.store import LocalStore, Store
@@ -112,7 +113,7 @@ def open_shards(
     places: list[Place] = []
     manifests: list[Manifest] = []
     for folder, names in patterns.items():
-        reading: Store = store or (ObjectStore(folder, patience) if is_remote(folder) else LocalStore(folder))
+        reading: Store = store or (ObjectStore(folder, patience) if is_remote(folder) else _local_store(folder))
         manifest = load_manifest(reading)
         manifests.append(manifest)
         if manifest.schema != manifests[0].schema:
@@ -131,6 +132,10 @@ def open_shards(
             f"data.root={roots}: there is no shard of split '{split}', only of {known}; choose one of these."
         )
     return ShardSet(manifests[0].schema, tuple(places), tuple(manifests))
+
+
+def _local_store(folder: str) -> LocalStore:
+    return open_foreign(Path(folder)) if is_foreign(folder) else LocalStore(folder)
 
 
 def load_manifest(store: Store) -> Manifest:
@@ -172,11 +177,15 @@ def _folders(place: str) -> list[str]:
     """A local glob spelled out: over folders that hold a manifest, or over shards within such folders."""
     if is_remote(place) or not re.search(r"[*?\[]", place) or _is_there(place):
         return [place]
-    folders = sorted(path for path in glob(place) if Path(path, MANIFEST_NAME).is_file())
+    folders = sorted(path for path in glob(place) if _holds_shards(path))
     if folders:
         return folders
     folder, name = folder_and_names(place)
-    return [f"{path}/{name}" for path in sorted(glob(folder)) if Path(path, MANIFEST_NAME).is_file()]
+    return [f"{path}/{name}" for path in sorted(glob(folder)) if _holds_shards(path)]
+
+
+def _holds_shards(path: str) -> bool:
+    return Path(path, MANIFEST_NAME).is_file() or is_foreign(path)
 
 
 def folder_and_names(place: str) -> tuple[str, str]:
