@@ -23,7 +23,7 @@ from fieldforge.errors import UserError
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.step import try_step
 from fieldforge.ranges import Count, GridCells, Pixels, Seed, Whole
-from fieldforge.stages.stage import Known, Stage, Step
+from fieldforge.stages.stage import Known, Stage, Step, TrainedStage
 from fieldforge.stages.training_run import build_callbacks
 from fieldforge.training.callbacks.budget import BudgetCallback
 from fieldforge.training.modules.optimization import build_optimizer
@@ -72,6 +72,8 @@ def rehearse(stages: Sequence[Stage]) -> None:
             with refusals(stage.config, stage.name, step.blocks), without_values():
                 module = step.module()
                 check_memory(step.blocks[0], module)
+                if isinstance(stage, TrainedStage):
+                    stage.check_module(module)
                 try_step(module, step.batch(2))
         with without_values():
             known = stage.after(known)

@@ -47,6 +47,11 @@ class InitialWeights:
 
     def load(self, model: nn.Module) -> None:
         """Put the weights into a model. UserError unless names and shapes are the same."""
+        self.check(model)
+        model.load_state_dict(load_run(self.path, self.kind)[0])
+
+    def check(self, model: nn.Module) -> None:
+        """UserError unless names and shapes of the weights are those of a model."""
         theirs, mine = load_run(self.path, self.kind)[0], model.state_dict()
         strange = sorted(theirs.keys() ^ mine.keys())
         strange += sorted(name for name in theirs.keys() & mine.keys() if theirs[name].shape != mine[name].shape)
@@ -56,7 +61,6 @@ class InitialWeights:
                 f"init_from={self.path.parent}: its weights are not those of this model, {shown} differ: give a model "
                 f"of the same design, or leave init_from= out"
             )
-        model.load_state_dict(theirs)
 
 
 def freeze(model: nn.Module, patterns: list[str]) -> None:

@@ -201,6 +201,12 @@ class TrainedStage(Stage):
         freeze(self.model(module), list(self.config.frozen))
         return module
 
+    def check_module(self, module: pl.LightningModule) -> None:
+        """UserError where it cannot begin as the configuration says; the module's tensors may have no values."""
+        if self.start is not None:
+            self.start.check(self.model(module))
+        freeze(self.model(module), list(self.config.frozen))
+
     def pictures(self) -> Draw | None:
         """Draws what the model makes while it trains."""
         return None

@@ -34,8 +34,9 @@ class DiT(nn.Module):
     """Transformer on latent tokens, modulated by noise level and condition vector (Peebles & Xie 2022, "DiT").
 
     Tokens get learned positions and, with a `condition_rank`, a reading of the condition's vector of their own; with
-    `cross_attention` every block also looks at the condition's tokens. A part that the condition lacks (no vector, no
-    tokens) is passed over. `grid`, `group` and `output_channels`: see the package and `Readout`.
+    `cross_attention` every block also looks at the condition's tokens. Zeros stand for a vector or tokens that
+    the condition lacks: every weight takes part in every step. `grid`, `group` and `output_channels`: see the package
+    and `Readout`.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class DiT(nn.Module):
     ):
         super().__init__()
         self.patches = patches = Patches(tokens, group, "backbone.group", grid)
-        self.cross_attention = cross_attention
+        self.cross_attention, self.condition_width = cross_attention, condition_width
         self.embed = nn.Linear(patches.size * channels, width)
         self.positions = nn.Parameter(first_places(patches.tokens, width, patches.grid, deviation=0.02))
         self.embed_noise_level = NoiseLevelEmbedding(width)
@@ -72,12 +73,17 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, noise_level: Tensor, condition: Condition) -> Tensor:
         """x (B, T, C), noise_level (B,) → (B, T, output_channels)."""
-        vector = self.embed_noise_level(noise_level)  # (B, width)
-        if condition.vector is not None:
-            vector = vector + self.embed_condition(condition.vector)
-        context, context_mask = (condition.tokens, condition.mask) if self.cross_attention else (None, None)
+        zeros = x.new_zeros(len(x), 1, self.condition_width)
+        steering = zeros[:, 0] if condition.vector is None else condition.vector
+        vector = self.embed_noise_level(noise_level) + self.embed_condition(steering)  # (B, width)
+        context, context_mask = self._context(condition, zeros) if self.cross_attention else (None, None)
         tokens = self.embed(self.patches.join(x)) + self.positions  # (B, T / group, width)
-        if self.place_condition is not None and condition.vector is not None:
-            tokens = tokens + self.place_condition(condition.vector)  # (B, T / group, width)
+        if self.place_condition is not None:
+            tokens = tokens + self.place_condition(steering)  # (B, T / group, width)
         tokens = self.transformer(tokens, vector, context, context_mask)  # (B, T / group, width)
         return self.readout(tokens, x, vector)  # (B, T, output_channels)
+
+    @staticmethod
+    def _context(condition: Condition, zeros: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tokens (B, L, D) to look at and their mask (B, L); without any, one token of zeros."""
+        return (zeros, None) if condition.tokens is None else (condition.tokens, condition.mask)

@@ -15,8 +15,8 @@ from fieldforge.ranges import Count, Whole
 class InContext(nn.Module):
     """[noise level · condition vector · condition tokens · latent tokens] through plain blocks (Shap-E, section 4.2).
 
-    A part that the condition lacks is left out of the sequence; condition tokens that its mask hides are not attended
-    to. The output starts at zero. `grid` and `output_channels`: see the package.
+    Condition tokens that its mask hides are not attended to, nor is what stands for tokens that it lacks. The output
+    starts at zero. `grid` and `output_channels`: see the package.
     """
 
     def __init__(
@@ -48,18 +48,27 @@ class InContext(nn.Module):
 
     def forward(self, x: Tensor, noise_level: Tensor, condition: Condition) -> Tensor:
         """x (B, T, C), noise_level (B,) → (B, T, output_channels)."""
-        parts = [self.embed_noise_level(noise_level)[:, None]]  # (B, 1, width)
-        if condition.vector is not None:
-            parts.append(self.embed_vector(condition.vector)[:, None])  # (B, 1, width)
-        first = len(parts)
-        if condition.tokens is not None:
-            parts.append(self.embed_tokens(condition.tokens))  # (B, L, width)
-        parts.append(self.embed(x) + self.positions)  # (B, T, width)
-        sequence = torch.cat([part.to(parts[-1].dtype) for part in parts], dim=1)  # (B, 1 + … + T, width)
+        vector, tokens, seen = self._parts(x, condition)
+        parts = [
+            self.embed_noise_level(noise_level)[:, None],  # (B, 1, width)
+            self.embed_vector(vector)[:, None],  # (B, 1, width)
+            self.embed_tokens(tokens),  # (B, L, width)
+            self.embed(x) + self.positions,  # (B, T, width)
+        ]
+        sequence = torch.cat([part.to(parts[-1].dtype) for part in parts], dim=1)  # (B, 2 + L + T, width)
         sequence = self.first_norm(sequence)
-        mask = None
-        if condition.tokens is not None and condition.mask is not None:
-            before = condition.mask.new_ones(len(x), first)
-            mask = torch.cat([before, condition.mask, condition.mask.new_ones(len(x), self.tokens)], dim=1)
+        mask = torch.cat([seen.new_ones(len(x), 2), seen, seen.new_ones(len(x), self.tokens)], dim=1)
         sequence = self.transformer(sequence, mask=mask)[:, -self.tokens :]  # (B, T, width)
         return self.project(self.final_norm(sequence))  # (B, T, output_channels)
+
+    def _parts(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor, Tensor]:
+        """Vector (B, D), tokens (B, L, D) and mask (B, L) of the condition.
+
+        Zeros, and a token that is not seen, stand for what it lacks: so every weight takes part in every step, as
+        training in several processes needs it.
+        """
+        zeros = x.new_zeros(len(x), 1, self.embed_vector.in_features)
+        vector = zeros[:, 0] if condition.vector is None else condition.vector
+        if condition.tokens is None or condition.mask is None:
+            return vector, zeros, zeros.new_zeros(len(x), 1, dtype=torch.bool)
+        return vector, condition.tokens, condition.mask

@@ -1,0 +1,72 @@
+"""Stages that start from another model's weights: fine-tuning, frozen parts, phases of one model."""
+
+import pytest
+import torch
+from tests.runs.conftest import Place
+
+from fieldforge.errors import UserError
+from fieldforge.runs.train import run_training
+from fieldforge.stages.directory import StageDirectory
+
+PHASE = (
+    "+phases={colours:{of:autoencoder,training:{budget:{max_steps:3}},autoencoder_loss:{color:8.0},frozen:[encoder.*]}}"
+)
+SLOW = "training.autoencoder.optimizer.lr=1e-12"
+
+
+def weights(run: StageDirectory) -> dict[str, torch.Tensor]:
+    return torch.load(run.model, weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def trained(balls, tmp_path_factory):
+    place = Place(balls, tmp_path_factory.mktemp("trained"))
+    return place, run_training(place.compose("stages=[autoencoder]"))["autoencoder"]
+
+
+def test_a_model_starts_from_another_ones_weights(trained):
+    place, earlier = trained
+    run = run_training(place.compose("stages=[autoencoder]", f"init_from={earlier.path}", SLOW))["autoencoder"]
+    assert run.path != earlier.path
+    assert run.determining["init_from"] == earlier.fingerprint
+    for name, value in weights(earlier).items():
+        if not name.startswith("latent_"):
+            assert torch.allclose(weights(run)[name], value, atol=1e-6), name
+
+
+def test_statistics_are_measured_anew(trained):
+    place, earlier = trained
+    run = run_training(place.compose("stages=[autoencoder]", f"init_from={earlier.path}", SLOW))["autoencoder"]
+    for name in ("latent_mean", "latent_std"):
+        assert torch.allclose(weights(run)[name], weights(earlier)[name], atol=1e-3), name
+
+
+def test_a_phase_trains_the_model_on_and_latents_are_of_the_last(trained):
+    place, _ = trained
+    done = run_training(place.compose("stages=[autoencoder,colours,latents,diffusion]", PHASE))
+    first, second = weights(done["autoencoder"]), weights(done["colours"])
+    changed = {name for name in first if not torch.equal(first[name], second[name])}
+    assert any(name.startswith("decoder.") for name in changed)
+    assert not any(name.startswith("encoder.") for name in changed)
+    assert done["diffusion"].determining["autoencoder"] == done["colours"].fingerprint
+    again = run_training(place.compose("stages=[autoencoder,colours,latents,diffusion]", PHASE))
+    assert {name: run.path for name, run in again.items()} == {name: run.path for name, run in done.items()}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["init_from=/nowhere"], "init_from=/nowhere has no finished model.ckpt"),
+        (["init_from={run}", "autoencoder.encoder.channels=3"], "init_from=.* its weights are not those of this model"),
+        (["init_from={run}", "continue_from={run}"], "init_from= and continue_from= are both given"),
+        (["init_from={run}", "frozen=[nothing.*]"], r"frozen=nothing\.\*: no parameter has such a name"),
+        (["stages=[autoencoder,colours]"], "there is no stage colours"),
+        (["stages=[autoencoder,autoencoder]"], "names autoencoder twice"),
+        (["stages=[colours]", "+phases={colours:{of:shape,training:{}}}"], "phases.colours needs of="),
+    ],
+)
+def test_mistakes_are_one_sentence(trained, tmp_path, overrides, sentence):
+    place, run = trained
+    given = [override.format(run=run.path) if "{run}" in override else override for override in overrides]
+    with pytest.raises(UserError, match=sentence):
+        run_training(Place(place.data, tmp_path).compose("stages=[autoencoder]", *given))
