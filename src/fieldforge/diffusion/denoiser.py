@@ -1,7 +1,7 @@
 """What samplers and guidance see of a model."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -12,8 +12,22 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 """denoise(x_t (B, T, C), t (B,)) → x0 (B, T, C): all that samplers see. They hand over t in float64 on the CPU."""
 
 
+class Estimate(NamedTuple):
+    """What a denoiser knows of the data: x0 (B, T, C), and where its variance is learned, the fraction (B, T, C) of the
+    way from β̃ to β at which it lies (Nichol & Dhariwal 2021, eq. 15)."""
+
+    x0: Tensor
+    fraction: Tensor | None = None
+
+
+def estimate(denoise: Denoiser, x_t: Tensor, t: Tensor) -> Estimate:
+    """All that one evaluation gives: of denoisers with a method `estimate`, that; of others x0 alone."""
+    own = getattr(denoise, "estimate", None)
+    return Estimate(denoise(x_t, t)) if own is None else own(x_t, t)
+
+
 class Watched:
-    """A denoiser that says after each evaluation how many there were; what else it offers stays reachable."""
+    """A denoiser that says after each evaluation how many there were."""
 
     def __init__(self, denoise: Denoiser, look: Callable[[int], None]):
         self.denoise = denoise
@@ -21,13 +35,13 @@ class Watched:
         self.evaluations = 0
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        x0 = self.denoise(x_t, t)
+        return self.estimate(x_t, t).x0
+
+    def estimate(self, x_t: Tensor, t: Tensor) -> Estimate:
+        result = estimate(self.denoise, x_t, t)
         self.evaluations += 1
         self.look(self.evaluations)
-        return x0
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.__dict__["denoise"], name)
+        return result
 
 
 class ConditionalDenoiser(Protocol):

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fieldforge.diffusion.denoiser import Denoiser
+from fieldforge.diffusion.denoiser import Denoiser, Estimate, estimate
 from fieldforge.errors import UserError
 from fieldforge.ranges import Positive, Share
 
@@ -47,14 +47,15 @@ class DynamicThreshold:
 
 
 class Thresholded:
-    """A denoiser whose estimates are kept in range; what else it offers stays reachable."""
+    """A denoiser whose estimates are kept in range."""
 
     def __init__(self, denoise: Denoiser, threshold: Threshold):
         self.denoise = denoise
         self.threshold = threshold
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        return self.threshold(self.denoise(x_t, t))
+        return self.estimate(x_t, t).x0
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.__dict__["denoise"], name)
+    def estimate(self, x_t: Tensor, t: Tensor) -> Estimate:
+        result = estimate(self.denoise, x_t, t)
+        return result._replace(x0=self.threshold(result.x0))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fieldforge.conditioning.condition import Condition
-from fieldforge.diffusion.denoiser import Denoiser, Guidance
+from fieldforge.diffusion.denoiser import Denoiser, Estimate, Guidance
 from fieldforge.diffusion.loss import output_weight
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.posterior import posterior_coefficients
@@ -35,37 +35,38 @@ class LearnedVarianceModel(DiffusionModel):
 
 
 class VarianceDenoiser:
-    """A guided denoiser that keeps the fraction (B, T, C) that came with its last estimate.
+    """A guided denoiser whose estimate has the fraction of its variance.
 
     Guidance steers the mean alone. The fraction is that of the first B rows it asks for: the conditional ones.
     """
 
     def __init__(self, model: LearnedVarianceModel, guidance: Guidance, condition: Condition, null: Condition):
-        self.model = model
-        self.fraction: Tensor | None = None
-        self._guided = guidance(self._Recorder(self), condition, null)
+        self.model, self.guidance, self.condition, self.null = model, guidance, condition, null
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        self.fraction = None
-        x0 = self._guided(x_t, t)
-        assert self.fraction is not None
-        self.fraction = self.fraction[: len(x_t)]
-        return x0
+        return self.estimate(x_t, t).x0
 
-    class _Recorder:
-        def __init__(self, owner: "VarianceDenoiser"):
-            self.owner = owner
+    def estimate(self, x_t: Tensor, t: Tensor) -> Estimate:
+        evaluation = _Evaluation(self.model)
+        x0 = self.guidance(evaluation, self.condition, self.null)(x_t, t)
+        return Estimate(x0, evaluation.fractions[0][: len(x_t)])
 
-        @property
-        def process(self) -> Process:
-            return self.owner.model.process
 
-        def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-            model = self.owner.model
-            output, fraction = model.split(x_t, t, condition)
-            if self.owner.fraction is None:
-                self.owner.fraction = fraction
-            return model.parameterization.denoised(output, x_t, model.process.alpha(t), model.process.sigma(t))
+class _Evaluation:
+    """The model's mean for guidance, its fractions beside it, of one evaluation of the whole."""
+
+    def __init__(self, model: LearnedVarianceModel):
+        self.model = model
+        self.fractions: list[Tensor] = []
+
+    @property
+    def process(self) -> Process:
+        return self.model.process
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        output, fraction = self.model.split(x_t, t, condition)
+        self.fractions.append(fraction)
+        return self.model.parameterization.denoised(output, x_t, self.process.alpha(t), self.process.sigma(t))
 
 
 class HybridLoss:
