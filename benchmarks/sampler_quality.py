@@ -168,11 +168,11 @@ def compare_distilled(arguments: argparse.Namespace, reference: Reference) -> No
         for steps in sorted({1, 2, facts["steps"]}):
             cells.append(own(f"distilled, {guided}", steps, replace(student.sampler, steps=steps)))
             print(cells[-1], flush=True)
-        walk = reference.measures(scale)(f"teacher's walk, {guided}", WALK, replace(student.sampler, steps=WALK))
+        walk = reference.measures(scale)(f"teacher's sampler, {guided}", WALK, replace(student.sampler, steps=WALK))
         print(walk, flush=True)
         told.append(
             f"- {guided}: {cells[-1].evaluations} evaluations are {change(reference.frechet, cells[-1], walk)} from "
-            f"the teacher's walk of {WALK} steps"
+            f"the teacher's sampler of {WALK} steps"
         )
         cells.append(walk)
     text = "\n".join([table(cells, [1, 2, facts["steps"], WALK]), "", *told])

@@ -40,7 +40,8 @@ class AssetRecord:
 
 
 def stem(name: str) -> str:
-    """What variants of a thing have in common: lower case, from the first counted word on nothing, no single letters.
+    """The part of a name that variants share: lower case, cut at the first word that starts with a digit, without
+    one-letter words.
 
     >>> stem("Sofa 3 seats"), stem("Rounded type B plug"), stem("Concept Sedan 02 Sport")
     ('sofa', 'rounded type plug', 'concept sedan')

@@ -1,4 +1,4 @@
-"""Which finished run a command means."""
+"""Find the finished run that a command refers to."""
 
 from __future__ import annotations
 
