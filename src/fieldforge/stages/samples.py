@@ -36,7 +36,7 @@ def check_samples(config: DictConfig, data: ShardDataModule) -> None:
     """UserError unless shards of the domain's samples lie at `data.root`."""
     domain: Domain = build(config, "domain")
     schema = data.shards(data.train_split).schema
-    if schema.name != domain.schema.name:
+    if schema.kind != domain.schema.name:
         raise UserError(
             f"data.root={config.data.root} holds {schema.name} shards, and an autoencoder is trained on those of "
             f"prepare.py, {domain.schema.name}: give their folder"
