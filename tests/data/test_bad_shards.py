@@ -16,11 +16,11 @@ from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import open_shards
-from fieldforge.data.store import BadShardError
 from fieldforge.data.stream import SampleStream
 from fieldforge.data.transforms import Labels, Latent, Meta
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
+from fieldforge.storage.store import BadShardError
 
 BAD = "train-000001.tar"
 

@@ -15,8 +15,8 @@ from tests.data.make import write_latents
 from fieldforge.data.cache import Cache, CachedStore, locked
 from fieldforge.data.reader import ShardReader
 from fieldforge.data.shards import Place, ShardSet, open_shards
-from fieldforge.data.store import LocalStore
 from fieldforge.errors import UserError
+from fieldforge.storage.store import LocalStore
 
 SHARDS, PER_SHARD = 8, 4
 

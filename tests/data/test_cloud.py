@@ -16,14 +16,14 @@ from tests.data.faults import FaultyProxy
 from tests.data.make import write_latents
 
 from fieldforge.data.cache import Cache
-from fieldforge.data.cloud import ObjectStore, Patience
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import open_shards
-from fieldforge.data.store import BadShardError
 from fieldforge.data.stream import SampleStream
 from fieldforge.data.transforms import Labels, Latent, Meta
 from fieldforge.errors import UserError
+from fieldforge.storage.cloud import ObjectStore, Patience
+from fieldforge.storage.store import BadShardError
 
 QUICK = Patience(attempts=25, first_wait=0.001, longest_wait=0.01, request_seconds=0.5)
 CREDENTIALS = {

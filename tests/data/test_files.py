@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fieldforge.data.files import ABANDONED, atomic_file, remove_leftovers, temporary_name
 from fieldforge.errors import UserError
+from fieldforge.storage.files import ABANDONED, atomic_file, remove_leftovers, temporary_name
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.image_transforms import Pixels
 from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
-from fieldforge.data.store import BadShardError
 from fieldforge.data.transforms import Labels, Meta
 from fieldforge.errors import UserError
+from fieldforge.storage.store import BadShardError
 
 
 def picture(number: int, kind: str = "PNG") -> bytes:

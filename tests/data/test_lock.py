@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from fieldforge.data import lock
 from fieldforge.errors import UserError
+from fieldforge.storage import lock
 
 HOLDS = """
 import os, sys, time
 from pathlib import Path
-from fieldforge.data import lock
+from fieldforge.storage import lock
 lock.take(Path(sys.argv[1]))
 child = os.fork() if sys.argv[2] == "with child" else None
 if child != 0:

@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.data.faults import FaultyProxy, FileServer
 from tests.data.make import write_latents
 
-from fieldforge.data import cloud
-from fieldforge.data.cloud import METADATA_SERVICE, ObjectStore, Patience
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import open_shards
-from fieldforge.data.store import Store
 from fieldforge.data.stream import SampleStream
 from fieldforge.data.transforms import Latent, Meta
 from fieldforge.errors import Unfinished, UserError
+from fieldforge.storage import cloud
+from fieldforge.storage.cloud import METADATA_SERVICE, ObjectStore, Patience
+from fieldforge.storage.store import Store
 
 QUICK = Patience(attempts=25, first_wait=0.001, longest_wait=0.01, request_seconds=0.5)
 HASTY = Patience(attempts=2, first_wait=0.001, longest_wait=0.001, request_seconds=2)
@@ -195,7 +195,7 @@ def test_a_store_that_stays_away_is_waited_for_aloud_and_ends_unfinished(
 
 def test_nobody_waits_at_the_end_for_what_is_read_ahead() -> None:
     code = """if True:
-        from fieldforge.data.cloud import ObjectStore
+        from fieldforge.storage.cloud import ObjectStore
         store = ObjectStore("http://127.0.0.1:9/shards")
         for number in range(40):
             store.read_ahead("a.tar", number, number + 1)

@@ -24,11 +24,11 @@ from fieldforge.data.schema import Schema
 from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shape_transforms import Distances, Surface, ViewRays
 from fieldforge.data.shards import open_shards
-from fieldforge.data.store import BadSampleError
 from fieldforge.data.stream import SampleStream
 from fieldforge.data.transforms import Labels, Latent, Meta, Transform
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
+from fieldforge.storage.store import BadSampleError
 
 Members = dict[str, bytes]
 STAGES: list[Transform] = [Meta(), Labels(), Surface(8), Distances(8, 8), ViewRays(6, 3)]

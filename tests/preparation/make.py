@@ -16,14 +16,10 @@ from fieldforge.geometry.mesh import Material, Mesh
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.recipe import PreparedAsset
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.settings import (
-    DistanceSettings,
-    Limits,
-    SurfaceSettings,
-    ViewSettings,
-)
+from fieldforge.preparation.settings import DistanceSettings, SurfaceSettings, ViewSettings
 from fieldforge.preparation.shape_recipe import ShapeRecipe
 from fieldforge.preparation.staging import Staging
+from fieldforge.readers.limits import Limits
 
 LIMITS = Limits(max_triangles=100_000, max_file_mb=16, min_thickness=0.005)
 

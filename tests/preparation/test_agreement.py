@@ -16,8 +16,8 @@ from fieldforge.geometry.sampling import sample_visible_surface
 from fieldforge.preparation.asset import prepare_asset
 from fieldforge.preparation.distance import Caster
 from fieldforge.preparation.settings import SurfaceSettings, ViewSettings
-from fieldforge.preparation.stores import AssetError, FolderStore
 from fieldforge.preparation.views import render_view
+from fieldforge.readers.file_store import AssetError, FolderStore
 
 BOX = """mtllib box.mtl
 usemtl skin

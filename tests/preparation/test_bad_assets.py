@@ -12,10 +12,10 @@ from tests.preparation.make import CUBE_OBJ, LIMITS, png, read_lines, record, ti
 from fieldforge.preparation.asset import clean_mesh
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.pipeline import prepare
-from fieldforge.preparation.readers import texture
-from fieldforge.preparation.readers.load import load_mesh
-from fieldforge.preparation.settings import Limits
-from fieldforge.preparation.stores import AssetError, FolderStore, Notes, ZipStore, normal_member
+from fieldforge.readers import texture
+from fieldforge.readers.file_store import AssetError, FolderStore, Notes, ZipStore, normal_member
+from fieldforge.readers.limits import Limits
+from fieldforge.readers.load import load_mesh
 
 TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 

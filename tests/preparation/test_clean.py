@@ -6,7 +6,7 @@ from tests.preparation.make import box, sheet
 
 from fieldforge.geometry.mesh import Material, Mesh, concatenate
 from fieldforge.preparation.clean import check_mesh, normalise, remove_invisible_faces, remove_misleading_faces
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
 
 
 def moved(mesh: Mesh, scale: float, by: list[float]) -> Mesh:

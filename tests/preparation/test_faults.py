@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from tests.preparation.make import CUBE_OBJ, LIMITS, read_lines, record, tiny_settings, write_cubes
 
-from fieldforge.data.files import make_folder
 from fieldforge.errors import UserError
 from fieldforge.preparation import workers
 from fieldforge.preparation.faults import lacks_memory, machine_fault
 from fieldforge.preparation.pipeline import prepare
 from fieldforge.preparation.recipe import PreparedAsset
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.staging import Staging
-from fieldforge.preparation.stores import AssetError
 from fieldforge.preparation.workers import stage_all
+from fieldforge.readers.file_store import AssetError
+from fieldforge.readers.limits import Limits
+from fieldforge.storage.files import make_folder
 
 GUARDED = tiny_settings(
     limits=Limits(max_triangles=100_000, max_file_mb=16, min_thickness=0.005, max_seconds=4, max_memory_gb=0.75)

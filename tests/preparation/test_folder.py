@@ -10,7 +10,7 @@ from fieldforge.errors import UserError
 from fieldforge.preparation.folder import FolderSource, words_of
 from fieldforge.preparation.pipeline import prepare
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.stores import AssetError, FolderStore, ZipStore
+from fieldforge.readers.file_store import AssetError, FolderStore, ZipStore
 
 CUBE = CUBE_OBJ.encode()
 

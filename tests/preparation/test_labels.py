@@ -9,8 +9,8 @@ from tests.preparation.make import CUBE_OBJ, write_zip
 from fieldforge.errors import UserError
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.labels import Label, read_labels
-from fieldforge.preparation.readers.load import MESH_ENDINGS
 from fieldforge.preparation.records import AssetRecord
+from fieldforge.readers.load import MESH_ENDINGS
 
 CUBE = CUBE_OBJ.encode()
 

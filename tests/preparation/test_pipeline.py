@@ -20,8 +20,8 @@ from fieldforge.preparation.asset import prepare_asset
 from fieldforge.preparation.pipeline import prepare
 from fieldforge.preparation.settings import ViewSettings
 from fieldforge.preparation.staging import Staging
-from fieldforge.preparation.stores import FolderStore
 from fieldforge.preparation.workers import stage_all
+from fieldforge.readers.file_store import FolderStore
 
 COUNT = 5
 SETTINGS = tiny_settings(heldout_share=0.5)

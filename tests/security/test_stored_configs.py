@@ -46,7 +46,7 @@ HOSTILE = {
         "config": {"part": {"_target_": "fieldforge.configuration.build.functools.partial"}},
         "key": "part",
     },
-    "what a module imported": lambda mark: {"_target_": "fieldforge.data.files.os.mkdir", "_args_": [str(mark)]},
+    "what a module imported": lambda mark: {"_target_": "fieldforge.storage.files.os.mkdir", "_args_": [str(mark)]},
     "a writer of ours": lambda mark: {
         "_target_": "fieldforge.training.processes.checkpoints.save_atomically",
         "content": {},

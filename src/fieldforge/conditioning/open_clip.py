@@ -22,8 +22,8 @@ from fieldforge.conditioning.pretrained import (
 )
 from fieldforge.conditioning.reach import may_fetch, offline
 from fieldforge.conditioning.text_encoder import refuse_empty, until_end_of_text, warn_of_cut
-from fieldforge.data.store import names_elsewhere
 from fieldforge.errors import UserError, install_command
+from fieldforge.storage.store import names_elsewhere
 
 
 class OpenClip:

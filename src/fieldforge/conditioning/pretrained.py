@@ -18,8 +18,8 @@ from torch import nn
 
 from fieldforge.conditioning.damage import damaged_file
 from fieldforge.conditioning.reach import may_fetch, offline
-from fieldforge.data.store import names_elsewhere
 from fieldforge.errors import UserError, install_command
+from fieldforge.storage.store import names_elsewhere
 
 log = logging.getLogger(__name__)
 WEIGHT_NAMES = [  # on the hub; of one file or of several

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.stored import samples_of
 from fieldforge.data.reader import LazySample
-from fieldforge.data.store import MemberError
 from fieldforge.nn.latent_shape import LatentShape
+from fieldforge.storage.store import MemberError
 
 MEASURED = 20_000  # assets: enough for a mean and a deviation
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fieldforge.conditioning.reach import local_encoders
 from fieldforge.data.shards import folder_and_names, spelled_out
-from fieldforge.data.store import names_elsewhere
 from fieldforge.errors import UserError
+from fieldforge.storage.store import names_elsewhere
 from fieldforge.training.processes.checkpoints import load_safely
 
 DEEPEST = 50  # levels of a configuration

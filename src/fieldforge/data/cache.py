@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.data.cloud import ObjectStore, ending
-from fieldforge.data.files import is_leftover, sync, temporary_name
-from fieldforge.data.store import BadShardError, LocalStore
 from fieldforge.data.table import ShardEntry, ShardTable
 from fieldforge.errors import Unfinished, UserError
+from fieldforge.storage.cloud import ObjectStore, ending
+from fieldforge.storage.files import is_leftover, sync, temporary_name
+from fieldforge.storage.store import BadShardError, LocalStore
 
 OPEN_FILES = 8  # a deleted file frees its space when the last reader closes it, so readers keep few open
 PARALLEL_DOWNLOADS = 2

@@ -10,15 +10,16 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from fieldforge.data import waiting, workers
+from fieldforge.data import workers
 from fieldforge.data.cache import Cache
-from fieldforge.data.cloud import Patience
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import NoSplitError, ShardSet, open_shards
 from fieldforge.data.stream import SampleStream
 from fieldforge.data.transforms import Transform
 from fieldforge.ranges import Count, NotNegative, Seed, Whole
+from fieldforge.storage import waiting
+from fieldforge.storage.cloud import Patience
 
 log = logging.getLogger(__name__)
 

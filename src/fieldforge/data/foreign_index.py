@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fieldforge.data.cache import locked
-from fieldforge.data.files import atomic_file, make_folder
 from fieldforge.data.image_foreign import FOREIGN_IMAGE, foreign_members, key_and_suffix, picture_suffix
 from fieldforge.data.manifest import (
     MANIFEST_NAME,
@@ -26,10 +25,11 @@ from fieldforge.data.manifest import (
     settings_sha256,
     write_manifest,
 )
-from fieldforge.data.store import LocalStore
 from fieldforge.data.table import ShardEntry, index_name
 from fieldforge.data.writer import shard_entry
 from fieldforge.errors import UserError
+from fieldforge.storage.files import atomic_file, make_folder
+from fieldforge.storage.store import LocalStore
 from fieldforge.terminal import status
 
 log = logging.getLogger(__name__)

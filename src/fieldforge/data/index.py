@@ -16,14 +16,14 @@ from pathlib import Path
 
 from webdataset.tariterators import base_plus_ext
 
-from fieldforge.data.files import atomic_file
 from fieldforge.data.manifest import Manifest, ShardEntry, ShardIndex, read_manifest, settings_sha256, write_manifest
 from fieldforge.data.schema import Schema
 from fieldforge.data.schemas import SCHEMAS
-from fieldforge.data.store import BadShardError
 from fieldforge.data.tar_members import split_members
 from fieldforge.data.writer import shard_entry
 from fieldforge.errors import UserError
+from fieldforge.storage.files import atomic_file
+from fieldforge.storage.store import BadShardError
 from fieldforge.terminal import printable
 
 SHARD_NAME = re.compile(r"([A-Za-z0-9_]+)-\d+\.tar")

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fieldforge.data.files import atomic_file
 from fieldforge.data.json_pieces import JsonError, JsonPieces
 from fieldforge.data.schema import Schema
 from fieldforge.data.schemas import SCHEMAS
 from fieldforge.data.table import EntryError, ShardEntry, ShardTable
 from fieldforge.errors import UserError
+from fieldforge.storage.files import atomic_file
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "fieldforge-shards"

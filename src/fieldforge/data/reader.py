@@ -12,9 +12,9 @@ from fieldforge.data.codec import Payload, decode_member
 from fieldforge.data.manifest import ShardIndex, parse_index
 from fieldforge.data.schema import Schema
 from fieldforge.data.shards import ShardSet
-from fieldforge.data.store import BadSampleError, BadShardError, Store
 from fieldforge.data.table import ShardEntry
 from fieldforge.errors import UserError
+from fieldforge.storage.store import BadSampleError, BadShardError, Store
 
 KEPT_INDEXES = 256
 Alike = dict[str, tuple[int, str]]

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from fieldforge.data.cache import Cache
-from fieldforge.data.cloud import ObjectStore, Patience, check_address, is_remote
 from fieldforge.data.foreign_index import is_foreign, open_foreign
 from fieldforge.data.manifest import MANIFEST_NAME, PIECE_BYTES, Manifest
 from fieldforge.data.schema import Schema
-from fieldforge.data.store import LocalStore, Store
 from fieldforge.data.table import ShardEntry, ShardTable
 from fieldforge.errors import UserError
+from fieldforge.storage.cloud import ObjectStore, Patience, check_address, is_remote
+from fieldforge.storage.store import LocalStore, Store
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 from fieldforge.data.order import Mixing, Order, rank_positions
 from fieldforge.data.reader import ShardReader
 from fieldforge.data.shards import ShardSet
-from fieldforge.data.store import BadShardError
 from fieldforge.data.transforms import Transform, apply_transforms
 from fieldforge.errors import UserError
+from fieldforge.storage.store import BadShardError
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.data.store import BadSampleError, MemberError
 from fieldforge.errors import UserError
+from fieldforge.storage.store import BadSampleError, MemberError
 
 Transform = Callable[[Mapping[str, Any], np.random.Generator], dict[str, Any]]
 

@@ -16,8 +16,8 @@ from weakref import WeakSet
 
 import torch.utils.data  # noqa: F401  # its exit handler is there first, and so runs after the one below
 
-from fieldforge.data.files import is_alive
 from fieldforge.errors import Unfinished
+from fieldforge.storage.files import is_alive
 
 PAUSE = 0.5  # seconds between looks at the parent
 open_iterators: WeakSet[Any] = WeakSet()  # of data loaders with workers

@@ -18,11 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fieldforge.data.files import atomic_file, remove_leftovers, writing
 from fieldforge.data.manifest import ShardIndex, parse_index, settings_sha256
 from fieldforge.data.schema import Schema
 from fieldforge.data.table import ShardEntry, index_name
 from fieldforge.errors import UserError
+from fieldforge.storage.files import atomic_file, remove_leftovers, writing
 
 BLOCK = tarfile.BLOCKSIZE
 END_OF_ARCHIVE = bytes(2 * BLOCK)

@@ -34,11 +34,11 @@ from fieldforge.metrics.reconstruction import (
 )
 from fieldforge.preparation.asset import surface_of_file
 from fieldforge.preparation.pipeline import check_libraries
-from fieldforge.preparation.settings import Limits
 from fieldforge.preparation.sh3f import read_icons
 from fieldforge.preparation.shape_recipe import ShapeRecipe
-from fieldforge.preparation.stores import AssetError
 from fieldforge.ranges import Count, GridCells, Positive
+from fieldforge.readers.file_store import AssetError
+from fieldforge.readers.limits import Limits
 from fieldforge.rendering.pictures import image_of
 from fieldforge.rendering.shading import portrait
 

@@ -20,13 +20,14 @@ from fieldforge.preparation.clean import (
     remove_misleading_faces,
 )
 from fieldforge.preparation.distance import Caster, exposed_sides, signed_distance
-from fieldforge.preparation.readers.load import load_mesh
-from fieldforge.preparation.readers.texture import pixel_limit
 from fieldforge.preparation.recipe import PreparedAsset
 from fieldforge.preparation.records import AssetRecord, generator_for, split_of
-from fieldforge.preparation.settings import DistanceSettings, Limits, PreparationSettings
-from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, Notes
+from fieldforge.preparation.settings import DistanceSettings, PreparationSettings
 from fieldforge.preparation.views import View, camera_distance, render_view
+from fieldforge.readers.file_store import AssetError, FileStore, FolderStore, Notes
+from fieldforge.readers.limits import Limits
+from fieldforge.readers.load import load_mesh
+from fieldforge.readers.texture import pixel_limit
 
 THUMBNAIL_SIZE = 192
 THUMBNAIL_ANGLES = (math.radians(25), math.radians(18))

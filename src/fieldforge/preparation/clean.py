@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fieldforge.geometry.mesh import INVISIBLE, Mesh
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
 
 HALF_SIDE = 0.9
 """Assets reach from -0.9 to 0.9 along their longest side."""

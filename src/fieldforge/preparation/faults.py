@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fieldforge.data.files import MACHINE
 from fieldforge.errors import UserError, install_command
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
+from fieldforge.storage.files import MACHINE
 
 try:
     import resource

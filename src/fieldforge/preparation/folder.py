@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 from fieldforge.errors import UserError
 from fieldforge.preparation.labels import Label, read_labels, same_name
-from fieldforge.preparation.readers.load import MESH_ENDINGS
 from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.sh3f import class_of
-from fieldforge.preparation.stores import AssetError, FolderStore, normal_member, plain_text
 from fieldforge.preparation.walk import walk
+from fieldforge.readers.file_store import AssetError, FolderStore, normal_member, plain_text
+from fieldforge.readers.load import MESH_ENDINGS
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fieldforge.errors import UserError
-from fieldforge.preparation.stores import plain_text
+from fieldforge.readers.file_store import plain_text
 
 log = logging.getLogger(__name__)
 

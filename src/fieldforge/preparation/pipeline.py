@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fieldforge.data.files import MACHINE, atomic_file, make_folder, remove_leftovers, writing
-from fieldforge.data.lock import scope, take
 from fieldforge.data.manifest import MANIFEST_NAME, Manifest, read_manifest, settings_sha256, write_manifest
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError, install_command
@@ -23,8 +21,10 @@ from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.splits import assign_splits
 from fieldforge.preparation.staging import Staging
-from fieldforge.preparation.stores import plain_text
 from fieldforge.preparation.workers import stage_all
+from fieldforge.readers.file_store import plain_text
+from fieldforge.storage.files import MACHINE, atomic_file, make_folder, remove_leftovers, writing
+from fieldforge.storage.lock import scope, take
 from fieldforge.terminal import status
 
 log = logging.getLogger(__name__)

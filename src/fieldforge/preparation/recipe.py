@@ -8,8 +8,8 @@ import numpy as np
 
 from fieldforge.data.schema import Schema
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.settings import AssetLimits
-from fieldforge.preparation.stores import FileStore
+from fieldforge.readers.file_store import FileStore
+from fieldforge.readers.limits import AssetLimits
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fieldforge.errors import UserError
-from fieldforge.ranges import Count, Pixels, Positive, Share, ShareBelow1
-
-
-def _positive(where: str, **values: float) -> None:
-    for key, value in values.items():
-        if not value > 0:
-            raise UserError(f"{where}.{key}={value} must be above 0; raise it.")
+from fieldforge.ranges import Count, Pixels, Share, ShareBelow1
+from fieldforge.readers.limits import Limits, check_positive
 
 
 @dataclass(frozen=True)
@@ -20,7 +15,7 @@ class SurfaceSettings:
     points: Count
 
     def __post_init__(self) -> None:
-        _positive("preparation.surface", points=self.points)
+        check_positive("preparation.surface", points=self.points)
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class DistanceSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "near_std", tuple(float(std) for std in self.near_std))
-        _positive("preparation.distance", near_points=self.near_points, volume_points=self.volume_points)
+        check_positive("preparation.distance", near_points=self.near_points, volume_points=self.volume_points)
         if not self.near_std or min(self.near_std) <= 0:
             raise UserError(
                 f"preparation.distance.near_std={list(self.near_std)} must hold numbers above 0, like [0.01, 0.05]."
@@ -53,58 +48,11 @@ class ViewSettings:
     shading: Share
 
     def __post_init__(self) -> None:
-        _positive("preparation.views", count=self.count, size=self.size)
+        check_positive("preparation.views", count=self.count, size=self.size)
         if not 1 <= self.fov_y_degrees <= 120:
             raise UserError(f"preparation.views.fov_y_degrees={self.fov_y_degrees} must lie in 1…120; try 40.")
         if not 0 <= self.shading <= 1:
             raise UserError(f"preparation.views.shading={self.shading} must lie in 0…1; 0 gives unlit colours.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AssetLimits:
-    """Beyond these an asset is rejected.
-
-    `max_seconds` (of a processor) and `max_memory_gb` (of the whole process) guard the machine. What they let pass
-    also depends on how fast it is, so they are no part of what determines samples: a preparation goes on with others.
-    """
-
-    max_file_mb: Positive
-    max_seconds: Positive = 300
-    max_memory_gb: Positive = 8
-
-    def __post_init__(self) -> None:
-        _positive(
-            "preparation.limits",
-            max_file_mb=self.max_file_mb,
-            max_seconds=self.max_seconds,
-            max_memory_gb=self.max_memory_gb,
-        )
-
-    @property
-    def max_file_bytes(self) -> int:
-        return int(self.max_file_mb * 2**20)
-
-    @property
-    def max_memory_bytes(self) -> float:
-        return self.max_memory_gb * 2**30
-
-    def determining(self) -> dict[str, Any]:
-        """The limits that determine which assets are samples."""
-        return {key: value for key, value in asdict(self).items() if key not in ("max_seconds", "max_memory_gb")}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits(AssetLimits):
-    """Of meshes. `min_thickness`: thinnest side over longest side."""
-
-    max_triangles: Count
-    min_thickness: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _positive("preparation.limits", max_triangles=self.max_triangles)
-        if not 0 <= self.min_thickness < 1:
-            raise UserError(f"preparation.limits.min_thickness={self.min_thickness} must lie in 0…1; try 0.005.")
 
 
 @dataclass(frozen=True)
@@ -119,7 +67,7 @@ class PreparationSettings:
     samples_per_shard: Count
 
     def __post_init__(self) -> None:
-        _positive("preparation", samples_per_shard=self.samples_per_shard)
+        check_positive("preparation", samples_per_shard=self.samples_per_shard)
         if not 0 <= self.heldout_share < 1:
             raise UserError(f"preparation.heldout_share={self.heldout_share} must lie in 0…1; try 0.1.")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fieldforge.errors import UserError
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.stores import AssetError, ZipStore, normal_member
+from fieldforge.readers.file_store import AssetError, ZipStore, normal_member
 
 CATALOGUE = "PluginFurnitureCatalog"
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}

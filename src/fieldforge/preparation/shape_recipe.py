@@ -7,7 +7,7 @@ from fieldforge.preparation.asset import prepare_asset
 from fieldforge.preparation.recipe import PreparedAsset, Recipe
 from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.settings import PreparationSettings
-from fieldforge.preparation.stores import FileStore
+from fieldforge.readers.file_store import FileStore
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from fieldforge.data.files import writing
 from fieldforge.errors import UserError
 from fieldforge.preparation.faults import lacks_memory, machine_fault
 from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.staging import Staging
-from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, ZipStore
+from fieldforge.readers.file_store import AssetError, FileStore, FolderStore, ZipStore
+from fieldforge.storage.files import writing
 
 try:
     import fcntl

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from fieldforge.data.codec import decode_json, decode_png, encode_json, encode_png
-from fieldforge.data.files import atomic_file
 from fieldforge.data.writer import END_OF_ARCHIVE, tar_member
 from fieldforge.preparation.recipe import PreparedAsset
 from fieldforge.preparation.records import AssetRecord
+from fieldforge.storage.files import atomic_file
 
 THUMBNAIL = "thumbnail.png"
 NOTES = "notes.json"

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldforge.preparation.stores import reachable_folders
+from fieldforge.readers.file_store import reachable_folders
 
 MAX_VISITS = 8
 """A folder is listed under at most so many names: folders full of links to each other have more than can be listed."""

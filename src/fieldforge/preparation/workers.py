@@ -18,9 +18,9 @@ from fieldforge.errors import UserError
 from fieldforge.preparation.faults import shell_memory_limit
 from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.settings import AssetLimits
 from fieldforge.preparation.stage import Outcome, work
 from fieldforge.preparation.staging import Staging
+from fieldforge.readers.limits import AssetLimits
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")}
 PATIENCE = 10

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from fieldforge.data.files import temporary_name
+from fieldforge.storage.files import temporary_name
 
 PAPER = (246, 246, 244)  # sRGB, the background where a picture has to be opaque
 

@@ -33,13 +33,13 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from fieldforge.data.files import NO_ROOM
 from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
 from fieldforge.errors import UserError, install_command, memory_shortage
 from fieldforge.runs import help
 from fieldforge.runs.command_line import literal, rewritten
 from fieldforge.runs.leaving import leave
 from fieldforge.runs.near_keys import near_keys
+from fieldforge.storage.files import NO_ROOM
 from fieldforge.sweeps.job import is_trial, run_trial
 from fieldforge.terminal import Formatter, format_warning, printable
 from fieldforge.training.processes import interruption

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fieldforge.configuration.values import check_finite, check_keys, number, whole_number
-from fieldforge.data.files import MACHINE, make_folder, writing
 from fieldforge.errors import UserError
 from fieldforge.evaluation.prior_embeddings import evaluate_prior
 from fieldforge.evaluation.prompt_following import evaluate_diffusion
@@ -15,6 +14,7 @@ from fieldforge.evaluation.reconstructions import evaluate_autoencoder
 from fieldforge.ranges import GridCells, Pixels
 from fieldforge.stages.ema_length import of_length
 from fieldforge.stages.locate import find_model
+from fieldforge.storage.files import MACHINE, make_folder, writing
 
 BY_STAGE = {"autoencoder": evaluate_autoencoder, "diffusion": evaluate_diffusion, "prior": evaluate_prior}
 

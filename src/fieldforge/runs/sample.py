@@ -19,7 +19,6 @@ from fieldforge.asking.sample_files import SampleFiles, slug
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.stored import plain_config
 from fieldforge.configuration.values import check_finite, check_keys, number, whole_number
-from fieldforge.data.files import MACHINE, make_folder, writing
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
 from fieldforge.generation import Generator, ImagePrior
@@ -28,6 +27,7 @@ from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.ema_length import of_length
 from fieldforge.stages.locate import find_model
 from fieldforge.stages.prior_stage import load_prior
+from fieldforge.storage.files import MACHINE, make_folder, writing
 from fieldforge.terminal import status
 from fieldforge.training.processes.hardware import best_device
 

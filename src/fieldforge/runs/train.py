@@ -13,7 +13,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fieldforge.configuration.build import build, check
-from fieldforge.data.files import make_folder
 from fieldforge.errors import UserError
 from fieldforge.planning.rehearsal import check_plain_keys, rehearse
 from fieldforge.stages.continuation import check_continuation
@@ -21,6 +20,7 @@ from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.registry import kinds_of, stages_of
 from fieldforge.stages.stage import Stage, StageResult, TrainedStage
 from fieldforge.stages.training_run import plain
+from fieldforge.storage.files import make_folder
 from fieldforge.training.processes import interruption, ranks
 from fieldforge.training.processes.hardware import Hardware
 from fieldforge.training.processes.requeue import requeue

@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 
-from fieldforge.data.files import atomic_file, remove_leftovers
-from fieldforge.data.lock import take
 from fieldforge.errors import UserError
 from fieldforge.stages.fingerprint import differences, fingerprint
+from fieldforge.storage.files import atomic_file, remove_leftovers
+from fieldforge.storage.lock import take
 from fieldforge.training.callbacks.snapshots import FOLDER as SNAPSHOTS
 from fieldforge.training.processes.checkpoints import FORMAT, load_safely, remove_unfinished, save_atomically
 

@@ -20,7 +20,6 @@ from fieldforge.configuration.values import number, whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
-from fieldforge.data.store import names_elsewhere
 from fieldforge.diffusion.denoiser import Guidance
 from fieldforge.diffusion.distillation import student_intervals
 from fieldforge.diffusion.guidance.baked import Baked
@@ -33,6 +32,7 @@ from fieldforge.stages.locate import find_model
 from fieldforge.stages.prompt_pictures import pictures_of_prompts
 from fieldforge.stages.stage import Results, Saved, Stage, StageResult, TrainedStage
 from fieldforge.stages.training_run import PictureSettings, embed_once, plain
+from fieldforge.storage.store import names_elsewhere
 from fieldforge.training.callbacks.picture_log import Draw
 from fieldforge.training.modules.distillation_module import DistillationModule
 

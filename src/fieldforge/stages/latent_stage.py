@@ -18,7 +18,6 @@ from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.latent_schema import LATENT
-from fieldforge.data.lock import scope, take
 from fieldforge.data.manifest import MANIFEST_NAME, write_manifest
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Key, Meta, Transform, apply_transforms
@@ -30,6 +29,7 @@ from fieldforge.stages.fingerprint import fingerprint
 from fieldforge.stages.samples import data_fingerprint, sample_data
 from fieldforge.stages.stage import Encoding, Known, Results, Stage, StageResult
 from fieldforge.stages.training_run import stop_if_asked
+from fieldforge.storage.lock import scope, take
 from fieldforge.terminal import status
 from fieldforge.training.processes import ranks
 

@@ -22,12 +22,12 @@ from fieldforge.configuration.build import build
 from fieldforge.configuration.stored import Labelled
 from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.data.lock import scope
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.continuation import stage_directory
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.initial_weights import InitialWeights, freeze
 from fieldforge.stages.training_run import plain, train
+from fieldforge.storage.lock import scope
 from fieldforge.training.callbacks.picture_log import Draw
 from fieldforge.training.processes import ranks
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fieldforge.data.lock import scope, take
 from fieldforge.errors import UserError
+from fieldforge.storage.lock import scope, take
 from fieldforge.sweeps.forwarding import forwarding
 from fieldforge.sweeps.plot import write_plot
 from fieldforge.sweeps.records import FAILED, FINISHED, Record, record_path

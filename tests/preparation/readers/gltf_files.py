@@ -11,8 +11,8 @@ from tests.preparation.make import LIMITS, png
 
 from fieldforge.geometry.color import srgb_to_linear
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.readers.load import load_mesh
-from fieldforge.preparation.stores import FolderStore, Notes
+from fieldforge.readers.file_store import FolderStore, Notes
+from fieldforge.readers.load import load_mesh
 
 COMPONENT_TYPES = {"i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
 TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tests.preparation.make import write_zip
 
-from fieldforge.preparation.readers.beside import find_beside, read_beside
-from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, ZipStore
+from fieldforge.readers.beside import find_beside, read_beside
+from fieldforge.readers.file_store import AssetError, FileStore, FolderStore, ZipStore
 
 FILES = ["a/model.obj", "a/Wood.PNG", "a/maps/oak bark.png", "a/maps/t\u00fcr.png", "b/wood.png", "plain%20name.png"]
 

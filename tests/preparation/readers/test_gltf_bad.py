@@ -13,8 +13,8 @@ import pytest
 from tests.preparation.make import LIMITS
 from tests.preparation.readers.gltf_files import INDICES, Gltf, box_scene, pack_glb, palette_scene, read
 
-from fieldforge.preparation.readers.load import load_mesh
-from fieldforge.preparation.stores import AssetError, FolderStore, Notes
+from fieldforge.readers.file_store import AssetError, FolderStore, Notes
+from fieldforge.readers.load import load_mesh
 
 Change = Callable[[dict[str, Any]], Any]
 

@@ -24,8 +24,8 @@ from tests.preparation.readers.gltf_files import (
 )
 
 from fieldforge.geometry.color import linear_to_srgb, srgb_to_linear
-from fieldforge.preparation.readers.gltf.material import uv_matrix
-from fieldforge.preparation.stores import Notes
+from fieldforge.readers.file_store import Notes
+from fieldforge.readers.gltf.material import uv_matrix
 
 GREY = linear_to_srgb(np.array(0.5)) * 255  # 188
 

@@ -26,7 +26,7 @@ from tests.preparation.readers.gltf_files import (
 
 from fieldforge.errors import UserError
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.stores import AssetError, Notes
+from fieldforge.readers.file_store import AssetError, Notes
 
 EYE = np.eye(4, dtype=np.float32).reshape(1, 16)
 

@@ -11,9 +11,9 @@ from tests.preparation.make import LIMITS
 
 from fieldforge.geometry.color import linear_to_srgb
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.readers.load import load_mesh
-from fieldforge.preparation.settings import Limits
-from fieldforge.preparation.stores import AssetError, FileStore, FolderStore, Notes, ZipStore
+from fieldforge.readers.file_store import AssetError, FileStore, FolderStore, Notes, ZipStore
+from fieldforge.readers.limits import Limits
+from fieldforge.readers.load import load_mesh
 
 COLORS = np.array([[255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 255, 255], [128, 128, 128, 255]], np.uint8)
 

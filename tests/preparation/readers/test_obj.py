@@ -7,10 +7,10 @@ import pytest
 from tests.preparation.make import LIMITS, png, write_zip
 
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.readers.obj import read_obj
-from fieldforge.preparation.readers.polygons import triangulate
-from fieldforge.preparation.readers.texture import MAX_TEXTURE_SIDE
-from fieldforge.preparation.stores import AssetError, FolderStore, Notes, ZipStore
+from fieldforge.readers.file_store import AssetError, FolderStore, Notes, ZipStore
+from fieldforge.readers.obj import read_obj
+from fieldforge.readers.polygons import triangulate
+from fieldforge.readers.texture import MAX_TEXTURE_SIDE
 
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
 RED = np.tile(np.uint8([255, 0, 0, 255]), (2, 2, 1))

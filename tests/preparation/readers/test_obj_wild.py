@@ -8,10 +8,10 @@ import pytest
 from tests.preparation.make import LIMITS, png
 
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.readers.obj import read_obj
-from fieldforge.preparation.readers.obj_materials import java3d_materials
-from fieldforge.preparation.readers.polygons import triangulate
-from fieldforge.preparation.stores import AssetError, FolderStore, Notes
+from fieldforge.readers.file_store import AssetError, FolderStore, Notes
+from fieldforge.readers.obj import read_obj
+from fieldforge.readers.obj_materials import java3d_materials
+from fieldforge.readers.polygons import triangulate
 
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
 FACE = "usemtl wood\nf 1/1 2/2 3/3 4/4\n"

@@ -7,8 +7,8 @@ import pytest
 from tests.preparation.make import LIMITS
 
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.readers.load import load_mesh
-from fieldforge.preparation.stores import AssetError, FolderStore, Notes
+from fieldforge.readers.file_store import AssetError, FolderStore, Notes
+from fieldforge.readers.load import load_mesh
 
 CORNERS = ["0 0 0", "1 0 0", "1 1 0", "0 1 0"]
 GREY = (204, 204, 204, 255)

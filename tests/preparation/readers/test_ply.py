@@ -10,9 +10,9 @@ import trimesh
 from tests.preparation.make import LIMITS, png
 
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.readers.load import load_mesh
-from fieldforge.preparation.settings import Limits
-from fieldforge.preparation.stores import AssetError, FolderStore, Notes
+from fieldforge.readers.file_store import AssetError, FolderStore, Notes
+from fieldforge.readers.limits import Limits
+from fieldforge.readers.load import load_mesh
 
 SQUARE = [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (2, 0, 0)]
 RED, GREEN = (255, 0, 0, 255), (0, 255, 0, 255)

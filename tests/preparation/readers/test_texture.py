@@ -9,8 +9,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from fieldforge.preparation.readers.texture import decode_texture
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
+from fieldforge.readers.texture import decode_texture
 
 GREY = np.full((4, 6), 87 / 255)
 ORANGE = np.tile(np.array([220, 30, 30]) / 255, (4, 6, 1))

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldforge.data.files import atomic_file
 from fieldforge.preparation.images.npm import NpmPackage, member
 from fieldforge.preparation.records import AssetRecord
+from fieldforge.storage.files import atomic_file
 
 TONE = re.compile(r"-((?:light|medium-light|medium|medium-dark|dark)-skin-tone)")
 WORDS = re.compile(r"[A-Za-z][A-Za-z0-9' -]+")  # some keywords are smileys of punctuation

@@ -11,9 +11,9 @@ from fieldforge.errors import UserError
 from fieldforge.preparation.images.read import pixels_of
 from fieldforge.preparation.recipe import PreparedAsset, Recipe
 from fieldforge.preparation.records import AssetRecord, split_of
-from fieldforge.preparation.settings import AssetLimits
-from fieldforge.preparation.stores import AssetError, FileStore, Notes
 from fieldforge.ranges import Count, Pixels, Positive, ShareBelow1
+from fieldforge.readers.file_store import AssetError, FileStore, Notes
+from fieldforge.readers.limits import AssetLimits
 
 THUMBNAIL_SIZE = 128
 

@@ -5,8 +5,8 @@ import importlib.util
 from fieldforge.data.picture_files import Picture, read_picture
 from fieldforge.errors import UserError, install_command
 from fieldforge.preparation.images.svg import rasterise
-from fieldforge.preparation.readers.texture import UNREADABLE, decode_texture
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
+from fieldforge.readers.texture import UNREADABLE, decode_texture
 
 ENDINGS = (
     "png", "jpg", "jpeg", "jfif", "webp", "avif", "bmp", "gif", "tif", "tiff", "jp2", "ppm", "pgm", "tga", "pcx", "ico",

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fieldforge.data.codec import encode_png
-from fieldforge.data.files import atomic_file
 from fieldforge.data.reader import LazySample, ShardReader
 from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shards import ShardSet, open_shards
 from fieldforge.errors import UserError
 from fieldforge.preparation.records import AssetRecord
+from fieldforge.storage.files import atomic_file
 
 
 class ViewsSource:

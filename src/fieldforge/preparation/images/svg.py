@@ -2,7 +2,7 @@
 
 import re
 
-from fieldforge.preparation.stores import AssetError, decode_text
+from fieldforge.readers.file_store import AssetError, decode_text
 
 OUTSIDE = re.compile(r"""<!ENTITY|@import|(?:href\s*=\s*["']|url\(\s*["']?)\s*(?!["'#]|data:)[^"')\s]""", re.IGNORECASE)
 """What refers to anything but the file itself: resvg would open files of this machine."""

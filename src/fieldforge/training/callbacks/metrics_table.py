@@ -13,7 +13,7 @@ from lightning_fabric.utilities.logger import _add_prefix
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from fieldforge.data.files import temporary_name
+from fieldforge.storage.files import temporary_name
 from fieldforge.training.callbacks.tolerance import Tolerance
 
 log = logging.getLogger(__name__)

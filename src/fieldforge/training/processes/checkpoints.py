@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
-from fieldforge.data.files import atomic_file, remove_leftovers, writing
 from fieldforge.errors import UserError
+from fieldforge.storage.files import atomic_file, remove_leftovers, writing
 from fieldforge.training.processes import ranks
 from fieldforge.training.processes.sharded_state import file_name, own_rows, read_folder, whole
 

@@ -19,8 +19,8 @@ import time
 from types import FrameType
 from typing import Any
 
-from fieldforge.data import waiting
 from fieldforge.errors import EXIT_UNFINISHED, Unfinished
+from fieldforge.storage import waiting
 
 EXIT_CTRL_C = 130  # the shell's own number for Ctrl-C
 TIME_IS_UP = "trainer.max_hours"

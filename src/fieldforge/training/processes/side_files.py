@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fieldforge.data.files import MACHINE
 from fieldforge.errors import UserError, memory_shortage
+from fieldforge.storage.files import MACHINE
 from fieldforge.training.processes import interruption
 
 log = logging.getLogger(__name__)

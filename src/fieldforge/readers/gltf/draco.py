@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fieldforge.errors import UserError, install_command
-from fieldforge.preparation.readers.gltf.document import Document, Json
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
+from fieldforge.readers.gltf.document import Document, Json
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 
 from fieldforge.geometry.mesh import Mesh, concatenate
-from fieldforge.preparation.readers.gltf.document import Document, Json, damage_named
-from fieldforge.preparation.readers.gltf.material import Look, Materials
-from fieldforge.preparation.readers.gltf.primitive import Primitive, attributes_of, triangle_count
-from fieldforge.preparation.readers.gltf.scene import Scene, instance_count, instance_matrices
-from fieldforge.preparation.readers.gltf.skin import joint_matrices, pose
-from fieldforge.preparation.readers.limits import check_announced
-from fieldforge.preparation.settings import Limits
-from fieldforge.preparation.stores import AssetError, FileStore, Notes
+from fieldforge.readers.file_store import AssetError, FileStore, Notes
+from fieldforge.readers.gltf.document import Document, Json, damage_named
+from fieldforge.readers.gltf.material import Look, Materials
+from fieldforge.readers.gltf.primitive import Primitive, attributes_of, triangle_count
+from fieldforge.readers.gltf.scene import Scene, instance_count, instance_matrices
+from fieldforge.readers.gltf.skin import joint_matrices, pose
+from fieldforge.readers.limits import Limits, check_announced
 
 
 def read_gltf(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:

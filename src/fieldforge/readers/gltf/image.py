@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.preparation.readers.gltf.document import Document, Json, extension, readable
-from fieldforge.preparation.readers.texture import decode_texture
-from fieldforge.preparation.stores import AssetError, Notes
+from fieldforge.readers.file_store import AssetError, Notes
+from fieldforge.readers.gltf.document import Document, Json, extension, readable
+from fieldforge.readers.texture import decode_texture
 
 BETTER = ("EXT_texture_webp", "EXT_texture_avif")
 """Formats that stand before a texture's plain source, which is often smaller or left out."""

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from fieldforge.preparation.readers.gltf.accessor import read_numbers
-from fieldforge.preparation.readers.gltf.document import Document, Json
-from fieldforge.preparation.readers.gltf.primitive import Primitive
-from fieldforge.preparation.readers.gltf.scene import Scene
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
+from fieldforge.readers.gltf.accessor import read_numbers
+from fieldforge.readers.gltf.document import Document, Json
+from fieldforge.readers.gltf.primitive import Primitive
+from fieldforge.readers.gltf.scene import Scene
 
 BLOCK = 2**16
 """Vertices that are moved at once: each needs a matrix."""

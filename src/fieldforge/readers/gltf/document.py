@@ -13,8 +13,8 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 
 from fieldforge.errors import UserError
-from fieldforge.preparation.readers.beside import read_beside
-from fieldforge.preparation.stores import AssetError, FileStore
+from fieldforge.readers.beside import read_beside
+from fieldforge.readers.file_store import AssetError, FileStore
 
 Json = dict[str, Any]
 

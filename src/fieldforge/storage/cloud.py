@@ -13,9 +13,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fieldforge.data import waiting
 from fieldforge.errors import Unfinished, UserError, install_command
 from fieldforge.ranges import NotNegative
+from fieldforge.storage import waiting
 
 log = logging.getLogger(__name__)
 SCHEMES = ("s3://", "gs://", "https://", "http://")

@@ -1,6 +1,6 @@
 """Files that are something else than their ending says, named before a reader makes nonsense of them."""
 
-from fieldforge.preparation.stores import AssetError, FileStore
+from fieldforge.readers.file_store import AssetError, FileStore
 
 ENDINGS = {b"glTF": ("glb", "gltf"), b"ply\n": ("ply",), b"ply\r": ("ply",)}
 """First bytes → the endings that files of this kind have."""

@@ -5,12 +5,11 @@ import re
 import numpy as np
 
 from fieldforge.geometry.mesh import Material, Mesh
-from fieldforge.preparation.readers.faces import Polygons, cut
-from fieldforge.preparation.readers.limits import check_announced
-from fieldforge.preparation.readers.numbers import parse_numbers
-from fieldforge.preparation.readers.rgba import full_scale, unit_rgba
-from fieldforge.preparation.settings import Limits
-from fieldforge.preparation.stores import AssetError, FileStore, Notes
+from fieldforge.readers.faces import Polygons, cut
+from fieldforge.readers.file_store import AssetError, FileStore, Notes
+from fieldforge.readers.limits import Limits, check_announced
+from fieldforge.readers.numbers import parse_numbers
+from fieldforge.readers.rgba import full_scale, unit_rgba
 
 EXPORT = "export the mesh again."
 PLAIN, WHITE = Material(), Material((1.0, 1.0, 1.0, 1.0))

@@ -6,14 +6,13 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from fieldforge.geometry.mesh import Material, Mesh
-from fieldforge.preparation.readers.beside import read_beside
-from fieldforge.preparation.readers.faces import Polygons, Triangles, cut, strips
-from fieldforge.preparation.readers.limits import check_announced
-from fieldforge.preparation.readers.ply_file import Column, Columns, Header, read_elements, read_header
-from fieldforge.preparation.readers.rgba import full_scale, unit_rgba
-from fieldforge.preparation.readers.texture import decode_texture
-from fieldforge.preparation.settings import Limits
-from fieldforge.preparation.stores import AssetError, FileStore, Notes
+from fieldforge.readers.beside import read_beside
+from fieldforge.readers.faces import Polygons, Triangles, cut, strips
+from fieldforge.readers.file_store import AssetError, FileStore, Notes
+from fieldforge.readers.limits import Limits, check_announced
+from fieldforge.readers.ply_file import Column, Columns, Header, read_elements, read_header
+from fieldforge.readers.rgba import full_scale, unit_rgba
+from fieldforge.readers.texture import decode_texture
 
 INDICES = ("vertex_indices", "vertex_index", "vertex_indexes")
 COLORS = (

@@ -1,14 +1,14 @@
 """Asset files of any supported format into one kind of mesh."""
 
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.readers.foreign import check_kind
-from fieldforge.preparation.readers.gltf.read import read_gltf
-from fieldforge.preparation.readers.obj import read_obj
-from fieldforge.preparation.readers.off import read_off
-from fieldforge.preparation.readers.ply import read_ply
-from fieldforge.preparation.readers.stl import read_stl
-from fieldforge.preparation.settings import Limits
-from fieldforge.preparation.stores import AssetError, FileStore, Notes, check_size
+from fieldforge.readers.file_store import AssetError, FileStore, Notes, check_size
+from fieldforge.readers.foreign import check_kind
+from fieldforge.readers.gltf.read import read_gltf
+from fieldforge.readers.limits import Limits
+from fieldforge.readers.obj import read_obj
+from fieldforge.readers.off import read_off
+from fieldforge.readers.ply import read_ply
+from fieldforge.readers.stl import read_stl
 
 READERS = {"obj": read_obj, "glb": read_gltf, "gltf": read_gltf, "ply": read_ply, "stl": read_stl, "off": read_off}
 """Each checks itself what its file announces."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fieldforge.preparation.stores import Notes
+from fieldforge.readers.file_store import Notes
 
 VISIBLE = 0.02
 """Below this opacity a face is dropped (`clean.remove_invisible_faces`)."""

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.preparation.readers.gltf.document import Document, Json, whole_number
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
+from fieldforge.readers.gltf.document import Document, Json, whole_number
 
 COMPONENTS: dict[int, type[np.generic]] = {
     5120: np.int8,

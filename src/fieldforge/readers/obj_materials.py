@@ -8,10 +8,10 @@ from importlib.resources import files
 from PIL import ImageColor
 
 from fieldforge.geometry.mesh import Material
-from fieldforge.preparation.readers.beside import find_beside
-from fieldforge.preparation.readers.mtl import ObjMaterial, parse_mtl
-from fieldforge.preparation.readers.wavefront import without_comment
-from fieldforge.preparation.stores import AssetError, FileStore, Notes, decode_text
+from fieldforge.readers.beside import find_beside
+from fieldforge.readers.file_store import AssetError, FileStore, Notes, decode_text
+from fieldforge.readers.mtl import ObjMaterial, parse_mtl
+from fieldforge.readers.wavefront import without_comment
 
 NAMELESS = ("", "none", "null", "(null)")
 """Names of materials, in lower case, by which exporters say that there is none."""
@@ -123,7 +123,7 @@ def java3d_materials() -> dict[str, Material]:
 
     Files of its time use their names and bring no MTL. (There `d` was transparency; the table holds opacity.)
     """
-    table = files("fieldforge.preparation.readers").joinpath("java3d_materials.csv").read_text(encoding="utf-8")
+    table = files("fieldforge.readers").joinpath("java3d_materials.csv").read_text(encoding="utf-8")
     found = {}
     for row in csv.DictReader(table.splitlines()):
         red, green, blue, opacity = (float(row[key]) for key in ("red", "green", "blue", "opacity"))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
 
 MAX_WORD = 400
 """Digits of the longest double, written out. An array of words has room for the longest in every place."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.preparation.readers.gltf.accessor import count_of, read_numbers
-from fieldforge.preparation.readers.gltf.document import Document, Json, extension, numbers
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
+from fieldforge.readers.gltf.accessor import count_of, read_numbers
+from fieldforge.readers.gltf.document import Document, Json, extension, numbers
 
 MAX_SHARED = 20_000
 """How often nodes may be shown in all where some hang below several others."""

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fieldforge.data.picture_files import as_bytes
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
 
 MAX_TEXTURE_PIXELS = 2**26
 """A picture of more pixels is not unpacked."""

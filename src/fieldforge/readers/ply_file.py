@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from fieldforge.preparation.readers.numbers import parse_numbers
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
+from fieldforge.readers.numbers import parse_numbers
 
 TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",

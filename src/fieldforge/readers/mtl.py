@@ -6,9 +6,9 @@ import numpy as np
 
 from fieldforge.geometry.color import linear_to_srgb
 from fieldforge.geometry.mesh import Material, Wrap
-from fieldforge.preparation.readers.mtl_texture import TexturePlace, TextureReader
-from fieldforge.preparation.readers.wavefront import number, numbers_only, statements
-from fieldforge.preparation.stores import FileStore, Notes, decode_text
+from fieldforge.readers.file_store import FileStore, Notes, decode_text
+from fieldforge.readers.mtl_texture import TexturePlace, TextureReader
+from fieldforge.readers.wavefront import number, numbers_only, statements
 
 PLAIN = (0.8, 0.8, 0.8)
 """The colour of a material that states none."""

@@ -7,10 +7,10 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
-from fieldforge.preparation.readers.beside import find_beside
-from fieldforge.preparation.readers.texture import decode_texture
-from fieldforge.preparation.readers.wavefront import number, without_comment
-from fieldforge.preparation.stores import AssetError, FileStore, Notes, decode_text
+from fieldforge.readers.beside import find_beside
+from fieldforge.readers.file_store import AssetError, FileStore, Notes, decode_text
+from fieldforge.readers.texture import decode_texture
+from fieldforge.readers.wavefront import number, without_comment
 
 OPTIONS = {b"-o": 3, b"-s": 3, b"-t": 3, b"-mm": 2, b"-boost": 1, b"-texres": 1, b"-bm": 1}
 """Options of a texture with as many numbers at most."""

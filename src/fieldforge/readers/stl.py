@@ -6,10 +6,9 @@ import struct
 import numpy as np
 
 from fieldforge.geometry.mesh import Material, Mesh
-from fieldforge.preparation.readers.limits import check_announced
-from fieldforge.preparation.readers.numbers import parse_numbers
-from fieldforge.preparation.settings import Limits
-from fieldforge.preparation.stores import AssetError, FileStore, Notes
+from fieldforge.readers.file_store import AssetError, FileStore, Notes
+from fieldforge.readers.limits import Limits, check_announced
+from fieldforge.readers.numbers import parse_numbers
 
 HEAD = 84  # a free text of 80 bytes and the count
 TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])

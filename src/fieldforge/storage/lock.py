@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from fieldforge.data.files import writing
 from fieldforge.errors import UserError
+from fieldforge.storage.files import writing
 
 NAME = ".lock"
 BEAT = 4.0  # seconds between signs of life

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.preparation.stores import Notes
+from fieldforge.readers.file_store import Notes
 
 MRGB = re.compile(rb"^#MRGB[ \t]+([0-9A-Fa-f]+)", re.MULTILINE)
 

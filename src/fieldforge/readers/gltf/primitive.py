@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.preparation.readers.gltf.accessor import count_of, normalise, read_numbers, read_rows
-from fieldforge.preparation.readers.gltf.document import Document, Json, extension
-from fieldforge.preparation.readers.gltf.draco import DracoMesh, decode_draco
-from fieldforge.preparation.stores import AssetError
+from fieldforge.readers.file_store import AssetError
+from fieldforge.readers.gltf.accessor import count_of, normalise, read_numbers, read_rows
+from fieldforge.readers.gltf.document import Document, Json, extension
+from fieldforge.readers.gltf.draco import DracoMesh, decode_draco
 
 DRACO = "KHR_draco_mesh_compression"
 

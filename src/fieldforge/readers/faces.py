@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fieldforge.preparation.readers.polygons import triangulate
-from fieldforge.preparation.stores import AssetError, Notes
+from fieldforge.readers.file_store import AssetError, Notes
+from fieldforge.readers.polygons import triangulate
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from urllib.parse import unquote
 
-from fieldforge.preparation.stores import AssetError, FileStore, normal_member, plain_text
+from fieldforge.readers.file_store import AssetError, FileStore, normal_member, plain_text
 
 MAX_REFERENCE = 1024
 """A longer text is no path of any system."""

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fieldforge.geometry.mesh import INVISIBLE, Mesh
-from fieldforge.preparation.readers.limits import check_announced
-from fieldforge.preparation.readers.mtl import ObjMaterial, opaque
-from fieldforge.preparation.readers.obj_colors import blend_colors, polypaint, vertex_colors
-from fieldforge.preparation.readers.obj_materials import materials_of
-from fieldforge.preparation.readers.polygons import triangulate
-from fieldforge.preparation.readers.wavefront import number, numbers_only, statements
-from fieldforge.preparation.settings import Limits
-from fieldforge.preparation.stores import AssetError, FileStore, Notes
+from fieldforge.readers.file_store import AssetError, FileStore, Notes
+from fieldforge.readers.limits import Limits, check_announced
+from fieldforge.readers.mtl import ObjMaterial, opaque
+from fieldforge.readers.obj_colors import blend_colors, polypaint, vertex_colors
+from fieldforge.readers.obj_materials import materials_of
+from fieldforge.readers.polygons import triangulate
+from fieldforge.readers.wavefront import number, numbers_only, statements
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Where bytes lie: files written whole, locks, disks and object stores."""
