@@ -1,18 +1,20 @@
 """A stranger's checkpoint is data: what is pickled in it is refused, whichever way it comes in."""
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from tests.security.payload import Payload, refused
 
+from fieldforge.errors import UserError
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.classifier_stage import load_classifier
 from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.locate import find_model
 from fieldforge.stages.prior_stage import load_prior
-from fieldforge.training.processes.checkpoints import FORMAT, AtomicCheckpointIO, find_last, load_safely
+from fieldforge.training.processes.checkpoints import FORMAT, AtomicCheckpointIO, find_last, load_safely, verify
 
 
 def label(stage: str = "diffusion") -> dict:
@@ -62,3 +64,17 @@ def test_nor_where_a_run_is_looked_for_or_resumed(write, tmp_path, mark):
     refused(mark, lambda: find_model(str(run), str(tmp_path), "diffusion"))
     write(run / "checkpoints" / "step_000000001.ckpt", mark)
     refused(mark, lambda: find_last(run / "checkpoints", "f"))
+
+
+@pytest.mark.parametrize("member", ["model/data.pkl", "model/further"])
+def test_a_file_that_would_unfold_is_refused_before_it_does(member, tmp_path):
+    torch.save({"fieldforge": label(), "state_dict": {}}, tmp_path / "model.ckpt")
+    with (
+        zipfile.ZipFile(tmp_path / "model.ckpt") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in {*plain.namelist(), member}:
+            bomb.writestr(name, bytes(1 << 20) if name == member else plain.read(name))
+    for load in (load_safely, lambda path: load_safely(path, mmap=True), verify):
+        with pytest.raises(UserError, match=r"bomb.ckpt is compressed"):
+            load(tmp_path / "bomb.ckpt")

@@ -132,8 +132,7 @@ def load_safely(path: str | Path, map_location: Any = "cpu", mmap: bool = False)
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: train the stage first, or correct the path")
-    if not mmap:
-        verify(path)
+    _archive(path).close() if mmap else verify(path)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises a dozen kinds for damaged files
@@ -153,12 +152,30 @@ def verify(path: Path) -> None:
         UserError: it is altered, or no archive at all.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _archive(path) as archive:
             altered = archive.testzip()
+    except UserError:
+        raise
     except Exception as error:  # zipfile raises half a dozen kinds for damaged files
         raise UserError(f"checkpoint {path} is damaged ({error}): delete it or use another") from error
     if altered is not None:
         raise UserError(f"checkpoint {path} is damaged (checksum of {altered}): delete it or use another")
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    """A checkpoint's file, whose members are no larger than it is: a few bytes of a compressed one can be terabytes.
+
+    Raises:
+        UserError: it is no archive, or such a one.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except Exception as error:
+        raise UserError(f"checkpoint {path} is damaged ({error}): delete it or use another") from error
+    if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+        archive.close()
+        raise UserError(f"checkpoint {path} is compressed, and train.py compresses none: use another copy of that file")
+    return archive
 
 
 def verified(path: Path) -> dict[str, Any]:
