@@ -214,6 +214,12 @@ def test_in_a_sweep_commas_list_values():
     ]
 
 
+def test_in_a_sweep_a_path_below_a_folder_with_a_comma_is_one(tmp_path):
+    (tmp_path / "a,b it's").mkdir()
+    place = f"output_dir={tmp_path}/a,b it's/lr=1/swept"
+    assert typed.rewritten([place, "-m"], {}) == ["--multirun", place.replace("=", '="', 1) + '"']
+
+
 def test_help_is_worth_reading(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train.py", "--help"])
     with pytest.raises(SystemExit) as left:

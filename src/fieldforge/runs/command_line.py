@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
 TEXTS = ("prompt", "negative", "to", "class")
 PATHS = (
@@ -72,9 +72,15 @@ def quoted(argument: str, sweeps: bool = False) -> str:
         return argument
     if name in LISTS and value.startswith("[") and value.endswith("]"):
         return argument
-    if sweeps and ("," in value or _SWEEP.fullmatch(value)) and not (name in PATHS and os.path.exists(value)):
+    if sweeps and ("," in value or _SWEEP.fullmatch(value)) and not (name in PATHS and _is_place(value)):
         return argument
     return f"{key}={literal(value, interpolated=name in PATHS)}"
+
+
+def _is_place(value: str) -> bool:
+    """Whether a text that could list values is one path: it is there, or a folder above it whose name has a comma."""
+    path = Path(value)
+    return path.exists() or any("," in str(above) and above.exists() for above in path.parents)
 
 
 def literal(value: str, interpolated: bool = False) -> str:
