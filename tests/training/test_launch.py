@@ -17,8 +17,9 @@ TORCH = {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}
 SLURM = {"SLURM_JOB_ID": "17", "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
 STEP = SLURM | {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "ENVIRONMENT": "BATCH"}
 MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
+JSRUN = {"JSM_NAMESPACE_SIZE": "4", "JSM_NAMESPACE_RANK": "3", "JSM_NAMESPACE_LOCAL_RANK": "1"}
 MPICH = {"PMI_SIZE": "4", "PMI_RANK": "3", "MPI_LOCALRANKID": "1"}
-PREFIXES = ("SLURM_", "OMPI_", "PMI_", "MV2_", "MASTER_")
+PREFIXES = ("SLURM_", "OMPI_", "JSM_", "PMI_", "MV2_", "MASTER_")
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def enter(devices: int, num_nodes: int = 1, gpu: bool = False) -> None:
 
 
 @pytest.mark.parametrize(
-    "variables", [TORCH, SLURM, STEP, MPI, MPICH], ids=["torchrun", "slurm", "step", "mpi", "mpich"]
+    "variables", [TORCH, SLURM, STEP, MPI, MPICH, JSRUN], ids=["torchrun", "slurm", "step", "mpi", "mpich", "jsrun"]
 )
 def test_more_processes_than_the_settings_say_are_refused_before_they_train(variables, environment):
     environment(**variables)
@@ -112,13 +113,17 @@ def test_what_is_left_over_and_harmless_is_passed_over(variables, environment, c
         (TORCH | {"WORLD_SIZE": "2", "RANK": "1"}, r"without MASTER_ADDR and MASTER_PORT: set the address"),
         (TORCH | {"WORLD_SIZE": "2", "RANK": "1", "MASTER_PORT": "abc"}, "MASTER_PORT=abc in the environment is not"),
         (STEP | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "MASTER_PORT": "70000"}, "MASTER_PORT=70000"),
+        (STEP | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_ID": "abc"}, "SLURM_JOB_ID=abc"),
+        (TORCH | {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "5"}, r"more processes on .* than trainer.devices=2"),
     ],
 )
 def test_what_cannot_be_is_a_sentence(variables, sentence, environment, connections):
     environment(**variables)
     with pytest.raises(UserError, match=sentence) as mistake:
         enter(2)
-    assert interruption.speaks() or not mistake.value.everywhere or sentence.startswith(("MASTER", "without"))
+    assert (
+        interruption.speaks() or not mistake.value.everywhere or sentence.startswith(("MASTER", "SLURM_JOB", "without"))
+    )
     assert not connections
 
 
@@ -135,6 +140,16 @@ def test_several_nodes_without_a_launcher_need_to_know_each_other(variables, sen
     environment(**variables)
     with pytest.raises(UserError, match=sentence):
         enter(2, num_nodes=2)
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"])
+def test_what_libraries_read_as_they_are_imported_is_a_number_or_away(name, environment):
+    environment(**{name: ""})
+    launchers.check_ranks()
+    assert name not in os.environ
+    environment(**{name: "abc"})
+    with pytest.raises(UserError, match=f"{name}=abc in the environment is not a whole number"):
+        launchers.check_ranks()
 
 
 def see_gpus(monkeypatch, count: int) -> list[int]:

@@ -42,7 +42,7 @@ from fieldforge.runs.near_keys import near_keys
 from fieldforge.storage.files import NO_ROOM
 from fieldforge.sweeps.job import is_trial, run_trial
 from fieldforge.terminal import Formatter, format_warning, printable
-from fieldforge.training.processes import interruption
+from fieldforge.training.processes import interruption, launchers
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
@@ -121,6 +121,7 @@ def _exit_code(
 
     main = hydra.main(version_base="1.3", config_path=str(CONFIGS / folder), config_name=name)(kept_from_hydra)
     try:
+        launchers.check_ranks()
         main()
         if failures:
             raise failures[0]

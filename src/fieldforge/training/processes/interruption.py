@@ -36,6 +36,7 @@ _RANKS = (  # of a process, and beside it how many there are: one without the ot
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
     ("PMI_RANK", "PMI_SIZE"),
+    ("JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE"),
 )
 _noted: Reason | None = None
 _leaving = False  # a Ctrl-C that stops at once has come

@@ -136,13 +136,15 @@ def processes(
 def _adopt(place: launchers.Place, devices: int, num_nodes: int) -> None:
     """Say in torch's variables what a launcher says in its own."""
     local = place.rank % devices if place.local_rank is None else place.local_rank
+    if local >= devices:
+        raise _crowded(place, local, devices)
     os.environ.update(RANK=str(place.rank), LOCAL_RANK=str(local), WORLD_SIZE=str(place.size))
     os.environ.setdefault("NODE_RANK", str(place.rank // devices))
     _check_port()
     if place.launcher == "srun":
         nodes = os.environ.get("SLURM_NODELIST", "127.0.0.1")
         os.environ.setdefault("MASTER_ADDR", SLURMEnvironment.resolve_root_node_address(nodes))
-        os.environ.setdefault("MASTER_PORT", str(15000 + int(os.environ.get("SLURM_JOB_ID", "0")[-4:])))
+        os.environ.setdefault("MASTER_PORT", str(15000 + _job_number() % 10000))
     elif place.launcher == "mpirun" and num_nodes == 1:  # its processes have one parent
         os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
         os.environ.setdefault("MASTER_PORT", str(20000 + os.getppid() % 20000))
@@ -152,6 +154,19 @@ def _adopt(place: launchers.Place, devices: int, num_nodes: int) -> None:
             f"{place.launcher} has started {place.size} processes ({place.said}) without {' and '.join(missing)}: set "
             "the address of the first node, and a free port on it, in all of them"
         )
+
+
+def _job_number() -> int:
+    return launchers.number("SLURM_JOB_ID") if os.environ.get("SLURM_JOB_ID") else 0
+
+
+def _crowded(place: launchers.Place, local: int, devices: int) -> UserError:
+    mistake = UserError(
+        f"{place.launcher} has started more processes on {socket.gethostname()} (this one is number {local + 1} there) "
+        f"than trainer.devices={devices} says: set trainer.devices to the processes of a node"
+    )
+    mistake.everywhere = False  # of this node
+    return mistake
 
 
 def _start_others(devices: int, num_nodes: int, command: Callable[[], list[str]]) -> list[subprocess.Popen]:

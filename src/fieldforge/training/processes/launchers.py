@@ -1,11 +1,13 @@
-"""Which launcher has started this process, and as which one of how many: what torchrun, srun and mpirun leave in the
-environment. Variables that contradict each other, left over from elsewhere, are refused: a training would wait for
+"""Which launcher has started this process, and as which one of how many: what torchrun, srun, mpirun and jsrun leave in
+the environment. Variables that contradict each other, left over from elsewhere, are refused: a training would wait for
 processes that nobody has started.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fieldforge.errors import UserError
@@ -18,7 +20,9 @@ _OTHERS = (
     ("mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
     ("mpirun", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_LOCAL_RANK"),
     ("mpirun", "PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"),
+    ("jsrun", "JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK"),
 )
+_OF_LIBRARIES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,20 @@ def started() -> Place | None:
     return None
 
 
+def check_ranks() -> None:
+    """Before anything heavy is imported: libraries take numbers from these variables then. Empty ones are removed.
+
+    Raises:
+        UserError: one is not a number.
+    """
+    for name in _OF_LIBRARIES:
+        if os.environ.get(name):
+            with _known_to_this_process_alone():
+                number(name)
+        else:
+            os.environ.pop(name, None)
+
+
 def number(name: str, below: int | None = None, least: int = 0) -> int:
     """The whole number in a variable of the environment. UserError for something else."""
     text = os.environ[name]
@@ -62,12 +80,19 @@ def number(name: str, below: int | None = None, least: int = 0) -> int:
 
 
 def _place(launcher: str, size: str, rank: str, local_rank: str) -> Place:
-    try:
+    with _known_to_this_process_alone():
         total = number(size, least=1)
         local = number(local_rank) if os.environ.get(local_rank) else None
         return Place(launcher, total, number(rank, below=total), local, f"{size}={total}")
+
+
+@contextlib.contextmanager
+def _known_to_this_process_alone() -> Iterator[None]:
+    """For mistakes in a process's rank: who is the first, and speaks for all, is just what is not known."""
+    try:
+        yield
     except UserError as error:
-        error.everywhere = False  # who is the first process is just what is not known
+        error.everywhere = False
         raise
 
 

@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 from fieldforge.errors import UserError
 from fieldforge.training.processes import interruption
+from fieldforge.training.processes.meeting import meet
 
 _DONE, _MISTAKE, _STOPPED, _BROKEN = "done:", "mistake:", "stopped:", "broken:"
 _SIGNS_OF_LOSS = ("connection closed", "connection reset", "broken pipe", "gloo/transport", "nccl")
@@ -40,21 +41,24 @@ def connect(backend: str, minutes: float) -> None:
     Args:
         backend: as torch.distributed names it; it must be able to reduce tensors on the CPU.
         minutes: after which a process that waits for another one's tensors gives up.
+
+    Raises:
+        UserError: the processes do not find each other.
+        Interrupted: something asks to stop, and not all have come soon after.
     """
     global _store, _numbers
     timeout = timedelta(minutes=minutes)
+    found, number, size = meet(minutes)
+    store = dist.PrefixStore(_attempt(), found)
+    store.set_timeout(timeout)
     try:
-        store, number, size = next(iter(dist.rendezvous("env://", timeout=timeout)))
-        store = dist.PrefixStore(_attempt(), store)
-        store.set_timeout(timeout)
         dist.init_process_group(
             backend, store=dist.PrefixStore("group", store), rank=number, world_size=size, timeout=timeout
         )
     except (dist.DistError, RuntimeError, OSError) as error:
-        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(
-            f"the processes of this training do not find each other at {where} ({str(error).splitlines()[0]}): "
-            "check MASTER_ADDR, MASTER_PORT and that all were started"
+            f"the processes of this training find each other, but cannot talk ({str(error).splitlines()[0]}): check "
+            "that all were started, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME"
         ) from error
     _store, _numbers = dist.PrefixStore("fieldforge", store), itertools.count()
 
