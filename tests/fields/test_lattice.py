@@ -48,10 +48,10 @@ def test_a_generated_weight_of_zero_leaves_the_shared_one(kind):
     params["weight"] = torch.zeros_like(params["weight"])
     with_zero = field.query(points, params)
     field.generated = False
-    torch.testing.assert_close(with_zero.sdf, field.query(points, params).sdf)
+    torch.testing.assert_close(with_zero["sdf"], field.query(points, params)["sdf"])
     field.generated = True
     params["weight"] = torch.randn_like(params["weight"])
-    assert not torch.allclose(with_zero.sdf, field.query(points, params).sdf)
+    assert not torch.allclose(with_zero["sdf"], field.query(points, params)["sdf"])
 
 
 def test_parameters_of_another_field_are_refused():

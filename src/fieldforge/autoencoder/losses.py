@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.fields.base import Field, Params
+from fieldforge.fields.base import Field, Params, Values
 from fieldforge.noise.draws import Source
 from fieldforge.ranges import Count, NotNegative, Positive
-from fieldforge.rendering.volume import render_rays
+from fieldforge.rendering.volume import Radiance, render_rays
 
 Batch = dict[str, Tensor]
 
@@ -51,7 +51,7 @@ class AutoencoderLoss:
         truth = torch.cat([batch["near_sdf"], batch["volume_sdf"]], 1)  # (B, M + K)
         painted = batch["input"][:, : self.colored]  # (B, P, 9), in random order already
         values = field.query(torch.cat([points, painted[..., :3]], 1), params)
-        sdf, rgb = values.sdf[:, : points.shape[1]], values.rgb[:, points.shape[1] :]  # (B, M + K), (B, P, 3)
+        sdf, rgb = values["sdf"][:, : points.shape[1]], values["rgb"][:, points.shape[1] :]  # (B, M + K), (B, P, 3)
 
         terms = {
             "distance": self._clamped(sdf).sub(self._clamped(truth)).abs().mean() / self.clamp,
@@ -60,7 +60,7 @@ class AutoencoderLoss:
         }
         if self.view or self.opacity:
             seen = render_rays(
-                lambda where: field.query(where, params),
+                lambda where: radiance(field.query(where, params)),
                 batch["ray_origins"],
                 batch["ray_directions"],
                 self.coarse_samples,
@@ -74,3 +74,8 @@ class AutoencoderLoss:
 
     def _clamped(self, sdf: Tensor) -> Tensor:
         return sdf.clamp(-self.clamp, self.clamp)
+
+
+def radiance(values: Values) -> Radiance:
+    """What the volume integral reads of a shape's field."""
+    return Radiance(values["density"], values["rgb"])

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fieldforge.autoencoder.losses import radiance
 from fieldforge.fields.base import Field, Params
 from fieldforge.geometry.camera import Camera
 from fieldforge.geometry.colored_mesh import ColoredMesh
@@ -49,15 +50,15 @@ class Shapes:
     def sdf(self, points: Tensor, chunk: int = 2**17) -> Tensor:
         """Signed distances (B, N) at points (B, N, 3)."""
         parts = points.split(max(1, chunk // len(self)), dim=1)
-        return torch.cat([self.field.query(part, self.params).sdf.float() for part in parts], dim=1)
+        return torch.cat([self.field.query(part, self.params)["sdf"].float() for part in parts], dim=1)
 
     @torch.no_grad()
     def mesh(self, index: int = 0, resolution: int | None = None) -> ColoredMesh:
         """Coloured isosurface of one shape, on a grid of resolution³ cells."""
         one = self[index]
         return extract_mesh(
-            lambda points: one.field.query(points[None], one.params).sdf[0],
-            lambda points: one.field.query(points[None], one.params).rgb[0],
+            lambda points: one.field.query(points[None], one.params)["sdf"][0],
+            lambda points: one.field.query(points[None], one.params)["rgb"][0],
             resolution or self.resolution,
             device=self.device,
         )
@@ -66,7 +67,7 @@ class Shapes:
     def views(self, poses: Tensor, fov_y: float, size: int, samples: int = 48) -> Tensor:
         """Volume-rendered pictures (B, H, W, 4), premultiplied sRGB and opacity, one for each pose (B, 4, 4)."""
         camera = Camera(poses.to(self.device), fov_y, size, size)
-        return render_views(lambda points: self.field.query(points, self.params), camera, samples, samples)
+        return render_views(lambda points: radiance(self.field.query(points, self.params)), camera, samples, samples)
 
     @cached_property
     def surface(self) -> ColoredMesh:

@@ -1,30 +1,15 @@
 """The contract of a field: what generated parameters mean at points in space."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 Params = dict[str, Tensor]  # name → (B, rows, width)
 
 
-@dataclass(frozen=True)
-class FieldValues:
-    """What a field says at points (B, N, 3) of the box.
-
-    sdf (B, N): signed distance in box units, negative inside.
-    density (B, N): extinction per box unit, ≥ 0, for the volume integral.
-    rgb (B, N, 3): sRGB in [0, 1].
-    """
-
-    sdf: Tensor
-    density: Tensor
-    rgb: Tensor
-
-    def __post_init__(self) -> None:
-        assert self.sdf.shape == self.density.shape == self.rgb.shape[:-1], (
-            f"sdf {tuple(self.sdf.shape)}, density {tuple(self.density.shape)}, rgb {tuple(self.rgb.shape)} do not fit"
-        )
+Values = dict[str, Tensor]
+"""Head → what it answers at points (B, N, d): (B, N) for a number, (B, N, channels) for several."""
 
 
 class Field(nn.Module, ABC):
@@ -32,7 +17,12 @@ class Field(nn.Module, ABC):
 
     A *row* of a generated parameter is what one latent token is projected to: a patch of a feature lattice, or the
     incoming weights of one hidden unit (Shap-E, Jun & Nichol 2023, section 3.1).
+
+    dimensions: d of the points it is asked at. heads: what it answers by name, with its channels; 0: a number.
     """
+
+    dimensions: int
+    heads: Mapping[str, int]
 
     @property
     @abstractmethod
@@ -40,8 +30,8 @@ class Field(nn.Module, ABC):
         """Name of each generated parameter → (rows, width of a row)."""
 
     @abstractmethod
-    def query(self, points: Tensor, params: Params) -> FieldValues:
-        """points (B, N, 3) in box units, params[name] (B, rows, width) → values at the points."""
+    def query(self, points: Tensor, params: Params) -> Values:
+        """points (B, N, d) in [-1, 1], params[name] (B, rows, width) → values of all heads at the points."""
 
     def check(self, params: Params) -> None:
         """ValueError if `params` are not what `param_shapes` announces."""

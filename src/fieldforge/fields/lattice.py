@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fieldforge.fields.base import Field, FieldValues, Params
+from fieldforge.fields.base import Field, Params, Values
 from fieldforge.fields.density import LaplaceDensity
+from fieldforge.fields.shape_heads import SHAPE_HEADS
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.nn.mlp import batched_linear
 from fieldforge.ranges import Count, Positive, Whole
@@ -23,6 +24,9 @@ class FeatureReader(Field):
     Colour has weights of its own, because distance's gradients are much the larger ones.
     Subclasses say where the features come from.
     """
+
+    dimensions = 3
+    heads = SHAPE_HEADS
 
     def __init__(
         self,
@@ -47,7 +51,7 @@ class FeatureReader(Field):
     def features(self, points: Tensor, params: Params) -> Tensor:
         """points (B, N, 3) → (B, N, feature_width)."""
 
-    def query(self, points: Tensor, params: Params) -> FieldValues:
+    def query(self, points: Tensor, params: Params) -> Values:
         self.check(params)
         x = torch.cat([self.features(points, params), positional_encoding(points, self.degrees)], -1)  # (B, N, fan_in)
         if self.generated:
@@ -55,7 +59,7 @@ class FeatureReader(Field):
         else:
             h = self.first(x)  # (B, N, hidden)
         sdf = self.to_distance(h).float()[..., 0]  # (B, N)
-        return FieldValues(sdf, self.density(sdf), self.to_color(x).float().sigmoid())
+        return {"sdf": sdf, "density": self.density(sdf), "rgb": self.to_color(x).float().sigmoid()}
 
     def _generated_shapes(self) -> dict[str, tuple[int, int]]:
         return {"weight": (self.hidden, self.fan_in)} if self.generated else {}

@@ -6,7 +6,7 @@ Sources: Mildenhall et al. 2020, "NeRF" (arXiv 2003.08934); Max 1995, "Optical m
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,14 +15,11 @@ from fieldforge.geometry.camera import BOX, Camera, Rays
 from fieldforge.noise.draws import Source, uniform
 
 
-class Radiance(Protocol):
-    """What a query returns, here: density (B, N) ≥ 0 per box unit and rgb (B, N, 3) in 0…1."""
+class Radiance(NamedTuple):
+    """density (B, N) ≥ 0 per box unit and rgb (B, N, 3) in 0…1."""
 
-    @property
-    def density(self) -> Tensor: ...
-
-    @property
-    def rgb(self) -> Tensor: ...
+    density: Tensor
+    rgb: Tensor
 
 
 RadianceQuery = Callable[[Tensor], Radiance]  # points (B, N, 3) → Radiance

@@ -19,6 +19,7 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.transforms import Meta, Transform, apply_transforms
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
+from fieldforge.fields.base import Field
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.directory import MODEL, StageDirectory, load_weights
@@ -86,6 +87,11 @@ class AutoencoderStage(TrainedStage):
         assert isinstance(module, AutoencoderModule)
         return module.autoencoder
 
+    def check_module(self, module: pl.LightningModule) -> None:
+        super().check_module(module)
+        assert isinstance(module, AutoencoderModule)
+        check_field(module.autoencoder.field, build(self.config, "domain"))
+
     def first_module(self) -> pl.LightningModule:
         module = super().first_module()
         assert isinstance(module, AutoencoderModule)
@@ -99,6 +105,17 @@ class AutoencoderStage(TrainedStage):
         assert isinstance(trained, AutoencoderModule)
         measure_statistics(trained.autoencoder.eval(), self.data(), build(self.config, "domain"))
         return Saved(trained.autoencoder.state_dict())
+
+
+def check_field(field: Field, domain: Domain) -> None:
+    """UserError unless a field is asked at the domain's points and answers its heads."""
+    lacking = ", ".join(sorted(domain.heads - set(field.heads)))
+    if lacking or field.dimensions != domain.dimensions:
+        raise UserError(
+            f"autoencoder.field: {type(field).__name__} answers {', '.join(field.heads)} at points of "
+            f"{field.dimensions} dimensions, and the domain reads {', '.join(sorted(domain.heads))} at points of "
+            f"{domain.dimensions}: choose an autoencoder of this domain"
+        )
 
 
 def sample_batches(config: DictConfig) -> Any:
