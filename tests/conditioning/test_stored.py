@@ -296,7 +296,7 @@ def test_a_caption_that_was_never_embedded_is_named(roots, conditioner):
     stage = StoredFeatures(str(samples), ["clip_text"])
     with pytest.raises(UserError, match="no features of the caption 'a spaceship'"):
         stage({"__key__": "sink_0", "caption": "a spaceship"}, np.random.default_rng(0))
-    with pytest.raises(UserError, match="comes after a stage that draws the caption"):
+    with pytest.raises(UserError, match="comes after a transform that draws the caption"):
         stage({"__key__": "sink_0"}, np.random.default_rng(0))
     with pytest.raises(UserError, match="has no sample 'chair_9'"):
         stage({"__key__": "chair_9"}, np.random.default_rng(0))

@@ -57,9 +57,15 @@ def test_a_damaged_label_is_a_sentence_that_names_the_file(key, value, sound, tm
         run_evaluation(command("evaluate", f"run={path}", f"output_dir={tmp_path}"))
 
 
-@pytest.mark.parametrize("value", [None, 7, [1], "text"])
-def test_what_only_a_variation_reads_of_it(value, sound, tmp_path):
-    path = altered(sound, tmp_path / "model.ckpt", "fieldforge.config.latents", value)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("domain", value) for value in (None, 7, [1], "text")),
+        *(("domain.points", value) for value in ([1], "text", 0)),
+    ],
+)
+def test_what_only_its_domain_reads_of_it(key, value, sound, tmp_path):
+    path = altered(sound, tmp_path / "model.ckpt", f"fieldforge.config.{key}", value)
     with pytest.raises(UserError, match=r"model\.ckpt"):
         run_sampling(command("sample", f"run={path}", f"from={tmp_path}/a.glb", f"output_dir={tmp_path}"))
 

@@ -41,7 +41,7 @@ PLAIN_KEYS: dict[str, Any] = {
     "monitor.validation_batches": Whole,
     "monitor.pictures.count": Count,
     "monitor.pictures.size": Pixels,
-    "monitor.pictures.resolution": GridCells,
+    "monitor.pictures.resolution": GridCells | None,
     "plan.show": bool | Literal["json", "text"],
     "prior.source": str,
 }

@@ -33,6 +33,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from fieldforge.configuration.trust import trusted_by, trusting
 from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
 from fieldforge.errors import UserError, install_command, memory_shortage
 from fieldforge.runs import help
@@ -104,17 +105,21 @@ def _exit_code(
     folder, _, name = config_name.rpartition("/")
     failures: list[BaseException] = []
 
+    def with_trust(config: DictConfig) -> Any:
+        with trusting(trusted_by(config)):
+            return body(config)
+
     def kept_from_hydra(config: DictConfig) -> float | None:
         if not logging.getLogger().handlers:
             handler = logging.StreamHandler(sys.stderr)
             handler.setFormatter(Formatter("%(message)s"))
             logging.basicConfig(level=logging.INFO, handlers=[handler])
         if is_trial(config):
-            return run_trial(body, config, explain)
+            return run_trial(with_trust, config, explain)
         try:
             if about is not None:
                 _say(about(config))
-            body(config)
+            with_trust(config)
         except BaseException as failure:  # raised again below, without the lines that Hydra would print above it
             failures.append(KeyboardInterrupt() if interruption.leaves() else failure)
         return None

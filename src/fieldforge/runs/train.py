@@ -111,4 +111,6 @@ def this_command() -> list[str]:
     if hydra.mode == RunMode.RUN:
         return [sys.executable, os.path.abspath(sys.argv[0]), *sys.argv[1:]]
     places = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath")]
-    return [sys.executable, os.path.abspath(sys.argv[0]), *places, *hydra.overrides.task]
+    sources = [source for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    folders = [word for source in sources for word in ("--config-dir", source.path)]
+    return [sys.executable, os.path.abspath(sys.argv[0]), *folders, *places, *hydra.overrides.task]

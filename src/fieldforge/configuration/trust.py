@@ -1,0 +1,67 @@
+"""Whose code a stored configuration may name: this project's parts, and what the user trusts.
+
+A checkpoint of a plug-in names classes of that plug-in. `train.py` trusts the modules that its own configuration names,
+as the user composed it; `sample.py` and `evaluate.py` trust the packages that the user types, `trust=`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fieldforge.errors import UserError
+
+BLOCKS = ("autoencoder", "backbone", "classifier", "conditioner", "data", "domain", "guidance", "latent_data")
+"""Blocks of which a stored configuration builds something, and which plug-ins have parts in."""
+NEVER = frozenset({"fieldforge", "hydra", "numpy", "omegaconf", "pytorch_lightning", "torch", *sys.stdlib_module_names})
+"""Packages in which a name may be anything: trusted in no stored configuration."""
+_packages: ContextVar[frozenset[str]] = ContextVar("packages", default=frozenset())
+
+
+@contextmanager
+def trusting(packages: Collection[str]) -> Iterator[None]:
+    """Inside, stored configurations may name classes of these packages and modules."""
+    token = _packages.set(_packages.get() | frozenset(packages))
+    try:
+        yield
+    finally:
+        _packages.reset(token)
+
+
+def is_trusted(home: str) -> bool:
+    """Whether `module.Class` lies in a package that is trusted."""
+    return any(home.startswith(f"{package}.") for package in _packages.get())
+
+
+def trusted_by(config: DictConfig) -> frozenset[str]:
+    """What a command trusts: the packages in its key `trust`; without such a key the modules that its blocks name.
+
+    Raises:
+        UserError: `trust` is no name of a package, or one that no stored configuration may name.
+    """
+    if "trust" not in config:
+        return frozenset(_modules([config.get(block) for block in BLOCKS if not OmegaConf.is_missing(config, block)]))
+    names = list(config.trust) if isinstance(config.trust, ListConfig) else [config.trust]
+    for name in names:
+        if name is not None and (not isinstance(name, str) or not name.replace(".", "_").isidentifier()):
+            raise UserError(f"trust={name} must be the name of a package, such as trust=my_package")
+        if name is not None and name.partition(".")[0] in NEVER:
+            raise UserError(f"trust={name} would let a checkpoint run anything: give the package of the plug-in")
+    return frozenset(name for name in names if name is not None)
+
+
+def _modules(node: Any) -> Iterator[str]:
+    """Modules of all `_target_`s below a node that are a plug-in's."""
+    if isinstance(node, DictConfig):
+        target = node.get("_target_")
+        if isinstance(target, str) and target.partition(".")[0] not in NEVER:
+            yield target.rpartition(".")[0]
+        node = [node[key] for key in node if not OmegaConf.is_missing(node, key)]
+    if isinstance(node, ListConfig | list):
+        for item in node:
+            yield from _modules(item)
