@@ -64,7 +64,7 @@ class WaveLoss:
 
     def __call__(self, autoencoder, batch, draws):
         sounds = batch["input"]  # (B, L)
-        made = autoencoder(sounds, draws)["samples"][..., 0]  # (B, L)
+        made = autoencoder(sounds, draws)[0]["samples"][..., 0]  # (B, L)
         window = torch.hann_window(256, device=sounds.device)
         short = [torch.stft(one, 256, 64, window=window, return_complex=True).abs().log1p() for one in (made, sounds)]
         terms = {"samples": (made - sounds).abs().mean(), "spectrum": (short[0] - short[1]).abs().mean()}

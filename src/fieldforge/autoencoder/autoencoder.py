@@ -1,13 +1,14 @@
-"""The autoencoder: a coloured point cloud → latents → the parameters of a field."""
+"""The autoencoder: a sample → latents → the parameters of a field."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from fieldforge.autoencoder.bottleneck import NoisyBottleneck
+from fieldforge.autoencoder.bottleneck import Bottleneck, Terms
 from fieldforge.autoencoder.encoders import Encoder
 from fieldforge.fields.base import Field, Params
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.noise.draws import Source
 
 
@@ -21,12 +22,13 @@ class Autoencoder(nn.Module):
     def __init__(
         self,
         encoder: Encoder,
-        bottleneck: NoisyBottleneck,
+        bottleneck: Bottleneck,
         field: Field,
         decoder: Callable[..., nn.Module],
     ):
         super().__init__()
-        self.latent_shape = encoder.latent_shape
+        shape = encoder.latent_shape
+        self.latent_shape = LatentShape(shape.tokens, bottleneck.channels or shape.channels, shape.grid)
         self.encoder, self.bottleneck, self.field = encoder, bottleneck, field
         tokens, channels = self.latent_shape.tokens, self.latent_shape.channels
         self.decoder = decoder(tokens=tokens, channels=channels, param_shapes=field.param_shapes)
@@ -35,18 +37,19 @@ class Autoencoder(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(channels))
         self.register_buffer("latent_std", torch.ones(channels))
 
-    def forward(self, surface: Tensor, draws: Source | None = None) -> Params:
-        """Reconstruct: surface (B, N, 9) → field parameters, through the noise of the bottleneck while training."""
-        return self.decoder(self.bottleneck(self.encoder(surface), draws))
+    def forward(self, samples: Tensor, draws: Source | None = None) -> tuple[Params, Terms]:
+        """Reconstruct: input (B, …) → field parameters, through the bottleneck's noise in training; and its terms."""
+        latents, terms = self.bottleneck(self.encoder(samples), draws)
+        return self.decoder(latents), terms
 
-    def encode(self, surface: Tensor) -> Tensor:
-        """surface (B, N, 9) position · normal · sRGB → latents (B, T, C), unit variance once statistics are set."""
-        bounded = self.encoder(surface).float().tanh()  # (B, T, C)
-        return (bounded - self.latent_mean) / self.latent_std
+    def encode(self, samples: Tensor) -> Tensor:
+        """input (B, …), such as surface (B, N, 9) → latents (B, T, C), unit variance once statistics are set."""
+        latents = self.bottleneck.latents(self.encoder(samples).float())  # (B, T, C)
+        return (latents - self.latent_mean) / self.latent_std
 
     def decode(self, latents: Tensor) -> Params:
         """latents (B, T, C) → field parameters."""
-        return self.decoder((latents * self.latent_std + self.latent_mean).clamp(-1, 1))
+        return self.decoder(self.bottleneck.restore(latents * self.latent_std + self.latent_mean))
 
     def forget_statistics(self) -> None:
         """Mean 0 and deviation 1 again, until they are measured."""

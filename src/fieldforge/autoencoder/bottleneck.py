@@ -1,14 +1,39 @@
-"""The noisy bottleneck: latents are bounded, and decoded through a little diffusion noise while training."""
+"""Bottlenecks: what latents are, and how they are made robust while training. T tokens, W and C channels."""
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from fieldforge.noise.draws import Source, normal, uniform
 from fieldforge.noise.process import Process
-from fieldforge.ranges import Share
+from fieldforge.ranges import Count, Share
+
+Terms = dict[str, Tensor]
 
 
-class NoisyBottleneck(nn.Module):
+class Bottleneck(nn.Module, ABC):
+    """Between encoder and decoder: what latents are, and what is added to them in training.
+
+    channels: of the latents, where the encoder's number is not kept.
+    """
+
+    channels: int | None = None
+
+    @abstractmethod
+    def forward(self, h: Tensor, draws: Source | None = None) -> tuple[Tensor, Terms]:
+        """h (B, T, W) → what the decoder gets in training (B, T, C), and terms () of the loss by name."""
+
+    @abstractmethod
+    def latents(self, h: Tensor) -> Tensor:
+        """h (B, T, W) → latents (B, T, C) for good, without noise."""
+
+    def restore(self, latents: Tensor) -> Tensor:
+        """Generated latents (B, T, C) → the nearest that the decoder knows."""
+        return latents
+
+
+class NoisyBottleneck(Bottleneck):
     """z = tanh(h); in training, with probability `noised`, x_t = α(t) z + σ(t) ε at a random t, else t = 0.
 
     Shap-E (Jun & Nichol 2023), section 4.1: noise with ᾱ(t) = 1 - t⁵ makes the decoder bear what the latent diffusion
@@ -21,14 +46,51 @@ class NoisyBottleneck(nn.Module):
             raise ValueError(f"NoisyBottleneck: noised={noised} is a probability, give it between 0 and 1")
         self.process, self.noised = process, noised
 
-    def forward(self, h: Tensor, draws: Source | None = None) -> Tensor:
-        """h (B, T, C) → latents (B, T, C) in [-1, 1]; noised in training mode, which needs draws."""
+    def latents(self, h: Tensor) -> Tensor:
+        """In [-1, 1]."""
+        return h.tanh()
+
+    def restore(self, latents: Tensor) -> Tensor:
+        return latents.clamp(-1, 1)
+
+    def forward(self, h: Tensor, draws: Source | None = None) -> tuple[Tensor, Terms]:
+        """h (B, T, C) → latents (B, T, C) in [-1, 1]; noised in training mode, which needs draws. No terms."""
         z = h.tanh()
         if not self.training:
-            return z
+            return z, {}
         if draws is None:
             raise ValueError("NoisyBottleneck draws noise in training mode: pass it draws, or a generator")
         chance, time = uniform((len(z), 2), draws).to(z.device).unbind(1)  # (B,) each
         t = torch.where(chance < self.noised, time, 0.0)  # (B,)
         noise = normal(z.shape, draws).to(z)  # (B, T, C)
-        return self.process.add_noise(z, noise, t)
+        return self.process.add_noise(z, noise, t), {}
+
+
+class KLBottleneck(Bottleneck):
+    """Latents as the mean of a normal distribution, drawn from in training (Kingma & Welling 2013, arXiv 1312.6114).
+
+    Term `kl`: KL(N(mean, var) ‖ N(0, 1)) in nats (ibid., appendix B), the mean over samples and latent numbers.
+
+    Args:
+        inputs: W, channels of the encoder.
+        channels: C.
+    """
+
+    def __init__(self, inputs: Count, channels: Count):
+        super().__init__()
+        self.channels = channels
+        self.moments = nn.Linear(inputs, 2 * channels)
+
+    def forward(self, h: Tensor, draws: Source | None = None) -> tuple[Tensor, Terms]:
+        mean, log_variance = self.moments(h).float().chunk(2, dim=-1)  # (B, T, C) each
+        log_variance = log_variance.clamp(-30, 20)
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        if not self.training:
+            return mean, {"kl": kl}
+        if draws is None:
+            raise ValueError("KLBottleneck draws from its distribution in training mode: pass it draws, or a generator")
+        return mean + (0.5 * log_variance).exp() * normal(mean.shape, draws).to(mean), {"kl": kl}
+
+    def latents(self, h: Tensor) -> Tensor:
+        """The means."""
+        return self.moments(h).chunk(2, dim=-1)[0]

@@ -39,7 +39,7 @@ class AutoencoderLoss:
 
     def __call__(self, autoencoder: Autoencoder, batch: Batch, draws: Source) -> tuple[Tensor, dict[str, Tensor]]:
         """Batch of the autoencoder's contract → loss (), detached terms by name, before their weights."""
-        params = autoencoder(batch["input"], draws)
+        params, _ = autoencoder(batch["input"], draws)
         with torch.autocast(batch["input"].device.type, enabled=False):  # distances of a thousandth need float32
             return self.compare(
                 autoencoder.field, {name: value.float() for name, value in params.items()}, batch, draws

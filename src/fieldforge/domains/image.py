@@ -1,0 +1,143 @@
+"""Pictures: colour in the square, learned from files of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from fieldforge.conditioning.efficientnet import efficientnet_lite0
+from fieldforge.data.image_schema import IMAGE
+from fieldforge.data.image_transforms import Pixels
+from fieldforge.data.picture_files import read_picture
+from fieldforge.data.schema import Sample
+from fieldforge.data.transforms import Transform
+from fieldforge.domains.domain import Domain, Outputs, Truth
+from fieldforge.domains.pictures import Pictures
+from fieldforge.errors import UserError
+from fieldforge.fields.base import Field, Params
+from fieldforge.metrics.reconstruction import peak_signal_to_noise
+from fieldforge.ranges import Count
+from fieldforge.ranges import Pixels as Side
+
+
+class ConditionPicture:
+    """`image`: the stored picture, uint8 RGBA (H, W, 4)."""
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        return {"image": np.array(Image.fromarray(np.asarray(sample["image.png"])).convert("RGBA"))}
+
+
+class ImageDomain(Domain):
+    """Square pictures over white.
+
+    Args:
+        size: pixels along a side that the autoencoder sees.
+        resolution: pixels along a side of outputs; None: `size`.
+        batch: pictures that the network of the signatures sees at a time.
+    """
+
+    schema = IMAGE
+    dimensions = 2
+    heads = frozenset({"rgb"})
+    shown_measures = ("psnr", "ssim")
+
+    def __init__(self, size: Side = 64, resolution: Side | None = None, batch: Count = 32):
+        self.size, self.resolution, self.batch = size, resolution, batch
+
+    def settings(self) -> dict[str, Any]:
+        return {"size": self.size, "resolution": self.resolution}
+
+    def determining(self) -> dict[str, Any]:
+        return {"size": self.size}
+
+    def example(self) -> Sample:
+        texts = dict.fromkeys(("id", "name", "class", "source", "licence", "creator", "split"), "")
+        meta = {**texts, "captions": ["a"], "captions_by_language": {}, "tags": []}
+        return {"meta.json": meta, "image.png": np.zeros((self.size, self.size, 3), np.uint8)}
+
+    def input_transforms(self) -> list[Transform]:
+        return [Pixels(self.size)]
+
+    def truth_transforms(self) -> list[Transform]:
+        return []  # `input` is all
+
+    def condition_transforms(self, keys: set[str]) -> list[Transform]:
+        return [ConditionPicture()] if "image" in keys else []
+
+    def outputs(self, field: Field, params: Params, resolution: int | None = None) -> Pictures:
+        """At no fewer pixels than the autoencoder sees: a sheet's resolution of meshes is too coarse for pictures."""
+        return Pictures(field, params, max(resolution or 0, self.resolution or self.size))
+
+    def compare(self, outputs: Outputs, truth: Truth, size: int) -> list[list[Image.Image | None]]:
+        true = [image_of(pixels).resize((size, size), Image.Resampling.NEAREST) for pixels in truth["input"]]
+        return [[true[index], outputs[index].picture(size)] for index in range(len(outputs))]
+
+    def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
+        """PSNR in dB and SSIM, of sRGB in 0…1 at the size that the autoencoder sees."""
+        assert isinstance(output, Pictures)
+        true = ((truth["input"][0] + 1) / 2).permute(1, 2, 0).numpy()  # (H, W, 3)
+        pixels = Pictures(output.field, output.params, self.size).pixels[0]
+        similarity = structural_similarity(
+            pixels, true, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )  # as Wang et al. 2004 have it
+        return {"psnr": peak_signal_to_noise(pixels, true), "ssim": float(similarity)}
+
+    def signatures(self, outputs: Outputs) -> list[np.ndarray]:
+        """Features (1280,) of EfficientNet-Lite0, trained on ImageNet."""
+        assert isinstance(outputs, Pictures)
+        return self._features(torch.from_numpy(outputs.pixels).permute(0, 3, 1, 2))
+
+    def stored_signatures(self, batch: Truth) -> list[np.ndarray]:
+        return self._features((batch["input"] + 1) / 2)
+
+    def nearest(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> NDArray[np.int64]:
+        """By the cosine of features from which the mean of `those` is taken."""
+        centre = np.mean(those, axis=0)  # (F,)
+        return (unit(np.stack(these) - centre) @ unit(np.stack(those) - centre).T).argmax(axis=1)
+
+    def distance(self, this: np.ndarray, that: np.ndarray) -> float:
+        """1 - cosine of the features."""
+        return float(1 - (unit(this[None]) @ unit(that[None]).T)[0, 0])
+
+    def read_file(self, path: Path, seed: int) -> Tensor:
+        """`input` (1, 3, H, W) of a picture file. UserError for one that is not there or cannot be read."""
+        if not path.is_file():
+            raise UserError(f"from={path}: there is no such file, give the path of a picture")
+        try:
+            picture = read_picture(path.read_bytes())
+        except (UserError, ValueError, OSError) as error:
+            raise UserError(f"from={path}: {error}") from error
+        fields = Pixels(self.size)({"image.png": picture.pixels}, np.random.default_rng(seed))
+        return torch.from_numpy(fields["input"])[None]
+
+    @cached_property
+    def _network(self) -> Any:
+        return efficientnet_lite0()
+
+    def _features(self, pictures: Tensor) -> list[np.ndarray]:
+        """pictures (B, 3, H, W) in 0…1 → B vectors (F,)."""
+        side, vectors = self._network.size, []
+        for part in pictures.float().split(self.batch):
+            large = F.interpolate(part, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+            vectors += list(self._network.encode(large).vector.numpy())
+        return vectors
+
+
+def image_of(pixels: Tensor) -> Image.Image:
+    """`input` (3, H, W) in -1…1 as a picture."""
+    return Image.fromarray(((pixels.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows (N, F) at length 1."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)

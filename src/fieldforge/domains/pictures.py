@@ -1,0 +1,73 @@
+"""Decoded pictures and their files. B pictures, H/W pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fieldforge.fields.base import Field, Params
+from fieldforge.rendering.pictures import write_picture
+from fieldforge.training.processes.side_files import side_file
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Fields of B pictures, seen at resolution² pixels."""
+
+    field: Field
+    params: Params  # name → (B, rows, width)
+    resolution: int
+
+    is_empty = False
+
+    def __len__(self) -> int:
+        return len(next(iter(self.params.values())))
+
+    def __getitem__(self, index: int) -> Pictures:
+        one = {name: value[index : index + 1] for name, value in self.params.items()}
+        return Pictures(self.field, one, self.resolution)
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """float32 (B, H, W, 3), sRGB in 0…1."""
+        rows = next(iter(self.params.values()))
+        points = pixel_centres(self.resolution).to(rows.device).expand(len(rows), -1, -1)  # (B, H · W, 2)
+        with torch.no_grad():
+            rgb = self.field.query(points, self.params)["rgb"]  # (B, H · W, 3)
+        return rgb.float().cpu().numpy().reshape(len(rows), self.resolution, self.resolution, 3)
+
+    @property
+    def image(self) -> Image.Image:
+        """One picture at its resolution."""
+        return Image.fromarray((self.pixels[0] * 255).round().astype(np.uint8))
+
+    def picture(self, size: int) -> Image.Image:
+        """One picture, resized with its pixels as squares where it grows."""
+        grows = size >= self.resolution
+        return self.image.convert("RGBA").resize(
+            (size, size), Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS
+        )
+
+    def media(self) -> tuple[str, bytes] | None:
+        """None: the poster is all."""
+        return None
+
+    def write(self, folder: Path, name: str) -> dict[str, str | None]:
+        """The picture as PNG at its resolution, beside the thumbnail."""
+        files: dict[str, str | None] = {"picture": None}
+        with side_file(folder / f"{name}_full.png"):
+            write_picture(self.image, folder / f"{name}_full.png")
+            files["picture"] = f"{name}_full.png"
+        return files
+
+
+def pixel_centres(size: int) -> torch.Tensor:
+    """Points (size², 2) of the square [-1, 1]², x to the right and y downwards, row by row from the top left."""
+    places = (torch.arange(size) + 0.5) / size * 2 - 1
+    rows, columns = torch.meshgrid(places, places, indexing="ij")
+    return torch.stack([columns, rows], -1).reshape(-1, 2)
