@@ -20,15 +20,25 @@ SHORT = [
     "data.num_workers=0",
     "latent_data.num_workers=0",
     "data.heldout_batch_size=2",
+    "monitor.validation_batches=1",
+    "monitor.pictures={count:1,size:8,resolution:4}",
+    "trainer.accelerator=cpu",
+] + [f"training.{stage}.{setting}" for stage in ("autoencoder", "diffusion", "classifier") for setting in STEPS]
+SHAPES = [
     "data.transforms.surface.points=128",
     "data.transforms.distances.near=64",
     "data.transforms.distances.volume=64",
     "data.transforms.rays.rays=16",
     "domain.points=128",
-    "monitor.validation_batches=1",
-    "monitor.pictures={count:1,size:8,resolution:4}",
-    "trainer.accelerator=cpu",
-] + [f"training.{stage}.{setting}" for stage in ("autoencoder", "diffusion", "classifier") for setting in STEPS]
+]
+PICTURES = ["domain.size=16", "data.transforms.pixels.size=16", "data.augment.size=16"]
+
+
+def small(experiment: str, balls: Path) -> list[str]:
+    """What an experiment takes two steps on: prepared balls, or the embedded pictures."""
+    if experiment.startswith("image_"):
+        return [*SHORT, *PICTURES, f"data.root={CONFIGS.parent}/data/emoji_64"]
+    return [*SHORT, *SHAPES, f"data.root={balls}"]
 
 
 def composed(experiment: str, *overrides: str):
@@ -61,7 +71,7 @@ def test_large_experiment_takes_its_steps_without_values(experiment, capsys, tmp
 @pytest.mark.parametrize("experiment", TRAINED)
 def test_experiment_takes_two_steps(experiment, balls, tmp_path):
     own = [f"training.prior.{setting}" for setting in STEPS] if experiment == "clip_prior" else []
-    config = composed(experiment, f"data.root={balls}", f"output_dir={tmp_path}", *SHORT, *own)
+    config = composed(experiment, *small(experiment, balls), f"output_dir={tmp_path}", *own)
     done = run_training(config)
     assert set(done) == set(config.stages) - {"latents"}
     assert all(stage.finished for stage in done.values())
@@ -82,7 +92,7 @@ def test_experiment_takes_two_steps(experiment, balls, tmp_path):
 )
 def test_impossible_settings_are_one_sentence_before_training(override, sentence, balls, tmp_path):
     with pytest.raises(UserError) as mistake:
-        run_training(composed("shape_latent", *SHORT, f"data.root={balls}", f"output_dir={tmp_path}", override))
+        run_training(composed("shape_latent", *small("shape_latent", balls), f"output_dir={tmp_path}", override))
     assert sentence in str(mistake.value)
     assert "\n" not in str(mistake.value)
 
