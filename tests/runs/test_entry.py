@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import warnings
@@ -228,6 +229,17 @@ def test_help_is_worth_reading(monkeypatch, capsys):
     assert left.value.code == 0
     for word in ("experiment=shape_latent", "autoencoder: ", "max_minutes", "Ctrl-C"):
         assert word in said
+
+
+@pytest.mark.parametrize("command", ["train.py", "sample.py", "prepare.py", "evaluate.py"])
+def test_help_that_nobody_reads_ends_without_a_traceback(command):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as unread:
+        left = subprocess.run(
+            [sys.executable, "-u", command, "--help"], cwd=ROOT, stdout=unread, stderr=subprocess.PIPE, text=True
+        )
+    assert (left.returncode, left.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job", "steps=3"], ["steps=3", "--cfg", "job"]])

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -136,6 +137,10 @@ def _exit_code(
     except KeyboardInterrupt:
         _say("stopped by Ctrl-C; the same command goes on from the last state saved")
         return interruption.EXIT_CTRL_C
+    except BrokenPipeError:
+        if failures:  # the body's own pipe broke, which is a bug
+            raise
+        return _unread()
     except (UserError, HydraException, OmegaConfBaseException, OSError, RuntimeError, MemoryError) as error:
         bug = isinstance(error, RuntimeError) and memory_shortage(error) is None
         sentence = None if bug else explain(error)
@@ -144,6 +149,13 @@ def _exit_code(
         _say(f"error: {sentence}", getattr(error, "everywhere", True))
         return next((cause.exit_code for cause in _chain(error) if isinstance(cause, UserError)), EXIT_USER_ERROR)
     return 0
+
+
+def _unread() -> int:
+    """The exit code where a reader (`--help | head -1`) left before Hydra had printed all; the rest goes nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 def _say(sentence: str, everywhere: bool = True) -> None:
