@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.distributions import Normal, kl_divergence
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.autoencoder.bottleneck import KLBottleneck
+from fieldforge.autoencoder.bottleneck import KLBottleneck, VQBottleneck
 from fieldforge.autoencoder.picture_loss import PictureLoss, edge_distance
 from fieldforge.autoencoder.pictures import PictureDecoder, PictureEncoder
-from fieldforge.domains.pictures import pixel_centres
-from fieldforge.fields.picture import PictureGrid
+from fieldforge.fields.local_picture import LocalPictureField
+from fieldforge.fields.picture import PictureGrid, pixel_centres
 
 SIZE = 16
 
@@ -108,3 +109,63 @@ def test_training_teaches_a_picture_and_every_weight_takes_part() -> None:
 def test_a_size_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(ValueError, match="size=18 must be a multiple of 4"):
         PictureEncoder(18, levels=2)
+
+
+def test_a_token_is_replaced_by_the_code_of_the_smallest_angle() -> None:
+    torch.manual_seed(0)
+    bottleneck, h = VQBottleneck(8, 3, codes=20), torch.randn(2, 5, 8)
+    latents = bottleneck.latents(h)
+    seen, terms = bottleneck(h)
+    codes = F.normalize(bottleneck.codebook, dim=-1)
+    truth = codes[torch.cdist(latents, codes.expand(2, -1, -1)).argmin(-1)]
+    torch.testing.assert_close(seen, truth)
+    torch.testing.assert_close(bottleneck.restore(3 * latents), truth)
+    torch.testing.assert_close(terms["codebook"], (truth - latents).square().mean())
+
+
+def test_the_decoders_gradient_reaches_tokens_and_each_term_its_side() -> None:
+    torch.manual_seed(0)
+    bottleneck, h = VQBottleneck(8, 3, codes=20), torch.randn(2, 5, 8)
+    weights, codebook = bottleneck.project.weight, bottleneck.codebook
+    seen, terms = bottleneck(h)
+    direction = torch.randn_like(seen)
+    through = torch.autograd.grad((seen * direction).sum(), (weights, codebook), retain_graph=True, allow_unused=True)
+    straight = torch.autograd.grad((bottleneck.latents(h) * direction).sum(), weights)
+    torch.testing.assert_close(through[0], straight[0])
+    assert through[1] is None
+    for name, (of_tokens, of_codes) in {"codebook": (False, True), "commitment": (True, False)}.items():
+        grads = torch.autograd.grad(terms[name], (weights, codebook), retain_graph=True, allow_unused=True)
+        assert [grad is not None for grad in grads] == [of_tokens, of_codes], name
+
+
+def test_a_local_field_is_continuous_and_reads_the_cell_at_its_centre() -> None:
+    torch.manual_seed(0)
+    field, features = LocalPictureField(cells=4, features=6, hidden=16), torch.randn(2, 16, 6)
+    at_centres = field.query(pixel_centres(4).expand(2, -1, -1), {"features": features})["rgb"]
+    truth = field.read(torch.cat([features, torch.zeros(2, 16, 2)], -1))
+    torch.testing.assert_close(at_centres, (truth + 1) / 2, atol=1e-5, rtol=1e-5)
+    line = torch.stack([torch.linspace(-1, 1, 4001), torch.full((4001,), 0.1)], -1).expand(2, -1, -1)
+    steps = field.query(line, {"features": features})["rgb"].diff(dim=1).abs().max()
+    assert steps < 0.01  # a jump between cells would be of the size of their difference
+
+
+def test_a_field_of_features_is_learned_as_pixels_are() -> None:
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(
+        PictureEncoder(SIZE, levels=2, width=8, channels=16, heads=2),
+        VQBottleneck(16, 4, codes=32),
+        LocalPictureField(cells=8, features=8, hidden=16),
+        lambda **sizes: PictureDecoder(**sizes, width=8, heads=2),
+    ).train()
+    batch = {"input": torch.linspace(-1, 1, SIZE).expand(2, 3, SIZE, SIZE)}
+    optimizer = torch.optim.AdamW(autoencoder.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(40):
+        value, terms = PictureLoss()(autoencoder, batch, torch.Generator())
+        optimizer.zero_grad()
+        value.backward()
+        assert [name for name, p in autoencoder.named_parameters() if p.grad is None] == []
+        optimizer.step()
+        losses.append(value.item())
+    assert terms.keys() == {"pixels", "edges", "codebook", "commitment"}
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])

@@ -17,6 +17,7 @@ from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
+from fieldforge.stages.autoencoder_stage import load_autoencoder
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -85,3 +86,14 @@ def test_text_to_picture_from_shards_to_files(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "out" / entry["picture"]).size == (16, 16)
     report = json.loads((done["autoencoder"].path / "evaluation" / "heldout.json").read_text())
     assert report["mean"].keys() == {"psnr", "ssim"}
+
+
+@pytest.mark.parametrize("design", [["autoencoder=vq"], ["autoencoder=field", "autoencoder.field.cells=8"]])
+def test_other_autoencoders_give_pictures_of_any_resolution(tmp_path: Path, design: list[str]) -> None:
+    words = ["experiment=image_autoencoder", *design, *SMALL, f"output_dir={tmp_path}"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", [word for word in words if not word.startswith(("backbone", "training.diffusion"))])
+    path = run_training(config)["autoencoder"].path
+    autoencoder, _ = load_autoencoder(path / "model.ckpt")
+    pictures = ImageDomain(16).reconstruct(autoencoder, torch.zeros(1, 3, 16, 16), 40)
+    assert pictures[0].image.size == (40, 40)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fieldforge.noise.draws import Source, normal, uniform
@@ -94,3 +95,41 @@ class KLBottleneck(Bottleneck):
     def latents(self, h: Tensor) -> Tensor:
         """The means."""
         return self.moments(h).chunk(2, dim=-1)[0]
+
+
+class VQBottleneck(Bottleneck):
+    """Each token is replaced by the code nearest to it (VQ-VAE, van den Oord et al. 2017, arXiv 1711.00937, eq. 3).
+
+    Tokens and codes have length 1, which keeps codes in use (ViT-VQGAN, Yu et al. 2022, arXiv 2110.04627, section 3.2).
+    Gradients of the decoder pass to the token as if nothing were replaced. Latents are the tokens: a diffusion's are
+    replaced when they are decoded.
+    Terms: `codebook` draws codes to the tokens they stand for, `commitment` tokens to their codes.
+
+    Args:
+        inputs: W, channels of the encoder.
+        channels: C.
+        codes: how many.
+    """
+
+    def __init__(self, inputs: Count, channels: Count, codes: Count):
+        super().__init__()
+        self.channels = channels
+        self.project = nn.Linear(inputs, channels)
+        self.codebook = nn.Parameter(torch.randn(codes, channels))
+
+    def forward(self, h: Tensor, draws: Source | None = None) -> tuple[Tensor, Terms]:
+        tokens = self.latents(h)  # (B, T, C)
+        codes = self.restore(tokens)  # (B, T, C)
+        terms = {
+            "codebook": (codes - tokens.detach()).square().mean(),
+            "commitment": (codes.detach() - tokens).square().mean(),
+        }
+        return tokens + (codes - tokens).detach(), terms
+
+    def latents(self, h: Tensor) -> Tensor:
+        """Of length 1."""
+        return F.normalize(self.project(h).float(), dim=-1)
+
+    def restore(self, latents: Tensor) -> Tensor:
+        codes = F.normalize(self.codebook.float(), dim=-1)  # (codes, C)
+        return codes[(latents.detach().float() @ codes.detach().T).argmax(-1)]

@@ -69,7 +69,7 @@ class PictureEncoder(nn.Module):
 
 
 class PictureDecoder(nn.Module):
-    """Latents (B, T, C) → `pixels` (B, H · W, 3) of a `PictureGrid`: the encoder backwards."""
+    """Latents (B, T, C) → the one parameter of a field of pictures, rows of a square grid: the encoder backwards."""
 
     def __init__(
         self,
@@ -81,20 +81,19 @@ class PictureDecoder(nn.Module):
         layers: Whole = 1,
     ):
         super().__init__()
-        if "pixels" not in param_shapes:
-            raise ValueError(f"PictureDecoder: the field has no 'pixels', only {sorted(param_shapes)}")
-        self.cells, size = math.isqrt(tokens), math.isqrt(param_shapes["pixels"][0])
+        ((self.name, (rows, features)),) = param_shapes.items()
+        self.cells, size = math.isqrt(tokens), math.isqrt(rows)
         levels = round(math.log2(size / self.cells))
         if self.cells**2 != tokens or self.cells * 2**levels != size:
-            raise ValueError(f"PictureDecoder: {tokens} tokens do not double to {size}² pixels")
+            raise ValueError(f"PictureDecoder: {tokens} tokens do not double to {size}² {self.name}")
         middle = width * 2**levels
         self.from_latent = nn.Conv2d(channels, middle, 3, padding=1)
         self.middle = Middle(middle, heads, layers)
         self.up = ConvolutionUp(middle, width, width, levels)
-        self.to_pixels = NormedConvolution(width, 3)
+        self.to_rows = NormedConvolution(width, features)
 
     def forward(self, latents: Tensor) -> dict[str, Tensor]:
-        """latents (B, T, C) → {"pixels": (B, H · W, 3)}."""
+        """latents (B, T, C) → {name: (B, rows, row width)}."""
         grid = latents.transpose(1, 2).unflatten(2, (self.cells, self.cells))  # (B, C, h, w)
-        pixels = self.to_pixels(self.up(self.middle(self.from_latent(grid))))  # (B, 3, H, W)
-        return {"pixels": pixels.flatten(2).transpose(1, 2)}
+        rows = self.to_rows(self.up(self.middle(self.from_latent(grid))))  # (B, row width, H, W)
+        return {self.name: rows.flatten(2).transpose(1, 2)}

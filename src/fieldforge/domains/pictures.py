@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from fieldforge.fields.base import Field, Params
+from fieldforge.fields.picture import pixel_centres
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.training.processes.side_files import side_file
 
@@ -38,7 +39,7 @@ class Pictures:
         rows = next(iter(self.params.values()))
         points = pixel_centres(self.resolution).to(rows.device).expand(len(rows), -1, -1)  # (B, H · W, 2)
         with torch.no_grad():
-            rgb = self.field.query(points, self.params)["rgb"]  # (B, H · W, 3)
+            rgb = self.field.query(points, self.params)["rgb"].clamp(0, 1)  # (B, H · W, 3)
         return rgb.float().cpu().numpy().reshape(len(rows), self.resolution, self.resolution, 3)
 
     @property
@@ -64,10 +65,3 @@ class Pictures:
             write_picture(self.image, folder / f"{name}_full.png")
             files["picture"] = f"{name}_full.png"
         return files
-
-
-def pixel_centres(size: int) -> torch.Tensor:
-    """Points (size², 2) of the square [-1, 1]², x to the right and y downwards, row by row from the top left."""
-    places = (torch.arange(size) + 0.5) / size * 2 - 1
-    rows, columns = torch.meshgrid(places, places, indexing="ij")
-    return torch.stack([columns, rows], -1).reshape(-1, 2)
