@@ -32,7 +32,7 @@ class WaveField(Field):
 class WaveEncoder(nn.Module):
     """Strided convolutions: (B, L) → (B, L / stride, channels)."""
 
-    def __init__(self, width: int = 64, channels: int = 8, samples: int = 4000, stride: int = 50):
+    def __init__(self, width: int = 64, channels: int = 12, samples: int = 4000, stride: int = 25):
         super().__init__()
         self.latent_shape = LatentShape(samples // stride, channels, (samples // stride,))
         self.layers = nn.Sequential(

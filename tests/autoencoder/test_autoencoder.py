@@ -8,10 +8,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.autoencoder.bottleneck import NoisyBottleneck
+from fieldforge.autoencoder.bottleneck import KLBottleneck, NoisyBottleneck
 from fieldforge.autoencoder.encoders import scatter_mean
 from fieldforge.autoencoder.losses import AutoencoderLoss
 from fieldforge.autoencoder.planes import PATCH, in_planes, to_images, to_tokens
+from fieldforge.errors import UserError
 from fieldforge.noise.processes import PowerLaw
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "autoencoder"
@@ -160,3 +161,11 @@ def test_points_land_in_the_pixels_of_their_planes():
         [[0, 1], [1, 2]],
     ]
     assert [images[0, 0, 0, 1], images[1, 0, 3, 1], images[2, 0, 1, 2]] == [3.0, 7.0, 3.0]
+
+
+def test_a_loss_without_a_weight_for_the_bottlenecks_term_is_refused():
+    autoencoder = build("lattice").train()
+    channels = autoencoder.latent_shape.channels
+    autoencoder.bottleneck = KLBottleneck(channels, channels)
+    with pytest.raises(UserError, match="no weight for kl"):
+        AutoencoderLoss()(autoencoder, sphere_batch(), torch.Generator().manual_seed(0))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params, Values
 from fieldforge.noise.draws import Source
 from fieldforge.ranges import Count, NotNegative, Positive
@@ -39,7 +40,12 @@ class AutoencoderLoss:
 
     def __call__(self, autoencoder: Autoencoder, batch: Batch, draws: Source) -> tuple[Tensor, dict[str, Tensor]]:
         """Batch of the autoencoder's contract → loss (), detached terms by name, before their weights."""
-        params, _ = autoencoder(batch["input"], draws)
+        params, terms = autoencoder(batch["input"], draws)
+        if terms:
+            raise UserError(
+                f"autoencoder_loss: this loss has no weight for {' and '.join(terms)} of the bottleneck: take "
+                f"bottleneck NoisyBottleneck, or a loss that has"
+            )
         with torch.autocast(batch["input"].device.type, enabled=False):  # distances of a thousandth need float32
             return self.compare(
                 autoencoder.field, {name: value.float() for name, value in params.items()}, batch, draws
