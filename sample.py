@@ -1,4 +1,4 @@
-"""Make shapes from prompts with a finished latent run: python sample.py prompt="a red armchair" (see --help)."""
+"""Make samples from prompts with a finished latent run: python sample.py prompt="a red armchair" (see --help)."""
 
 from omegaconf import DictConfig
 

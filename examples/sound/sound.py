@@ -1,5 +1,6 @@
 """Sounds as a domain: schema, transform, outputs, measures. One second, mono; time runs over [-1, 1]."""
 
+import io
 import wave
 from pathlib import Path
 
@@ -49,15 +50,22 @@ class Sounds:
         return Image.fromarray((255 * loudness.clip(0, 1)).astype(np.uint8)).convert("RGBA").resize((size, size))
 
     def media(self):
-        return None
+        buffer = io.BytesIO()
+        self.encode(buffer)
+        return "audio/wav", buffer.getvalue()
 
     def write(self, folder: Path, name: str):
-        with wave.open(str(folder / f"{name}.wav"), "wb") as file:
+        with (folder / f"{name}.wav").open("wb") as file:
+            self.encode(file)
+        return {"wav": f"{name}.wav"}
+
+    def encode(self, stream):
+        """The first sound as WAV, 16 bits."""
+        with wave.open(stream, "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(len(self.waves[0]))
             file.writeframes((self.waves[0].clip(-1, 1) * 32767).astype("<i2").tobytes())
-        return {"wav": f"{name}.wav"}
 
 
 class SoundDomain(Domain):

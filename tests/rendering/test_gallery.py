@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fieldforge.rendering.gallery import Exhibit, gallery_html, write_gallery
+from fieldforge.rendering.gallery import Exhibit, Media, gallery_html, write_gallery
 
 
 class Page(HTMLParser):
@@ -40,8 +40,8 @@ EVIL = "<script>alert(\"1\")</script> & {{viewer}} 'quoted'"
 @pytest.fixture(scope="module")
 def page() -> Page:
     exhibits = [
-        Exhibit("a red armchair", POSTER, b"glTF-one", {"seed": 0, "guidance": 3.0}),
-        Exhibit(EVIL, POSTER, b"glTF-two"),
+        Exhibit("a red armchair", POSTER, Media("model/gltf-binary", b"glTF-one"), {"seed": 0, "guidance": 3.0}),
+        Exhibit(EVIL, POSTER, Media("model/gltf-binary", b"glTF-two")),
         Exhibit("nothing came out", POSTER),
     ]
     return Page(gallery_html(exhibits, "Title <1>", "run & seed"))
@@ -55,7 +55,10 @@ def test_every_shape_has_its_card_poster_facts_and_glb(page):
     ]
     kinds = [attributes.get("type") for attributes in page.all("script")]
     packed = [text for kind, text in zip(kinds, page.texts["script"], strict=True) if kind == "application/gzip"]
-    assert [gzip.decompress(base64.b64decode(text)) for text in packed] == [b"glTF-one", b"glTF-two"]
+    assert [gzip.decompress(base64.b64decode(text)) for text in packed] == [
+        b"glTF-one",
+        b"glTF-two",
+    ]
     assert page.texts["dt"] == ["seed", "guidance"]
     assert page.texts["dd"] == ["0", "3.0"]
     poster = page.all("img")[0]["src"].removeprefix("data:image/webp;base64,")
@@ -93,3 +96,27 @@ def test_an_empty_gallery_and_a_second_writing(tmp_path):
     write_gallery([], tmp_path / "index.html", "second")
     assert "<h1>second</h1>" in (tmp_path / "index.html").read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_sounds_play_and_are_no_shapes():
+    sound = Exhibit("a bell", POSTER, Media("audio/wav", b"RIFF-bell"))
+    page = Page(gallery_html([sound], "Samples"))
+    [player] = page.all("audio")
+    assert "controls" in player
+    assert player["src"] == "data:audio/wav;base64," + base64.b64encode(b"RIFF-bell").decode()
+    assert not page.all("button")
+    assert not any("Click a shape" in text for text in page.texts.get("p", []))
+    assert "application/gzip" not in [attributes.get("type") for attributes in page.all("script")]
+
+
+def test_media_of_another_type_leave_the_poster_alone():
+    page = Page(gallery_html([Exhibit("a film", POSTER, Media("video/mp4", b"film"))], "Samples"))
+    assert len(page.all("img")) == 1
+    assert not page.all("button") + page.all("audio")
+
+
+def test_a_media_type_cannot_leave_its_attribute():
+    evil = 'audio/wav"><script>alert(1)</script>'
+    page = Page(gallery_html([Exhibit("a bell", POSTER, Media(evil, b"RIFF"))], "Samples"))
+    [player] = page.all("audio")
+    assert player["src"].startswith("data:" + evil)

@@ -1,4 +1,4 @@
-"""The files of drawn shapes, and the page that shows them; what is drawn is kept, whatever fails after it."""
+"""The files of drawn samples, and the page that shows them; what is drawn is kept, whatever fails after it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from fieldforge.asking.requests import Job
 from fieldforge.domains.domain import Outputs
-from fieldforge.rendering.gallery import Exhibit, write_gallery
+from fieldforge.rendering.gallery import Exhibit, Media, write_gallery
 from fieldforge.rendering.pictures import flatten, write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.training.processes.side_files import side_file
@@ -66,7 +66,7 @@ class SampleFiles:
         with side_file(self.folder / f"{name}.png"):
             picture = output.picture(POSTER)
             write_picture(flatten(picture), self.folder / f"{name}.png")
-        self.exhibits.append(Exhibit(job.title, picture, media[1] if media else None, facts))
+        self.exhibits.append(Exhibit(job.title, picture, Media(*media) if media else None, facts))
         self.listed.append(
             {**job.request.said, **facts, **files, "thumbnail": f"{name}.png", "checkpoint": str(checkpoint)}
         )

@@ -25,7 +25,7 @@ from fieldforge.metrics.retrieval import Views, top_share
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions
-from fieldforge.terminal import status
+from fieldforge.terminal import printable, status
 from fieldforge.training.processes.side_files import side_file
 
 
@@ -75,7 +75,7 @@ def evaluate_images(
         f"distance to the held-out asset whose view is given: {found['conditional']:.4f}, unconditional "
         f"{found['unconditional']:.4f}: {found['reduction']:.1%} lower, mean of {found['shapes']}"
     )
-    print(folder / "images.json")
+    print(printable(str(folder / "images.json")))
     return folder / "images.json"
 
 

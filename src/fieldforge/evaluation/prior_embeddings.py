@@ -23,7 +23,7 @@ from fieldforge.stages.conditions import first_caption
 from fieldforge.stages.fingerprint import differences
 from fieldforge.stages.prior_stage import PriorStage, load_prior
 from fieldforge.stages.training_run import plain
-from fieldforge.terminal import status
+from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
 
@@ -72,7 +72,7 @@ def evaluate_prior(model: Path, config: DictConfig) -> Path:
         print(
             f"the asset meant is in the {name.replace('_', ' ')}: {found['share']:.1%}, by chance {found['chance']:.1%}"
         )
-    print(f"{folder}/prior.json and .png")
+    print(printable(f"{folder}/prior.json and .png"))
     return folder / "prior.json"
 
 

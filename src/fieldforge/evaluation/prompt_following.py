@@ -25,7 +25,7 @@ from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.training_run import plain
-from fieldforge.terminal import status
+from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
 
@@ -90,7 +90,7 @@ def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
                 f"guidance {scale:g}: nearest training shape has the prompted {kind}: {found['share']:.1%}, "
                 f"by chance {found['chance']:.2%}, {found['lift']:.1f} times as often"
             )
-    print(f"{folder}/prompts.json and .png")
+    print(printable(f"{folder}/prompts.json and .png"))
     return folder / "prompts.json"
 
 

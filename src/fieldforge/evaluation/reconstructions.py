@@ -22,7 +22,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.diffusion_stage import load_domain
 from fieldforge.stages.training_run import plain
-from fieldforge.terminal import status
+from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
 
@@ -58,7 +58,7 @@ def evaluate_autoencoder(model: Path, config: DictConfig) -> Path:
             write_picture(sheet(autoencoder, domain, samples, assets, settings), folder / f"{config.split}.png")
     for name, mean in means.items():
         print(f"{name:28s} {mean:8.4f}   median {medians[name]:8.4f}")
-    print(f"{len(assets)} assets of {config.split}; {folder / config.split}.json and .png")
+    print(printable(f"{len(assets)} assets of {config.split}; {folder / config.split}.json and .png"))
     return folder / f"{config.split}.json"
 
 

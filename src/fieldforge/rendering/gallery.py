@@ -1,7 +1,7 @@
-"""One HTML file that shows generated shapes: it opens from disk, needs no network, and turns the shape that is clicked.
+"""One HTML file that shows generated samples: it opens from disk, needs no network, turns shapes and plays sounds.
 
-Nothing is drawn in 3D until then: a hundred shapes cost a hundred posters. The viewer is <model-viewer>, vendored in
-`assets/` with its licences.
+Nothing is drawn in 3D until a shape is clicked: a hundred shapes cost a hundred posters. The viewer is <model-viewer>,
+vendored in `assets/` with its licences.
 """
 
 import base64
@@ -25,25 +25,52 @@ VIEWER_NOTICE = (
 )
 
 
+GLB = "model/gltf-binary"
+TURN_HINT = """<p class="hint">Click a shape to turn it; drag, scroll and pinch from there.</p>
+  <noscript><p>Without JavaScript the shapes stand still.</p></noscript>"""
+
+
+@dataclass(frozen=True)
+class Media:
+    """What the page turns or plays: a media type, such as model/gltf-binary or audio/wav, and the content."""
+
+    type: str
+    content: bytes
+
+    @property
+    def turns(self) -> bool:
+        """Whether the viewer shows it."""
+        return self.type == GLB
+
+    @property
+    def plays(self) -> bool:
+        """Whether it is a sound."""
+        return self.type.startswith("audio/")
+
+
 @dataclass(frozen=True)
 class Exhibit:
-    """A shape in the gallery: its prompt, its poster, the GLB (None: the poster only), and facts to print below
-    (such as seed, guidance, steps), in order."""
+    """A sample in the gallery: its prompt, its poster, its media (None: the poster only), and facts to print below
+    (such as seed, guidance, steps), in order. Media that the page neither turns nor plays leave the poster alone."""
 
     prompt: str
     poster: Image.Image
-    glb: bytes | None = None
+    media: Media | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
 
     @cached_property
     def poster_uri(self) -> str:
-        """The poster as the page holds it; a page is written again and again while shapes are added."""
+        """The poster as the page holds it; a page is written again and again while samples are added."""
         return _data_uri(_webp(self.poster), "image/webp")
 
     @cached_property
-    def packed(self) -> str:
-        """The GLB as the page holds it."""
-        return base64.b64encode(gzip.compress(self.glb or b"", compresslevel=6, mtime=0)).decode()
+    def media_text(self) -> str:
+        """The media as the page holds them: a GLB is gzip in base64, a sound a data URI, anything else nothing."""
+        if self.media is None:
+            return ""
+        if self.media.turns:
+            return base64.b64encode(gzip.compress(self.media.content, compresslevel=6, mtime=0)).decode()
+        return _data_uri(self.media.content, self.media.type) if self.media.plays else ""
 
 
 def write_gallery(exhibits: Sequence[Exhibit], path: Path, title: str, subtitle: str = "") -> None:
@@ -59,6 +86,7 @@ def gallery_html(exhibits: Sequence[Exhibit], title: str, subtitle: str = "") ->
         subtitle=html.escape(subtitle),
         style=_asset("gallery.css"),
         cards="\n".join(_card(index, exhibit) for index, exhibit in enumerate(exhibits)),
+        hint=TURN_HINT if any(exhibit.media and exhibit.media.turns for exhibit in exhibits) else "",
         script=_asset("gallery.js"),
         viewer_notice=VIEWER_NOTICE,
         viewer=_asset("model-viewer.min.js"),
@@ -82,10 +110,13 @@ def _card(index: int, exhibit: Exhibit) -> str:
     )
     poster = f'<img src="{exhibit.poster_uri}" alt="{prompt}" decoding="async">'
     stage, download, packed = poster, "", ""
-    if exhibit.glb is not None:
+    if exhibit.media is not None and exhibit.media.plays:
+        source = html.escape(exhibit.media_text)
+        stage = f'{poster}<audio controls preload="none" src="{source}" aria-label="Play: {prompt}"></audio>'
+    elif exhibit.media is not None and exhibit.media.turns:
         stage = f'<button type="button" aria-label="Turn: {prompt}">{poster}</button>'
         download = f'<a href="#" download="shape_{index:03d}.glb">GLB</a>'
-        packed = f'<script type="application/gzip">{exhibit.packed}</script>'
+        packed = f'<script type="application/gzip">{exhibit.media_text}</script>'
     return (
         f'<article data-prompt="{prompt}"><div class="stage">{stage}</div>'
         f'<div class="caption"><h2>{prompt}</h2><div><dl>{facts}</dl>{download}</div></div>{packed}</article>'

@@ -1,4 +1,4 @@
-"""Body of sample.py: prompts, classes, pictures or a mesh → shapes in files, and a gallery to look at."""
+"""Body of sample.py: prompts, classes, pictures or a file → samples in files, and a gallery to look at."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fieldforge.stages.ema_length import of_length
 from fieldforge.stages.locate import find_model
 from fieldforge.stages.prior_stage import load_prior
 from fieldforge.storage.files import MACHINE, make_folder, writing
-from fieldforge.terminal import status
+from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,11 @@ SETTINGS: dict[str, Any] = {
     "guidance.scale": float | None,
     "guidance.rescale": float | None,
 }
-SEEDS = 2**62  # (torch takes 64 bits; seeds of further shapes and of a prior's pictures lie above the given one)
+SEEDS = 2**62  # (torch takes 64 bits; seeds of further samples and of a prior's pictures lie above the given one)
 
 
 def run_sampling(config: DictConfig) -> Path:
-    """Write GLB, PLY, turntable, thumbnail of every shape, `samples.json` and `index.html`; returns the page's path.
+    """Write files and thumbnail of every sample, `samples.json` and `index.html`; returns the page's path.
 
     An interpolation also gives `strip.png`: a row for each seed, a column for each frame.
     """
@@ -109,7 +109,7 @@ def run_sampling(config: DictConfig) -> Path:
         status("")
         if is_walk(config):
             files.write_strip(work)
-    print(files.page)
+    print(printable(str(files.page)))
     return files.page
 
 
@@ -144,7 +144,7 @@ def check_settings(config: DictConfig) -> None:
 
 
 def planned(config: DictConfig, wanted: list[Request]) -> list[Job]:
-    """Every shape to make. UserError for an interpolation that misses an end."""
+    """Every sample to make. UserError for an interpolation that misses an end."""
     seed, n = seed_of(config, "seed"), whole_number(config, "n")
     if not is_walk(config):
         if config.frames is not None:
@@ -219,7 +219,7 @@ def check_distilled(config: DictConfig, steps: int) -> None:
 
 
 def is_walk(config: DictConfig) -> bool:
-    """Whether shapes between two prompts or two seeds are asked for."""
+    """Whether samples between two prompts or two seeds are asked for."""
     return config.to is not None or config.to_seed is not None
 
 
