@@ -250,7 +250,7 @@ def test_sampling_says_its_settings_and_what_they_mean(monkeypatch, capsys, argu
     said = capsys.readouterr().out
     assert left.value.code == 0
     if arguments == ["--help"]:
-        assert "n: 4                    # shapes for each of them" in said
+        assert "n: 4                    # samples for each of them" in said
         assert "sampler: ddim, ddpm, " in said
         assert "${" not in said
     else:
