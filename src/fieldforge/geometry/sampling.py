@@ -57,14 +57,14 @@ def sample_visible_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> 
             break
         more = sample_surface(mesh, count, rng)
         parts.append(more.select(np.flatnonzero(more.colors[:, 3] >= INVISIBLE)))
-    found = sum(len(part.points) for part in parts)
-    if found == 0:
+    n_visible = sum(len(part.points) for part in parts)
+    if n_visible == 0:
         return None
     visible = SurfaceSamples(*(np.concatenate(columns) for columns in zip(*map(astuple, parts), strict=True)))
     order = np.empty(count, np.int64)
     order[~hidden] = np.arange(count - hidden.sum())
     order[hidden] = np.arange(count - hidden.sum(), count)
-    return visible.select(order % found)  # of very few visible points each comes several times
+    return visible.select(order % n_visible)  # of very few visible points each comes several times
 
 
 def fibonacci_directions(count: int) -> np.ndarray:

@@ -45,30 +45,30 @@ class Views:
 
     def between_views(self) -> float:
         """Mean cosine of two different views of one asset: what no embedding made from a name alone surpasses."""
-        found = []
+        similarities = []
         for views in self.vectors:
             cosines = _unit(views) @ _unit(views).T
-            found += list(cosines[~np.eye(len(views), dtype=bool)])
-        return float(np.mean(found)) if found else float("nan")
+            similarities += list(cosines[~np.eye(len(views), dtype=bool)])
+        return float(np.mean(similarities)) if similarities else float("nan")
 
     @property
     def _starts(self) -> NDArray[np.int64]:
         return np.cumsum([0, *(len(views) for views in self.vectors[:-1])])
 
 
-def own_and_others(mean: Floats, meant: NDArray[np.integer]) -> tuple[float, float]:
+def own_and_others(mean: Floats, target: NDArray[np.integer]) -> tuple[float, float]:
     """From cosines (G, N) and the asset meant by each (G,): their mean to that asset, and to all others.
 
     The second is what shuffled pairs have, without the chance of one shuffle.
     """
     own = np.zeros(mean.shape, bool)
-    own[np.arange(len(mean)), meant] = True
+    own[np.arange(len(mean)), target] = True
     return float(mean[own].mean()), float(mean[~own].mean())
 
 
-def top_share(best: Floats, meant: NDArray[np.integer], count: int) -> float:
+def top_share(best: Floats, target: NDArray[np.integer], count: int) -> float:
     """From cosines (G, N): how often the asset meant is among the `count` nearest. A tie counts against it."""
-    own = best[np.arange(len(best)), meant][:, None]  # (G, 1)
+    own = best[np.arange(len(best)), target][:, None]  # (G, 1)
     return float(((best >= own).sum(axis=1) <= count).mean())
 
 

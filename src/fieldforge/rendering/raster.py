@@ -44,8 +44,8 @@ def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> Fragments:
     first = (corners.amin(dim=1) - 0.5).ceil().clamp_min(0)
     last = torch.minimum((corners.amax(dim=1) - 0.5).floor(), limits)
     extent = (last - first + 1).clamp_min(0).long()  # (F, 2)
-    seen = (distance[faces] > 0).all(dim=1) & (_doubled_area(corners).abs() > 1e-12)
-    counts = torch.where(seen, extent.prod(dim=1), 0)  # pixels to try per face
+    visible = (distance[faces] > 0).all(dim=1) & (_doubled_area(corners).abs() > 1e-12)
+    counts = torch.where(visible, extent.prod(dim=1), 0)  # pixels to try per face
 
     nearest = torch.full((height * width,), NOTHING)
     order = counts.nonzero().squeeze(-1)

@@ -63,12 +63,14 @@ def _premultiplied(mesh: ColoredMesh, camera: Camera) -> NDArray[np.float32]:
     if mesh.is_empty:
         return picture
     vertices, faces = torch.from_numpy(mesh.vertices).double(), torch.from_numpy(mesh.faces)
-    seen = rasterize(vertices, faces, camera)
-    hit = seen.hit.numpy()
+    fragments = rasterize(vertices, faces, camera)
+    hit = fragments.hit.numpy()
     picture[..., 3] = _ground_shadow(vertices, faces, camera)
-    albedo = srgb_to_linear(seen.interpolate(torch.from_numpy(mesh.colors)).numpy()[hit])
-    normals = torch.nn.functional.normalize(seen.interpolate(torch.from_numpy(mesh.normals))[seen.hit], dim=-1)
-    toward_camera = -camera.rays().directions[seen.hit].float()
+    albedo = srgb_to_linear(fragments.interpolate(torch.from_numpy(mesh.colors)).numpy()[hit])
+    normals = torch.nn.functional.normalize(
+        fragments.interpolate(torch.from_numpy(mesh.normals))[fragments.hit], dim=-1
+    )
+    toward_camera = -camera.rays().directions[fragments.hit].float()
     normals = normals * torch.where((normals * toward_camera).sum(-1, keepdim=True) < 0, -1.0, 1.0)
     picture[hit, :3] = albedo * _light(normals, camera).numpy()[:, None]
     picture[hit, 3] = 1.0
@@ -94,9 +96,9 @@ def _ground_shadow(vertices: Tensor, faces: Tensor, camera: Camera) -> NDArray[n
     below = 100.0 * reach
     eye = foot - torch.tensor([0.0, below, 0.0], dtype=foot.dtype)
     underside = Camera(look_at(eye, foot), 2 * math.atan(reach / below), MAP_SIZE, MAP_SIZE)
-    seen = rasterize(vertices, faces, underside)
-    clearance = seen.interpolate((vertices[:, 1:2] - low[1]).float())[..., 0].numpy() / reach
-    hit = seen.hit.numpy()
+    fragments = rasterize(vertices, faces, underside)
+    clearance = fragments.interpolate((vertices[:, 1:2] - low[1]).float())[..., 0].numpy() / reach
+    hit = fragments.hit.numpy()
     contact = gaussian_filter(hit * np.exp(-clearance / 0.03), 0.012 * MAP_SIZE)
     around = gaussian_filter(hit * np.exp(-clearance / 0.5), 0.06 * MAP_SIZE)
     shadow = 0.35 * contact + 0.4 * around

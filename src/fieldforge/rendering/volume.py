@@ -161,6 +161,6 @@ def render_views(
     hits = (far > near).any(dim=0).nonzero().squeeze(-1)
     pictures = torch.zeros(batch, origins.shape[1], 4, device=origins.device)
     for chunk in hits.split(max(1, points_at_once // (batch * max(n_coarse, n_fine)))):
-        seen = render_rays(query, origins[:, chunk], directions[:, chunk], n_coarse, n_fine, None)
-        pictures[:, chunk] = torch.cat([seen.rgb, seen.opacity.unsqueeze(-1)], dim=-1)
+        pixels = render_rays(query, origins[:, chunk], directions[:, chunk], n_coarse, n_fine, None)
+        pictures[:, chunk] = torch.cat([pixels.rgb, pixels.opacity.unsqueeze(-1)], dim=-1)
     return pictures.reshape(batch, camera.height, camera.width, 4)
