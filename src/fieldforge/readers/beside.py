@@ -34,9 +34,9 @@ def find_beside(store: FileStore, folder: str, reference: str, *further: str) ->
         for start in range(len(parts)):
             for base in dict.fromkeys((folder, *further)):
                 path = "/".join([base, *parts[start:]] if base else parts[start:])
-                found = _exact(store, path) or _resolve(entries, path)
-                if found is not None:
-                    return found
+                match = _exact(store, path) or _resolve(entries, path)
+                if match is not None:
+                    return match
     return None
 
 
@@ -76,14 +76,14 @@ def _resolve(entries: Callable[[str], tuple[list[str], list[str]]], path: str) -
         parts = normal_member(path).split("/")
     except AssetError:
         return None
-    found = ""
+    resolved = ""
     for depth, part in enumerate(parts):
-        folders, files = entries(found)
+        folders, files = entries(resolved)
         names = folders if depth < len(parts) - 1 else files
         if part not in names:
             folded = fold_name(part)
             part = next((name for name in names if fold_name(name) == folded), "")
         if not part:
             return None
-        found = f"{found}/{part}" if found else part
-    return found or None
+        resolved = f"{resolved}/{part}" if resolved else part
+    return resolved or None

@@ -53,12 +53,12 @@ def parse_mtl(payload: bytes, store: FileStore, folders: tuple[str, ...], notes:
     The alpha of a texture counts where the material says that it is translucent, by `map_d`; else viewers leave it out.
     Where the store is a library of Sweet Home 3D it counts always, as there.
     """
-    found = [_parse(name, lines, notes) for name, lines in _blocks(payload)]
-    _scale_colors(found, notes)
-    alone = {statement.tr for statement in found if statement.d is None and statement.tr is not None}
+    blocks = [_parse(name, lines, notes) for name, lines in _blocks(payload)]
+    _scale_colors(blocks, notes)
+    alone = {block.tr for block in blocks if block.d is None and block.tr is not None}
     tr_is_opacity = 1.0 in alone and 0.0 not in alone
     textures = TextureReader(store, folders, notes)
-    return {statement.name: _material(statement, tr_is_opacity, textures) for statement in found}
+    return {block.name: _material(block, tr_is_opacity, textures) for block in blocks}
 
 
 def _blocks(payload: bytes) -> list[tuple[str, list[tuple[bytes, bytes]]]]:
@@ -72,12 +72,12 @@ def _blocks(payload: bytes) -> list[tuple[str, list[tuple[bytes, bytes]]]]:
 
 
 def _parse(name: str, lines: list[tuple[bytes, bytes]], notes: Notes) -> _Statements:
-    said = _Statements(name)
+    block = _Statements(name)
     for keyword, rest in lines:
         words = numbers_only(rest).split()
         if keyword == b"kd":
-            said.color = _color(words)
-            if said.color is None:
+            block.color = _color(words)
+            if block.color is None:
                 notes.add(
                     f"the colour of the material '{name}' cannot be read ('{decode_text(rest)}'): it is plain grey"
                 )
@@ -86,14 +86,14 @@ def _parse(name: str, lines: list[tuple[bytes, bytes]], notes: Notes) -> _Statem
             if value is None:
                 notes.add(f"the opacity of the material '{name}' cannot be read ('{decode_text(rest)}'): it is opaque")
             elif keyword == b"d":
-                said.d = value
+                block.d = value
             else:
-                said.tr = value
+                block.tr = value
         elif keyword == b"ke":
-            said.emission = _color(words)
+            block.emission = _color(words)
         elif keyword in (b"map_kd", b"map_d", b"map_ke") and rest:
-            said.textures[keyword] = rest
-    return said
+            block.textures[keyword] = rest
+    return block
 
 
 def _color(words: list[bytes]) -> tuple[float, float, float] | None:
@@ -121,29 +121,29 @@ def _opacity(word: bytes) -> float | None:
     return float(np.clip(value, 0, 1)) if np.isfinite(value) else None
 
 
-def _scale_colors(found: list[_Statements], notes: Notes) -> None:
-    highest = max((max(said.color) for said in found if said.color is not None), default=0.0)
+def _scale_colors(blocks: list[_Statements], notes: Notes) -> None:
+    highest = max((max(block.color) for block in blocks if block.color is not None), default=0.0)
     if highest > 10:
         notes.add(f"the colours of its materials reach up to {highest:g}: they are read as 0 to 255")
-    for said in found:
-        if said.color is not None:
-            scale = 255 if highest > 10 and max(said.color) > 1 else 1
-            red, green, blue = (np.clip(np.array(said.color) / scale, 0, 1)).tolist()
-            said.color = (red, green, blue)
+    for block in blocks:
+        if block.color is not None:
+            scale = 255 if highest > 10 and max(block.color) > 1 else 1
+            red, green, blue = (np.clip(np.array(block.color) / scale, 0, 1)).tolist()
+            block.color = (red, green, blue)
 
 
-def _material(said: _Statements, tr_is_opacity: bool, textures: TextureReader) -> ObjMaterial:
+def _material(block: _Statements, tr_is_opacity: bool, textures: TextureReader) -> ObjMaterial:
     alpha = 1.0
-    if said.d is not None:
-        contradicts = said.d == 0 and said.tr == 0
-        alpha = 1.0 if contradicts or (said.d == 0 and b"map_d" in said.textures) else said.d
-    elif said.tr is not None:
-        alpha = said.tr if tr_is_opacity else 1 - said.tr
-    color, picture = said.color or PLAIN, said.textures.get(b"map_kd")
-    if picture is None and (said.color is None or max(said.color) == 0) and max(said.emission or (0,)) > 0:
-        emission = np.clip(np.array(said.emission), 0, 1).tolist()
-        color, picture = (emission[0], emission[1], emission[2]), said.textures.get(b"map_ke")
-    texture, place = textures.read(picture, said.textures.get(b"map_d"), color)
+    if block.d is not None:
+        contradicts = block.d == 0 and block.tr == 0
+        alpha = 1.0 if contradicts or (block.d == 0 and b"map_d" in block.textures) else block.d
+    elif block.tr is not None:
+        alpha = block.tr if tr_is_opacity else 1 - block.tr
+    color, picture = block.color or PLAIN, block.textures.get(b"map_kd")
+    if picture is None and (block.color is None or max(block.color) == 0) and max(block.emission or (0,)) > 0:
+        emission = np.clip(np.array(block.emission), 0, 1).tolist()
+        color, picture = (emission[0], emission[1], emission[2]), block.textures.get(b"map_ke")
+    texture, place = textures.read(picture, block.textures.get(b"map_d"), color)
     wrap: tuple[Wrap, Wrap] = ("clamp", "clamp") if place.clamp else ("repeat", "repeat")
     return ObjMaterial(Material((*color, alpha), texture, (1.0, 1.0, 1.0, alpha), wrap), place)
 

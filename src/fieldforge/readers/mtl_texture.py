@@ -72,9 +72,9 @@ class TextureReader:
         options, rest = _split_options(statement)
         place = self._place(options)
         for reference in _candidates(statement, rest):
-            found = find_beside(self.store, self.folders[0], reference, *self.folders[1:])
-            if found is not None:
-                return self._decode(found, reference), place, found
+            path = find_beside(self.store, self.folders[0], reference, *self.folders[1:])
+            if path is not None:
+                return self._decode(path, reference), place, path
         shown = decode_text(without_comment(rest) or rest).strip().strip("\"'")
         self.notes.add(f"the texture '{shown}' is missing: its faces keep their plain colour")
         return None, place, None

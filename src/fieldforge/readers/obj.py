@@ -70,19 +70,19 @@ def read_obj(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:
     if lost_uvs:
         notes.add(f"{lost_uvs} corners refer to texture coordinates that are not in the file")
     all_faces, of_face = np.concatenate(faces), np.concatenate(face_materials)
-    found = _materials(store, name, content, of_face, notes)
+    surfaces = _materials(store, name, content, of_face, notes)
     corner_uv = np.concatenate(corner_uvs)
     for index in np.unique(of_face).tolist():
-        if found[index].material.texture is not None and not np.isfinite(corner_uv[of_face == index]).any():
+        if surfaces[index].material.texture is not None and not np.isfinite(corner_uv[of_face == index]).any():
             notes.add("a texture has no coordinates on the faces of its material: they keep their plain colour")
     mesh = Mesh(
         vertices,
         all_faces,
-        materials=tuple(surface.material for surface in found),
+        materials=tuple(surface.material for surface in surfaces),
         face_material=of_face,
-        corner_uv=_placed(corner_uv, of_face, found) if len(uvs) else None,
+        corner_uv=_placed(corner_uv, of_face, surfaces) if len(uvs) else None,
     )
-    return mesh if colors is None else blend_colors(mesh, colors[all_faces], [s.described for s in found])
+    return mesh if colors is None else blend_colors(mesh, colors[all_faces], [s.described for s in surfaces])
 
 
 def _check_faces(content: _Content, notes: Notes) -> None:
@@ -136,15 +136,15 @@ def _materials(store: FileStore, name: str, content: _Content, of_face: np.ndarr
     if all(surface.material.color[3] < INVISIBLE for surface in looked_up):
         notes.add("all its materials are invisible: they are read as opaque")
         looked_up = [opaque(surface) for surface in looked_up]
-    found = [ObjMaterial(described=False)] * len(names)
+    surfaces = [ObjMaterial(described=False)] * len(names)
     for index, surface in zip(used, looked_up, strict=True):
-        found[index] = surface
-    return found
+        surfaces[index] = surface
+    return surfaces
 
 
-def _placed(corner_uv: np.ndarray, of_face: np.ndarray, found: list[ObjMaterial]) -> np.ndarray:
+def _placed(corner_uv: np.ndarray, of_face: np.ndarray, surfaces: list[ObjMaterial]) -> np.ndarray:
     """Coordinates (F, 3, 2) in the pictures of their materials, float32."""
-    for index, surface in enumerate(found):
+    for index, surface in enumerate(surfaces):
         if surface.place != replace(surface.place, scale=(1.0, 1.0), offset=(0.0, 0.0)):
             chosen = of_face == index
             corner_uv[chosen] = surface.place.of(corner_uv[chosen])

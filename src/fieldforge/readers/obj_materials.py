@@ -40,12 +40,12 @@ def materials_of(
     known: dict[str, ObjMaterial] = {}
     for path in paths:
         try:
-            found = parse_mtl(store.read(path), store, (path.rpartition("/")[0], folder), notes)
+            materials = parse_mtl(store.read(path), store, (path.rpartition("/")[0], folder), notes)
         except AssetError as error:
             notes.add(f"the material file '{path}' cannot be read: {error}")
             lost = True
             continue
-        for key, material in found.items():
+        for key, material in materials.items():
             known.setdefault(key, material)  # of several files the first counts
     index = _index(known)
     return [_look_up(index, text, lost, notes) for text in material_names]
@@ -56,7 +56,7 @@ def _find_libraries(store: FileStore, folder: str, libraries: list[bytes], notes
 
     A statement is one name with spaces or several names: the longest that is there counts.
     """
-    found: list[str] = []
+    paths: list[str] = []
     lost = False
     for statement in libraries:
         whole = find_beside(store, folder, decode_text(statement))
@@ -69,13 +69,13 @@ def _find_libraries(store: FileStore, folder: str, libraries: list[bytes], notes
                     break
             else:
                 missing.append(decode_text(words[0]))
-            found += [] if path is None else [path]
+            paths += [] if path is None else [path]
             words = words[count:]
-        found += [] if whole is None else [whole]
+        paths += [] if whole is None else [whole]
         for text in re.split(r"(?<=\.mtl) ", " ".join(missing), flags=re.IGNORECASE) if missing else []:
             notes.add(f"the material file '{text}' is missing: its faces are plain grey")
             lost = True
-    return list(dict.fromkeys(found)), lost
+    return list(dict.fromkeys(paths)), lost
 
 
 def _index(known: dict[str, ObjMaterial]) -> dict[str, ObjMaterial]:
@@ -124,11 +124,11 @@ def java3d_materials() -> dict[str, Material]:
     Files of its time use their names and bring no MTL. (There `d` was transparency; the table holds opacity.)
     """
     table = files("fieldforge.readers").joinpath("java3d_materials.csv").read_text(encoding="utf-8")
-    found = {}
+    materials = {}
     for row in csv.DictReader(table.splitlines()):
         red, green, blue, opacity = (float(row[key]) for key in ("red", "green", "blue", "opacity"))
-        found[row["name"]] = Material((red, green, blue, opacity))
-    return found
+        materials[row["name"]] = Material((red, green, blue, opacity))
+    return materials
 
 
 def _plain(text: bytes) -> str:

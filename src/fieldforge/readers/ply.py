@@ -77,11 +77,11 @@ def _polygons(elements: dict[str, Columns], notes: Notes) -> tuple[Polygons, boo
 def _rgba(columns: Columns, notes: Notes) -> np.ndarray | None:
     """Colours (N, 4) of an element's rows, under whichever of the usual names."""
     for names in COLORS:
-        found = [columns[key] for key in names if key in columns and columns[key].counts is None]
-        if len(found) >= 3 and all(key in columns for key in names[:3]):
-            scale = full_scale(np.concatenate([_numbers(each) for each in found[:3]]))
-            rgb = np.stack([_unit(each, scale) for each in found[:3]], axis=1)
-            alpha = _unit(found[3], full_scale(_numbers(found[3]))) if len(found) > 3 else None
+        channels = [columns[key] for key in names if key in columns and columns[key].counts is None]
+        if len(channels) >= 3 and all(key in columns for key in names[:3]):
+            scale = full_scale(np.concatenate([_numbers(each) for each in channels[:3]]))
+            rgb = np.stack([_unit(each, scale) for each in channels[:3]], axis=1)
+            alpha = _unit(channels[3], full_scale(_numbers(channels[3]))) if len(channels) > 3 else None
             return unit_rgba(rgb, alpha, notes)
     return None
 

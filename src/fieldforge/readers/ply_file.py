@@ -175,9 +175,9 @@ def _row_lengths(data: np.ndarray, place: int, element: Element, order: str) -> 
     if place + int(sizes[0]) * element.count <= len(data):  # are all rows like the first one? mostly
         starts = place + int(sizes[0]) * np.arange(element.count)
         with np.errstate(invalid="ignore"):  # words that are no numbers
-            found = np.stack(_count_values(data, starts, element, order, same), axis=1)
-        if (found == same).all():
-            return found
+            values = np.stack(_count_values(data, starts, element, order, same), axis=1)
+        if (values == same).all():
+            return values
     return _walked_lengths(data, place, element, order)
 
 
@@ -190,15 +190,15 @@ def _count_values(
     data: np.ndarray, starts: np.ndarray, element: Element, order: str, lengths: np.ndarray
 ) -> list[np.ndarray]:
     """The counts of each list, if all rows had lists of these lengths."""
-    found, number, offset = [], 0, 0
+    columns, number, offset = [], 0, 0
     for each in element.properties:
         if each.count_kind is None:
             offset += _size(each, order)
             continue
-        found.append(_values(data, starts + offset, each.count_kind, order).astype(np.int64))
+        columns.append(_values(data, starts + offset, each.count_kind, order).astype(np.int64))
         offset += _size_of(each.count_kind, order) + int(lengths[number]) * _size(each, order)
         number += 1
-    return found
+    return columns
 
 
 def _walked_lengths(data: np.ndarray, place: int, element: Element, order: str) -> np.ndarray:

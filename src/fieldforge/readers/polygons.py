@@ -98,6 +98,6 @@ def _blocker(flat: np.ndarray, left: np.ndarray, a: int, b: int, c: int) -> int:
     inside = left & ((bx - ax) * (y - ay) - (by - ay) * (x - ax) >= 0)
     inside &= (cx - bx) * (y - by) - (cy - by) * (x - bx) >= 0
     inside &= (ax - cx) * (y - cy) - (ay - cy) * (x - cx) >= 0
-    found = np.flatnonzero(inside)
-    found = found[(flat[found][:, None] != triangle).any(axis=2).all(axis=1)]
-    return int(found[0]) if len(found) else -1
+    candidates = np.flatnonzero(inside)
+    candidates = candidates[(flat[candidates][:, None] != triangle).any(axis=2).all(axis=1)]
+    return int(candidates[0]) if len(candidates) else -1

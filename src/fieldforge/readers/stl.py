@@ -57,29 +57,29 @@ def _read_binary(payload: bytes, limits: Limits, notes: Notes) -> Mesh:
 def _triangle_count(payload: bytes, limits: Limits, notes: Notes) -> int:
     """How many triangles there are; the size decides where the count contradicts it. AssetError: it is cut off."""
     announced = _announced(payload)
-    held, beyond = divmod(len(payload) - HEAD, TRIANGLE.itemsize)
-    if announced == held:
+    capacity, beyond = divmod(len(payload) - HEAD, TRIANGLE.itemsize)
+    if announced == capacity:
         if beyond:
             notes.add(f"{beyond} bytes stand behind its last triangle: they are left out")
-        return held
+        return capacity
     never_set = announced in (0, 2**32 - 1)  # a program that wrote as it went
-    check_announced(min(announced, held), limits)
-    if announced > held and beyond and not never_set:
+    check_announced(min(announced, capacity), limits)
+    if announced > capacity and beyond and not never_set:
         raise AssetError(
-            f"the file announces {announced:,} triangles and ends within number {held + 1:,}; "
+            f"the file announces {announced:,} triangles and ends within number {capacity + 1:,}; "
             "it is cut off: copy or export it again."
         )
-    if announced < held and not never_set:
-        further = np.frombuffer(payload, TRIANGLE, held - announced, HEAD + TRIANGLE.itemsize * announced)
+    if announced < capacity and not never_set:
+        further = np.frombuffer(payload, TRIANGLE, capacity - announced, HEAD + TRIANGLE.itemsize * announced)
         with np.errstate(invalid="ignore"):
             sound = np.isfinite(further["corners"]).all() and (np.ptp(further["corners"], axis=1).max(axis=1) > 0).all()
         if beyond or not sound:  # no triangles but something else
             trailing = len(payload) - HEAD - TRIANGLE.itemsize * announced
             notes.add(f"{trailing:,} bytes stand behind the triangles that it announces: they are left out")
             return announced
-    if held:
-        notes.add(f"it announces {announced:,} triangles and holds {held:,}: all of these are taken")
-    return held
+    if capacity:
+        notes.add(f"it announces {announced:,} triangles and holds {capacity:,}: all of these are taken")
+    return capacity
 
 
 def _colors(head: bytes, attribute: np.ndarray) -> np.ndarray | None:
@@ -111,15 +111,15 @@ def _read_ascii(payload: bytes, limits: Limits, notes: Notes) -> Mesh:
     body = NAME.sub(b"", text)
     facets = len(FACET.findall(body))
     check_announced(facets, limits)
-    found = VERTEX.findall(body)
-    if not found:
+    matches = VERTEX.findall(body)
+    if not matches:
         raise AssetError("the file holds no faces; export the mesh again.")
-    if len(found) != 3 * facets:
+    if len(matches) != 3 * facets:
         raise AssetError(
-            f"the file has {facets:,} facets with {len(found):,} corners, which is not three each; "
+            f"the file has {facets:,} facets with {len(matches):,} corners, which is not three each; "
             "it is cut off or damaged: copy or export it again."
         )
-    corners = parse_numbers([word for corner in found for word in corner], "STL").reshape(-1, 3, 3)
+    corners = parse_numbers([word for corner in matches for word in corner], "STL").reshape(-1, 3, 3)
     if b"endsolid" not in text[-2048:].lower():
         notes.add("the file has no endsolid: what may have stood behind its last facet is lost")
     return _mesh(corners, None)

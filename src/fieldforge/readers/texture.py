@@ -57,13 +57,13 @@ _unpacked: ContextVar[list[int] | None] = ContextVar("_unpacked", default=None)
 @contextmanager
 def pixel_limit() -> Iterator[None]:
     """Inside, one asset is read. AssetError if its pictures have too many pixels together; the last stay packed."""
-    seen: list[int] = []
-    token = _unpacked.set(seen)
+    areas: list[int] = []
+    token = _unpacked.set(areas)
     try:
         yield
     finally:
         _unpacked.reset(token)
-    if sum(seen) > MAX_ASSET_PIXELS:
+    if sum(areas) > MAX_ASSET_PIXELS:
         raise AssetError(
             f"its textures have more than {MAX_ASSET_PIXELS / 2**20:,.0f} megapixels together, which is too many; make "
             "them smaller."
@@ -154,8 +154,8 @@ def _decode_tiff(payload: bytes) -> np.ndarray:
 def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_TEXTURE_PIXELS:
         raise AssetError(f"the texture has {width} x {height} pixels, which is too many; make it smaller.")
-    seen = _unpacked.get()
-    if seen is not None:
-        seen.append(width * height)
-        if sum(seen) > MAX_ASSET_PIXELS:
+    areas = _unpacked.get()
+    if areas is not None:
+        areas.append(width * height)
+        if sum(areas) > MAX_ASSET_PIXELS:
             raise AssetError("the asset's textures before it have too many pixels already; make them smaller.")

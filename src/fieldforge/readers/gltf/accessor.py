@@ -79,9 +79,9 @@ def _replace(document: Document, sparse: Json, rows: np.ndarray, values: np.ndar
         return
     order = np.argsort(at, kind="stable")
     at, new = at[order], new[order]
-    found = np.minimum(np.searchsorted(at, rows, side="right") - 1, count - 1)  # the last one where one is repeated
-    hit = (found >= 0) & (at[found] == rows)
-    values[hit] = new[found[hit]]
+    nearest = np.minimum(np.searchsorted(at, rows, side="right") - 1, count - 1)  # the last one where one is repeated
+    hit = (nearest >= 0) & (at[nearest] == rows)
+    values[hit] = new[nearest[hit]]
 
 
 def _dtype(item: Json) -> np.dtype[Any]:

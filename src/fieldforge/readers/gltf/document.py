@@ -137,10 +137,10 @@ class Document:
         key = uri if isinstance(uri, str) else index
         if key not in self._buffers:
             self._buffers[key] = self._read_buffer(index, buffer)
-        data, said = self._buffers[key], whole_number(buffer, "byteLength", 0)
-        if said > len(data) + 3:  # some writers count the padding at the end, which they do not write
+        data, size = self._buffers[key], whole_number(buffer, "byteLength", 0)
+        if size > len(data) + 3:  # some writers count the padding at the end, which they do not write
             raise AssetError(
-                f"the glTF cannot be read (buffers[{index}] has {len(data):,} of the {said:,} bytes that it announces);"
+                f"the glTF cannot be read (buffers[{index}] has {len(data):,} of the {size:,} bytes that it announces);"
                 " the file is cut, get it again."
             )
         return data
@@ -186,14 +186,14 @@ class Document:
 
 def extensions(item: Json) -> Json:
     """Extensions of an item by name; empty if it has none."""
-    found = item.get("extensions")
-    return found if isinstance(found, dict) else {}
+    extension_table = item.get("extensions")
+    return extension_table if isinstance(extension_table, dict) else {}
 
 
 def extension(item: Json, name: str) -> Json | None:
     """One extension of an item, None if it is not used."""
-    found = extensions(item).get(name)
-    return found if isinstance(found, dict) else None
+    extension_item = extensions(item).get(name)
+    return extension_item if isinstance(extension_item, dict) else None
 
 
 def whole_number(item: Json, key: str, default: int | None) -> int:
@@ -225,8 +225,8 @@ def readable(uri: str) -> str:
 
 
 def _list(item: Json, key: str) -> list[Any]:
-    found = item.get(key, [])
-    return found if isinstance(found, list) else []
+    entries = item.get(key, [])
+    return entries if isinstance(entries, list) else []
 
 
 def _unpack(payload: bytes) -> tuple[Json, memoryview | None]:
@@ -235,12 +235,12 @@ def _unpack(payload: bytes) -> tuple[Json, memoryview | None]:
     try:
         # Some writers put names in the encoding of their system: their bytes are kept.
         plain = text.rstrip(b"\0 \r\n\t").removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-        found = json.loads(plain, object_hook=_without_nulls)
+        root = json.loads(plain, object_hook=_without_nulls)
     except (ValueError, RecursionError) as error:
         raise AssetError(f"the glTF description cannot be read ({error}); export the asset again.") from error
-    if not isinstance(found, dict):
+    if not isinstance(root, dict):
         raise AssetError("the glTF description cannot be read (it is no object); export the asset again.")
-    return found, binary
+    return root, binary
 
 
 def _without_nulls(item: Json) -> Json:

@@ -26,10 +26,10 @@ class Images:
         """uint8 (H, W, 4) of the best picture of a texture that can be read; None, and a note, if there is none."""
         failures = []
         for source in _sources(texture):
-            found = self._of_source(source)
-            if isinstance(found, np.ndarray):
-                return found
-            failures.append(found)
+            picture = self._of_source(source)
+            if isinstance(picture, np.ndarray):
+                return picture
+            failures.append(picture)
         for failure in failures or ["a texture names no picture: its faces keep their plain colour"]:
             self._notes.add(failure)
         return None

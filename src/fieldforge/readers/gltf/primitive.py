@@ -32,8 +32,8 @@ def triangle_count(document: Document, primitive: Json) -> int:
 
 def attributes_of(primitive: Json) -> Json:
     """Accessors by the attribute's name."""
-    found = primitive.get("attributes")
-    return found if isinstance(found, dict) else {}
+    attributes = primitive.get("attributes")
+    return attributes if isinstance(attributes, dict) else {}
 
 
 @dataclass(frozen=True)

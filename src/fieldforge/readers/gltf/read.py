@@ -23,10 +23,10 @@ def read_gltf(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh
     with damage_named():
         document = Document(store.read(name), store, name.rpartition("/")[0])
         scene = Scene(document)
-        drawn = list(_drawn(document, scene))
-        check_announced(announced_triangles(document, drawn), limits)
+        instances = list(_instances(document, scene))
+        check_announced(announced_triangles(document, instances), limits)
         reader = _Reader(document, scene, notes)
-        parts = [part for node, world, mesh in drawn for part in reader.parts(node, world, mesh)]
+        parts = [part for node, world, mesh in instances for part in reader.parts(node, world, mesh)]
         if not parts:
             kind = "only points and lines, no faces" if reader.left_out else "no faces"
             raise AssetError(f"the file holds {kind}; export the mesh again.")
@@ -35,18 +35,18 @@ def read_gltf(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh
         return concatenate(parts)
 
 
-def announced_triangles(document: Document, drawn: list[tuple[Json, np.ndarray, Any]]) -> int:
+def announced_triangles(document: Document, instances: list[tuple[Json, np.ndarray, Any]]) -> int:
     """How many triangles nodes say that they draw, with their repetitions; no vertex is read."""
     of_mesh: dict[Any, int] = {}
     total = 0
-    for node, _, mesh in drawn:
+    for node, _, mesh in instances:
         if mesh not in of_mesh:
             of_mesh[mesh] = sum(triangle_count(document, part) for part in _primitives(document, mesh))
         total += of_mesh[mesh] * instance_count(document, node)
     return total
 
 
-def _drawn(document: Document, scene: Scene) -> Iterator[tuple[Json, np.ndarray, Any]]:
+def _instances(document: Document, scene: Scene) -> Iterator[tuple[Json, np.ndarray, Any]]:
     """Nodes with their place in the world (4, 4) and the index of the mesh that they draw."""
     if not document.list("nodes"):  # a library of meshes that stand nowhere
         for index in range(len(document.list("meshes"))):
@@ -57,8 +57,8 @@ def _drawn(document: Document, scene: Scene) -> Iterator[tuple[Json, np.ndarray,
 
 
 def _primitives(document: Document, mesh: Any) -> list[Json]:
-    found = document.item("meshes", mesh).get("primitives", [])
-    return [part for part in found if isinstance(part, dict)]
+    primitives = document.item("meshes", mesh).get("primitives", [])
+    return [part for part in primitives if isinstance(part, dict)]
 
 
 class _Reader:
@@ -73,18 +73,18 @@ class _Reader:
     def parts(self, node: Json, world: np.ndarray, mesh: Any) -> list[Mesh]:
         """Meshes (one a material) of a node in world coordinates."""
         weights = node.get("weights") or self._document.item("meshes", mesh).get("weights") or []
-        found = []
+        parts = []
         for number, json in enumerate(_primitives(self._document, mesh)):
             if triangle_count(self._document, json):
                 key = (mesh, number, *(float(weight) for weight in weights))
                 if key not in self._known:
                     self._known[key] = Primitive(self._document, json, key[2:])
-                found.append(self._part(node, world, self._known[key]))
+                parts.append(self._part(node, world, self._known[key]))
             elif json.get("mode") in (0, 1, 2, 3):
                 self.left_out = True
             elif "POSITION" not in attributes_of(json):
                 self._notes.add("a part of the mesh has no positions and is left out")
-        return found
+        return parts
 
     def _part(self, node: Json, world: np.ndarray, primitive: Primitive) -> Mesh:
         vertices, mirrored = self._placed(node, world, primitive)  # (I, P, 3), (I, F)

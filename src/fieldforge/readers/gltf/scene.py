@@ -146,7 +146,7 @@ def _children(node: Any) -> list[int]:
 
 
 def _indices(item: Json, key: str) -> list[int]:
-    found = item.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(index, int) for index in found):
+    indexes = item.get(key, [])
+    if not isinstance(indexes, list) or not all(isinstance(index, int) for index in indexes):
         raise AssetError(f"the glTF cannot be read ({key} is no list of indices); export it again.")
-    return found
+    return indexes

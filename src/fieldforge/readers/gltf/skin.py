@@ -52,7 +52,7 @@ def pose(primitive: Primitive, positions: np.ndarray, matrices: np.ndarray) -> t
 
 def _sets(primitive: Primitive, name: str) -> np.ndarray:
     """(P, 4 K) of the attributes `name`_0, `name`_1, … of a primitive."""
-    found: list[np.ndarray] = []
-    while (values := primitive.attribute(f"{name}_{len(found)}", (4,))) is not None:
-        found.append(values)
-    return np.concatenate(found, axis=1) if found else np.empty((0, 0))
+    sets: list[np.ndarray] = []
+    while (values := primitive.attribute(f"{name}_{len(sets)}", (4,))) is not None:
+        sets.append(values)
+    return np.concatenate(sets, axis=1) if sets else np.empty((0, 0))
