@@ -94,7 +94,7 @@ def exposed_sides(caster: Caster, points: np.ndarray, normals: np.ndarray) -> tu
 
     A side is seen if a ray from just above it reaches infinity in at least one of EXPOSURE_DIRECTIONS directions.
     """
-    seen = []
+    sides = []
     for sign in (1.0, -1.0):
         origins = points + sign * EXPOSURE_OFFSET * normals
         side = np.zeros(len(points), bool)
@@ -103,5 +103,5 @@ def exposed_sides(caster: Caster, points: np.ndarray, normals: np.ndarray) -> tu
             hidden = np.flatnonzero(~side & (sign * (normals @ direction) > 0))
             if len(hidden):
                 side[hidden] = ~caster.blocked(origins[hidden], np.broadcast_to(direction, (len(hidden), 3)))
-        seen.append(side)
-    return seen[0], seen[1]
+        sides.append(side)
+    return sides[0], sides[1]

@@ -91,8 +91,8 @@ def fetch_package(package: str, folder: Path) -> None:
 
 
 def _run(command: list[str], folder: Path, by_hand: str) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        reason = lines[-1] if lines else f"exit code {done.returncode}"
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if process.returncode:
+        lines = (process.stderr or process.stdout).strip().splitlines()
+        reason = lines[-1] if lines else f"exit code {process.returncode}"
         raise UserError(f"'{' '.join(command)}' failed ({reason}); {by_hand}")

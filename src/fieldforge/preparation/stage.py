@@ -70,8 +70,8 @@ def _stage(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging) -> 
             raise fault from error
         if not isinstance(error, AssetError):
             log.warning("%s: %s", record.id, traceback.format_exc())
-        told = f"preparing it failed ({type(error).__name__}: {error}); report it with the asset."
-        staging.put_rejected(record, str(error) if isinstance(error, AssetError) else told)
+        reason = f"preparing it failed ({type(error).__name__}: {error}); report it with the asset."
+        staging.put_rejected(record, str(error) if isinstance(error, AssetError) else reason)
     else:
         staging.put(record, prepared)
 

@@ -49,18 +49,18 @@ def render_view(caster: Caster, pose: Tensor, size: int, fov_y: float, shading: 
     layers = np.zeros(count, np.int64)  # surfaces seen so far
     for _ in range(MAX_HITS):
         parameter, face, weights = caster.hit(origin + start[alive, None] * directions[alive], directions[alive])
-        found = np.isfinite(parameter)
-        alive, face, weights = alive[found], face[found], weights[found]
+        hits = np.isfinite(parameter)
+        alive, face, weights = alive[hits], face[hits], weights[hits]
         if len(alive) == 0:
             break
-        reached = start[alive] + parameter[found]
+        reached = start[alive] + parameter[hits]
         surface = caster.mesh.color_at(face, weights).astype(np.float64)  # (n, 4)
         lit = surface[:, :3] * brightness(caster.mesh.face_normals[face], directions[alive], shading)[:, None]
         color[alive] += (transmitted[alive] * surface[:, 3])[:, None] * lit
         transmitted[alive] *= 1 - surface[:, 3]
-        seen = surface[:, 3] >= INVISIBLE
-        layers[alive] += seen
-        first = (depth[alive] == 0) & seen
+        visible = surface[:, 3] >= INVISIBLE
+        layers[alive] += visible
+        first = (depth[alive] == 0) & visible
         depth[alive[first]] = reached[first]
         start[alive] = reached + 1e-4
         alive = alive[(transmitted[alive] > 0.02) & (layers[alive] < LAYERS)]

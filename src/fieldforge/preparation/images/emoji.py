@@ -47,7 +47,7 @@ class EmojiSource:
         categories = json.loads(member(package, "metadata.json"))["categories"]
         category_of = {icon: category for category, icons in categories.items() for icon in icons}
         chosen = sorted(icon for icon in category_of if self.skin_tones or not TONE.search(icon))
-        archive = self._drawn(package, chosen)
+        archive = self._rasterize(package, chosen)
         keywords = self._keywords(package)
         return [self._record(icon, category_of[icon], keywords.get(icon, ()), archive) for icon in chosen]
 
@@ -58,7 +58,7 @@ class EmojiSource:
     def _path(self, package: NpmPackage) -> Path:
         return package.path(Path(self.cache), None if self.folder is None else Path(self.folder))
 
-    def _drawn(self, package: Path, icons: list[str]) -> Path:
+    def _rasterize(self, package: Path, icons: list[str]) -> Path:
         """A zip with an SVG of each icon."""
         path = Path(self.cache) / f"{package.stem}{'-toned' if self.skin_tones else ''}.zip"
         if not path.is_file():
@@ -74,12 +74,12 @@ class EmojiSource:
         """Icon → words that people look for it by."""
         icons = {_code(code): icon for code, icon in json.loads(member(package, "chars.json")).items()}
         listed = json.loads(member(self._path(self.keywords), "dist/emoji-en-US.json"))
-        found: dict[str, tuple[str, ...]] = {}
+        keywords: dict[str, tuple[str, ...]] = {}
         for emoji, words in listed.items():
             icon = icons.get(_code("-".join(f"{ord(character):x}" for character in emoji)))
             if icon is not None:
-                found[icon] = tuple(word.replace("_", " ").strip() for word in words)
-        return found
+                keywords[icon] = tuple(word.replace("_", " ").strip() for word in words)
+        return keywords
 
     def _record(self, icon: str, category: str, keywords: tuple[str, ...], archive: Path) -> AssetRecord:
         base = TONE.sub("", icon).replace("-", " ")

@@ -31,8 +31,8 @@ class NpmPackage:
             self._fetch(path)
         if not path.is_file():
             raise UserError(f"source.folder={folder}: holds no {self.file}; {self._by_hand}.")
-        found = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
-        if f"sha512-{found}" != self.integrity:
+        digest = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
+        if f"sha512-{digest}" != self.integrity:
             raise UserError(f"{path}: its checksum is not that of {self.name} {self.version}; remove it and try again.")
         return path
 
@@ -44,9 +44,9 @@ class NpmPackage:
         work.mkdir(parents=True)
         try:
             command = ["npm", "pack", f"{self.name}@{self.version}", "--silent", "--ignore-scripts"]
-            done = subprocess.run(command, cwd=work, capture_output=True, text=True)
-            if done.returncode or not (work / self.file).is_file():
-                lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
+            process = subprocess.run(command, cwd=work, capture_output=True, text=True)
+            if process.returncode or not (work / self.file).is_file():
+                lines = (process.stderr or process.stdout).strip().splitlines() or [f"exit code {process.returncode}"]
                 raise UserError(f"'{' '.join(command)}' failed ({lines[-1]}); {self._by_hand}.")
             (work / self.file).replace(path)
         finally:

@@ -13,8 +13,8 @@ def rasterise(payload: bytes, size: int) -> tuple[bytes, list[str]]:
     import resvg_py
 
     text = decode_text(payload)
-    if found := OUTSIDE.search(text):
-        raise AssetError(f"the SVG refers to something outside of itself ('{found[0]}…'); embed that in it.")
+    if reference := OUTSIDE.search(text):
+        raise AssetError(f"the SVG refers to something outside of itself ('{reference[0]}…'); embed that in it.")
     try:
         png = bytes(resvg_py.svg_to_bytes(svg_string=text, width=size, skip_system_fonts=True))
     except ValueError as error:
