@@ -45,8 +45,8 @@ class Features:
     @property
     def batch_size(self) -> int | None:
         """B, or None where there is neither vector nor tokens (nothing steers)."""
-        held = self.vector if self.vector is not None else self.tokens
-        return None if held is None else len(held)
+        features = self.vector if self.vector is not None else self.tokens
+        return None if features is None else len(features)
 
     def to(self, *args, **kwargs) -> Self:
         """Moves like `Tensor.to`; a dtype reaches vector and tokens, never the mask."""
@@ -78,9 +78,9 @@ class Features:
         length = max((part.tokens.shape[1] for part in parts if part.tokens is not None), default=0)
         joined: dict[str, Tensor | None] = {}
         for name in ("vector", "tokens", "mask"):
-            held = [getattr(part.padded(length), name) for part in parts]
-            present = [t for t in held if t is not None]
-            assert len(present) in (0, len(held)), f"some parts have {name}, others none"
+            values = [getattr(part.padded(length), name) for part in parts]
+            present = [t for t in values if t is not None]
+            assert len(present) in (0, len(values)), f"some parts have {name}, others none"
             joined[name] = torch.cat(present) if present else None
         return cls(**joined)
 
@@ -97,7 +97,7 @@ class Features:
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
     def _values(self) -> list[Tensor | None]:
-        return [held for _, held in self._items()]
+        return [value for _, value in self._items()]
 
 
 class FeatureRow:
@@ -128,15 +128,15 @@ class Condition(Features):
     @property
     def width(self) -> int | None:
         """D, or None where nothing steers."""
-        held = self.vector if self.vector is not None else self.tokens
-        return None if held is None else held.shape[-1]
+        features = self.vector if self.vector is not None else self.tokens
+        return None if features is None else features.shape[-1]
 
     def where(self, drop: Tensor, null: Condition) -> Condition:
         """The null's row where `drop` (B,) bool is set, else this row; L is the longer of the two."""
         length = max((c.tokens.shape[1] for c in (self, null) if c.tokens is not None), default=0)
-        kept, other = self.padded(length), null.padded(length)
+        own, other = self.padded(length), null.padded(length)
         chosen: dict[str, Tensor | None] = {}
-        for (name, mine), theirs in zip(kept._items(), other._values(), strict=True):
+        for (name, mine), theirs in zip(own._items(), other._values(), strict=True):
             assert (mine is None) == (theirs is None), f"only one of condition and null has {name}"
             if mine is None or theirs is None:
                 chosen[name] = None

@@ -74,7 +74,7 @@ class Conditioner(nn.Module):
             drop: source → (B,) bool, True = this row loses this source.
             batch_size: needed only where `features` is empty.
         """
-        sizes = {held.batch_size for held in features.values()}
+        sizes = {each.batch_size for each in features.values()}
         assert len(sizes) <= 1, f"features of different batch sizes: {sizes}"
         size = next(iter(sizes), batch_size)
         assert size is not None or not self.sources, "without features the batch size has to be given"
@@ -100,7 +100,7 @@ class Conditioner(nn.Module):
 
         What guidance with a scale of its own for each source needs (Liu et al. 2022, arXiv 2206.01714, eq. 11).
         """
-        return Condition.cat([self({name: held}) for name, held in features.items()])
+        return Condition.cat([self({name: each}) for name, each in features.items()])
 
     def draw_drop(
         self, batch_size: int, draws: random_draws.Source, device: torch.device | str | None = None
@@ -111,8 +111,8 @@ class Conditioner(nn.Module):
         source as in InstructPix2Pix, arXiv 2211.09800, section 3.2.1.
         """
         chances = [self.drop_all, *(source.dropout for source in self.sources.values())]
-        drawn = random_draws.uniform((batch_size, len(chances)), draws).T  # (1 + sources, B)
-        lost = drawn < torch.tensor(chances, device=drawn.device)[:, None]
+        uniform = random_draws.uniform((batch_size, len(chances)), draws).T  # (1 + sources, B)
+        lost = uniform < torch.tensor(chances, device=uniform.device)[:, None]
         lost = (lost[1:] | lost[:1]).to(device if device is not None else self.device)
         return dict(zip(self.sources, lost, strict=True))
 
@@ -120,13 +120,15 @@ class Conditioner(nn.Module):
         """What determines the features of each source: goes into a run's fingerprint and beside stored embeddings."""
         return {name: dict(source.fingerprint()) for name, source in self.sources.items()}
 
-    def _stored(self, given: Mapping[str, Features] | Sequence[Mapping[str, FeatureRow]]) -> Mapping[str, Features]:
-        if isinstance(given, Mapping):
-            return given
-        for row in given:
+    def _stored(
+        self, batch_features: Mapping[str, Features] | Sequence[Mapping[str, FeatureRow]]
+    ) -> Mapping[str, Features]:
+        if isinstance(batch_features, Mapping):
+            return batch_features
+        for row in batch_features:
             for name, features in row.items():
                 self.check_made_by(name, features.made_by)
-        return {name: Features.from_rows([row[name] for row in given]) for name in given[0]}
+        return {name: Features.from_rows([row[name] for row in batch_features]) for name in batch_features[0]}
 
     def check_made_by(self, name: str, theirs: Mapping[str, Any], way_out: str | None = None) -> None:
         """UserError unless stored features are those that the source would give. No encoder's network is loaded.
@@ -138,9 +140,10 @@ class Conditioner(nn.Module):
         mine = self.source(name).fingerprint()
         differing = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
         if differing:
-            told = ", ".join(f"{key}: {theirs.get(key)} there, {mine.get(key)} here" for key in differing)
+            pairs = ", ".join(f"{key}: {theirs.get(key)} there, {mine.get(key)} here" for key in differing)
             raise UserError(
-                f"the stored features of {name!r} were made by another encoder than conditioner.parts.{name} ({told}): "
+                f"the stored features of {name!r} were made by another encoder than conditioner.parts.{name} "
+                f"({pairs}): "
                 f"{way_out or f'remove the embeddings/{name} of the data to embed them again, or set it alike'}."
             )
         self._accepted[name] = theirs

@@ -52,10 +52,10 @@ def _build() -> nn.Module:
 
 
 def _weights() -> Path:
-    found = [path for path in package_files(WEIGHTS) if path.suffix == ".pth"]
-    if not found:
+    weights = [path for path in package_files(WEIGHTS) if path.suffix == ".pth"]
+    if not weights:
         raise _missing()
-    return found[0]
+    return weights[0]
 
 
 def _identity() -> Mapping[str, Any]:

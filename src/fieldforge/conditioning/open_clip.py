@@ -45,10 +45,10 @@ class OpenClip:
     @cached_property
     def config(self) -> Mapping[str, Any]:
         self._check_local()
-        found = _library().get_model_config(self.model)
-        if found is None:
+        architecture = _library().get_model_config(self.model)
+        if architecture is None:
             raise UserError(f"open_clip knows no model {self.model!r}: give one of open_clip.list_models().")
-        return found
+        return architecture
 
     @cached_property
     def network(self) -> nn.Module:
@@ -88,12 +88,12 @@ class OpenClip:
         if Path(self.pretrained).is_file():
             return
         # "owner/name/" or "owner/name/file", empty where the weights lie elsewhere
-        found, _, _ = _library().get_pretrained_cfg(self.model, self.pretrained).get("hf_hub", "").rpartition("/")
-        folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=found, repo_type="model")
-        here = found and any(folder.glob("snapshots/*/*"))
+        repository, _, _ = _library().get_pretrained_cfg(self.model, self.pretrained).get("hf_hub", "").rpartition("/")
+        folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+        here = repository and any(folder.glob("snapshots/*/*"))
         if not self.may_fetch and not here:
             raise FileNotFoundError("they are not on this machine")
-        if found and not here:
+        if repository and not here:
             reach_hub()
 
     def _check_local(self) -> None:
@@ -141,10 +141,10 @@ class OpenClipTextEncoder(OpenClip):
     @torch.inference_mode()
     def encode(self, texts: Sequence[str], device: torch.device) -> Features:
         """Vector (B, F), tokens (B, L, F'), mask (B, L); L is the model's context length."""
-        kept = self.tokenizer.context_length - 2  # the start and the end of text take a place each
+        limit = self.tokenizer.context_length - 2  # the start and the end of text take a place each
         for text in texts:
             refuse_empty(text)
-            warn_of_cut(self.tokenizer.encode(text), kept, self.tokenizer.decode)
+            warn_of_cut(self.tokenizer.encode(text), limit, self.tokenizer.decode)
         ids = self.tokenizer(list(texts)).to(device)  # (B, L)
         output = self.network.to(device).forward_intermediates(  # type: ignore[operator]
             text=ids, text_indices=2, normalize=False, normalize_intermediates=self.layer == "last"

@@ -38,11 +38,11 @@ def load_picture(path: str | Path) -> np.ndarray:
 
 def check_not_blank(pixels: np.ndarray, where: str) -> None:
     """UserError where nothing can be seen: fully transparent, or one colour all over."""
-    seen = pixels[..., :3][pixels[..., 3] > 8] if pixels.shape[-1] == 4 else pixels.reshape(-1, 3)
-    if len(seen) == 0:
+    colors = pixels[..., :3][pixels[..., 3] > 8] if pixels.shape[-1] == 4 else pixels.reshape(-1, 3)
+    if len(colors) == 0:
         raise UserError(f"{where}: the picture is fully transparent, give one that shows the object.")
-    uniform = int(np.ptp(seen.astype(np.int16), axis=0).max()) <= 2
-    if uniform and len(seen) == pixels.shape[0] * pixels.shape[1]:
+    uniform = int(np.ptp(colors.astype(np.int16), axis=0).max()) <= 2
+    if uniform and len(colors) == pixels.shape[0] * pixels.shape[1]:
         raise UserError(f"{where}: the picture is blank (one colour all over), give one that shows the object.")
 
 

@@ -173,7 +173,7 @@ def locate_model(name: str) -> str:
             f"the encoder folder {name} holds no config.json: give the folder that save_pretrained() wrote."
         )
     packaged = [path.parent for path in package_files(name) if path.name == "config.json"]
-    return next((str(found) for found in packaged if _weight_files(found)), name)
+    return next((str(folder) for folder in packaged if _weight_files(folder)), name)
 
 
 @cache
@@ -202,21 +202,21 @@ def reach_hub() -> None:
     log.info("what encoders lack on this machine is fetched from %s", constants.ENDPOINT)
 
 
-def with_vocabulary(made: Any, located: str) -> Any:
+def with_vocabulary(tokenizer: Any, located: str) -> Any:
     """What was loaded; OSError for a tokenizer without any of its files.
 
     transformers makes a tokenizer without words of nothing, to which all texts are the same.
     """
     from huggingface_hub import try_to_load_from_cache
 
-    names = getattr(made, "vocab_files_names", {}).values()
+    names = getattr(tokenizer, "vocab_files_names", {}).values()
     if Path(located).is_dir():
-        found = [name for name in names if (Path(located) / name).is_file()]
+        files = [name for name in names if (Path(located) / name).is_file()]
     else:
-        found = [name for name in names if isinstance(try_to_load_from_cache(located, name), str)]
-    if names and not found:
+        files = [name for name in names if isinstance(try_to_load_from_cache(located, name), str)]
+    if names and not files:
         raise FileNotFoundError(f"{located} holds none of {', '.join(names)}")
-    return made
+    return tokenizer
 
 
 def missing_model(name: str, cause: Exception) -> UserError:
@@ -246,8 +246,8 @@ def missing_model(name: str, cause: Exception) -> UserError:
 @cache
 def weights_fingerprint(folder: str) -> str:
     """Short SHA-256 of everything in a model folder that determines its output: configuration, tokenizer, weights."""
-    wanted = [p for p in Path(folder).iterdir() if p.suffix in {*WEIGHT_SUFFIXES, ".json", ".txt", ".model"}]
-    return files_fingerprint(tuple(sorted(wanted)))
+    paths = [p for p in Path(folder).iterdir() if p.suffix in {*WEIGHT_SUFFIXES, ".json", ".txt", ".model"}]
+    return files_fingerprint(tuple(sorted(paths)))
 
 
 @cache

@@ -83,8 +83,8 @@ def frequent_names(metas: Sequence[Mapping], count: int) -> list[str]:
 def name_meant(prompt: str, names: Sequence[str]) -> str | None:
     """The longest of the names that stands in the prompt as whole words, whatever the case; None if there is none."""
     text = prompt.lower()
-    found = [name for name in names if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", text)]
-    return max(found, key=lambda name: (len(name), name), default=None)
+    matches = [name for name in names if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", text)]
+    return max(matches, key=lambda name: (len(name), name), default=None)
 
 
 def _from_text(number: int, line: str) -> Prompt:

@@ -73,15 +73,15 @@ def embed_shards(
             conditioner.check_made_by(name, read_embeddings(folder).extra["fingerprint"])
         about = {"source": name, "fingerprint": dict(source.fingerprint()), "data": data.fingerprint}
         entries: list[ShardEntry] = []
-        done, total = 0, sum(entry.samples for entry in data.shards)
+        count, total = 0, sum(entry.samples for entry in data.shards)
         for split in dict.fromkeys(entry.split for entry in data.shards):
             with ShardWriter(folder, EMBEDDING, about, samples_per_shard, split) as writer:
                 for sample in samples_of(root, split):
                     if sample.key not in writer.finished_keys:
                         writer.write(sample.key, _embedded(source, sample, conditioner.device, batch_size))
-                    done += 1
+                    count += 1
                     if report is not None:
-                        report(name, done, total)
+                        report(name, count, total)
             entries += writer.entries
         written[name] = write_manifest(
             folder, EMBEDDING, {**about, "samples_per_shard": samples_per_shard}, entries, about
@@ -171,9 +171,9 @@ def _embedded(source: Source, sample: LazySample, device: torch.device, batch_si
         rows, values = _views(sample, source.lights)
     parts = [source.embed(values[start : start + batch_size], device) for start in range(0, len(rows), batch_size)]
     features = Features.cat(parts).to("cpu")
-    held = {name: getattr(features, name) for name in FIELDS}
+    arrays = {name: getattr(features, name) for name in FIELDS}
     return {"meta.json": {**meta, "rows": rows}} | {
-        f"{name}.npy": _array(value) for name, value in held.items() if value is not None
+        f"{name}.npy": _array(value) for name, value in arrays.items() if value is not None
     }
 
 

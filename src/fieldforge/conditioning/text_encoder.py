@@ -143,11 +143,13 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_tokens: int, padding: str
     Raises UserError for a text without anything in it.
     """
     limit = min(max_tokens, tokenizer.model_max_length)
-    kept = limit - tokenizer.num_special_tokens_to_add()
+    text_limit = limit - tokenizer.num_special_tokens_to_add()
     for text in texts:
         refuse_empty(text)
-        if len(text.encode()) > kept:  # a token is at least a byte: short texts are not tokenised twice
-            warn_of_cut(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], kept, tokenizer.decode)
+        if len(text.encode()) > text_limit:  # a token is at least a byte: short texts are not tokenised twice
+            warn_of_cut(
+                tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], text_limit, tokenizer.decode
+            )
     return tokenizer(
         list(texts), padding=padding, padding_side="right", truncation=True, max_length=limit, return_tensors="pt"
     )
@@ -159,15 +161,15 @@ def refuse_empty(text: str) -> None:
         raise UserError("a prompt is empty: write what the shape should be, or leave the prompt out altogether.")
 
 
-def warn_of_cut(ids: Sequence[int], kept: int, decode: Callable[[Sequence[int]], str]) -> None:
+def warn_of_cut(ids: Sequence[int], limit: int, decode: Callable[[Sequence[int]], str]) -> None:
     """Logs both sides of the cut where a text has more tokens than are `kept`, special ones aside."""
-    if len(ids) > kept:
-        lost = decode(ids[kept:]).strip()
+    if len(ids) > limit:
+        lost = decode(ids[limit:]).strip()
         log.warning(
             "A prompt of %d tokens is cut to the %d that the encoder takes: it now ends “…%s” and loses “%s”.",
             len(ids),
-            kept,
-            decode(ids[:kept])[-60:].strip(),
+            limit,
+            decode(ids[:limit])[-60:].strip(),
             lost if len(lost) <= SHOWN else f"{lost[:SHOWN]} …",
         )
 

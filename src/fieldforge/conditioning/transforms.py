@@ -34,10 +34,10 @@ class View:
         self.lit = lit
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        seen = sample if self.shards is None else self.shards.read(sample["__key__"])
-        views = range(len(seen["cameras.npy"])) if self.views is None else self.views
+        shape = sample if self.shards is None else self.shards.read(sample["__key__"])
+        views = range(len(shape["cameras.npy"])) if self.views is None else self.views
         view = views[int(generator.integers(len(views)))]
-        return {"image": relit_view(seen, view, generator) if self.lit else np.array(seen[f"view_{view:03d}.png"])}
+        return {"image": relit_view(shape, view, generator) if self.lit else np.array(shape[f"view_{view:03d}.png"])}
 
 
 class StoredFeatures:
