@@ -184,13 +184,13 @@ class CachedStore:
 
 def _present(root: Path) -> list[tuple[Path, os.stat_result]]:
     """Shards and unfinished downloads in the cache; what dead processes left unfinished is removed."""
-    found = []
+    entries = []
     for path in root.glob("*/*"):
         if path.suffix == ".tmp" and is_leftover(path):
             path.unlink(missing_ok=True)
         elif path.suffix in (".tar", ".tmp"):
             try:
-                found.append((path, path.stat()))
+                entries.append((path, path.stat()))
             except FileNotFoundError:
                 continue  # a download that was finished, and renamed, in this very moment
-    return found
+    return entries

@@ -185,8 +185,8 @@ class ShardDataModule(pl.LightningDataModule):
         stream = self.train_loader.dataset if self.train_loader is not None else None
         if not isinstance(stream, SampleStream):
             return []
-        found = [stream.shards[shard] for shard in stream.damaged.nonzero().flatten().tolist()]
-        return [f"{store.url}/{entry.name}" for store, entry in found]
+        damaged = [stream.shards[shard] for shard in stream.damaged.nonzero().flatten().tolist()]
+        return [f"{store.url}/{entry.name}" for store, entry in damaged]
 
     def teardown(self, stage: str) -> None:
         """Says at the end of the training what was skipped in its course."""

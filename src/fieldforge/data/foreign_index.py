@@ -107,8 +107,8 @@ def _make(folder: Path, indexes: Path, unchanged: set[str]) -> Manifest:
         counts = indexes / f"{path.name}.classes.json"
         index = indexes / index_name(path.name)
         if path.name not in unchanged or not index.is_file() or not counts.is_file():
-            found = index_tar(path)
-            for place, content in ((index, asdict(found[0])), (counts, found[1])):
+            indexed = index_tar(path)
+            for place, content in ((index, asdict(indexed[0])), (counts, indexed[1])):
                 with atomic_file(place) as file:
                     file.write(json.dumps(content, sort_keys=True).encode())
         payload = index.read_bytes()

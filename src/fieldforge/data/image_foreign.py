@@ -33,8 +33,8 @@ def picture_suffix(suffixes: Mapping[str, Any]) -> str | None:
     """That of the picture among the members of a sample: a plain one before others ("jpg" before "mask.png")."""
     if "meta.json" in suffixes:  # a sample of a schema of ours, whose manifest is not there
         return None
-    found = [name for name in suffixes if name.rpartition(".")[2] in PICTURES]
-    return min(found, key=lambda name: (name.count("."), PICTURES.index(name.rpartition(".")[2])), default=None)
+    pictures = [name for name in suffixes if name.rpartition(".")[2] in PICTURES]
+    return min(pictures, key=lambda name: (name.count("."), PICTURES.index(name.rpartition(".")[2])), default=None)
 
 
 def foreign_members(block: bytes, key: str) -> dict[str, Payload]:
@@ -56,13 +56,13 @@ def foreign_members(block: bytes, key: str) -> dict[str, Payload]:
 
 def meta_of(key: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     """`meta.json` out of what lies beside a picture. ValueError for texts or objects that cannot be read."""
-    said = json.loads(files["json"]) if "json" in files else {}
-    said = said if isinstance(said, dict) else {}
+    metadata = json.loads(files["json"]) if "json" in files else {}
+    metadata = metadata if isinstance(metadata, dict) else {}
     captions = [files[name].decode().strip() for name in ("txt", "caption") if name in files]
     for name in CAPTIONS:
-        captions += _texts(said.get(name))
+        captions += _texts(metadata.get(name))
     classes = [files["cls"].decode().strip()] if "cls" in files else []
-    classes += [text for name in CLASSES for text in _texts(said.get(name))]
+    classes += [text for name in CLASSES for text in _texts(metadata.get(name))]
     captions = [text for text in dict.fromkeys(captions) if text] or classes[:1]
     return {
         "id": key,
@@ -71,8 +71,8 @@ def meta_of(key: str, files: Mapping[str, bytes]) -> dict[str, Any]:
         "captions": captions,
         "captions_by_language": {},
         "tags": [],
-        "source": str(said.get("url") or "unknown"),
-        "licence": str(said.get("license") or said.get("licence") or "unknown"),
+        "source": str(metadata.get("url") or "unknown"),
+        "licence": str(metadata.get("license") or metadata.get("licence") or "unknown"),
         "creator": "unknown",
         "split": "",
     }

@@ -119,14 +119,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--schema", choices=sorted(SCHEMAS), default="sample")
     parser.add_argument("--check", action="store_true", help="compare the shards with the manifest that is there")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        manifest = check_folder(given.folder) if given.check else index_folder(given.folder, SCHEMAS[given.schema])
+        manifest = (
+            check_folder(options.folder) if options.check else index_folder(options.folder, SCHEMAS[options.schema])
+        )
     except UserError as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return 2
     samples = sum(entry.samples for entry in manifest.shards)
-    print(printable(f"{given.folder}: {len(manifest.shards)} shards, {samples} samples, all sound"))
+    print(printable(f"{options.folder}: {len(manifest.shards)} shards, {samples} samples, all sound"))
     return 0
 
 

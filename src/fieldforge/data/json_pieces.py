@@ -44,11 +44,11 @@ class JsonPieces:
 
     def take(self, expected: str) -> str:
         """The next character, which must be one of these."""
-        found = self.peek()
-        if not found or found not in expected:
-            raise JsonError(f"{found or 'the end'} where one of {expected} should be")
+        piece = self.peek()
+        if not piece or piece not in expected:
+            raise JsonError(f"{piece or 'the end'} where one of {expected} should be")
         self._place += 1
-        return found
+        return piece
 
     def value(self) -> Any:
         """The whole value that comes next."""

@@ -125,8 +125,8 @@ class Order:
         epochs = positions // self.epoch_length
         for number in np.unique(epochs):
             chosen = epochs == number
-            found = self.epoch(int(number)).locate(positions[chosen] - number * self.epoch_length)
-            shards[chosen], samples[chosen] = found
+            place = self.epoch(int(number)).locate(positions[chosen] - number * self.epoch_length)
+            shards[chosen], samples[chosen] = place
         return shards, samples
 
 

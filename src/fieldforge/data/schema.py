@@ -53,14 +53,14 @@ class FieldSpec:
     def check(self, suffix: str, value: Any, axes: dict[str, int], where: str) -> None:
         """Compares dtype, shape and finiteness, binding axis letters in `axes`; UserError names the member."""
         if not isinstance(value, np.ndarray) or value.dtype != np.dtype(self.dtype):
-            found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+            kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
             raise UserError(
-                f"{where}: member {suffix} is {found}, but the schema asks for {self.dtype}; write it as such."
+                f"{where}: member {suffix} is {kind}, but the schema asks for {self.dtype}; write it as such."
             )
         if len(value.shape) != len(self.shape) or not all(map(self._binds, self.shape, value.shape, repeat(axes))):
-            wanted = tuple(axis if isinstance(axis, int) else axes.get(axis, axis) for axis in self.shape)
+            shape = tuple(axis if isinstance(axis, int) else axes.get(axis, axis) for axis in self.shape)
             raise UserError(
-                f"{where}: member {suffix} has shape {value.shape}, but the schema asks for {wanted}; fix its writer."
+                f"{where}: member {suffix} has shape {value.shape}, but the schema asks for {shape}; fix its writer."
             )
         if value.dtype.kind == "f" and not within(np.ascontiguousarray(value), self.limit):
             beyond = "" if self.limit is None else f", or some beyond {self.limit:g}"
@@ -158,8 +158,8 @@ class Schema:
             return
         spec.check(suffix, value, axes, where)
         if suffix == "cameras.npy":
-            wanted = (spec.suffix.format(view) for spec in self.fields if spec.per_view for view in range(axes["V"]))
-            lacking = next((name for name in wanted if name not in names), None)
+            members = (spec.suffix.format(view) for spec in self.fields if spec.per_view for view in range(axes["V"]))
+            lacking = next((name for name in members if name not in names), None)
             if lacking:
                 raise UserError(
                     f"{where}: there are {axes['V']} cameras, but {lacking} is missing; write one per camera."

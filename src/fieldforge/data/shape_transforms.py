@@ -52,13 +52,13 @@ class Distances:
         self.counts = {"near": near, "volume": volume}
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        made = {}
+        samples = {}
         for kind, count in self.counts.items():
             points, distances = sample[f"{kind}_points.npy"], sample[f"{kind}_sdf.npy"]
             chosen = pick(count, len(points), generator)
-            made[f"{kind}_points"] = points[chosen].astype(np.float32)
-            made[f"{kind}_sdf"] = distances[chosen].astype(np.float32)
-        return made
+            samples[f"{kind}_points"] = points[chosen].astype(np.float32)
+            samples[f"{kind}_sdf"] = distances[chosen].astype(np.float32)
+        return samples
 
 
 class ViewRays:
@@ -150,11 +150,11 @@ class Augment:
         scale = 1.0 if 4 * angle % (2 * math.pi) == 0 else 1 / (abs(cosine) + abs(sine))
         rotation = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]]) @ np.diag([sign, 1, 1])
         turn = rotation.round(9).astype(np.float32).T  # for row vectors, v @ turn; quarter turns are exact
-        made = {name: sample[name] @ (turn * np.float32(scale)) for name in self.POINTS if name in sample}
-        made |= {name: sample[name] @ turn for name in self.VECTORS if name in sample}
-        made |= {name: sample[name] * np.float32(scale) for name in self.LENGTHS if name in sample}
+        result = {name: sample[name] @ (turn * np.float32(scale)) for name in self.POINTS if name in sample}
+        result |= {name: sample[name] @ turn for name in self.VECTORS if name in sample}
+        result |= {name: sample[name] * np.float32(scale) for name in self.LENGTHS if name in sample}
         if "input" in sample:
             surface = sample["input"]
             points, normals = surface[:, :3] @ (turn * np.float32(scale)), surface[:, 3:6] @ turn
-            made["input"] = np.concatenate([points, normals, surface[:, 6:]], axis=1)
-        return made
+            result["input"] = np.concatenate([points, normals, surface[:, 6:]], axis=1)
+        return result

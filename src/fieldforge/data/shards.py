@@ -101,8 +101,8 @@ def open_shards(
     Raises NoSplitError if no shard is of this split, UserError if a manifest is missing, nothing matches, or schemas
     differ.
     """
-    given = [roots] if isinstance(roots, str | Path) else list(roots)
-    spelled = [whole for place in given for part in spelled_out(str(place)) for whole in _folders(part)]
+    locations = [roots] if isinstance(roots, str | Path) else list(roots)
+    spelled = [whole for place in locations for part in spelled_out(str(place)) for whole in _folders(part)]
     if not spelled:
         raise UserError(f"data.root={roots}: names no place to read shards from; give it a folder of shards.")
     for place in spelled:
@@ -201,10 +201,10 @@ def _matching(table: ShardTable, rows: np.ndarray, names: list[str], folder: str
     if "*" in names:
         return rows
     known = [table.name(row) for row in range(len(table))]
-    every, wanted = set(known), set[str]()
+    every, matches = set(known), set[str]()
     for name in names:
         matching = fnmatch.filter(known, name) if re.search(r"[*?\[]", name) else {name} & every
         if not matching:
             raise UserError(f"data.root: the manifest in {folder} lists no shard {name}; correct the path.")
-        wanted.update(matching)
-    return rows[[known[row] in wanted for row in rows.tolist()]]
+        matches.update(matching)
+    return rows[[known[row] in matches for row in rows.tolist()]]

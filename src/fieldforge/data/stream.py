@@ -126,8 +126,8 @@ class SampleStream(IterableDataset):
         generator = np.random.default_rng([self.seed, REPLACEMENT, position])
         epoch_start = position - position % self.order.epoch_length
         for place in generator.integers(self.order.epoch_length, size=MOST_REPLACEMENTS):
-            found = self.order.locate(np.array([epoch_start + place]))
-            yield int(found[0][0]), int(found[1][0])
+            location = self.order.locate(np.array([epoch_start + place]))
+            yield int(location[0][0]), int(location[1][0])
 
     def _report(self, shard: int, error: BadShardError) -> None:
         if shard not in self._reported:

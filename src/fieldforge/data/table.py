@@ -85,11 +85,11 @@ class ShardTable:
         order = np.argsort(self._hashes)
         same = np.flatnonzero(np.diff(self._hashes[order]) == 0)
         suspects = np.unique(order[np.concatenate([same, same + 1])])  # names of one hash, few of which are equal
-        seen: set[str] = set()
+        names: set[str] = set()
         for name in map(self.name, suspects.tolist()):
-            if name in seen:
+            if name in names:
                 raise EntryError(f"shard {name!r} is listed twice")
-            seen.add(name)
+            names.add(name)
 
     def __len__(self) -> int:
         return len(self._ends)

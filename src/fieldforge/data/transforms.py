@@ -26,13 +26,13 @@ def apply_transforms(
     where = f"{getattr(sample, 'shard', 'the sample')}, sample '{getattr(sample, 'key', '')}'"
     try:
         for transform in transforms:
-            known.made.update(transform(known, generator))
+            known.computed.update(transform(known, generator))
     except MemberError as error:
         raise BadSampleError(f"{where}: {error}") from error
     except Exception as error:
         error.add_note(f"(in a transform over {where})")  # a fault in the program, which may need this sample to show
         raise
-    return known.made
+    return known.computed
 
 
 class Known(Mapping[str, Any]):
@@ -40,19 +40,19 @@ class Known(Mapping[str, Any]):
 
     def __init__(self, stored: Mapping[str, Any]) -> None:
         self.stored = stored
-        self.made: dict[str, Any] = {}
+        self.computed: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        return self.made[name] if name in self.made else self.stored[name]
+        return self.computed[name] if name in self.computed else self.stored[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**dict.fromkeys(self.stored), **self.made})
+        return iter({**dict.fromkeys(self.stored), **self.computed})
 
     def __len__(self) -> int:
-        return len(set(self.stored) | set(self.made))
+        return len(set(self.stored) | set(self.computed))
 
     def __contains__(self, name: object) -> bool:
-        return name in self.made or name in self.stored
+        return name in self.computed or name in self.stored
 
 
 class Key:

@@ -129,8 +129,8 @@ class ShardWriter:
         self._keep_finished_shards()
 
     def _keep_finished_shards(self) -> None:
-        while (found := finished_shard(self._path(), self.schema, self.settings)) is not None:
-            entry, keys = found
+        while (shard := finished_shard(self._path(), self.schema, self.settings)) is not None:
+            entry, keys = shard
             # A last, partly filled shard is only right if nothing more comes; it is cheap to write again.
             if entry.samples < self.samples_per_shard:
                 break
@@ -163,9 +163,9 @@ class ShardWriter:
         """Writes the last, partly filled shard and removes shards of this split beyond it."""
         if self._pending:
             self._flush()
-        kept = {entry.name for entry in self.entries}
+        names = {entry.name for entry in self.entries}
         for stale in self.folder.glob(f"{self.split}-[0-9]*.tar"):
-            if stale.name not in kept:
+            if stale.name not in names:
                 os.remove(stale)
                 stale.with_name(index_name(stale.name)).unlink(missing_ok=True)
 

@@ -36,10 +36,10 @@ def check_address(place: str) -> None:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/*", place)
     if scheme is None or is_remote(place) or os.path.exists(place):
         return
-    meant = f"{scheme[1].lower()}://{place[scheme.end() :]}"
+    url = f"{scheme[1].lower()}://{place[scheme.end() :]}"
     advice = (
-        f"write {meant}"
-        if is_remote(meant)
+        f"write {url}"
+        if is_remote(url)
         else f"write the path alone, /{place[scheme.end() :]}"
         if scheme[1].lower() == "file"
         else f"give a folder, or one of {', '.join(SCHEMES)}"
@@ -97,7 +97,7 @@ class ObjectStore:
         self.patience = patience or Patience()
         self._process = os.getpid()
         self._store: Any = None
-        self._said = 0.0
+        self._last_report = 0.0
         self._pool: ThreadPoolExecutor | None = None
         self._coming: dict[tuple[str, int, int], Future[bytes]] = {}
 
@@ -157,28 +157,28 @@ class ObjectStore:
         import obstore
 
         store = self._connect()
-        got = bytearray()
+        content = bytearray()
         tag: str | None = None
         failures, since = 0, time.monotonic()
-        while len(got) < stop - start:
-            begin = start + len(got)
+        while len(content) < stop - start:
+            begin = start + len(content)
             options: dict[str, Any] = {"range": (begin, min(stop, begin + REQUEST_BYTES))}
             if tag:
                 options["if_match"] = tag
-            before = len(got)
+            before = len(content)
             try:
                 answer = obstore.get(store, name, options=options)  # type: ignore[arg-type]
                 tag = answer.meta["e_tag"]
                 for piece in answer.stream(min_chunk_size=1 << 20):
-                    got += memoryview(piece)
+                    content += memoryview(piece)
                 problem: Exception = ConnectionError("the transfer ended early")
             except Exception as error:  # told apart in _give_up_on
                 problem = error
-            if len(got) - before < min(stop, begin + REQUEST_BYTES) - begin:
-                failures = 1 if len(got) > before else failures + 1
+            if len(content) - before < min(stop, begin + REQUEST_BYTES) - begin:
+                failures = 1 if len(content) > before else failures + 1
                 since = time.monotonic() if failures == 1 else since
                 self._give_up_on(name, problem, failures, since, patience)
-        return bytes(got)
+        return bytes(content)
 
     def _patiently(self, name: str, request: Any, patience: Patience) -> Any:
         failures, since = 0, time.monotonic()
@@ -220,8 +220,8 @@ class ObjectStore:
                 "run the same command again: it goes on."
             ) from error
         now = time.monotonic()
-        if now - max(self._said, since) >= SAY_SECONDS:
-            self._said = now
+        if now - max(self._last_report, since) >= SAY_SECONDS:
+            self._last_report = now
             log.warning(
                 "waiting for %s: %d attempts in %.0f s have failed (%s); it is tried for %g minutes",
                 where, failures, now - since, _reason(error)[:100], patience.minutes,

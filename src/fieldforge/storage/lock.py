@@ -78,7 +78,7 @@ class _Lock:
         self.stream.close()
 
 
-_held: dict[Path, _Lock] = {}
+_locks: dict[Path, _Lock] = {}
 
 
 def take(directory: Path) -> None:
@@ -88,7 +88,7 @@ def take(directory: Path) -> None:
         UserError: another command writes it (says which), or the directory cannot be written.
     """
     path = directory.absolute() / NAME
-    if path in _held:
+    if path in _locks:
         return
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def take(directory: Path) -> None:
             time.sleep(BEAT / 4)
             if Holder.of(stream) != lock.holder:  # two have begun at once: the last one that wrote its name goes on
                 raise _busy(directory, Holder.of(stream))
-        _held[path] = lock
+        _locks[path] = lock
     except BaseException:
         stream.close()
         raise
@@ -112,12 +112,12 @@ def take(directory: Path) -> None:
 @contextlib.contextmanager
 def scope() -> Iterator[None]:
     """What is taken within is free again after it; a context, or a decorator of a function."""
-    before = set(_held)
+    before = set(_locks)
     try:
         yield
     finally:
-        for path in set(_held) - before:
-            _held.pop(path).release()
+        for path in set(_locks) - before:
+            _locks.pop(path).release()
 
 
 def _busy(directory: Path, holder: Holder | None) -> UserError:

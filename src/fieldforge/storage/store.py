@@ -72,8 +72,8 @@ class LocalStore:
         stop = self.size(name) if stop is None else stop
         descriptor = self._descriptor(name)
         pieces = [os.pread(descriptor, stop - start, start)]
-        while pieces[-1] and (done := sum(map(len, pieces))) < stop - start:
-            pieces.append(os.pread(descriptor, stop - start - done, start + done))
+        while pieces[-1] and (count := sum(map(len, pieces))) < stop - start:
+            pieces.append(os.pread(descriptor, stop - start - count, start + count))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read_ahead(self, name: str, start: int, stop: int) -> None:
