@@ -38,7 +38,8 @@ def cluster(**changes) -> Cluster:
 
 def stage(**changes) -> StagePlan:
     values = {"name": "diffusion", "cost": COST, "batch_size": 16, "asked_batch_size": 16, "max_steps": 432_000,
-              "max_minutes": None, "data": DataSide(shards=64, samples=1000, slots=64, workers=2)}  # fmt: skip
+              "max_minutes": None, "min_steps": 0,
+              "data": DataSide(shards=64, samples=1000, slots=64, workers=2)}  # fmt: skip
     return StagePlan(**{**values, **changes})
 
 
@@ -47,6 +48,8 @@ def test_time_is_operations_over_speed():
     assert stage().samples_a_day(cluster()) == pytest.approx(16 / 0.02 * 86400)
     assert stage().days(cluster()) == pytest.approx(0.1)
     assert stage(max_minutes=72).days(cluster()) == pytest.approx(0.05)
+    assert stage(max_minutes=72, min_steps=324_000).days(cluster()) == pytest.approx(0.075)  # the minutes wait
+    assert stage(max_minutes=144 * 2, min_steps=324_000).days(cluster()) == pytest.approx(0.1)
     assert stage(accumulate=3).step_seconds(cluster()) == pytest.approx(0.06)
 
 

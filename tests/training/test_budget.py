@@ -26,6 +26,20 @@ def test_whichever_limit_is_further_counts():
     assert budget.progress(10, 601.0) == 1.0
 
 
+def test_minutes_wait_for_the_least_steps():
+    budget = Budget(max_steps=1000, max_minutes=10, min_steps=400)
+    assert budget.progress(0, 1e9) == 0.0
+    assert budget.progress(100, 1e9) == pytest.approx(0.25)  # so does the learning rate
+    assert budget.progress(400, 601.0) == 1.0
+    assert budget.progress(400, 300.0) == pytest.approx(0.5)  # on a fast machine the minutes end it
+    assert Budget(max_steps=20, max_minutes=10, min_steps=400).progress(20, 0.0) == 1.0
+
+
+def test_a_training_within_two_warm_ups_is_short():
+    budget = Budget(max_steps=1000, warmup_steps=100)
+    assert [budget.short(steps) for steps in (0, 199, 200)] == [True, True, False]
+
+
 def test_time_does_not_count_without_a_limit_in_minutes():
     budget = Budget(max_steps=1000)
     assert budget.progress(10, 1e9) == pytest.approx(0.01)

@@ -122,6 +122,7 @@ class StagePlan:
     asked_batch_size: int
     max_steps: int
     max_minutes: float | None
+    min_steps: int
     data: DataSide
     notes: tuple[str, ...] = ()
     accumulate: int = 1  # batches of `cost` that a step is made of
@@ -143,8 +144,11 @@ class StagePlan:
 
     def days(self, cluster: Cluster) -> float:
         """Until the budget's steps are done, or its minutes are over."""
-        days = self.max_steps * self.step_seconds(cluster) / SECONDS_A_DAY
-        return days if self.max_minutes is None else min(days, self.max_minutes / (24 * 60))
+        a_step = self.step_seconds(cluster) / SECONDS_A_DAY
+        days = self.max_steps * a_step
+        if self.max_minutes is None:
+            return days
+        return min(days, max(self.max_minutes / (24 * 60), self.min_steps * a_step))
 
     def warnings(self, cluster: Cluster) -> list[str]:
         found = []

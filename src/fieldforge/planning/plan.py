@@ -106,6 +106,7 @@ def step_plan(config: DictConfig, cluster: Cluster, stage: Stage, step: Step, sa
         asked,
         budget.max_steps,
         budget.max_minutes,
+        budget.min_steps,
         DataSide(step.shards, samples, mixing.slots, workers),
         step.notes,
         accumulate,

@@ -13,7 +13,8 @@ from fieldforge.evaluation.prompt_following import evaluate_diffusion
 from fieldforge.evaluation.reconstructions import evaluate_autoencoder
 from fieldforge.ranges import GridCells, Pixels
 from fieldforge.stages.ema_length import of_length
-from fieldforge.stages.locate import find_model
+from fieldforge.stages.locate import find_model, label_of
+from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.storage.files import MACHINE, make_folder, writing
 
 BY_STAGE = {"autoencoder": evaluate_autoencoder, "diffusion": evaluate_diffusion, "prior": evaluate_prior}
@@ -39,6 +40,7 @@ def run_evaluation(config: DictConfig) -> None:
     check_settings(config)
     model, stage = find_model(config.run, config.output_dir, *BY_STAGE)
     check_assets(config, stage)
+    warn_if_untrained(label_of(model), model.parent)
     model = of_length(model, config.ema_length)
     folder = make_folder(model.parent / "evaluation", "run")
     with writing(folder, MACHINE):

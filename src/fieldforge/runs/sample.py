@@ -27,6 +27,7 @@ from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.ema_length import of_length
 from fieldforge.stages.locate import find_model
 from fieldforge.stages.prior_stage import load_prior
+from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.storage.files import MACHINE, make_folder, writing
 from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
@@ -61,6 +62,7 @@ def run_sampling(config: DictConfig) -> Path:
     check_settings(config)
     model = of_length(find_model(config.run, config.output_dir, "diffusion")[0], config.ema_length)
     generator, autoencoder, label = load_diffusion(model, sampling_of(config), best_device(config.device))
+    warn_if_untrained(label, model.parent)
     if "distillation" in label["config"]:
         check_distilled(config, whole_number(plain_config(label["config"]), "distillation.steps"))
     generator = with_guidance(config, with_form(config, generator, label), label)

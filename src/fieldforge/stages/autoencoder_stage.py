@@ -26,6 +26,7 @@ from fieldforge.stages.directory import MODEL, StageDirectory, load_weights
 from fieldforge.stages.samples import check_samples, data_fingerprint, sample_data
 from fieldforge.stages.stage import Batch, Known, Results, Saved, StageResult, Step, TrainedStage
 from fieldforge.stages.training_run import PictureSettings, plain, seeded, stop_if_asked
+from fieldforge.terminal import status
 from fieldforge.training.callbacks.picture_log import Draw
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 
@@ -190,6 +191,7 @@ def measure_statistics(autoencoder: Autoencoder, data: ShardDataModule, domain: 
     split = data.shards(data.train_split)
     for batch in HeldOut(split, domain.input_transforms(), seed=data.seed, batch_size=batch_size):
         stop_if_asked()
+        status(f"mean and deviation of latents: {count:,} tokens measured")
         latents = autoencoder.encode(batch["input"]).double().flatten(0, 1)  # (B · T, C)
         total, squares, count = total + latents.sum(0), squares + latents.square().sum(0), count + len(latents)
     mean = total / count

@@ -161,6 +161,11 @@ class StudentStage(TrainedStage):
             super().__init__(student_config(config, self.label["config"], plan.latents, phase, plan.scale))
         self.label_name = f"distillation to {phase.steps} steps"
 
+    @property
+    def has_start(self) -> bool:
+        """It starts from its teacher's weights."""
+        return True
+
     def prepare(self, done: Results) -> None:
         with of_run(self.teacher):
             self.data_module = build(self.config, "latent_data", trusted=False, batch_size=self.batch_size)
@@ -218,6 +223,7 @@ def student_config(config: DictConfig, teacher: dict[str, Any], latents: str, ph
     own.weighting, own.training[DiffusionStage.kind] = mine["weighting"], mine["training"][DiffusionStage.kind]
     budget = own.training[DiffusionStage.kind].budget
     budget.max_steps = max(1, round(budget.max_steps * phase.share))
+    budget.min_steps = round(budget.min_steps * phase.share)
     if budget.max_minutes is not None:
         budget.max_minutes *= phase.share
     own.sampler.steps = phase.steps

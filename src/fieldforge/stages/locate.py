@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from fieldforge.errors import UserError
 from fieldforge.stages.directory import MODEL
@@ -63,9 +64,15 @@ def finished(output_dir: str) -> list[Path]:
     )
 
 
+def label_of(model: Path) -> dict[str, Any]:
+    """What a finished model's file says of itself. UserError for a damaged file."""
+    label: dict[str, Any] = load_safely(model)["fieldforge"]
+    return label
+
+
 def stage_of(model: Path) -> str:
     """Stage of a finished model."""
-    stage = load_safely(model)["fieldforge"].get("stage")
+    stage = label_of(model).get("stage")
     if not isinstance(stage, str):
         raise UserError(f"{model}: its label is damaged, it names no stage: use another copy of that file")
     return stage

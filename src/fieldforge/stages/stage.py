@@ -27,7 +27,9 @@ from fieldforge.stages.continuation import stage_directory
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.initial_weights import InitialWeights, freeze
 from fieldforge.stages.training_run import plain, train
+from fieldforge.stages.untrained import training_label, warn_if_untrained
 from fieldforge.storage.lock import scope
+from fieldforge.terminal import status
 from fieldforge.training.callbacks.picture_log import Draw
 from fieldforge.training.processes import ranks
 
@@ -164,6 +166,11 @@ class TrainedStage(Stage):
         return f"training.{self.kind}"
 
     @property
+    def has_start(self) -> bool:
+        """Whether its weights come from another model."""
+        return self.start is not None
+
+    @property
     def seed(self) -> int:
         return whole_number(self.config, "seed", least=0)
 
@@ -241,11 +248,15 @@ class TrainedStage(Stage):
         ranks.first_alone(lambda: directory.open(config))
         log.info("%s: in %s", called, directory.path)
         self.begin(directory)
-        trained = train(self.config, directory, self.first_module(), self.data(), self.pictures())
+        training = train(self.config, directory, self.first_module(), self.data(), self.pictures())
+        label = training_label(budget, training.steps, self.has_start)
 
         def save() -> None:
-            saved = self.finish(trained, directory)
-            directory.save_model(saved.weights, config, **saved.label)
+            status(f"{called}: saves its model")
+            saved = self.finish(training.module, directory)
+            directory.save_model(saved.weights, config, **label, **saved.label)
+            status("")
+            warn_if_untrained({"stage": self.kind, **label}, directory.path)
 
         ranks.first_alone(save)
         log.info("%s: finished, %s", called, directory.model)

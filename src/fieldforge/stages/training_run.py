@@ -41,6 +41,14 @@ MEASURED, TOGETHER = 256, 32  # samples for a mean and a deviation, as many as e
 
 
 @dataclass(frozen=True)
+class Training:
+    """What a training leaves: the module with its averaged weights, and the number of steps it took."""
+
+    module: pl.LightningModule
+    steps: int
+
+
+@dataclass(frozen=True)
 class PictureSettings:
     """What is drawn while a model trains.
 
@@ -65,11 +73,11 @@ def train(
     module: pl.LightningModule,
     data: ShardDataModule,
     draw: Draw | None,
-) -> pl.LightningModule:
+) -> Training:
     """Train `module` by `config.training.<stage>` to the end of its budget, from the last checkpoint in `directory`.
 
-    Returns the module with the averaged weights: the one given, or where that one is spread over processes a whole
-    copy. Without `draw`, callbacks that want it are left out.
+    The module of the result is the one given, or where that one is spread over processes a whole copy. Without
+    `draw`, callbacks that want it are left out.
 
     Raises:
         Interrupted: a signal stopped it; its state is saved.
@@ -129,7 +137,7 @@ def train(
         ) from error
     finally:
         wandb_run.finish()
-    return ema.finished(module)
+    return Training(ema.finished(module), trainer.global_step)
 
 
 def build_callbacks(

@@ -21,6 +21,7 @@ class Budget:
 
     Args:
         max_steps: optimiser steps.
+        min_steps: steps before which the minutes end nothing: a slow or busy machine takes longer, not less.
         max_minutes: minutes of wall clock, summed over interruptions; None means that only steps count. With a limit
             in minutes the result depends on the speed of the machine: two runs are then alike, not equal.
         warmup_steps: linear warm-up of the learning rate.
@@ -29,6 +30,7 @@ class Budget:
 
     max_steps: Count
     max_minutes: Positive | None = None
+    min_steps: Whole = 0
     warmup_steps: Whole = 100
     final_rate: Share = 0.02
 
@@ -44,8 +46,14 @@ class Budget:
         """Share of the budget that is spent, 0 … 1, in whichever unit is further."""
         share = step / self.max_steps
         if self.max_minutes is not None:
-            share = max(share, seconds / (60 * self.max_minutes))
+            of_minutes = min(seconds / (60 * self.max_minutes), 1.0)
+            of_least = step / self.min_steps if self.min_steps else 1.0
+            share = max(share, min(of_minutes, of_least))
         return min(share, 1.0)
+
+    def short(self, steps: int) -> bool:
+        """Whether a training of so many steps hardly left the warm-up, so that its model has learned nothing yet."""
+        return steps < 2 * self.warmup_steps
 
     def rate(self, step: int, seconds: float) -> float:
         """Learning rate as a share of the peak: linear warm-up over steps, then a half cosine over the progress."""

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from fieldforge.ranges import Positive
+from fieldforge.terminal import status
 from fieldforge.training.callbacks.averaging import EMACallback
 from fieldforge.training.callbacks.steps import StepCallback, logs_now
 from fieldforge.training.callbacks.tolerance import Tolerance
@@ -65,4 +66,5 @@ class Pictures(StepCallback):
     def _draw(self, module: pl.LightningModule, path: Path) -> None:
         with self._tolerance:
             self.directory.mkdir(parents=True, exist_ok=True)
+            status(f"draws {path}")
             self.draw(module, path)

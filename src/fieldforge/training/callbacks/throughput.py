@@ -101,9 +101,22 @@ class Progress(pl.callbacks.ProgressBar):
             self._shown = now
             self._show(trainer, outputs)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._say("first step: data workers start, memory is laid out")
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._say("validates")
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._enabled:
             self._show(trainer, None, last=True)
+
+    def _say(self, text: str) -> None:
+        """What goes on between two steps; in a log only where the last line is a while ago."""
+        now = time.monotonic()
+        if self._enabled and (self._live or now - self._shown > self._pause):
+            self._shown = now
+            self._print(f"{self.name}: {text} …", end="" if self._live else "\n")
 
     def _show(self, trainer: pl.Trainer, outputs: Any, last: bool = False) -> None:
         step, seconds, budget = trainer.global_step, self.clock.seconds, self.clock.budget
@@ -123,9 +136,12 @@ class Progress(pl.callbacks.ProgressBar):
         line = " · ".join(parts)
         if self._live:
             filled = round(24 * share)
-            line = f"\r{'━' * filled}{'╌' * (24 - filled)} {line}\x1b[K"
+            line = f"{'━' * filled}{'╌' * (24 - filled)} {line}"
+        self._print(line, end="\n" if last or not self._live else "")
+
+    def _print(self, line: str, end: str) -> None:
         with contextlib.suppress(OSError):  # a terminal that is gone, a log on a full disk
-            print(line, end="\n" if last or not self._live else "", file=sys.stderr, flush=True)
+            print(f"\r{line}\x1b[K" if self._live else line, end=end, file=sys.stderr, flush=True)
 
 
 def clock_time(seconds: float | None) -> str:

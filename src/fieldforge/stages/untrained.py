@@ -1,0 +1,40 @@
+"""A model whose training ended before it can have learned anything: the sentence that says so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fieldforge.training.callbacks.budget import Budget
+
+log = logging.getLogger(__name__)
+
+
+def training_label(budget: Budget, steps: int, has_start: bool) -> dict[str, Any]:
+    """What a finished model's label says of its training.
+
+    Args:
+        budget: of the stage.
+        steps: that it took.
+        has_start: whether it began with weights of another model, which are worth something by themselves.
+    """
+    return {"steps": steps, "untrained": budget.short(steps) and not has_start}
+
+
+def warn_if_untrained(label: Mapping[str, Any], run: Path) -> None:
+    """Log a warning for the model of `label`, and for the autoencoder in it, that hardly left the warm-up.
+
+    Args:
+        label: of a finished model, in the directory `run`.
+    """
+    for part in (label, label.get("autoencoder")):
+        if isinstance(part, Mapping) and part.get("untrained") is True:
+            stage, steps = part.get("stage"), part.get("steps")
+            budget = f"training.{stage}.budget"
+            log.warning(
+                f"warning: {run}: its {stage} is as good as untrained, its training ended after {steps} steps, within "
+                f"or just after the warm-up: expect rubble. Train it on with the same command, a larger "
+                f"{budget}.max_minutes or max_steps, or a {budget}.min_steps that the minutes wait for"
+            )
