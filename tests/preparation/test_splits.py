@@ -12,7 +12,7 @@ from fieldforge.data.transforms import Meta
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.pipeline import prepare
 from fieldforge.preparation.records import AssetRecord, hash_of, split_of, stem
-from fieldforge.preparation.splits import assign_splits
+from fieldforge.preparation.splits import assign_splits, uneven
 
 NAMES = ["chair", "table", "lamp", "sofa", "bed", "desk", "shelf", "stool", "bench", "mirror", "rug", "vase"]
 
@@ -99,3 +99,30 @@ def test_rejected_assets_do_not_count(tmp_path: Path):
     source = FolderSource(str(folder), None, None, "CC0-1.0", "me", {})
     report = prepare(source, tiny_settings(heldout_share=0.3), 0, tmp_path / "shards", workers=1)
     assert report.manifest.extra["splits"] == {"train": 1, "heldout": 1}
+
+
+def series(name: str, count: int, **changes: object) -> list[AssetRecord]:
+    return assets(*(f"{name} {number}" for number in range(count)), asset_class=name, **changes)
+
+
+def test_a_class_that_is_held_out_as_a_whole_is_named():
+    trained, lost = of_split("train")[0], of_split("heldout")[0]
+    records = [*series(trained, 9), *series(lost, 4)]
+    splits, sentence = assign_splits(records, 0.3)
+    assert not sentence
+    assert f"no model learns them: '{lost}' (4)" in uneven(records, splits, 0.3)
+
+
+def test_a_share_that_is_far_from_the_one_wanted_is_said():
+    trained, heldout = of_split("train")[0], of_split("heldout")[0]
+    records = [*series(trained, 40, split="train"), *series(heldout, 60, split=None)]
+    records += assets(trained, asset_class=heldout)
+    splits, _ = assign_splits(records, 0.3)
+    assert "60 of 101 assets are held out, not 30% of them" in uneven(records, splits, 0.3)
+
+
+@pytest.mark.parametrize("count", [1, 12, 300, 5000])
+def test_an_even_split_says_nothing(count: int):
+    records = assets(*(f"{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n // 676)}x" for n in range(count)))
+    splits, _ = assign_splits(records, 0.1)
+    assert uneven(records, splits, 0.1) == ""

@@ -19,7 +19,7 @@ from fieldforge.errors import UserError, install_command
 from fieldforge.preparation.contact_sheet import contact_sheet
 from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.splits import assign_splits
+from fieldforge.preparation.splits import assign_splits, uneven
 from fieldforge.preparation.staging import Staging
 from fieldforge.preparation.workers import stage_all
 from fieldforge.readers.file_store import plain_text
@@ -213,6 +213,8 @@ def _write_shards(
     splits, sentence = assign_splits(usable, recipe.heldout_share)
     if sentence:
         log.info("%s", sentence)
+    if warning := uneven(usable, splits, recipe.heldout_share):
+        log.warning("warning: %s", warning)
     for split in sorted(set(splits.values())):
         chosen = [record for record in usable if splits[record.id] == split]
         with ShardWriter(output, recipe.schema, written, recipe.samples_per_shard, split) as writer:

@@ -31,6 +31,31 @@ def assign_splits(records: list[AssetRecord], heldout_share: float) -> tuple[dic
     )
 
 
+def uneven(records: list[AssetRecord], splits: dict[str, str], heldout_share: float) -> str:
+    """A sentence where the split leaves a class without training assets, or is far from the share; "" otherwise.
+
+    Names that share a stem share a split ("table 1", "table 2"), so that one long series can be held out as a whole.
+
+    Args:
+        records: of all assets.
+        splits: id → split.
+        heldout_share: wanted, 0 … 1.
+    """
+    trained = {record.asset_class for record in records if splits[record.id] == TRAIN}
+    held_out = [record for record in records if splits[record.id] == HELDOUT]
+    lost = Counter(record.asset_class for record in held_out if record.asset_class not in trained)
+    parts = []
+    if lost and trained:
+        names = ", ".join(f"'{name}' ({count})" for name, count in lost.most_common(5))
+        parts.append(f"held out as whole classes, so that no model learns them: {names}" + ", …" * (len(lost) > 5))
+    expected = heldout_share * len(records)
+    if expected >= 1 and abs(len(held_out) - expected) > max(5, 4 * expected**0.5, 0.5 * expected):
+        parts.append(f"{len(held_out)} of {len(records)} assets are held out, not {heldout_share:.0%} of them")
+    if not parts:
+        return ""
+    return "; ".join(parts) + ": names with one stem go together; a column 'split' in the labels decides it yourself"
+
+
 def _moved(free: list[AssetRecord], empty: str, count: int, heldout_share: float) -> list[AssetRecord]:
     """Those of the free assets that go to the empty split."""
     sizes = Counter(stem(record.name) for record in free)
