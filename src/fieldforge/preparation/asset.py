@@ -89,10 +89,13 @@ def clean_mesh(record: AssetRecord, store: FileStore, limits: Limits, notes: Not
 def surface_of_file(path: Path, points: int, limits: Limits, seed: int) -> Sample:
     """The surface members that a sample of this mesh file would have, on `points` points. Writes nothing.
 
+    The file itself may be a link to anywhere; the ending of the link's own name tells its format.
+
     AssetError: why it cannot be used.
     """
     record = AssetRecord(path.name, path.stem, str(path.parent), path.name, "file")
-    caster = Caster(clean_mesh(record, FolderStore(path.parent, limits.max_file_bytes), limits, Notes([])).mesh)
+    store = FolderStore(path.parent, limits.max_file_bytes, typed=path.name)
+    caster = Caster(clean_mesh(record, store, limits, Notes([])).mesh)
     surface = visible_surface(caster.mesh, points, generator_for(seed, record.id))
     return surface_members(surface, *oriented_normals(caster, surface))
 

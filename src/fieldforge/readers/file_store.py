@@ -108,10 +108,14 @@ class FileStore(Protocol):
 
 @dataclass(frozen=True)
 class FolderStore:
-    """Files below a folder. Links are followed where they end in one of `reachable_folders`."""
+    """Files below a folder. Links are followed where they end in one of `reachable_folders`.
+
+    The link `typed`, which a user has named, is followed wherever it ends: nothing in a stranger's folder can name it.
+    """
 
     root: Path
     max_file_bytes: int
+    typed: str | None = None
 
     @cached_property
     def _reachable(self) -> tuple[Path, ...]:
@@ -135,7 +139,7 @@ class FolderStore:
             path = (self.root / normal_member(name)).resolve()
         except (OSError, RuntimeError) as error:  # too long a name, or a link to itself
             raise AssetError(f"the file '{name}' cannot be read ({error}); put it beside the asset.") from error
-        if not any(map(path.is_relative_to, self._reachable)):
+        if name != self.typed and not any(map(path.is_relative_to, self._reachable)):
             raise AssetError(f"the link '{name}' leads out of the asset's folder; put the file itself there.")
         if not os.path.isfile(path):  # also of a name too long to ask for
             raise AssetError(f"the file '{name}' is missing; put it beside the asset.")
