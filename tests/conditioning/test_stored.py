@@ -1,6 +1,8 @@
 """Features ahead of time: the same condition as encoding live, and nobody else's."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ from fieldforge.noise.processes import Cosine
 from fieldforge.runs.embed import run_embedding
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.training_run import measure_vectors
+from fieldforge.storage import lock
 
 D, VIEWS = 8, 3
 WORDS = ("armchair", "bathtub", "table", "sink", "chair")
@@ -113,6 +116,28 @@ def loss(model: DiffusionModel, batch: dict, condition: Condition) -> torch.Tens
     noise = torch.randn(batch["latent"].shape, generator=torch.Generator().manual_seed(2))
     t = torch.tensor([0.3, 0.7], dtype=torch.float64)
     return denoising_loss(model, batch["latent"], noise, t, condition, UniformV())
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from fieldforge.storage import lock
+lock.take(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_one_command_at_a_time_writes_the_features_of_a_source(roots, conditioner):
+    folder = embedding_folder(roots[0], "clip_text")
+    other = subprocess.Popen([sys.executable, "-c", HOLDS, str(folder)], stdout=subprocess.PIPE, text=True)
+    with other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=f"another command writes {folder} .*process {other.pid} "):
+            embed_shards(roots[0], conditioner, ["clip_text"])
+        other.kill()
+    embed_shards(roots[0], conditioner, ["clip_text"])
+    assert not (folder / lock.NAME).exists()
 
 
 def test_the_loss_is_that_of_encoding_live(roots, conditioner, model):

@@ -28,12 +28,14 @@ from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shards import open_shards
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
+from fieldforge.storage import lock
 
 FOLDER = "embeddings"
 FIELDS = ("vector", "tokens", "mask")
 Report = Callable[[str, int, int], None]
 
 
+@lock.scope()
 def embed_shards(
     root: str | Path,
     conditioner: Conditioner,
@@ -58,7 +60,8 @@ def embed_shards(
         Manifest of each source's folder; its `extra` holds `source`, `fingerprint` and `data`.
 
     Raises:
-        UserError: no such source, data without what it reads, features that were written with other settings.
+        UserError: no such source, data without what it reads, features that were written with other settings, another
+            command that writes them.
     """
     data = read_manifest(root)
     written = {}
@@ -69,6 +72,7 @@ def embed_shards(
                 f"{root}: holds {data.schema.name} shards without views: embed {name} of the sample shards."
             )
         folder = embedding_folder(root, name)
+        lock.take(folder)
         if (folder / MANIFEST_NAME).is_file():
             conditioner.check_made_by(name, read_embeddings(folder).extra["fingerprint"])
         about = {"source": name, "fingerprint": dict(source.fingerprint()), "data": data.fingerprint}
