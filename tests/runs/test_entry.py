@@ -242,6 +242,18 @@ def test_help_that_nobody_reads_ends_without_a_traceback(command):
     assert (left.returncode, left.stderr) == (141, "")
 
 
+@pytest.mark.parametrize("command", ["sample.py", "prepare.py", "evaluate.py"])
+def test_several_processes_of_what_is_one_are_refused_once(command):
+    said = []
+    for rank in range(2):
+        several = {**os.environ, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        left = subprocess.run([sys.executable, command], cwd=ROOT, capture_output=True, text=True, env=several)
+        assert left.returncode == 2
+        said += left.stderr.splitlines()
+    [sentence] = said
+    assert sentence.startswith("error: torchrun has started this command as 2 processes (WORLD_SIZE=2)")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job", "steps=3"], ["steps=3", "--cfg", "job"]])
 def test_sampling_says_its_settings_and_what_they_mean(monkeypatch, capsys, arguments):
     monkeypatch.setattr(sys, "argv", ["sample.py", *arguments])

@@ -142,6 +142,19 @@ def test_several_nodes_without_a_launcher_need_to_know_each_other(variables, sen
         enter(2, num_nodes=2)
 
 
+@pytest.mark.parametrize("variables", [TORCH, STEP, MPI, JSRUN, MPICH])
+def test_a_command_that_is_one_process_is_refused_as_several(variables, environment):
+    environment(**variables)
+    with pytest.raises(UserError, match=r"has started this command as 4 processes .*start it once"):
+        launchers.check_alone()
+
+
+@pytest.mark.parametrize("variables", [{}, SLURM | {"ENVIRONMENT": "BATCH"}, {"WORLD_SIZE": "1", "RANK": "0"}])
+def test_one_process_is_alone(variables, environment):
+    environment(**variables)
+    launchers.check_alone()
+
+
 @pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"])
 def test_what_libraries_read_as_they_are_imported_is_a_number_or_away(name, environment):
     environment(**{name: ""})

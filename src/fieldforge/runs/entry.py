@@ -64,7 +64,8 @@ def run(
     Args:
         body: what the entry point does; imports its heavy modules inside, so that mistakes show at once.
         config_name: primary config below `configs/`; its folder is where choices of groups are looked for.
-        keeps_state: the body saves and resumes (training): USR1, USR2 and TERM are noted from the start, not died of.
+        keeps_state: the body saves and resumes (training): USR1, USR2 and TERM are noted from the start, not died of;
+            and it alone may be several processes.
         words: key → the keys that are meant where its value is a word, and a number: guidance=classifier, guidance=3.
         choices: training's choices of a group are this one's too, although it lies in a folder of its own.
         example: a choice without which the configuration is not whole; `--help` is shown for this one.
@@ -85,7 +86,7 @@ def run(
         sys.argv.insert(_first_override(sys.argv), f"hydra.searchpath=[{literal(f'file://{CONFIGS}')}]")
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
-    code = _exit_code(body, config_name, about)
+    code = _exit_code(body, config_name, about, alone=not keeps_state)
     if code == interruption.EXIT_CTRL_C:
         interruption.deafen()  # all is said and saved: one more Ctrl-C would only spoil the exit code
     if body.__module__ == "__main__":
@@ -100,7 +101,7 @@ def _first_override(arguments: list[str]) -> int:
 
 
 def _exit_code(
-    body: Callable[[DictConfig], Any], config_name: str, about: Callable[[DictConfig], str] | None = None
+    body: Callable[[DictConfig], Any], config_name: str, about: Callable[[DictConfig], str] | None, alone: bool
 ) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
     folder, _, name = config_name.rpartition("/")
@@ -128,6 +129,8 @@ def _exit_code(
     main = hydra.main(version_base="1.3", config_path=str(CONFIGS / folder), config_name=name)(kept_from_hydra)
     try:
         launchers.check_ranks()
+        if alone:
+            launchers.check_alone()
         main()
         if failures:
             raise failures[0]

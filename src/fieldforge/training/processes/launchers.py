@@ -70,6 +70,20 @@ def check_ranks() -> None:
             os.environ.pop(name, None)
 
 
+def check_alone() -> None:
+    """For a command that is one process: several of them would all do the same, and write the same files at once.
+
+    Raises:
+        UserError: a launcher has started several.
+    """
+    place = started()
+    if place is not None and place.size > 1:
+        raise UserError(
+            f"{place.launcher} has started this command as {place.size} processes ({place.said}), and it is one: only "
+            "train.py shares its work among processes; start it once, without the launcher"
+        )
+
+
 def number(name: str, below: int | None = None, least: int = 0) -> int:
     """The whole number in a variable of the environment. UserError for something else."""
     text = os.environ[name]
