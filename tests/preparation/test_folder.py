@@ -66,6 +66,19 @@ def test_a_broken_zip_inside_a_folder_is_one_rejected_asset(tmp_path: Path):
         records(tmp_path / "a.zip")
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_archives_that_are_not_looked_into_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture, alone: bool):
+    packed = tmp_path / "assets" / "set.zip"
+    packed.parent.mkdir()
+    write_zip(packed, {"cube.obj": CUBE, "more/inner.ZIP": b"", "old.tar.gz": b"", "__MACOSX/x.zip": b""})
+    (packed.parent / "others.7z").touch()
+    path = packed if alone else packed.parent
+    assert [Path(record.id).name for record in records(path)] == ["cube.obj"]
+    place, count = ("", 2) if alone else ("others.7z", 3)
+    assert f"{path}: {count} links, folders or archives are left out; the first is '{place}" in caplog.text
+    assert "it is an archive, unpack it" in caplog.text
+
+
 def test_missing_paths(tmp_path: Path):
     with pytest.raises(UserError, match=r"source\.path=.*no such folder or zip"):
         records(tmp_path / "nowhere")
@@ -120,7 +133,7 @@ def test_links_that_lead_out_are_named_and_not_read(tmp_path: Path, caplog: pyte
     assert "leads out of" in str(found["more.zip"].reject)
     with pytest.raises(AssetError, match="leads out of"):
         FolderStore(source, 2**20).read(found["file.obj"].file)
-    assert "3 links or folders are left out; the first is 'folder': it leads out of the folder" in caplog.text
+    assert "3 links, folders or archives are left out; the first is 'folder': it leads out of the folder" in caplog.text
 
 
 def test_the_cache_of_the_hub_is_a_source(tmp_path: Path):

@@ -19,6 +19,9 @@ from fieldforge.readers.file_store import AssetError, FolderStore, normal_member
 from fieldforge.readers.load import MESH_ENDINGS
 
 log = logging.getLogger(__name__)
+ARCHIVES = ("zip", "tar", "tgz", "gz", "bz2", "xz", "zst", "7z", "rar")
+"""Endings of what may hold assets. Only zips are looked into, and only those that lie in a folder or are the source."""
+PACKED = "it is an archive, unpack it"
 
 
 class FolderSource:
@@ -54,8 +57,8 @@ class FolderSource:
         files, left_out = self._files()
         if left_out:
             name, reason = left_out[0]
-            log.warning("%s: %d links or folders are left out; the first is '%s': %s", plain_text(str(self.path)),
-                        len(left_out), plain_text(name), reason)  # fmt: skip
+            log.warning("%s: %d links, folders or archives are left out; the first is '%s': %s",
+                        plain_text(str(self.path)), len(left_out), plain_text(name), reason)  # fmt: skip
         records = [
             self._record(
                 file.id,
@@ -104,10 +107,11 @@ class FolderSource:
     def _files(self) -> tuple[list["_File"], list[tuple[str, str]]]:
         """The files, sorted by their ids, and what was left out of the folder, with the reason."""
         if self.path.is_file():
-            return _sorted(_files_of_zip(self.path, "", self.endings)), []
+            files, left_out = _files_of_zip(self.path, "", self.endings)
+            return _sorted(files), left_out
         store = FolderStore(self.path, 0)
         walked = walk(self.path)
-        files = []
+        files, left_out = [], walked.left_out
         for name in walked.files:
             path = self.path / name
             if has_ending(name, self.endings):
@@ -119,8 +123,12 @@ class FolderSource:
                 except AssetError as error:
                     files.append(_File(name, path, "", 0, "", str(error)))
                 else:
-                    files += _files_of_zip(path, f"{name}/", self.endings)
-        return _sorted(files), walked.left_out
+                    members, packed = _files_of_zip(path, f"{name}/", self.endings)
+                    files += members
+                    left_out += packed
+            elif has_ending(name, ARCHIVES):
+                left_out.append((name, PACKED))
+        return _sorted(files), left_out
 
 
 @dataclass(frozen=True)
@@ -157,14 +165,16 @@ def has_ending(name: str, endings: Collection[str]) -> bool:
     return not hidden and name.rpartition(".")[2].lower() in endings
 
 
-def _files_of_zip(path: Path, prefix: str, endings: Collection[str]) -> list[_File]:
-    """Files of a zip with one of the endings; with the reason for their rejection where names lead out of it."""
+def _files_of_zip(path: Path, prefix: str, endings: Collection[str]) -> tuple[list[_File], list[tuple[str, str]]]:
+    """Files of a zip with one of the endings, with the reason for their rejection where names lead out of it; and the
+    archives in it, which are left out."""
     try:
         with zipfile.ZipFile(path) as archive:
             every = {info.filename: info for info in archive.infolist() if not info.is_dir()}  # the last one counts
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         if prefix:
-            return [_File(prefix.rstrip("/"), path, "", 0, "", f"the zip cannot be read ({error}); pack it again.")]
+            unread = f"the zip cannot be read ({error}); pack it again."
+            return [_File(prefix.rstrip("/"), path, "", 0, "", unread)], []
         raise UserError(
             f"source.path={path}: cannot be read as a zip ({error}); give a folder or a sound zip."
         ) from error
@@ -177,7 +187,7 @@ def _files_of_zip(path: Path, prefix: str, endings: Collection[str]) -> list[_Fi
             member, reject = info.filename, str(error)
         revision = f"{info.file_size}-{info.CRC}"
         files.append(_File(f"{prefix}{shown}", path, member, info.file_size, revision, reject))
-    return files
+    return files, [(f"{prefix}{name}", PACKED) for name in every if has_ending(name, ARCHIVES)]
 
 
 def _unpacked_name(info: zipfile.ZipInfo) -> str:
