@@ -3,10 +3,11 @@
 import ast
 import io
 import json
+import math
 import struct
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -26,10 +27,13 @@ def encode_npy(array: np.ndarray) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _parse_npy_header(header: bytes) -> tuple[np.dtype, tuple[int, ...], bool]:
+def _parse_npy_header(header: bytes) -> tuple[np.dtype, tuple[int, ...], int, Literal["C", "F"]]:
     # Headers repeat from sample to sample, and parsing one costs more than reading the array behind it.
     fields = ast.literal_eval(header.decode("latin1"))
-    return np.dtype(fields["descr"]), tuple(fields["shape"]), bool(fields["fortran_order"])
+    dtype, shape = np.dtype(fields["descr"]), tuple(fields["shape"])
+    if dtype.hasobject:
+        raise ValueError("object arrays are not read")
+    return dtype, shape, math.prod(shape), "F" if fields["fortran_order"] else "C"
 
 
 def decode_npy(payload: Payload) -> np.ndarray:
@@ -39,12 +43,8 @@ def decode_npy(payload: Payload) -> np.ndarray:
     if payload[:8] != b"\x93NUMPY\x01\x00" or len(payload) < 10:
         return np.load(io.BytesIO(payload), allow_pickle=False)
     (length,) = struct.unpack_from("<H", payload, 8)
-    dtype, shape, fortran_order = _parse_npy_header(bytes(payload[10 : 10 + length]))
-    if dtype.hasobject:
-        raise ValueError("object arrays are not read")
-    count = int(np.prod(shape, dtype=np.int64))
-    flat = np.frombuffer(payload, dtype, count, offset=10 + length)
-    return flat.reshape(shape, order="F" if fortran_order else "C")
+    dtype, shape, count, order = _parse_npy_header(bytes(payload[10 : 10 + length]))
+    return np.frombuffer(payload, dtype, count, offset=10 + length).reshape(shape, order=order)
 
 
 def encode_json(value: Any) -> bytes:
@@ -53,7 +53,7 @@ def encode_json(value: Any) -> bytes:
 
 
 def decode_json(payload: Payload) -> Any:
-    return _JSON.decode(bytes(payload).decode())
+    return _JSON.decode(str(payload, "utf-8"))
 
 
 def _no_number(text: str) -> None:

@@ -149,6 +149,7 @@ class ShardDataModule(pl.LightningDataModule):
         return TimedLoader(
             dataset,
             batch_size=None,
+            collate_fn=_as_it_is,
             num_workers=count,
             persistent_workers=count > 0,
             worker_init_fn=workers.begin,
@@ -225,3 +226,8 @@ class ShardDataModule(pl.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.start = int(state_dict["position"])
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Streams collate by themselves; torch's conversion would walk through every value of the metadata."""
+    return batch

@@ -48,34 +48,42 @@ class LazySample(Mapping[str, Any]):
 
     def __getitem__(self, suffix: str) -> Any:
         if suffix not in self._decoded:
-            where = f"{self.shard}, sample '{self.key}'"
-            if suffix not in self._members and self._schema and self._schema.spec(suffix):
-                raise BadSampleError(f"{where}: the member {suffix} is missing; {ADVICE}.")
-            try:
-                spec = self._schema.spec(suffix) if self._schema else None
-                value = decode_member(suffix, self._members[suffix], spec.decode if spec else None)
-            except UserError as error:
-                raise BadSampleError(f"{where}: {error}") from error
-            if self._schema:
-                try:
-                    self._schema.check_member(suffix, value, self._axes, self._members, where)
-                except UserError as error:
-                    raise BadSampleError(str(error)) from error
-                self._check_alike(self._schema.alike, where)
-            self._decoded[suffix] = value
+            self._decoded[suffix] = self._decode(suffix)
         return self._decoded[suffix]
 
-    def _check_alike(self, axes: str, where: str) -> None:
+    def _decode(self, suffix: str) -> Any:
+        """Value of a member. BadSampleError, UserError for one that is missing or does not fit the schema."""
+        schema = self._schema
+        spec = schema.spec(suffix) if schema else None
+        if spec and suffix not in self._members:
+            raise BadSampleError(f"{self}: the member {suffix} is missing; {ADVICE}.")
+        try:
+            value = decode_member(suffix, self._members[suffix], spec.decode if spec else None)
+        except UserError as error:
+            raise BadSampleError(f"{self}: {error}") from error
+        if schema:
+            try:
+                schema.check_member(suffix, value, self._axes, self._members, self)
+            except UserError as error:
+                raise BadSampleError(str(error)) from error
+            if schema.alike:
+                self._check_alike(schema.alike)
+        return value
+
+    def _check_alike(self, axes: str) -> None:
         """UserError, never skipped, where two samples fit no batch: nobody knows which of them is wrong."""
         for axis in axes:
             size = self._axes.get(axis)
             if size is None:
                 continue
-            known, whose = self._alike.setdefault(axis, (size, where))
+            if axis not in self._alike:
+                self._alike[axis] = size, str(self)
+            known, whose = self._alike[axis]
             if known != size:
-                raise UserError(
-                    f"{where}: {axis} = {size}, but {known} in {whose}: they fit no batch; make them alike."
-                )
+                raise UserError(f"{self}: {axis} = {size}, but {known} in {whose}: they fit no batch; make them alike.")
+
+    def __str__(self) -> str:
+        return f"{self.shard}, sample '{self.key}'"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)

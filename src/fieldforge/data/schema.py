@@ -8,12 +8,13 @@ and `.png`, JSON object for `.json`. Axis letters are bound once per sample. `do
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from itertools import repeat
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
 from fieldforge.data.codec import Payload, decode_member, encode_member
+from fieldforge.data.meta import COMMON_META, MetaTypes, check_meta
 from fieldforge.data.tar_members import split_members
 from fieldforge.errors import UserError
 
@@ -23,13 +24,23 @@ KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,80}")
 """Keys of samples: no dot (WebDataset splits a member's name there), no slash (members stay in their folder)."""
 
 
+HALF, BITS, LARGEST_HALF = np.dtype(np.float16), np.dtype(np.uint16), 65504.0
+
+
 def within(values: np.ndarray, limit: float | None = None) -> bool:
-    """Whether all numbers (float16 or float32, C order) are finite, and at most `limit` in size."""
-    if values.dtype == np.float16:
+    """Whether all numbers (float16 or float32) are finite, and at most `limit` in size."""
+    if values.dtype == HALF:
         # Without their signs they compare as their bits do, NaN and infinity last: a tenth of the time of isfinite.
-        above = 0x7BFF if limit is None else int(np.float16(limit).view(np.uint16))
-        return int((values.view(np.uint16) & 0x7FFF).max()) <= above
-    return bool(np.isfinite(values).all() if limit is None else np.abs(values).max() <= limit)
+        bits = np.ascontiguousarray(values).view(BITS) & 0x7FFF
+        return bool(np.maximum.reduce(bits, None) <= _bits(LARGEST_HALF if limit is None else limit))
+    if limit is not None:
+        return bool(np.maximum.reduce(np.abs(values), None) <= limit)
+    return bool(np.logical_and.reduce(np.isfinite(values), None))
+
+
+@cache
+def _bits(number: float) -> int:
+    return int(np.float16(number).view(BITS))
 
 
 @dataclass(frozen=True)
@@ -49,68 +60,48 @@ class FieldSpec:
     limit: float | None = None
     fault: Callable[[np.ndarray], str | None] | None = None
     decode: Callable[[Payload], Any] | None = None
+    _dtype: np.dtype = field(init=False, repr=False, compare=False)
 
-    def check(self, suffix: str, value: Any, axes: dict[str, int], where: str) -> None:
-        """Compares dtype, shape and finiteness, binding axis letters in `axes`; UserError names the member."""
-        if not isinstance(value, np.ndarray) or value.dtype != np.dtype(self.dtype):
-            kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
-            raise UserError(
-                f"{where}: member {suffix} is {kind}, but the schema asks for {self.dtype}; write it as such."
-            )
-        if len(value.shape) != len(self.shape) or not all(map(self._binds, self.shape, value.shape, repeat(axes))):
-            shape = tuple(axis if isinstance(axis, int) else axes.get(axis, axis) for axis in self.shape)
-            raise UserError(
-                f"{where}: member {suffix} has shape {value.shape}, but the schema asks for {shape}; fix its writer."
-            )
-        if value.dtype.kind == "f" and not within(np.ascontiguousarray(value), self.limit):
-            beyond = "" if self.limit is None else f", or some beyond {self.limit:g}"
-            raise UserError(
-                f"{where}: member {suffix} holds NaN or infinite values{beyond}; reject the asset when preparing it."
-            )
-        fault = self.fault(value) if self.fault else None
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_dtype", np.dtype(self.dtype))
+
+    def check(self, suffix: str, value: Any, axes: dict[str, int], where: object) -> None:
+        """Compares dtype, shape and finiteness, binding axis letters in `axes`; UserError names the member.
+
+        Args:
+            where: the sample; becomes text only where something is wrong, as readers check every member of every step.
+        """
+        fault = self._fault(value, axes)
         if fault:
-            raise UserError(f"{where}: member {suffix} {fault}; reject the asset when preparing it.")
+            raise UserError(f"{where}: member {suffix} {fault}.")
 
-    @staticmethod
-    def _binds(axis: str | int, size: int, axes: dict[str, int]) -> bool:
-        """Whether an axis may have that size, which its letter stands for from then on."""
-        return size > 0 and size == (axes.setdefault(axis, size) if isinstance(axis, str) else axis)
+    def _fault(self, value: Any, axes: dict[str, int]) -> str | None:
+        if not isinstance(value, np.ndarray) or value.dtype != self._dtype:
+            kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+            return f"is {kind}, but the schema asks for {self.dtype}; write it as such"
+        if not self._binds(value.shape, axes):
+            shape = tuple(axis if isinstance(axis, int) else axes.get(axis, axis) for axis in self.shape)
+            return f"has shape {value.shape}, but the schema asks for {shape}; fix its writer"
+        if self._dtype.kind == "f" and not within(value, self.limit):
+            beyond = "" if self.limit is None else f", or some beyond {self.limit:g}"
+            return f"holds NaN or infinite values{beyond}; reject the asset when preparing it"
+        fault = self.fault(value) if self.fault else None
+        return fault and f"{fault}; reject the asset when preparing it"
+
+    def _binds(self, sizes: tuple[int, ...], axes: dict[str, int]) -> bool:
+        """Whether the axes may have these sizes, which their letters stand for from then on."""
+        if len(sizes) != len(self.shape):
+            return False
+        for axis, size in zip(self.shape, sizes, strict=True):
+            known = axes.setdefault(axis, size) if isinstance(axis, str) else axis
+            if size != known or size == 0:
+                return False
+        return True
 
 
-MetaTypes = Mapping[str, type | tuple[type, ...]]
-
-COMMON_META: MetaTypes = {
-    "id": str,
-    "name": str,
-    "class": str,
-    "captions": list,
-    "captions_by_language": dict,
-    "tags": list,
-    "source": str,
-    "licence": str,
-    "creator": str,
-    "split": str,
-}
-"""Keys of `meta.json` that samples of every kind have."""
-
-
-def check_meta(meta: Any, types: MetaTypes, where: str, captions: bool = True) -> None:
-    """Required keys, their types, and at least one caption if asked; further keys are free. UserError."""
-    if not isinstance(meta, dict):
-        raise UserError(f"{where}: meta.json is {type(meta).__name__}, but must be an object; fix its writer.")
-    for key, kind in types.items():
-        if key not in meta:
-            raise UserError(f"{where}: meta.json lacks the key '{key}'; add it when writing the sample.")
-        if not isinstance(meta[key], kind) or meta[key] is True or meta[key] is False:
-            raise UserError(f"{where}: meta.json has {key}={meta[key]!r}, which is of the wrong type; fix its writer.")
-    if captions and not meta["captions"]:
-        raise UserError(f"{where}: meta.json needs at least one non-empty caption; give the asset a name or a caption.")
-    offered = list(meta["captions"])
-    for texts in meta["captions_by_language"].values():
-        offered += texts if isinstance(texts, list) else [texts]
-    for text in offered:
-        if not isinstance(text, str) or not text.strip():
-            raise UserError(f"{where}: meta.json has a caption that is empty or no text; give the asset a caption.")
+@lru_cache(maxsize=4096)
+def _name_of_any_view(suffix: str) -> str:
+    return re.sub(r"\d{3,}", "{:03d}", suffix, count=1)
 
 
 @dataclass(frozen=True)
@@ -135,20 +126,21 @@ class Schema:
     alike: str = ""
     kind: str = ""
     split: Callable[[bytes, str], Mapping[str, Payload]] = split_members
-    by_suffix: dict[str, FieldSpec] = field(init=False, repr=False, compare=False)
+    by_suffix: dict[str, FieldSpec] = field(init=False, repr=False, compare=False)  # of a sample as a whole
+    by_view: dict[str, FieldSpec] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", self.kind or self.name)
         object.__setattr__(self, "by_suffix", {spec.suffix: spec for spec in self.fields if not spec.per_view})
+        object.__setattr__(self, "by_view", {spec.suffix: spec for spec in self.fields if spec.per_view})
 
     def spec(self, suffix: str) -> FieldSpec | None:
         """Of a member; None for one that the schema does not know."""
-        if suffix in self.by_suffix:
-            return self.by_suffix[suffix]
-        name = re.sub(r"\d{3,}", "{:03d}", suffix, count=1)
-        return next((spec for spec in self.fields if spec.per_view and spec.suffix == name), None)
+        return self.by_suffix.get(suffix) or self.by_view.get(_name_of_any_view(suffix))
 
-    def check_member(self, suffix: str, value: Any, axes: dict[str, int], names: Collection[str], where: str) -> None:
+    def check_member(
+        self, suffix: str, value: Any, axes: dict[str, int], names: Collection[str], where: object
+    ) -> None:
         """What `check` checks, of one member beside others of these `names` that are checked when they are read."""
         spec = self.spec(suffix)
         if spec is None:
@@ -158,14 +150,14 @@ class Schema:
             return
         spec.check(suffix, value, axes, where)
         if suffix == "cameras.npy":
-            members = (spec.suffix.format(view) for spec in self.fields if spec.per_view for view in range(axes["V"]))
+            members = (name.format(view) for name in self.by_view for view in range(axes["V"]))
             lacking = next((name for name in members if name not in names), None)
             if lacking:
                 raise UserError(
                     f"{where}: there are {axes['V']} cameras, but {lacking} is missing; write one per camera."
                 )
 
-    def _check_meta(self, meta: Any, axes: dict[str, int], where: str, captions: bool = True) -> None:
+    def _check_meta(self, meta: Any, axes: dict[str, int], where: object, captions: bool = True) -> None:
         check_meta(meta, self.meta, where, captions)
         fault = self.meta_fault(meta) if self.meta_fault else None
         if fault:
@@ -173,7 +165,7 @@ class Schema:
         if self.rows:
             self._bind_rows(meta, axes, where)
 
-    def _bind_rows(self, meta: Mapping[str, Any], axes: dict[str, int], where: str) -> None:
+    def _bind_rows(self, meta: Mapping[str, Any], axes: dict[str, int], where: object) -> None:
         """The rows of stored features: as many captions, or numbers of views, as the arrays have rows."""
         rows = meta.get("rows")
         if (

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.data.schema import COMMON_META, FieldSpec, MetaTypes, Schema
+from fieldforge.data.meta import COMMON_META, MetaTypes
+from fieldforge.data.schema import FieldSpec, Schema
 
 DEPTH_UNIT = 8.0 / 65535
 """Box units per step of a depth picture."""

@@ -23,16 +23,20 @@ def apply_transforms(
     BadSampleError for a sample that lacks what they read.
     """
     known = Known(sample)
-    where = f"{getattr(sample, 'shard', 'the sample')}, sample '{getattr(sample, 'key', '')}'"
     try:
         for transform in transforms:
             known.computed.update(transform(known, generator))
     except MemberError as error:
-        raise BadSampleError(f"{where}: {error}") from error
+        raise BadSampleError(f"{_place(sample)}: {error}") from error
     except Exception as error:
-        error.add_note(f"(in a transform over {where})")  # a fault in the program, which may need this sample to show
+        # A fault in the program, which may need this sample to show.
+        error.add_note(f"(in a transform over {_place(sample)})")
         raise
     return known.computed
+
+
+def _place(sample: Mapping[str, Any]) -> str:
+    return f"{getattr(sample, 'shard', 'the sample')}, sample '{getattr(sample, 'key', '')}'"
 
 
 class Known(Mapping[str, Any]):
