@@ -71,6 +71,7 @@ class Sounds:
 class SoundDomain(Domain):
     """Sounds of `resolution` samples; judged by their spectra."""
 
+    noun = "sound"
     schema, dimensions, heads, shown_measures = SOUND, 1, frozenset({"pressure"}), ("snr",)
 
     def __init__(self, resolution: int = RATE):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -76,6 +76,10 @@ class Generator:
         names = [source for source in self.conditioner.names if self.conditioner.sources[source].key == "class"]
         if name is not None:
             self.conditioner.embed({"class": [name]}, names)  # refuses unknown classes
+
+    def with_steps(self, steps: int | None) -> Generator:
+        """The same with so many steps of the sampler; None: with those that it has."""
+        return self if steps is None else replace(self, sampler=replace(self.sampler, steps=steps))
 
     @property
     def device(self) -> torch.device:

@@ -39,6 +39,10 @@ class Range:
 
 Whole = Annotated[int, Range(0, 2**31 - 1)]
 Count = Annotated[int, Range(1, 2**31 - 1)]
+Steps = Annotated[int, Range(1, 100_000)]
+"""Of a sampler; more are a slip of the keyboard."""
+Points = Annotated[int, Range(1, 1_000_000)]
+"""Of one sample; a hundred times as many take 20 GB."""
 Seed = Annotated[int, Range(0, 2**62)]
 """Random generators take 64 bits; seeds of further samples lie above the given one."""
 NotNegative = Annotated[float, Range(least=0)]

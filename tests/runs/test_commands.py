@@ -143,7 +143,7 @@ def test_evaluation_of_a_diffusion_model_judges_prompts(walked, tmp_path):
     )
     report = json.loads((folder / "prompts.json").read_text())
     assert report["prompts"] == [{"prompt": "a red ball", "name": "red ball", "class": "red"}]
-    assert report["name"]["shapes"] == 1
+    assert report["name"]["samples"] == 1
     assert (folder / "prompts.png").is_file()
 
 
@@ -164,7 +164,7 @@ def test_a_way_between_seeds_names_its_frames_and_nothing_asked_is_told(walked, 
         (["prompts=/nowhere.txt"], "there is no such file"),
         (["prompt=x", "prompts=y"], "the text or the file"),
         (["prompt=''"], "prompt= is empty"),
-        (["run=/nowhere"], "there is no run /nowhere: the newest finished ones are ."),
+        (["run=/nowhere"], "run=/nowhere: there is no such run, the newest finished ones are ."),
         (["guidance=much", "class=red"], "must be a number"),
         (["output_dir=/nowhere"], "no finished diffusion"),
     ],
@@ -173,6 +173,16 @@ def test_sampling_mistakes_are_one_sentence(walked, overrides, sentence):
     with pytest.raises(UserError, match=sentence) as mistake:
         run_sampling(command(walked[0], "sample", *SMALL, *overrides))
     assert "\n" not in str(mistake.value)
+
+
+def test_a_mistake_leaves_no_folder_in_the_run(walked):
+    place, done = walked
+    folder = done["autoencoder"].path / "evaluation"
+    before = folder.exists()
+    with pytest.raises(UserError, match=r"^data_root=/nowhere: .*point data_root to") as mistake:
+        run_evaluation(command(place, "evaluate", f"run={done['autoencoder'].path}", "data_root=/nowhere"))
+    assert "data.root" not in str(mistake.value)
+    assert folder.exists() == before
 
 
 def test_checkpoints_that_are_not_ours_are_refused(walked, tmp_path):

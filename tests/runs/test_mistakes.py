@@ -83,6 +83,7 @@ TRAINING = [
     ("latent_data.num_workers=-1", "latent_data.num_workers"),
     ("domain.points=0", "domain.points"),
     ("domain.points=all", "domain.points"),
+    ("domain.points=1000001", "domain.points"),
     ("callbacks.checkpoints.every_steps=0", "callbacks.checkpoints.every_steps"),
     ("callbacks.checkpoints.every_minutes=-1", "callbacks.checkpoints.every_minutes"),
     ("callbacks.checkpoints.keep=0", "callbacks.checkpoints.keep"),
@@ -117,6 +118,7 @@ TRAINING = [
     ("conditioner.sources=[smell]", "conditioner.sources"),
     ("process.rate=-1", "process.rate"),
     ("sampler.steps=0", "sampler.steps"),
+    ("sampler.steps=100001", "sampler.steps"),
 ]
 
 
@@ -143,7 +145,9 @@ EVALUATION = [
         ("images.guidance=high", "images.guidance"),
         ("reconstruction.picture_size=1000000", "reconstruction.picture_size"),
     ),
-    *(("reconstruction.picture_size=inf", "reconstruction.picture_size"), ("run=/nowhere", "/nowhere")),
+    *(("reconstruction.picture_size=inf", "reconstruction.picture_size"), ("run=/nowhere", "run=/nowhere")),
+    *(("data_root=[]", "data_root"), ("data_root=''", "data_root"), ("data_root=[[a]]", "data_root")),
+    *(("ema_length=0", "ema_length"), ("prompts.steps=100001", "prompts.steps"), ("domain=3", "domain")),
 ]
 PREPARATION = [
     *(("workers=0", "workers"), ("workers=1000000", "workers"), ("seed=1e30", "seed"), ("output=''", "output")),

@@ -308,7 +308,7 @@ def test_jobs_that_are_asked_differently_are_not_mixed(sampler):
         (["guidance.rescale=0.5", "guidance.all=1"], "guidance.rescale has no effect at guidance=1"),
         (["guidance.interval=[0.2,5]", "guidance.all=1"], "guidance.interval has no effect at guidance=1"),
         (["output=BROKEN/x"], "cannot be made a folder"),
-        (["prior=/nowhere"], "there is no run /nowhere: the newest finished ones are ."),
+        (["prior=/nowhere"], "there is no such run, the newest finished ones are ."),
     ],
 )
 def test_mistakes_are_one_sentence(trained, tmp_path, overrides, sentence):
@@ -379,11 +379,11 @@ def test_evaluation_measures_pictures_and_prompts(trained, tmp_path, capsys):
     with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
         run_evaluation(compose("evaluate", [f"run={run.path}", *prompts, *images]))
     report = json.loads((run.path / "evaluation" / "images.json").read_text())
-    assert report["icons"]["shapes"] == 2
+    assert report["icons"]["samples"] == 2
     assert report["icons"]["chance"] == pytest.approx(1 / 9)
     assert 0 <= report["icons"]["reconstructed"] <= 1
     views = report["views"]
-    assert views["shapes"] == 3
+    assert views["samples"] == 3
     assert views["reduction"] == pytest.approx(1 - views["conditional"] / views["unconditional"])
     assert all((run.path / "evaluation" / name).is_file() for name in ("icons.png", "views.png", "prompts.png"))
     assert set(json.loads((run.path / "evaluation" / "prompts.json").read_text())["by_guidance"]) == {"1", "3"}

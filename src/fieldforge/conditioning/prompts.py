@@ -32,19 +32,20 @@ class PromptFile:
     complaints: tuple[str, ...]
 
 
-def read_prompts(path: str | Path) -> PromptFile:
+def read_prompts(path: str | Path, key: str = "prompts") -> PromptFile:
     """Reads a prompts file: one text a line, or, as `.jsonl`, objects with `prompt`, `class` and `image`.
 
     Blank lines and, in text, lines that begin with # are passed over. Pictures are found beside the file.
+    `key` of the configuration names the file.
 
     Raises:
         UserError: no such file, or not one usable line in it.
     """
     path = Path(path)
     if path.is_dir():
-        raise UserError(f"prompts={path} is a folder: give a text file with one prompt a line.")
+        raise UserError(f"{key}={path} is a folder: give a text file with one prompt a line.")
     if not path.is_file():
-        raise UserError(f"prompts={path}: there is no such file, give a text file with one prompt a line.")
+        raise UserError(f"{key}={path}: there is no such file, give a text file with one prompt a line.")
     prompts, complaints = [], []
     as_objects = path.suffix in (".jsonl", ".json")
     for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
@@ -56,7 +57,7 @@ def read_prompts(path: str | Path) -> PromptFile:
             complaints.append(f"{path.name}, line {number}: {_reason(error)}")
     if not prompts:
         reason = complaints[0] if complaints else "there is no prompt in it"
-        raise UserError(f"prompts={path}: {reason}, give a text file with one prompt a line.")
+        raise UserError(f"{key}={path}: {reason}, give a text file with one prompt a line.")
     return PromptFile(tuple(prompts), tuple(complaints))
 
 

@@ -6,7 +6,7 @@ Nothing in it is interpolated, and nothing that it names is asked over a network
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -109,19 +109,19 @@ def of_run(path: Path) -> Iterator[None]:
         ) from error
 
 
-def data_root(config: DictConfig, stored: Mapping[str, Any], path: Path) -> Any:
-    """The shards to measure the run in the file `path` on: what `data_root` says, else those it was trained on.
+def data_root(place: str | Sequence[str] | None, stored: Mapping[str, Any], path: Path) -> Any:
+    """The shards to measure the run in the file `path` on: `place`, or without one those it was trained on.
 
     Args:
-        config: of the command, with `data_root`.
+        place: what the command's `data_root` says.
         stored: configuration of the run. Only folders of this machine are taken from it.
         path: of the checkpoint.
 
     Raises:
         UserError: nothing is given, and the run's own place is not a folder here.
     """
-    if config.data_root:
-        return config.data_root
+    if place is not None:
+        return place
     if not is_local(stored):
         raise UserError(
             f"{path}: the shards that it was trained on, {str(_root(stored))[:200]!r}, are no folder of this machine, "

@@ -84,6 +84,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return inner[0] is float and _holds(value, inner[1:])
     if isinstance(value, DictConfig):
         return "_target_" in value or hint not in (int, float, bool, str)
+    if origin in (dict, collections.abc.Mapping):
+        return not isinstance(value, (*PLAIN, ListConfig))
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, one) for one in inner)
     if origin is typing.Literal:
@@ -126,7 +128,11 @@ def _wanted(hint: Any) -> str:
         return "one of " + ", ".join(map(str, inner))
     if origin in (list, tuple, collections.abc.Sequence):
         each = [_wanted(one) for one in inner if one is not Ellipsis]
+        if origin is tuple and Ellipsis not in inner and len(set(each)) == 1:
+            return f"a list of {len(each)} (each {each[0]})"
         return (
             f"a list (each {each[0]})" if len(set(each)) == 1 else f"a list ({', '.join(each)})" if each else "a list"
         )
+    if origin in (dict, collections.abc.Mapping):
+        return "a block of keys"
     return names.get(hint) or str(hint)

@@ -16,7 +16,7 @@ from fieldforge.diffusion.spacing import Spacing
 from fieldforge.diffusion.thresholding import Threshold, Thresholded
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
-from fieldforge.ranges import Count
+from fieldforge.ranges import Steps
 
 NOTHING = Condition()
 
@@ -27,7 +27,7 @@ class Sampler:
 
     solver: Solver
     spacing: Spacing
-    steps: Count
+    steps: Steps
     threshold: Threshold | None = None
 
     def rehearse(self, kind: type[DiffusionModel], process: Process, parameterization: Parameterization) -> None:

@@ -57,9 +57,11 @@ class Outputs(Protocol):
 class Domain(ABC):
     """What is generated: shapes, pictures, sounds.
 
-    `schema`: of its sample shards. `heads`: what the domain reads of a field's answers. `dimensions`: of its points.
+    `noun`: what one of them is called. `schema`: of its sample shards.
+    `heads`: what the domain reads of a field's answers. `dimensions`: of its points.
     """
 
+    noun: ClassVar[str] = "sample"
     schema: ClassVar[Schema]
     dimensions: ClassVar[int]
     heads: ClassVar[frozenset[str]]

@@ -46,6 +46,7 @@ class ImageDomain(Domain):
         batch: pictures that the network of the signatures sees at a time.
     """
 
+    noun = "picture"
     schema = IMAGE
     dimensions = 2
     heads = frozenset({"rgb"})

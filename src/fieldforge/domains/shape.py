@@ -36,7 +36,7 @@ from fieldforge.preparation.asset import surface_of_file
 from fieldforge.preparation.pipeline import check_libraries
 from fieldforge.preparation.sh3f import read_icons
 from fieldforge.preparation.shape_recipe import ShapeRecipe
-from fieldforge.ranges import Count, GridCells, Positive
+from fieldforge.ranges import Count, GridCells, Points, Positive
 from fieldforge.readers.file_store import AssetError
 from fieldforge.readers.limits import Limits
 from fieldforge.rendering.pictures import image_of
@@ -57,6 +57,7 @@ class ShapeDomain(Domain):
         cloud_points: of a shape's signature; nearest is in Chamfer distance of normalised clouds.
     """
 
+    noun = "shape"
     schema = SAMPLE
     dimensions = 3
     heads = frozenset({"sdf", "density", "rgb"})
@@ -65,12 +66,12 @@ class ShapeDomain(Domain):
 
     def __init__(
         self,
-        points: Count = 4096,
+        points: Points = 4096,
         resolution: GridCells = 128,
         views: Count = 2,
-        surface_points: Count = 100_000,
+        surface_points: Points = 100_000,
         f_score_threshold: Positive = 0.02,
-        cloud_points: Count = 2048,
+        cloud_points: Points = 2048,
     ):
         self.points, self.resolution, self.views = points, resolution, views
         self.surface_points, self.f_score_threshold = surface_points, f_score_threshold

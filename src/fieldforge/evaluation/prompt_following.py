@@ -1,30 +1,32 @@
-"""Do generated shapes follow their prompts? A picture of prompts × seeds × guidance, and two numbers."""
+"""Do generated samples follow their prompts? A picture of prompts × seeds × guidance, and two numbers."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
+from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.stored import data_root
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Transform
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.evaluation.picture_following import evaluate_images
-from fieldforge.evaluation.questions import Question, questions
+from fieldforge.evaluation.questions import Question, questions_for
+from fieldforge.evaluation.settings import EvaluationSettings, PromptSettings
+from fieldforge.generation import Generator
 from fieldforge.metrics.prompts import agreement
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
-from fieldforge.stages.training_run import plain
 from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
@@ -32,82 +34,105 @@ from fieldforge.training.processes.side_files import side_file
 log = logging.getLogger(__name__)
 
 
-def evaluate_diffusion(model: Path, config: DictConfig) -> Path:
-    """Sample prompts × seeds × guidance scales; writes `evaluation/prompts.json` and `.png` beside the model.
+def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
+    """Samples prompts × seeds × guidance scales; writes `evaluation/prompts.json` and `.png` beside the model.
 
-    A model that knows pictures is asked with these too, or with these alone: see `evaluate_images`.
+    A model that reads pictures is asked with these too, or with these alone: see `evaluate_images`.
     """
-    settings = plain(config.prompts)
-    steps = settings["steps"]
-    overrides = OmegaConf.create({"sampler": {"steps": steps}}) if steps else None
-    generator, autoencoder, label = load_diffusion(model, overrides, best_device(config.device))
-    root = data_root(config, label["config"], model)
-    domain = load_domain(label, model, config.domain)
-    metas, signatures = training_samples(domain, root)
+    generator, autoencoder, label = load_diffusion(model, None, best_device(settings.device))
+    root = data_root(settings.data_root, label["config"], model)
+    domain = load_domain(label, model, settings.domain)
+    training = training_samples(domain, root)
     folder = model.parent / "evaluation"
     folder.mkdir(exist_ok=True)
     about = {"run": str(model.parent), "fingerprint": label["fingerprint"], "data": str(root)}
     if "image" in generator.keys:
-        page = evaluate_images(
-            generator, autoencoder, domain, root, (metas, signatures), plain(config.images), about, folder
-        )
+        report = evaluate_images(generator, autoencoder, domain, root, training, settings.images, about, folder)
         if generator.keys == {"image"}:
-            return page
-    asked = questions(metas, generator.keys, settings["count"], settings["file"])
-    jobs = [(row, seed) for row in range(len(asked)) for seed in settings["seeds"]]
-    outputs: dict[float, list[Outputs]] = {}
-    by_guidance: dict[float, dict[str, Any]] = {}
-    for scale in settings["guidance"]:
-        made = []
-        for start in range(0, len(jobs), settings["batch_size"]):
-            part = jobs[start : start + settings["batch_size"]]
+            return report
+    prompts = settings.prompts
+    judge = PromptJudge(generator.with_steps(prompts.steps), autoencoder, domain, prompts, *training)
+    return judge.write_report(folder, about)
+
+
+@dataclass(frozen=True)
+class PromptJudge:
+    """Generates from prompts, and looks for the nearest training samples.
+
+    Args:
+        generator, autoencoder, domain: of the run.
+        settings: the block `prompts` of the configuration.
+        metas, signatures: of the training samples.
+    """
+
+    generator: Generator
+    autoencoder: Autoencoder
+    domain: Domain
+    settings: PromptSettings
+    metas: Sequence[Mapping[str, Any]]
+    signatures: Sequence[np.ndarray]
+
+    def write_report(self, folder: Path, about: Mapping[str, Any]) -> Path:
+        """Writes `prompts.json` and `prompts.png` into `folder`, prints the figures; returns the path of the first."""
+        questions = questions_for(self.metas, self.generator.keys, self.settings.count, self.settings.file)
+        outputs = {scale: self.outputs(questions, scale) for scale in self.settings.guidance}
+        status("")
+        by_guidance = {scale: self.agreements(questions, outputs[scale]) for scale in outputs}
+        report = by_guidance[self.settings.judged_guidance] | {
+            "by_guidance": {f"{scale:g}": agreements for scale, agreements in by_guidance.items()},
+            **about,
+            "measured_with": asdict(self.settings),
+            "prompts": [{"prompt": one.text, "name": one.name, "class": one.kind} for one in questions],
+        }
+        write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prompts.json")
+        with side_file(folder / "prompts.png"):
+            write_picture(self.sheet(questions, outputs), folder / "prompts.png")
+        for scale, agreements in by_guidance.items():
+            for label, figures in agreements.items():
+                print(
+                    f"guidance {scale:g}: nearest training {self.domain.noun} has the prompted {label}: "
+                    f"{figures['share']:.1%}, by chance {figures['chance']:.2%}, {figures['lift']:.1f} times as often"
+                )
+        print(printable(f"{folder}/prompts.json and .png"))
+        return folder / "prompts.json"
+
+    def outputs(self, questions: Sequence[Question], scale: float) -> list[Outputs]:
+        """An output for each question and seed; the seeds of a question follow each other."""
+        jobs = [(question, seed) for question in questions for seed in self.settings.seeds]
+        outputs: list[Outputs] = []
+        for start in range(0, len(jobs), self.settings.batch_size):
+            part = jobs[start : start + self.settings.batch_size]
             batch = {
-                "caption": [asked[row].text for row, _ in part],
-                "class": [asked[row].kind or "" for row, _ in part],
+                "caption": [question.text for question, _ in part],
+                "class": [question.kind or "" for question, _ in part],
             }
-            latents = generator(batch, [seed for _, seed in part], scale)  # (B, T, C)
-            decoded = domain.decode(autoencoder, latents, settings["resolution"])
-            made += [decoded[index] for index in range(len(part))]
-            done = start + len(part)
-            status(f"guidance {scale:g}: {done}/{len(jobs)}")
-        generated = [signature for output in made for signature in domain.signatures(output)]
-        outputs[scale] = made
-        nearest = domain.nearest(generated, signatures)
-        by_guidance[scale] = judged(nearest, [asked[row] for row, _ in jobs], metas)
-    status("")
-    report = by_guidance[settings["judged_guidance"]] | {
-        "by_guidance": {f"{scale:g}": found for scale, found in by_guidance.items()},
-        **about,
-        "measured_with": settings,
-        "prompts": [{"prompt": question.text, "name": question.name, "class": question.kind} for question in asked],
-    }
-    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prompts.json")
-    with side_file(folder / "prompts.png"):
-        write_picture(sheet(outputs, jobs, asked, settings["picture_size"]), folder / "prompts.png")
-    for scale, agreements in by_guidance.items():
-        for kind, found in agreements.items():
-            print(
-                f"guidance {scale:g}: nearest training shape has the prompted {kind}: {found['share']:.1%}, "
-                f"by chance {found['chance']:.2%}, {found['lift']:.1f} times as often"
-            )
-    print(printable(f"{folder}/prompts.json and .png"))
-    return folder / "prompts.json"
+            latents = self.generator(batch, [seed for _, seed in part], scale)  # (B, T, C)
+            decoded = self.domain.decode(self.autoencoder, latents, self.settings.resolution)
+            outputs += [decoded[index] for index in range(len(part))]
+            status(f"guidance {scale:g}: {len(outputs)}/{len(jobs)}")
+        return outputs
+
+    def agreements(self, questions: Sequence[Question], outputs: Sequence[Outputs]) -> dict[str, Any]:
+        """Agreement of names and of classes, between prompts and the training samples nearest to the outputs."""
+        signatures = [signature for output in outputs for signature in self.domain.signatures(output)]
+        nearest = self.domain.nearest(signatures, self.signatures)
+        figures = agreements(nearest, [one for one in questions for _ in self.settings.seeds], self.metas)
+        if not figures:
+            noun = self.domain.noun
+            log.warning("no prompt contains the name of a training %s, so agreement is not measured", noun)
+        return figures
+
+    def sheet(self, questions: Sequence[Question], outputs: Mapping[float, Sequence[Outputs]]) -> Image.Image:
+        """A row for each question, a column for each guidance and seed."""
+        size, seeds = self.settings.picture_size, self.settings.seeds
+        pictures = {scale: [output.picture(size) for output in column] for scale, column in outputs.items()}
+        columns = [pictures[scale][place :: len(seeds)] for scale in outputs for place in range(len(seeds))]
+        rows = [[column[row] for column in columns] for row in range(len(questions))]
+        heads = [f"guidance {scale:g}\nseed {seed}" for scale in outputs for seed in seeds]
+        return picture_sheet(rows, [question.text.replace("_", " ") for question in questions], heads, cell=size)
 
 
-def sheet(
-    outputs: Mapping[float, Sequence[Outputs]], jobs: Sequence[tuple[int, int]], asked: Sequence[Question], size: int
-) -> Image.Image:
-    """A row for each question, a column for each guidance and seed; `jobs` are row and seed of the outputs."""
-    columns: dict[tuple[float, int], list[Image.Image]] = {}
-    for scale, made in outputs.items():
-        for (_, seed), output in zip(jobs, made, strict=True):
-            columns.setdefault((scale, seed), []).append(output.picture(size))
-    rows = [[pictures[row] for pictures in columns.values()] for row in range(len(asked))]
-    heads = [f"guidance {scale:g}\nseed {seed}" for scale, seed in columns]
-    return picture_sheet(rows, [question.text.replace("_", " ") for question in asked], heads, cell=size)
-
-
-def training_samples(domain: Domain, root: str) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+def training_samples(domain: Domain, root: Any) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     """Metadata and signature of every training sample."""
     metas, signatures = [], []
     transforms: list[Transform] = [*domain.input_transforms(), Meta()]
@@ -117,22 +142,28 @@ def training_samples(domain: Domain, root: str) -> tuple[list[dict[str, Any]], l
     return metas, signatures
 
 
-def judged(nearest: NDArray[np.int64], asked: list[Question], metas: list[dict[str, Any]]) -> dict[str, Any]:
-    """Agreement of names and of classes, over the shapes that were asked for by a label of the training."""
+def agreements(
+    nearest: NDArray[np.int64], questions: Sequence[Question], metas: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Agreement of names and of classes, over the outputs whose question has such a label.
+
+    Args:
+        nearest: index (G,) of the training sample that is nearest to each output.
+        questions: G, one of each output.
+        metas: of the training samples.
+    """
     figures = {}
-    for label, meant, borne in (
-        ("name", [question.name for question in asked], [meta["name"].lower() for meta in metas]),
-        ("class", [question.kind for question in asked], [meta["class"] for meta in metas]),
+    for label, wanted, borne in (
+        ("name", [question.name for question in questions], [meta["name"].lower() for meta in metas]),
+        ("class", [question.kind for question in questions], [meta["class"] for meta in metas]),
     ):
-        chosen = [index for index, value in enumerate(meant) if value is not None]
-        if chosen:
-            found = agreement(nearest[chosen], [str(meant[index]) for index in chosen], borne)
+        rows = [row for row, value in enumerate(wanted) if value is not None]
+        if rows:
+            measured = agreement(nearest[rows], [str(wanted[row]) for row in rows], borne)
             figures[label] = {
-                "share": found.share,
-                "chance": found.chance,
-                "lift": found.lift,
-                "shapes": len(chosen),
+                "share": measured.share,
+                "chance": measured.chance,
+                "lift": measured.lift,
+                "samples": len(rows),
             }
-    if not figures:
-        log.warning("no prompt contains the name of a training shape, so agreement is not measured")
     return figures

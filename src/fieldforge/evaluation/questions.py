@@ -1,4 +1,4 @@
-"""What an evaluation asks a diffusion model for, and which training shapes would be the answer."""
+"""What an evaluation asks a diffusion model for, and which training samples would be the answer."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Question:
-    """`text` asks for training shapes of that `name` and `kind` (class); None: no training shape bears one."""
+    """`text` asks for training samples of that `name` and `kind` (class); None: no training sample bears one."""
 
     text: str
     name: str | None
     kind: str | None
 
 
-def questions(metas: Sequence[Mapping[str, Any]], keys: set[str], count: int, file: str | None) -> list[Question]:
+def questions_for(metas: Sequence[Mapping[str, Any]], keys: set[str], count: int, file: str | None) -> list[Question]:
     """The texts of a file; without one every class, of a model that knows nothing else, or the most frequent names.
 
     Args:
-        metas: of the training shapes.
+        metas: of the training samples.
         keys: what the model reads.
         count: of names.
         file: of prompts.
@@ -38,21 +38,21 @@ def questions(metas: Sequence[Mapping[str, Any]], keys: set[str], count: int, fi
     if file is None and keys == {"class"}:
         return [Question(kind, None, kind) for kind in sorted(set(class_of.values()))]
     texts = frequent_names(metas, count) if file is None else texts_of(file)
-    asked = []
+    questions = []
     for text in texts:
         name = name_meant(text, sorted(class_of))
         if name is None and "caption" not in keys:
             raise UserError(f"this model reads no texts, and no training name is in the prompt {text!r}: leave it out")
-        asked.append(Question(text, name, None if name is None else class_of[name]))
-    return asked
+        questions.append(Question(text, name, None if name is None else class_of[name]))
+    return questions
 
 
 def texts_of(path: str) -> list[str]:
-    """The texts of a prompts file; lines that cannot be used are told."""
-    found = read_prompts(path)
-    for complaint in found.complaints:
+    """The texts of a prompts file; a warning names each line that cannot be used."""
+    prompts = read_prompts(path, "prompts.file")
+    for complaint in prompts.complaints:
         log.warning("%s (left out)", complaint)
-    texts = [prompt.text for prompt in found.prompts if prompt.text]
+    texts = [prompt.text for prompt in prompts.prompts if prompt.text]
     if not texts:
-        raise UserError(f"{path} holds no texts: give a file with one prompt a line")
+        raise UserError(f"prompts.file={path} holds no texts: give a file with one prompt a line")
     return texts

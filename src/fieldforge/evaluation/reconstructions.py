@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from omegaconf import DictConfig
 from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
@@ -17,49 +17,48 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Key, Meta, Transform
 from fieldforge.domains.domain import Domain
+from fieldforge.evaluation.settings import EvaluationSettings, ReconstructionSettings
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.diffusion_stage import load_domain
-from fieldforge.stages.training_run import plain
 from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
 
 
-def evaluate_autoencoder(model: Path, config: DictConfig) -> Path:
+def evaluate_autoencoder(model: Path, settings: EvaluationSettings) -> Path:
     """Measure reconstructions of a split; writes `evaluation/<split>.json` and `.png` beside the model.
 
     Every sample goes through the latents that the diffusion sees.
     """
-    autoencoder, label = load_autoencoder(model, best_device(config.device))
-    domain = load_domain(label, model, config.domain)
-    root = data_root(config, label["config"], model)
-    settings = plain(config.reconstruction)
-    samples = heldout_samples(domain, root, config.split, config.limit)
-    assets = measured(autoencoder, domain, samples, settings["resolution"])
+    autoencoder, label = load_autoencoder(model, best_device(settings.device))
+    domain = load_domain(label, model, settings.domain)
+    root = data_root(settings.data_root, label["config"], model)
+    samples, split = heldout_samples(domain, root, settings.split, settings.limit), settings.split
+    assets = measurements(autoencoder, domain, samples, settings.reconstruction.resolution)
     means, medians = statistics(assets)
     report = {
         "run": str(model.parent),
         "fingerprint": label["fingerprint"],
         "data": str(root),
-        "split": config.split,
+        "split": split,
         "assets": len(assets),
-        "measured_with": settings | domain.settings(),
+        "measured_with": asdict(settings.reconstruction) | domain.settings(),
         "mean": means,
         "median": medians,
         "per_asset": assets,
     }
     folder = model.parent / "evaluation"
     folder.mkdir(exist_ok=True)
-    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / f"{config.split}.json")
-    if settings["pictures"]:
-        with side_file(folder / f"{config.split}.png"):
-            write_picture(sheet(autoencoder, domain, samples, assets, settings), folder / f"{config.split}.png")
+    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / f"{split}.json")
+    if settings.reconstruction.pictures:
+        with side_file(folder / f"{split}.png"):
+            write_picture(sheet(autoencoder, domain, samples, assets, settings.reconstruction), folder / f"{split}.png")
     for name, mean in means.items():
         print(f"{name:28s} {mean:8.4f}   median {medians[name]:8.4f}")
-    print(printable(f"{len(assets)} assets of {config.split}; {folder / config.split}.json and .png"))
-    return folder / f"{config.split}.json"
+    print(printable(f"{len(assets)} assets of {split}; {folder / split}.json and .png"))
+    return folder / f"{split}.json"
 
 
 def heldout_samples(domain: Domain, root: str, split: str, limit: int | None) -> HeldOut:
@@ -68,7 +67,7 @@ def heldout_samples(domain: Domain, root: str, split: str, limit: int | None) ->
     return HeldOut(open_shards(root, split), transforms, seed=0, batch_size=1, limit=limit)
 
 
-def measured(autoencoder: Autoencoder, domain: Domain, samples: HeldOut, resolution: int) -> list[dict[str, Any]]:
+def measurements(autoencoder: Autoencoder, domain: Domain, samples: HeldOut, resolution: int) -> list[dict[str, Any]]:
     """Key, name, class and the domain's measures of every sample."""
     assets = []
     for number, batch in enumerate(samples):
@@ -96,13 +95,13 @@ def sheet(
     domain: Domain,
     samples: HeldOut,
     assets: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
+    settings: ReconstructionSettings,
 ) -> Image.Image:
     """Truth and reconstruction of the first samples, with what was measured of each."""
     rows, labels = [], []
-    for batch, asset in zip(samples, assets[: settings["pictures"]], strict=False):
-        output = domain.reconstruct(autoencoder, batch["input"], settings["resolution"])
-        rows += domain.compare(output, batch, settings["picture_size"])
+    for batch, asset in zip(samples, assets[: settings.pictures], strict=False):
+        output = domain.reconstruct(autoencoder, batch["input"], settings.resolution)
+        rows += domain.compare(output, batch, settings.picture_size)
         numbers = [f"{name} {asset[name]:.2f}" for name in domain.shown_measures]
         labels.append("\n".join([asset["name"], *numbers]))
-    return picture_sheet(rows, labels, list(domain.comparison_heads), cell=settings["picture_size"])
+    return picture_sheet(rows, labels, list(domain.comparison_heads), cell=settings.picture_size)

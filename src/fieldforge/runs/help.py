@@ -16,10 +16,14 @@ def register(configs: Path) -> None:
 
 
 def settings(file: Path) -> str:
-    """What stands between the defaults list, which a blank line ends, and Hydra's block; `$` doubled for templates."""
+    """What stands between the defaults list, which a blank line ends, and Hydra's block, without the classes of blocks.
+
+    `$` is doubled for templates.
+    """
     _, _, after_defaults = file.read_text(encoding="utf-8").partition("\n\n")
     ours, _, _ = after_defaults.partition("\nhydra:\n")
-    return ours.rstrip().replace("$", "$$")
+    lines = (line for line in ours.rstrip().split("\n") if not line.lstrip().startswith("_target_:"))
+    return "\n".join(lines).replace("$", "$$")
 
 
 def choices(group: Path) -> str:

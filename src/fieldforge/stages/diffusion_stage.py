@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ def load_diffusion(
     return generator, autoencoder, label
 
 
-def load_domain(label: dict[str, Any], path: Path, changes: DictConfig | None = None) -> Domain:
+def load_domain(label: dict[str, Any], path: Path, changes: Mapping[str, Any] | None = None) -> Domain:
     """The domain of the run in the file `path`, out of its label, with some of its settings changed.
 
     Raises:

@@ -102,7 +102,7 @@ def planned(config: DictConfig) -> Planned:
     Raises:
         UserError: no such teacher, one whose latents are gone, impossible numbers of steps.
     """
-    teacher, _ = find_model(str(config.teacher), config.output_dir, DiffusionStage.kind)
+    teacher, _ = find_model(str(config.teacher), config.output_dir, DiffusionStage.kind, key="teacher")
     _, label = load_run(teacher, DiffusionStage)
     if "distillation" in label["config"]:
         raise UserError(f"teacher={config.teacher} is distilled already: give the run it was distilled from")

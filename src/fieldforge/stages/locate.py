@@ -14,13 +14,14 @@ log = logging.getLogger(__name__)
 SHOWN = 3  # of the finished runs, where the one that is asked for is not there
 
 
-def find_model(run: str | None, output_dir: str, *stages: str) -> tuple[Path, str]:
+def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run") -> tuple[Path, str]:
     """`model.ckpt` and stage of the run meant.
 
     Args:
         run: directory of a run, its `model.ckpt`, or None for the newest finished run below `output_dir`.
         output_dir: where runs lie.
         stages: those that will do, of "autoencoder", "diffusion", "classifier" and "prior".
+        key: of the configuration, where `run` is given.
 
     Raises:
         UserError: no such run, an unfinished one, or one of another stage.
@@ -32,15 +33,15 @@ def find_model(run: str | None, output_dir: str, *stages: str) -> tuple[Path, st
         if not path.exists():
             there = ", ".join(str(model.parent) for model in finished(output_dir)[:SHOWN])
             raise UserError(
-                f"there is no run {run}: the newest finished ones are {there or 'none'}, below {output_dir}"
+                f"{key}={run}: there is no such run, the newest finished ones are {there or 'none'}, below {output_dir}"
             )
         if not model.is_file():
             unfinished = list(path.glob("checkpoints/*.ckpt"))
             advice = "train.py has not finished it, run its command again" if unfinished else "give a run's directory"
-            raise UserError(f"{run} has no {MODEL}: {advice}")
+            raise UserError(f"{key}={run} has no {MODEL}: {advice}")
         found = stage_of(model)
         if found not in stages:
-            raise UserError(f"{run} holds a model of stage {found}, not of stage {wanted}: give another run")
+            raise UserError(f"{key}={run} holds a model of stage {found}, not of stage {wanted}: give another run")
         return model, found
     damaged = 0
     for model in finished(output_dir):

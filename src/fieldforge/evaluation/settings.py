@@ -1,0 +1,163 @@
+"""The settings of evaluate.py; each checks itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fieldforge.errors import UserError
+from fieldforge.ranges import Count, GridCells, Pixels, Positive, Seed, Steps, Whole
+
+
+@dataclass(frozen=True)
+class ReconstructionSettings:
+    """What is measured of an autoencoder.
+
+    Args:
+        resolution: of the outputs: cells along an axis of a mesh's grid, pixels of a picture.
+        pictures: samples on the sheet; 0: no sheet.
+        picture_size: pixels along a side of each picture.
+    """
+
+    resolution: GridCells
+    pictures: Whole
+    picture_size: Pixels
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """What is measured of a diffusion model that reads texts or classes.
+
+    Args:
+        file: of prompts; None: the most frequent names of the training split, or every class.
+        count: of names.
+        seeds: of each prompt, each seed once.
+        guidance: scales, each once.
+        judged_guidance: the one of them whose agreement is the report's headline.
+        steps: of the sampler; None: those of the run.
+        resolution, picture_size: see `ReconstructionSettings`.
+        batch_size: samples that are drawn together.
+    """
+
+    file: str | None
+    count: Count
+    seeds: Sequence[Seed]
+    guidance: Sequence[float]
+    judged_guidance: float
+    steps: Steps | None
+    resolution: GridCells
+    picture_size: Pixels
+    batch_size: Count
+
+    def __post_init__(self) -> None:
+        check_distinct("prompts.seeds", self.seeds)
+        check_distinct("prompts.guidance", self.guidance)
+        if self.judged_guidance not in self.guidance:
+            raise UserError(
+                f"prompts.judged_guidance={self.judged_guidance} is not one of prompts.guidance={self.guidance}: "
+                "give one of these, or add it to them"
+            )
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What is measured of a diffusion model that reads pictures.
+
+    Args:
+        libraries: folder of further pictures of training samples, by another renderer; None: none.
+        icons: how many of these; None: all.
+        heldout: how many held-out samples, by one of their views; None: all.
+        guidance: its scale.
+        steps, resolution, picture_size, batch_size: see `PromptSettings`.
+        pictures: rows of each sheet.
+    """
+
+    libraries: str | None
+    icons: Count | None
+    heldout: Count | None
+    guidance: float
+    steps: Steps | None
+    resolution: GridCells
+    pictures: Count
+    picture_size: Pixels
+    batch_size: Count
+
+
+@dataclass(frozen=True)
+class PriorSettings:
+    """What is measured of a prior.
+
+    Args:
+        seeds: of each caption, each seed once.
+        guidance: its scale.
+        steps: of the sampler; None: those of the run.
+        pictures: rows of the sheet.
+        picture_size: pixels along a side of each picture.
+    """
+
+    seeds: Sequence[Seed]
+    guidance: float
+    steps: Steps | None
+    pictures: Count
+    picture_size: Pixels
+
+    def __post_init__(self) -> None:
+        check_distinct("prior.seeds", self.seeds)
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """All that `evaluate.py` reads.
+
+    Args:
+        run: directory of a finished run; None: the newest.
+        output_dir: where runs lie.
+        ema_length: of another average of the weights, see `of_length`; None: the run's own.
+        device: where to compute; "auto": a GPU where there is one.
+        data_root: shards to measure on; None: those that the run was trained on.
+        split: of an autoencoder's or a prior's samples.
+        limit: how many of these at most; None: all.
+        domain: settings of the run's domain that are to be others.
+    """
+
+    run: str | None
+    output_dir: str
+    ema_length: Positive | None
+    device: str
+    data_root: str | Sequence[str] | None
+    split: str
+    limit: Count | None
+    domain: Mapping[str, Any]
+    reconstruction: ReconstructionSettings
+    prompts: PromptSettings
+    images: ImageSettings
+    prior: PriorSettings
+
+    def __post_init__(self) -> None:
+        places = [self.data_root] if isinstance(self.data_root, str) else self.data_root
+        if places is not None and not (places and all(place.strip() for place in places)):
+            raise UserError(f"data_root={self.data_root} names no shards: give their folder, or leave it out")
+
+    def check_assets(self, stage: str) -> None:
+        """UserError for a choice of samples that changes nothing: a diffusion model is not measured by split."""
+        if stage != "diffusion":
+            return
+        for key, usual, advice in (
+            ("split", "heldout", "prompts are judged by the training split, pictures are of the held-out one"),
+            ("limit", None, "prompts.count=, images.icons= and images.heldout= say how many"),
+        ):
+            value = getattr(self, key)
+            if value != usual:
+                raise UserError(
+                    f"{key}={value} is for autoencoders and priors, and this run is a diffusion model: leave it out; "
+                    f"{advice}"
+                )
+
+
+def check_distinct(key: str, values: Sequence[float]) -> None:
+    """UserError for an empty list, or a value that is in it twice: columns of a sheet are told apart by them."""
+    if not values:
+        raise UserError(f"config key {key} = [] must be a list with something in it: write {key}=[1,3]")
+    if len(set(values)) < len(values):
+        raise UserError(f"config key {key} = {list(values)} has a value twice: give each once")
