@@ -12,16 +12,16 @@ from torch import Tensor
 
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
-from fieldforge.data.transforms import Labels, Latent, Meta, Stage
+from fieldforge.data.transforms import Labels, Latent, Meta, Transform
 from fieldforge.metrics.distribution import frechet_distance
 
 ROOT = Path(__file__).parents[1]
 
 
-def read_latents(folder: str | Path, split: str, stages: list[Stage] | None = None) -> dict[str, Any]:
-    """All samples of a split as one batch: `latent` (N, T, C), `meta`, `caption`, `class`, and what `stages` add."""
+def read_latents(folder: str | Path, split: str, transforms: list[Transform] | None = None) -> dict[str, Any]:
+    """Samples of a split as one batch: `latent` (N, T, C), `meta`, `caption`, `class`, and what `transforms` add."""
     parts: dict[str, list[Any]] = defaultdict(list)
-    wanted = stages or [Latent(), Labels()]
+    wanted = transforms or [Latent(), Labels()]
     for batch in HeldOut(open_shards(folder, split), [*wanted, Meta()], seed=0, batch_size=64):
         for name, values in batch.items():
             parts[name].extend(values)

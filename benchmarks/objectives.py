@@ -34,8 +34,8 @@ from pathlib import Path
 
 import torch
 from latent_quality import ROOT, LatentFrechet, read_latents, write_section
-from objectives_compared import objectives
-from objectives_compared.objectives import (
+from objectives_compared import choices
+from objectives_compared.choices import (
     DENSITIES,
     GRID,
     PREDICTIONS,
@@ -178,7 +178,7 @@ def main() -> None:
     arguments.latents = arguments.latents or newest_latents()
     latents, heldout, frechet = data(arguments.latents)
     count = min(SAMPLES, len(latents))
-    read = [arguments.latents / "manifest.json", Path(__file__), Path(objectives.__file__)]
+    read = [arguments.latents / "manifest.json", Path(__file__), Path(choices.__file__)]
     of = [*(path.read_text() for path in read), arguments.steps, arguments.width, arguments.layers]
     kept = ROOT / "outputs" / "objectives" / f"{hashlib.sha256(repr(of).encode()).hexdigest()[:12]}.jsonl"
     results = measure_all(list({o.key: o for o in (*REPEATED, *GRID)}.values()), arguments, kept)

@@ -84,6 +84,7 @@ def bare_loop(
     budget = build(config, f"training.{stage}.budget")
     decay = build(config, f"training.{stage}.ema").decay
     optimizer = module.configure_optimizers()
+    assert isinstance(optimizer, torch.optim.Optimizer)
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     average = [p.detach().clone() for p in trained]
     mixed = best_precision() == "bf16-mixed"

@@ -103,8 +103,8 @@ def read_everything(model: Path, label: dict[str, Any], folder: str | None) -> d
     """All training latents of a run, with what its conditioner reads."""
     config = OmegaConf.create(label["config"])
     names = [name for name, stage in config.latent_data.transforms.items() if stage is not None]
-    stages = [build(config, f"latent_data.transforms.{name}", trusted=False) for name in names]
-    return read_latents(folder or latents_of(model, label, str(model.parents[2])), "train", stages)
+    transforms = [build(config, f"latent_data.transforms.{name}", trusted=False) for name in names]
+    return read_latents(folder or latents_of(model, label, str(model.parents[2])), "train", transforms)
 
 
 def shapes_of(autoencoder: Autoencoder, root: str, batch: dict[str, Any], count: int) -> Shapes:

@@ -37,7 +37,7 @@ from fieldforge.data.writer import ShardWriter
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 16
 LATENT_SHAPE = (256, 32)
-STAGES: dict[str, dict[str, Transform]] = {
+TRANSFORMS: dict[str, dict[str, Transform]] = {
     "sample shards": {
         "surface": Surface(2048),
         "distances": Distances(2048, 2048),
@@ -112,7 +112,7 @@ def peak_memory_mb(root: Path) -> float:
 import itertools, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import memory, stream
-for batch in itertools.islice(stream.ours({str(root)!r}, stream.STAGES["latent shards"], 0), 2000 // stream.BATCH):
+for batch in itertools.islice(stream.ours({str(root)!r}, stream.TRANSFORMS["latent shards"], 0), 2000 // stream.BATCH):
     pass
 print(memory.peak_mb())
 """
@@ -149,7 +149,7 @@ def main() -> None:
         print(f"sample shards: {options.samples}; latent shards: {options.latents or 'noise'}")
         print(f"{'':34}{'ours':>10}{'webdataset':>12}{'raw':>10}   samples/s")
         ratios = []
-        for (kind, transforms), root in zip(STAGES.items(), (options.samples, latents), strict=True):
+        for (kind, transforms), root in zip(TRANSFORMS.items(), (options.samples, latents), strict=True):
             raw_samples_per_second(root)  # into the page cache
             raw = raw_samples_per_second(root)
             for workers in (0, 1, 2):

@@ -126,7 +126,8 @@ def distance_from_uniform(shards: int, samples: int, mixing: Mixing, batch: int)
             row[found * samples + inside] = positions
     first = place[0].reshape(shards, samples)
     neighbours = np.abs(np.diff(first, axis=1)).mean() / (length / 3)
-    return pairs / uniform_pairs, float(neighbours), float(np.corrcoef(place)[0, 1])
+    correlation = np.asarray(np.corrcoef(place))  # (2, 2)
+    return pairs / uniform_pairs, float(neighbours), float(correlation[0, 1])
 
 
 SETTINGS = [

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from latent_quality import markdown_table
 from matplotlib.colors import LogNorm
-from objectives_compared.objectives import COLUMNS, PREDICTIONS, RECIPES, SEEDS, WEIGHTINGS, Objective
+from objectives_compared.choices import COLUMNS, PREDICTIONS, RECIPES, SEEDS, WEIGHTINGS, Objective
 
 Results = Mapping[str, tuple[float, float]]  # (held-out error, Fréchet distance) by key
 ROWS = [(prediction, weighting) for prediction in PREDICTIONS for weighting in WEIGHTINGS]
@@ -26,10 +26,10 @@ def tables(results: Results) -> str:
     rows = []
     for recipe in RECIPES:
         found = np.array([results[replace(recipe, seed=seed).key] for seed in SEEDS])  # (seeds, 2)
-        error, distance = (
+        error_text, distance_text = (
             f"{mean:.3f} ± {std:.3f}" for mean, std in zip(found.mean(0), found.std(0, ddof=1), strict=True)
         )
-        rows.append([recipe.known, *(f"`{choice}`" for choice in recipe.choices.split()), distance, error])
+        rows.append([recipe.known, *(f"`{choice}`" for choice in recipe.choices.split()), distance_text, error_text])
     recipes = markdown_table(head, sorted(rows, key=lambda row: float(row[-2].split()[0])))
     error, distance = _grid(results)
     cells = [

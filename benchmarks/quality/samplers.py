@@ -9,8 +9,18 @@ from fieldforge.diffusion.sampler import Sampler
 from fieldforge.runs.entry import CONFIGS
 
 # flow_euler is left out: at the times of its file it takes the steps of ddim.
-SAMPLERS = ("ddpm", "ddpm_learned", "ddim", "euler", "heun", "heun_churn", "flow_heun")
-SAMPLERS += ("dpm_solver", "dpm_solver_sde", "unipc")
+SAMPLERS = (
+    "ddpm",
+    "ddpm_learned",
+    "ddim",
+    "euler",
+    "heun",
+    "heun_churn",
+    "flow_heun",
+    "dpm_solver",
+    "dpm_solver_sde",
+    "unipc",
+)
 TWO_EVALUATIONS = ("heun", "heun_churn", "flow_heun")
 BUDGETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
