@@ -1,45 +1,87 @@
 """What an autoencoder of pictures learns from."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from fieldforge.autoencoder.adversary import Adversary
 from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.autoencoder.perceptual import PerceptualDistance
+from fieldforge.fields.base import Field, Params
 from fieldforge.fields.picture import pixel_centres
-from fieldforge.noise.draws import Source
+from fieldforge.noise.draws import Draws, Source
 from fieldforge.ranges import NotNegative
 
 Batch = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class PictureLoss:
-    """Weighted sum of the terms below and of those of the bottleneck.
+class PictureLoss(nn.Module):
+    """Weighted sum of the terms below and of those of the bottleneck, and an adversary's.
 
-    pixels: L1 of sRGB in -1…1. edges: L1 of the differences between neighbouring pixels, of the picture and of the
-    picture at half its resolution: fine lines weigh as much as areas. kl: of a `KLBottleneck`, a mean over latents.
-    codebook, commitment: of a `VQBottleneck`.
+    Rombach et al. 2022 (arXiv 2112.10752), appendix G. Evaluated, the loss leaves the adversary out, whose scores of
+    one step cannot be compared with those of another.
+
+    Args:
+        pixels: L1 of sRGB in -1…1.
+        edges: L1 of the differences between neighbouring pixels, of the picture and of the picture at half its
+            resolution: fine lines weigh as much as areas.
+        perceptual: see `PerceptualDistance`; 0 loads no network.
+        kl: of a `KLBottleneck`, a mean over latents.
+        codebook, commitment: of a `VQBottleneck`.
+        adversary: what tells reconstructions from pictures; its parameters are trained along.
     """
 
-    pixels: NotNegative = 1.0
-    edges: NotNegative = 0.5
-    kl: NotNegative = 1e-3
-    codebook: NotNegative = 1.0
-    commitment: NotNegative = 0.25
+    def __init__(
+        self,
+        pixels: NotNegative = 1.0,
+        edges: NotNegative = 0.5,
+        perceptual: NotNegative = 0.0,
+        kl: NotNegative = 1e-3,
+        codebook: NotNegative = 1.0,
+        commitment: NotNegative = 0.25,
+        adversary: Adversary | None = None,
+    ):
+        super().__init__()
+        self.weights = {"pixels": pixels, "edges": edges, "perceptual": perceptual, "kl": kl}
+        self.weights |= {"codebook": codebook, "commitment": commitment}
+        self.perceptual = PerceptualDistance() if perceptual else None
+        self.adversary = adversary
 
-    def __call__(self, autoencoder: Autoencoder, batch: Batch, draws: Source) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, autoencoder: Autoencoder, batch: Batch, draws: Source) -> tuple[Tensor, dict[str, Tensor]]:
         """`input` (B, 3, H, W) → loss (), detached terms by name, before their weights."""
         truth = batch["input"].float()
-        params, terms = autoencoder(batch["input"], draws)
-        with torch.autocast(truth.device.type, enabled=False):
-            points = pixel_centres(truth.shape[-1]).to(truth.device).expand(len(truth), -1, -1)  # (B, H · W, 2)
-            read = autoencoder.field.query(points, {name: value.float() for name, value in params.items()})
-        rebuilt = (2 * read["rgb"] - 1).transpose(1, 2).unflatten(2, truth.shape[-2:])  # (B, 3, H, W)
-        terms = {"pixels": (rebuilt - truth).abs().mean(), "edges": edge_distance(rebuilt, truth), **terms}
-        loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
+        params, of_latents = autoencoder(batch["input"], draws)
+        rebuilt = rebuilt_pictures(autoencoder.field, params, truth)
+        terms = {"pixels": (rebuilt - truth).abs().mean(), "edges": edge_distance(rebuilt, truth)}
+        if self.perceptual is not None:
+            terms["perceptual"] = self.perceptual(rebuilt, truth)
+        reconstruction = self._weighted(terms)
+        loss, terms = reconstruction + self._weighted(of_latents), {**terms, **of_latents}
+        if self.adversary is not None:
+            verdict = self.adversary(truth, rebuilt, reconstruction, self._step(draws))
+            terms |= verdict.terms
+            loss = loss + verdict.loss if self.training else loss
         return loss, {name: term.detach() for name, term in terms.items()}
+
+    def _weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
+        return sum((self.weights[name] * term for name, term in terms.items()), torch.zeros(()))
+
+    def _step(self, draws: Source) -> int:
+        """A plain generator belongs to no step: the adversary then has its whole say."""
+        assert self.adversary is not None
+        return draws.step if isinstance(draws, Draws) else self.adversary.start + self.adversary.ramp
+
+
+def rebuilt_pictures(field: Field, params: Params, like: Tensor) -> Tensor:
+    """A field of colours at the pixels of pictures like (B, 3, H, H), in -1…1 and float32: (B, 3, H, H)."""
+    with torch.autocast(like.device.type, enabled=False):
+        points = pixel_centres(like.shape[-1]).to(like.device).expand(len(like), -1, -1)  # (B, H · H, 2)
+        read = field.query(points, {name: value.float() for name, value in params.items()})
+    return (2 * read["rgb"] - 1).transpose(1, 2).unflatten(2, like.shape[-2:])
 
 
 def edge_distance(these: Tensor, those: Tensor, octaves: int = 2) -> Tensor:

@@ -39,6 +39,20 @@ class _Features(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         return cast(Any, self.network).extract_features(pictures)
 
+    def pyramid(self, pictures: Tensor) -> list[Tensor]:
+        """Normalised pictures (B, 3, H, W) → features (B, F, h, w) at a half, a quarter, … and a sixteenth of H.
+
+        Of each resolution the last block's: what the next one makes coarser.
+        """
+        network, levels = cast(Any, self.network), []
+        x = network._swish(network._bn0(network._conv_stem(pictures)))
+        for block in network._blocks:
+            below = block(x)
+            if below.shape[-1] < x.shape[-1]:
+                levels.append(x)
+            x = below
+        return levels
+
 
 def _build() -> nn.Module:
     try:

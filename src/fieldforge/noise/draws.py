@@ -35,7 +35,7 @@ class Draws:
         purpose: str = "step",
     ):
         assert all(0 <= slot < batch_size for slot in slots), f"slots {slots} of a batch of {batch_size}"
-        self.slots, self.batch_size, self.device = list(slots), batch_size, torch.device(device)
+        self.step, self.slots, self.batch_size, self.device = step, list(slots), batch_size, torch.device(device)
         self._rows = [_generator(f"{purpose}:{seed}:{step}:{slot}", self.device) for slot in self.slots]
         self._shared = _generator(f"{purpose}:{seed}:{step}:all", "cpu")
 

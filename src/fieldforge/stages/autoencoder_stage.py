@@ -79,7 +79,7 @@ class AutoencoderStage(TrainedStage):
     def module(self) -> AutoencoderModule:
         return AutoencoderModule(
             seeded(self.config, "autoencoder"),
-            loss=build(self.config, "autoencoder_loss"),
+            loss=seeded(self.config, "autoencoder_loss"),
             optimizer=build(self.config, f"{self.key}.optimizer"),
             seed=self.seed,
         )

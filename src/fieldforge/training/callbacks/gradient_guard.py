@@ -34,7 +34,8 @@ class GradientGuard(StepCallback):
     State: that root mean square and the counts, saved with the checkpoint.
 
     Args:
-        max_norm: gradients are scaled down to this norm, over all parameters and processes; None leaves them.
+        max_norm: gradients are scaled down to this norm, over all parameters and processes, those of an adversary by
+            themselves; None leaves them.
         patience: so many bad steps in a row end the run with one sentence, if nobody (`Recovery`) does better.
     """
 
@@ -54,20 +55,16 @@ class GradientGuard(StepCallback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if not getattr(optimizer, "_step_supports_amp_scaling", False):
             raise UserError(
                 f"optimizer {type(optimizer).__name__} cannot leave out a bad step: set optimizer.fused=true"
             )
-        norm = _norm(gradients)  # ()
+        norms = torch.stack([self._clip(gradients) for gradients in _sets(optimizer)])  # (sets,)
         loss = trainer.strategy.reduce(torch.stack(self._losses).sum(), reduce_op="mean")  # ()
         self._losses = []
-        if self.max_norm < math.inf:
-            own = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
-            torch._foreach_mul_(own, torch.clamp(self.max_norm / (norm + 1e-6), max=1.0))
-        bad = self._judge(norm, loss)
+        bad = self._judge(norms.sum(), loss)
         optimizer.found_inf, optimizer.grad_scale = bad, None  # type: ignore[attr-defined]
-        self._norm = norm
+        self._norm = norms[0]  # an adversary's is of no interest
 
     def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._counts is None or not logs_now(trainer):
@@ -90,6 +87,14 @@ class GradientGuard(StepCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict.get("counts")
 
+    def _clip(self, gradients: list[Tensor]) -> Tensor:
+        """Scales gradients down to `max_norm`; returns the norm () that they had."""
+        norm = _norm(gradients)
+        if self.max_norm < math.inf:
+            own = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
+            torch._foreach_mul_(own, torch.clamp(self.max_norm / (norm + 1e-6), max=1.0))
+        return norm
+
     def _judge(self, norm: Tensor, loss: Tensor) -> Tensor:
         """1 if the step is to be left out, else 0, on the device: norm (), loss () → ()."""
         if self._counts is None:
@@ -103,6 +108,15 @@ class GradientGuard(StepCallback):
         usual = torch.where(finite, taken_in, usual)
         self._counts = torch.stack([(in_a_row + 1) * bad, bad_steps + bad, good_steps + 1 - bad, usual])
         return bad
+
+
+def _sets(optimizer: Optimizer) -> list[list[Tensor]]:
+    """Gradients of the model, and of the adversary where there is one."""
+    sets: dict[bool, list[Tensor]] = {False: []}
+    for group in optimizer.param_groups:
+        own = sets.setdefault(group.get("adversary", False), [])
+        own += [parameter.grad for parameter in group["params"] if parameter.grad is not None]
+    return [gradients for gradients in sets.values() if gradients]
 
 
 def _norm(gradients: list[Tensor]) -> Tensor:

@@ -1,11 +1,11 @@
-"""Stage 1 as Lightning sees it: point clouds in, field parameters out, the loss of the autoencoder's room."""
+"""Stage 1 as Lightning sees it: samples in, field parameters out, the loss of the autoencoder's room."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
@@ -20,7 +20,7 @@ class AutoencoderModule(StageModule):
 
     Args:
         autoencoder: its parameters are trained.
-        loss: (autoencoder, batch, draws) → loss (), detached terms by name.
+        loss: (autoencoder, batch, draws) → loss (), detached terms by name. Parameters of its own are trained along.
         optimizer: parameter groups → optimiser.
         seed: see `StageModule`.
     """
@@ -47,4 +47,5 @@ class AutoencoderModule(StageModule):
         self.log_heldout({"loss": loss, **terms}, size)
 
     def configure_optimizers(self) -> Optimizer:
-        return build_optimizer(self.make_optimizer, self.autoencoder)
+        adversary = self.loss if isinstance(self.loss, nn.Module) else None
+        return build_optimizer(self.make_optimizer, self.autoencoder, adversary=adversary)
