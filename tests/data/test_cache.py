@@ -111,7 +111,8 @@ def test_what_a_killed_process_left_is_removed(shards: ShardSet, tmp_path: Path)
     folder.mkdir(parents=True)
     (folder / ".train-000000.tar.999999999.tmp").write_bytes(bytes(2 * shards[0][1].bytes))
     read_all(several, seed=0, rounds=1)
-    several[0][0]._pool.shutdown(wait=True)  # type: ignore[attr-defined]  # what was read ahead may still be under way
+    while several[0][0]._coming:  # type: ignore[attr-defined]  # what was read ahead may still be under way
+        time.sleep(0.01)
     assert not list(folder.glob(".*.tmp"))
 
 

@@ -5,17 +5,18 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fieldforge.data.table import ShardEntry, ShardTable
-from fieldforge.errors import Unfinished, UserError
-from fieldforge.storage.cloud import ObjectStore, ending
+from fieldforge.errors import UserError
+from fieldforge.storage.calls import DaemonPool
+from fieldforge.storage.cloud import ObjectStore
 from fieldforge.storage.files import is_leftover, sync, temporary_name
 from fieldforge.storage.store import BadShardError, LocalStore
 
@@ -70,7 +71,7 @@ class CachedStore:
                 f"data.cache.limit_gb: {limit_bytes / 1e9:g} GB cannot hold shard {largest.name} of "
                 f"{largest.bytes / 1e9:.3g} GB; raise it."
             )
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: DaemonPool | None = None
         self._coming: set[str] = set()
         self._touched: dict[str, float] = {}
 
@@ -92,10 +93,10 @@ class CachedStore:
                 continue  # another process needed the room in this very moment
 
     def read_ahead(self, name: str, start: int, stop: int) -> None:
-        self._pool = self._pool or ThreadPoolExecutor(PARALLEL_DOWNLOADS, thread_name_prefix="cache")
+        self._pool = self._pool or DaemonPool(PARALLEL_DOWNLOADS, "cache")
         if name not in self._coming and not (self.folder / name).exists():
             self._coming.add(name)
-            self._pool.submit(self._fetch_quietly, name)
+            self._pool.submit(partial(self._fetch_quietly, name))
 
     def _fetch_quietly(self, name: str) -> None:
         try:
@@ -166,8 +167,7 @@ class CachedStore:
                     with open(temporary, "wb") as file:
                         file.truncate(size)
                     return
-            if ending.wait(WAIT_FOR_ROOM):
-                raise Unfinished(f"data.cache.folder={self.root}: holds no room yet, and this process ends.")
+            time.sleep(WAIT_FOR_ROOM)
 
     def _touch(self, path: Path) -> None:
         now = time.monotonic()

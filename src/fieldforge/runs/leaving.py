@@ -13,11 +13,15 @@ import threading
 def leave(code: int) -> None:
     """End this process as the interpreter would, but without taking its modules apart, which is seconds of PyTorch.
 
-    Threads that are not daemons are waited for, what is registered for the exit runs, what is buffered is written.
+    Threads that are not daemons are waited for, what is registered for the exit runs, what is buffered is written. A
+    Python that keeps the two steps elsewhere ends the process itself.
     """
+    join_threads, run_registered = getattr(threading, "_shutdown", None), getattr(atexit, "_run_exitfuncs", None)
+    if join_threads is None or run_registered is None:
+        sys.exit(code)
     with contextlib.suppress(Exception):
-        threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
+        join_threads()
+    run_registered()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -4,18 +4,20 @@ import logging
 import os
 import random
 import re
-import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fieldforge.errors import Unfinished, UserError, install_command
 from fieldforge.ranges import NotNegative
 from fieldforge.storage import waiting
+from fieldforge.storage.calls import DaemonPool, interruptible
 
 log = logging.getLogger(__name__)
 SCHEMES = ("s3://", "gs://", "https://", "http://")
@@ -25,10 +27,6 @@ SAY_SECONDS = 3.0
 AHEAD_SECONDS = 2.0  # of patience for what is only read ahead: `read` has more, and reports
 CREDENTIAL_ATTEMPTS = 8
 METADATA_SERVICE = "169.254.169.254"  # where virtual machines in a cloud find their own credentials
-
-ending = threading.Event()
-"""The process ends: nobody waits any more for what is read ahead, but Python does for the threads that read it."""
-threading._register_atexit(ending.set)  # type: ignore[attr-defined]  # before the threads of pools are joined
 
 
 def check_address(place: str) -> None:
@@ -56,27 +54,24 @@ class Patience:
     """How long to bear with a network without a single new byte, and the waits between attempts.
 
     Args:
-        attempts: so many in a row at most; None: as many as fit.
         first_wait, longest_wait: seconds.
         request_seconds: of one request.
         minutes: then the run ends; the same command goes on.
     """
 
-    attempts: int | None = None
     first_wait: float = 0.2
     longest_wait: float = 3.0
     request_seconds: float = 60.0
     minutes: NotNegative = 5.0
 
-    def ends(self, failures: int, since: float) -> bool:
-        """After so many attempts, the first of which failed at `since` (`time.monotonic`)."""
-        late = time.monotonic() - since >= 60 * self.minutes
-        return failures >= self.attempts if self.attempts else late
+    def ends(self, since: float) -> bool:
+        """Whether it is at its end after attempts the first of which failed at `since` (`time.monotonic`)."""
+        return time.monotonic() - since >= 60 * self.minutes
 
     def wait(self, failures: int) -> None:
         """Exponential backoff with jitter, so that a thousand ranks do not come back in the same instant."""
         longest = min(self.longest_wait, self.first_wait * 2 ** min(failures - 1, 30))
-        ending.wait(random.uniform(0.5, 1.0) * longest)
+        time.sleep(random.uniform(0.5, 1.0) * longest)
 
     @property
     def ahead(self) -> "Patience":
@@ -98,7 +93,7 @@ class ObjectStore:
         self._process = os.getpid()
         self._store: Any = None
         self._last_report = 0.0
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: DaemonPool | None = None
         self._coming: dict[tuple[str, int, int], Future[bytes]] = {}
 
     def _connect(self) -> Any:
@@ -134,16 +129,18 @@ class ObjectStore:
         stop = self.size(name) if stop is None else stop
         coming = self._coming.pop((name, start, stop), None)
         if coming:
-            with suppress(Unfinished):
+            with suppress(Unfinished), waiting.for_data():
                 return coming.result()
         return self._fetch(name, start, stop, self.patience)
 
     def read_ahead(self, name: str, start: int, stop: int) -> None:
         self._connect()
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(PARALLEL_READS, thread_name_prefix="read-ahead")
+            self._pool = DaemonPool(PARALLEL_READS, "read-ahead")
         if (name, start, stop) not in self._coming:
-            self._coming[name, start, stop] = self._pool.submit(self._fetch, name, start, stop, self.patience.ahead)
+            self._coming[name, start, stop] = self._pool.submit(
+                partial(self._fetch, name, start, stop, self.patience.ahead)
+            )
 
     def download(self, name: str, write: Any, ahead: bool = False) -> None:
         """Passes the whole object to `write`, piece by piece, each byte once; `ahead` of its use with less patience."""
@@ -166,10 +163,12 @@ class ObjectStore:
             if tag:
                 options["if_match"] = tag
             before = len(content)
+            get = partial(obstore.get, store, name, options=options)  # type: ignore[arg-type]
             try:
-                answer = obstore.get(store, name, options=options)  # type: ignore[arg-type]
+                answer = interruptible(get, since if failures else None)
                 tag = answer.meta["e_tag"]
-                for piece in answer.stream(min_chunk_size=1 << 20):
+                pieces: Iterator[Any] = iter(answer.stream(min_chunk_size=1 << 20))
+                while (piece := interruptible(partial(next, pieces, None))) is not None:
                     content += memoryview(piece)
                 problem: Exception = ConnectionError("the transfer ended early")
             except Exception as error:  # told apart in _give_up_on
@@ -184,7 +183,7 @@ class ObjectStore:
         failures, since = 0, time.monotonic()
         while True:
             try:
-                return request()
+                return interruptible(request, since if failures else None)
             except Exception as error:  # told apart in _give_up_on
                 failures += 1
                 self._give_up_on(name, error, failures, since, patience)
@@ -207,7 +206,7 @@ class ObjectStore:
             raise UserError(f"{where}: was replaced while it was being read; let writers finish first.") from error
         if not isinstance(error, exceptions.BaseError | OSError):
             raise error
-        ends = patience.ends(failures, since) or ending.is_set()
+        ends = patience.ends(since)
         if METADATA_SERVICE in str(error) and (ends or failures >= CREDENTIAL_ATTEMPTS):
             # The last place where credentials are looked for.
             raise UserError(
@@ -216,8 +215,8 @@ class ObjectStore:
             ) from error
         if ends:
             raise Unfinished(
-                f"{where}: could not be read in {failures} attempts ({_reason(error)}); check the network, then "
-                "run the same command again: it goes on."
+                f"{where}: could not be read in {failures} attempt{'s' * (failures > 1)} ({_reason(error)}); check the "
+                "network, then run the same command again: it goes on."
             ) from error
         now = time.monotonic()
         if now - max(self._last_report, since) >= SAY_SECONDS:

@@ -1,0 +1,61 @@
+"""Calls that block outside of Python, in threads that nobody has to wait for: not a signal, and not a process's end."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from fieldforge.storage import waiting
+
+T = TypeVar("T")
+_Work = tuple[Future[Any], Callable[[], Any]]
+
+
+def interruptible(call: Callable[[], T], since: float | None = None) -> T:
+    """What the call gives or raises. In the main thread signals are handled meanwhile, not after it.
+
+    Args:
+        call: waits for data.
+        since: when the wait for these data began (`time.monotonic`); None: now.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    outcome: Future[T] = Future()
+    with waiting.for_data(since):
+        threading.Thread(target=_settle, args=(outcome, call), daemon=True).start()
+        return outcome.result()
+
+
+class DaemonPool:
+    """Threads for what is only wanted ahead of time: unlike those of `ThreadPoolExecutor`, they hold up no exit.
+
+    They end after the calls that are waiting when nobody has the pool any more.
+    """
+
+    def __init__(self, size: int, name: str) -> None:
+        self._calls: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        for _ in range(size):
+            threading.Thread(target=_work, args=(self._calls,), name=name, daemon=True).start()
+            weakref.finalize(self, self._calls.put, None)
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        outcome: Future[T] = Future()
+        self._calls.put((outcome, call))
+        return outcome
+
+
+def _work(calls: queue.SimpleQueue[_Work | None]) -> None:
+    while (work := calls.get()) is not None:
+        _settle(*work)
+        del work  # whatever the call holds, perhaps the pool itself
+
+
+def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
+    try:
+        outcome.set_result(call())
+    except BaseException as error:  # whoever wants the result meets it
+        outcome.set_exception(error)
