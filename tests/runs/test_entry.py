@@ -311,3 +311,33 @@ def test_an_output_that_cannot_be_is_refused_by_its_key(place: Place, tmp_path: 
     (tmp_path / "a_file").touch()
     with pytest.raises(UserError, match=f"output_dir={tmp_path / name} cannot be made a folder to write to"):
         run_training(place.compose(f"output_dir={tmp_path / name}"))
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "said"),
+    [
+        ("train", ["experiment=shape_latent", "+foo=1"], "+foo= adds a key that nothing reads: leave it out"),
+        ("train", ["experiment=shape_latent", "++samplr=1"], "+samplr= adds a key that nothing reads: did you mean sa"),
+        ("train", ["experiment=shape_latent", "+training.diffusion.foo=1"], "+training.diffusion.foo= adds a key that"),
+        ("prepare", ["source=furniture", "+foo=1"], "+foo= adds a key that nothing reads"),
+        ("commands/sample", ["+guidance.foo=1"], "+guidance.foo= adds a key that nothing reads"),
+        ("commands/evaluate", ["+foo=1"], "+foo= adds a key that nothing reads"),
+        ("train", ["experiment=shape_latent", "hydra.run.dir=/etc/passwd"], "/etc/passwd cannot be used (File exists)"),
+        ("commands/sample", ["--config-dir=/nowhere"], "--config-dir=/nowhere is no folder: correct the path"),
+        ("train", ["--config-path=/nowhere"], "--config-path=/nowhere is no folder: leave it out"),
+        ("train", ["--config-name=nowhere"], "there is no config nowhere: leave --config-name out"),
+    ],
+)
+def test_what_was_typed_for_hydra_is_checked_too(monkeypatch, capsys, command, arguments, said):
+    code, stderr = leave_with(monkeypatch, capsys, lambda config: None, *arguments, name=command)
+    assert code == 2
+    [sentence] = stderr.splitlines()
+    assert sentence.startswith(f"error: {said}")
+
+
+@pytest.mark.parametrize(
+    "addition",
+    ["+callbacks.mine._target_=a.B", "+domain.foo=4", "+prior.source=x", "+embedded=views", "+phases.a.of=prior"],
+)
+def test_additions_that_are_meant_are_taken(monkeypatch, capsys, addition):
+    assert leave_with(monkeypatch, capsys, lambda config: None, "experiment=shape_latent", addition) == (0, "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import signal
 import sys
 import warnings
@@ -19,29 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import (
-    ConfigCompositionException,
-    HydraException,
-    InstantiationException,
-    MissingConfigException,
-    OverrideParseException,
-)
+from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import (
-    InterpolationKeyError,
-    MissingMandatoryValue,
-    OmegaConfBaseException,
-    ValidationError,
-)
+from omegaconf.errors import OmegaConfBaseException
 
 from fieldforge.configuration.trust import trusted_by, trusting
 from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
-from fieldforge.errors import UserError, install_command, memory_shortage
+from fieldforge.errors import UserError, memory_shortage
 from fieldforge.runs import help
+from fieldforge.runs.additions import check_additions
 from fieldforge.runs.command_line import literal, rewritten
 from fieldforge.runs.leaving import leave
-from fieldforge.runs.near_keys import near_keys
-from fieldforge.storage.files import NO_ROOM
+from fieldforge.runs.mistakes import chain, explain, of_the_system
 from fieldforge.sweeps.job import is_trial, run_trial
 from fieldforge.terminal import Formatter, format_warning, printable
 from fieldforge.training.processes import interruption, launchers
@@ -97,7 +85,7 @@ def run(
 def _first_override(arguments: list[str]) -> int:
     """Where the overrides begin: Hydra takes them as one run of words, before flags (`--cfg job`) or after them."""
     overrides = [place for place, word in enumerate(arguments) if place and "=" in word and not word.startswith("-")]
-    return overrides[0] if overrides else len(arguments)
+    return overrides[0] if overrides else 1
 
 
 def _exit_code(
@@ -111,14 +99,19 @@ def _exit_code(
         with trusting(trusted_by(config)):
             return body(config)
 
+    def checked(config: DictConfig) -> Any:
+        check_additions(name)
+        return with_trust(config)
+
     def kept_from_hydra(config: DictConfig) -> float | None:
         if not logging.getLogger().handlers:
             handler = logging.StreamHandler(sys.stderr)
             handler.setFormatter(Formatter("%(message)s"))
             logging.basicConfig(level=logging.INFO, handlers=[handler])
         if is_trial(config):
-            return run_trial(with_trust, config, explain)
+            return run_trial(checked, config, explain)
         try:
+            check_additions(name)
             if about is not None:
                 _say(about(config))
             with_trust(config)
@@ -147,10 +140,12 @@ def _exit_code(
     except (UserError, HydraException, OmegaConfBaseException, OSError, RuntimeError, MemoryError) as error:
         bug = isinstance(error, RuntimeError) and memory_shortage(error) is None
         sentence = None if bug else explain(error)
+        if sentence is None and isinstance(error, OSError) and not failures:
+            sentence = of_the_system(error)
         if sentence is None:
             raise
         _say(f"error: {sentence}", getattr(error, "everywhere", True))
-        return next((cause.exit_code for cause in _chain(error) if isinstance(cause, UserError)), EXIT_USER_ERROR)
+        return next((cause.exit_code for cause in chain(error) if isinstance(cause, UserError)), EXIT_USER_ERROR)
     return 0
 
 
@@ -166,99 +161,3 @@ def _say(sentence: str, everywhere: bool = True) -> None:
     if interruption.speaks() or not everywhere:
         with contextlib.suppress(OSError):  # a terminal that is gone
             print(printable(sentence), file=sys.stderr, flush=True)
-
-
-def explain(error: BaseException) -> str | None:
-    """One sentence for a mistake in the configuration or the input; None for what is a bug in the program."""
-    for cause in _chain(error):
-        if isinstance(cause, UserError):
-            return _one_line(_without_worker_traceback(str(cause)))
-        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
-            place = cause.filename or "what it was about to write"
-            return f"there is no room for {place} ({cause.strerror}): make room and run the same command again"
-        short = memory_shortage(cause)
-        if short is not None:
-            return f"memory is not enough ({short}): lower n=, prompts, batch sizes or resolutions, or give device=cpu"
-    text = str(error)
-    if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}: write key=value, with quotes around special characters"
-    if isinstance(error, MissingConfigException):
-        return _missing_choice(text)
-    if isinstance(error, ConfigCompositionException):
-        return _unknown_key(text, error)
-    if isinstance(error, MissingMandatoryValue):
-        key = getattr(error, "full_key", None) or text.split(":")[-1].strip()
-        return f"the config key {key} has no value: give it on the command line, {key}=…"
-    if isinstance(error, InterpolationKeyError):
-        return f"a config value refers to a key that does not exist: {_one_line(text)}"
-    if isinstance(error, ValidationError):
-        return f"config key {getattr(error, 'full_key', '')}: {_one_line(text)}"
-    if isinstance(error, InstantiationException):
-        return None
-    if isinstance(error, OmegaConfBaseException) and getattr(error, "full_key", None):
-        return f"config key {error.full_key}: {_one_line(text)}"
-    return None
-
-
-def _missing_choice(text: str) -> str:
-    """`Could not find 'group/choice'` with the list of what there is."""
-    wanted = re.search(r"(?:Could not find|Could not load|Unable to find)[^']*'([^']+)'", text)
-    options = [line.strip() for line in text.split("Available options in")[-1].splitlines()[1:] if line.strip()]
-    listed = ", ".join(option for option in options if not option.startswith(("Config search", "provider=")))
-    name = wanted.group(1) if wanted else _one_line(text)
-    group, _, choice = name.rpartition("/")
-    if group == "hydra/launcher":
-        return f"launcher={choice} is not installed: {install_command('sweep')}, or choose one of {listed}"
-    if group and listed and "Available options in" in text:
-        return f"there is no {group}={choice}: choose one of {listed}"
-    return f"there is no config {name}: look into configs/ for what there is"
-
-
-def _unknown_key(text: str, error: BaseException) -> str:
-    cause = getattr(error, "__cause__", None)
-    override = re.search(r"Could not override '([^']+)'", text)
-    group = re.search(r"Could not override '([^']+)'\.\s*No match in the defaults list", text)
-    if group:
-        key = group.group(1)
-        return f"unknown config group {key}: `--help` lists the groups and their choices"
-    unchosen = re.search(r"You must specify '([^']+)'.*?Available options:\s*(.*)", text, re.DOTALL)
-    if unchosen:
-        name, options = unchosen.groups()
-        return f"no {name} is chosen: give {name}= one of {', '.join(options.split())}"
-    if override:
-        if isinstance(cause, ValidationError):
-            return f"config key {override.group(1)}: {_one_line(str(cause))}"
-        return f"unknown config key {override.group(1)}: {_way_out(cause)}"
-    merging = re.search(r"Error merging override (\S+)", text)
-    if merging:
-        return f"cannot apply {merging.group(1)}: {_one_line(str(cause) if cause else text)}"
-    return _one_line(text)
-
-
-def _way_out(cause: BaseException | None) -> str:
-    """The keys that may have been meant, or where to look for all of them."""
-    block, full = getattr(cause, "parent_node", None), str(getattr(cause, "full_key", ""))
-    place, dot, key = full.rpartition(".")
-    near = near_keys(block, key)
-    if near:
-        return f"did you mean {' or '.join(f'{place}{dot}{path}' for path in near)}? (`--cfg job` lists all keys)"
-    return "`--help` and `--cfg job` list the keys there are"
-
-
-def _chain(error: BaseException | None):
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _without_worker_traceback(text: str) -> str:
-    """The sentence alone, of an error that a data worker process wrapped into its whole traceback."""
-    if "Original Traceback" not in text:
-        return text
-    return text.strip().splitlines()[-1].partition(": ")[2]
-
-
-def _one_line(text: str) -> str:
-    kept = [line.strip() for line in text.splitlines() if line.strip()]
-    kept = [line for line in kept if not line.startswith(("full_key:", "object_type=", "reference_type="))]
-    return " ".join(kept).rstrip(".")

@@ -1,0 +1,69 @@
+"""Keys that a command line adds to the configuration, `+key=value`, must be ones that something reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from fieldforge.errors import UserError
+from fieldforge.runs.near_keys import near_keys
+
+OPEN = frozenset({"callbacks", "logger", "parts", "phases", "space", "transforms"})
+"""Blocks whose keys are names that a user chooses."""
+EXPERIMENTS = Path(__file__).resolve().parents[3] / "configs" / "experiment"
+
+
+def check_additions(config_name: str) -> None:
+    """Every `+key=value` of the command that Hydra is running.
+
+    Blocks with a `_target_` are left to `configuration.build`, which knows the arguments.
+
+    Args:
+        config_name: of the primary configuration.
+
+    Raises:
+        UserError: nothing reads the key.
+    """
+    overrides = list(HydraConfig.get().overrides.task)
+    added = {override: _path(override) for override in overrides if override.startswith("+") and not _chooses(override)}
+    if not added:
+        return
+    before = hydra.compose(config_name, [override for override in overrides if override not in added])
+    for path in added.values():
+        parts = path.split(".")
+        if not _has_place(before, parts) and not any(_has_place(block, parts) for block in _experiments()):
+            near = near_keys(before, parts[-1]) if len(parts) == 1 else []
+            meant = f"did you mean {' or '.join(near)}? (`--cfg job` lists all keys)" if near else "leave it out"
+            raise UserError(f"+{path}= adds a key that nothing reads: {meant}")
+
+
+def _path(override: str) -> str:
+    return override.lstrip("+").partition("=")[0]
+
+
+def _chooses(override: str) -> bool:
+    """Whether it adds a choice of a group: `+embedded=views`, `+threshold@sampler.threshold=dynamic`."""
+    group = _path(override).partition("@")[0]
+    return bool(GlobalHydra.instance().config_loader().get_group_options(group))
+
+
+def _has_place(node: Any, parts: Sequence[str]) -> bool:
+    """Whether a key may stand there: it does already, or below a block that takes names or arguments."""
+    for depth, part in enumerate(parts):
+        if not isinstance(node, DictConfig) or "_target_" in node or (depth and parts[depth - 1] in OPEN):
+            return True
+        if part not in node:
+            return False
+        node = None if OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part) else node[part]
+    return True
+
+
+def _experiments() -> list[Any]:
+    """What experiments add to the configuration themselves, such as the settings of a prior."""
+    return [OmegaConf.load(file) for file in sorted(EXPERIMENTS.glob("*.yaml"))]
