@@ -96,7 +96,7 @@ def reads_pictures(conditioner: Conditioner) -> list[str]:
 def encoder_notes(config: DictConfig, conditioner: Conditioner) -> tuple[str, ...]:
     """What of the condition a plan leaves out: encoders that run beside the training."""
     targets = [config.latent_data.transforms[name] for name in config.latent_data.transforms]
-    stored = {name for node in targets if node is not None and is_stored(node) for name in node.sources}
+    stored = {name for node in targets if isinstance(node, DictConfig) and is_stored(node) for name in node.sources}
     live = [name for name, source in conditioner.sources.items() if hasattr(source, "encoder") and name not in stored]
     return tuple(
         f"the frozen encoder of {name!r} runs beside the training and is not counted, as its features are not stored"
