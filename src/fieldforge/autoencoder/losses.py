@@ -65,7 +65,7 @@ class AutoencoderLoss:
             "color": (rgb - painted[..., 6:]).abs().mean(),
         }
         if self.view or self.opacity:
-            seen = render_rays(
+            image = render_rays(
                 lambda where: radiance(field.query(where, params)),
                 batch["ray_origins"],
                 batch["ray_directions"],
@@ -73,8 +73,8 @@ class AutoencoderLoss:
                 self.fine_samples,
                 draws,
             )
-            terms["view"] = (seen.rgb - batch["ray_rgba"][..., :3]).abs().mean()
-            terms["opacity"] = (seen.opacity - batch["ray_rgba"][..., 3]).abs().mean()
+            terms["view"] = (image.rgb - batch["ray_rgba"][..., :3]).abs().mean()
+            terms["opacity"] = (image.opacity - batch["ray_rgba"][..., 3]).abs().mean()
         loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
         return loss, {name: term.detach() for name, term in terms.items()}
 

@@ -40,8 +40,10 @@ class PerRowProjection(nn.Module):
         rows = tokens[:, self.row_of_token.to(tokens.device)]  # (B, rows, width)
         params = {}
         for name, (start, stop) in self.spans.items():
-            made = torch.einsum("brc,rcw->brw", rows[:, start:stop], self.maps[name])  # (B, rows of name, row width)
-            params[name] = self.norms[name](made)
+            products = torch.einsum(
+                "brc,rcw->brw", rows[:, start:stop], self.maps[name]
+            )  # (B, rows of name, row width)
+            params[name] = self.norms[name](products)
         return params
 
 

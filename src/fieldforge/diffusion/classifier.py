@@ -70,6 +70,6 @@ def accuracy_by_noise(
     for level in levels:
         log_snr = torch.full((len(x0),), -2 * math.log(level), dtype=torch.float64)
         t = classifier.process.time_of_log_snr(log_snr)  # (B,)
-        told = classifier(classifier.process.add_noise(x0, noise, t), t).argmax(dim=1)  # (B,)
-        shares[level] = float((told == labels).double().mean())
+        predictions = classifier(classifier.process.add_noise(x0, noise, t), t).argmax(dim=1)  # (B,)
+        shares[level] = float((predictions == labels).double().mean())
     return shares

@@ -116,11 +116,11 @@ class ShapeDomain(Domain):
     def compare(self, outputs: Outputs, truth: Truth, size: int) -> list[list[Image.Image | None]]:
         """Stored view, volume rendering from the same camera, and mesh."""
         assert isinstance(outputs, Shapes)
-        seen = outputs.views(truth["cameras"][:, 0], float(truth["fov_y"][0]), size)  # (B, H, W, 4)
+        views_of_output = outputs.views(truth["cameras"][:, 0], float(truth["fov_y"][0]), size)  # (B, H, W, 4)
         return [
             [
                 image_of(torch.as_tensor(truth["views"][index, 0])),
-                image_of(seen[index]),
+                image_of(views_of_output[index]),
                 portrait(outputs.mesh(index), size),
             ]
             for index in range(len(outputs))
@@ -137,11 +137,13 @@ class ShapeDomain(Domain):
         if not outside.any():
             outside = np.ones_like(outside)
         everything, exposed = (
-            compare_surfaces(points, normals, true_points[kept], true_normals[kept], self.f_score_threshold)
-            for kept in (np.ones_like(outside), outside)
+            compare_surfaces(points, normals, true_points[mask], true_normals[mask], self.f_score_threshold)
+            for mask in (np.ones_like(outside), outside)
         )
         views = truth["views"][0].numpy()  # (V, H, W, 4)
-        seen = [output.views(pose[None], float(truth["fov_y"][0]), views.shape[1])[0] for pose in truth["cameras"][0]]
+        views_of_output = [
+            output.views(pose[None], float(truth["fov_y"][0]), views.shape[1])[0] for pose in truth["cameras"][0]
+        ]
         return {
             "iou": volume_iou(sdf, truth["box_sdf"][0].numpy()),
             "chamfer_l1": everything.chamfer_l1,
@@ -150,7 +152,7 @@ class ShapeDomain(Domain):
             "chamfer_l1_exposed": exposed.chamfer_l1,
             "f_score_exposed": exposed.f_score,
             "normal_consistency_exposed": exposed.normal_consistency,
-            "view_psnr": peak_signal_to_noise(torch.stack(seen)[..., :3].cpu().numpy(), views[..., :3]),
+            "view_psnr": peak_signal_to_noise(torch.stack(views_of_output)[..., :3].cpu().numpy(), views[..., :3]),
         }
 
     def signatures(self, outputs: Outputs) -> list[np.ndarray]:

@@ -22,10 +22,10 @@ class TrueViews:
         self.count = count
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        chosen = self.choose(sample["cameras.npy"])
-        pictures = np.stack([sample[f"view_{view:03d}.png"] for view in chosen]).astype(np.float32) / 255
+        indices = self.choose(sample["cameras.npy"])
+        pictures = np.stack([sample[f"view_{view:03d}.png"] for view in indices]).astype(np.float32) / 255
         pictures[..., :3] *= pictures[..., 3:]
-        cameras = sample["cameras.npy"][chosen].astype(np.float32)
+        cameras = sample["cameras.npy"][indices].astype(np.float32)
         return {"views": pictures, "cameras": cameras, "fov_y": float(sample["meta.json"]["fov_y"])}
 
     def choose(self, cameras: np.ndarray) -> list[int]:

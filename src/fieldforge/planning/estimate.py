@@ -151,26 +151,28 @@ class StagePlan:
         return min(days, max(self.max_minutes / (24 * 60), self.min_steps * a_step))
 
     def warnings(self, cluster: Cluster) -> list[str]:
-        found = []
+        sentences = []
         if self.asked_batch_size != self.batch_size:
             parts = cluster.world * self.accumulate
-            found.append(
+            sentences.append(
                 f"training.{self.name}.batch_size={self.asked_batch_size} is no multiple of the {parts} parts that "
                 f"devices and trainer.accumulate make, training would refuse it; planned with {self.batch_size}"
             )
         readers, data = self.data.readers(cluster.world), self.data
         if data.shards is not None and data.shards < readers:
-            found.append(
+            sentences.append(
                 f"{data.shards} shards for {readers} readers: several read the same shard; prepare smaller shards"
             )
         if data.slots < cluster.world:
-            found.append(
+            sentences.append(
                 f"mixing.slots={data.slots} for {cluster.world} ranks: every rank reads all shards; "
                 f"give at least {cluster.world}, before the training starts"
             )
         elif data.slots % cluster.world:
-            found.append(f"mixing.slots={data.slots} is no multiple of the {cluster.world} ranks: they share shards")
-        return found
+            sentences.append(
+                f"mixing.slots={data.slots} is no multiple of the {cluster.world} ranks: they share shards"
+            )
+        return sentences
 
     def plain(self, cluster: Cluster) -> dict[str, Any]:
         """All numbers, for programs; bytes, seconds, days."""

@@ -47,5 +47,5 @@ def _moves_nothing(func: Any, inputs: list[Tensor], outputs: list[Tensor]) -> bo
     """A view, or memory that is only reserved."""
     if "empty" in func.overloadpacket.__name__:
         return True
-    known = {id(tensor.untyped_storage()) for tensor in inputs}
-    return not func._schema.is_mutable and all(id(tensor.untyped_storage()) in known for tensor in outputs)
+    storages = {id(tensor.untyped_storage()) for tensor in inputs}
+    return not func._schema.is_mutable and all(id(tensor.untyped_storage()) in storages for tensor in outputs)

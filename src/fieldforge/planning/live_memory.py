@@ -28,11 +28,11 @@ class LiveMemory(TorchDispatchMode):
         self.peak = self.live
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(made):
+        outputs = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(outputs):
             if isinstance(leaf, Tensor):
                 self._note(leaf)
-        return made
+        return outputs
 
     def _note(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()

@@ -83,13 +83,13 @@ def hardware(config: DictConfig) -> tuple[str, str]:
 def step_plan(config: DictConfig, cluster: Cluster, stage: Stage, step: Step, samples: int | None) -> StagePlan:
     """One stage that takes steps."""
     key = f"training.{stage.training}"
-    asked = whole_number(stage.config, f"{key}.batch_size")
+    batch_size = whole_number(stage.config, f"{key}.batch_size")
     budget: Budget = build(stage.config, f"{key}.budget")
     accumulate = whole_number(config, "trainer.accumulate")
-    per_device = -(-asked // (cluster.world * accumulate))
+    per_device = -(-batch_size // (cluster.world * accumulate))
     mixing: Mixing = build(config, f"{step.data}.mixing")
     workers = whole_number(config, f"{step.data}.num_workers", least=0)
-    heldout = max(1, int(config[step.data].heldout_batch_size or asked) // cluster.world)
+    heldout = max(1, int(config[step.data].heldout_batch_size or batch_size) // cluster.world)
     cost = measure_step(
         step.module,
         lambda: step.batch(per_device),
@@ -103,7 +103,7 @@ def step_plan(config: DictConfig, cluster: Cluster, stage: Stage, step: Step, sa
         stage.name,
         cost,
         per_device * accumulate * cluster.world,
-        asked,
+        batch_size,
         budget.max_steps,
         budget.max_minutes,
         budget.min_steps,

@@ -118,7 +118,7 @@ def measure_step(
         with Kernels() as kernels:
             step(make_batch())
         gradients = sum(_bytes(p.grad) for p in trained if p.grad is not None)
-        state = sum(_bytes(t) for kept in optimizer.state.values() for t in kept.values() if torch.is_tensor(t))
+        state = sum(_bytes(t) for buffers in optimizer.state.values() for t in buffers.values() if torch.is_tensor(t))
         held = parameters + averaged + gradients + state
         memory.restart_peak()
         step(make_batch())

@@ -48,7 +48,7 @@ class InContext(nn.Module):
 
     def forward(self, x: Tensor, noise_level: Tensor, condition: Condition) -> Tensor:
         """x (B, T, C), noise_level (B,) → (B, T, output_channels)."""
-        vector, tokens, seen = self._parts(x, condition)
+        vector, tokens, visible = self._parts(x, condition)
         parts = [
             self.embed_noise_level(noise_level)[:, None],  # (B, 1, width)
             self.embed_vector(vector)[:, None],  # (B, 1, width)
@@ -57,7 +57,7 @@ class InContext(nn.Module):
         ]
         sequence = torch.cat([part.to(parts[-1].dtype) for part in parts], dim=1)  # (B, 2 + L + T, width)
         sequence = self.first_norm(sequence)
-        mask = torch.cat([seen.new_ones(len(x), 2), seen, seen.new_ones(len(x), self.tokens)], dim=1)
+        mask = torch.cat([visible.new_ones(len(x), 2), visible, visible.new_ones(len(x), self.tokens)], dim=1)
         sequence = self.transformer(sequence, mask=mask)[:, -self.tokens :]  # (B, T, width)
         return self.project(self.final_norm(sequence))  # (B, T, output_channels)
 

@@ -35,8 +35,8 @@ class ByClassifier:
         """∇ log p(label | x_t) with respect to x_t: (B, T, C)."""
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
-            chosen = self.classifier(x_t, t).gather(1, self.labels[:, None])  # (B, 1)
-            return torch.autograd.grad(chosen.sum(), x_t)[0]
+            log_likelihood = self.classifier(x_t, t).gather(1, self.labels[:, None])  # (B, 1)
+            return torch.autograd.grad(log_likelihood.sum(), x_t)[0]
 
     def __call__(self, model: ConditionalDenoiser, condition: Condition, null: Condition) -> Denoiser:
         base = self.base(model, condition, null)

@@ -63,8 +63,8 @@ class Budget:
 
     def seconds_left(self, step: int, seconds: float) -> float | None:
         """Estimate from the pace so far; None before the first step."""
-        done = self.progress(step, seconds)
-        return None if done <= 0 or seconds <= 0 else max(0.0, seconds / done - seconds)
+        spent = self.progress(step, seconds)
+        return None if spent <= 0 or seconds <= 0 else max(0.0, seconds / spent - seconds)
 
 
 class BudgetCallback(StepCallback):

@@ -69,7 +69,7 @@ class Recovery(StepCallback):
         new = bad - self._seen[-1][1]
         if new:
             log.warning("warning: %d bad steps were left out up to step %d", new, step)
-        self._seen = [seen for seen in self._seen if seen[0] >= step - self.window] or self._seen[-1:]
+        self._seen = [entry for entry in self._seen if entry[0] >= step - self.window] or self._seen[-1:]
         trouble, since = bad - self._seen[0][1], self._seen[0][0]
         if trouble < self.patience:
             self._seen.append((step, bad))
@@ -78,7 +78,7 @@ class Recovery(StepCallback):
             self._go_back(trainer, trouble, since)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"done": self._done, "seen": [list(seen) for seen in self._seen]}
+        return {"done": self._done, "seen": [list(entry) for entry in self._seen]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._done = int(state_dict["done"])
@@ -107,5 +107,5 @@ class Recovery(StepCallback):
 
     def _last(self, step: int) -> str | None:
         """The last checkpoint from before the trouble."""
-        found = find_last(self.directory, self.fingerprint, at_most=step)
-        return str(found.path) if found else None
+        checkpoint = find_last(self.directory, self.fingerprint, at_most=step)
+        return str(checkpoint.path) if checkpoint else None

@@ -28,8 +28,8 @@ class StepCallback(pl.Callback):
 
 def step_ended(trainer: pl.Trainer) -> bool:
     """At the end of a batch: was it the last one of its step?"""
-    seen = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-    return seen % trainer.accumulate_grad_batches == 0
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    return batches % trainer.accumulate_grad_batches == 0
 
 
 def logs_now(trainer: pl.Trainer) -> bool:

@@ -173,9 +173,9 @@ def _without_key() -> Iterator[None]:
 def _mode() -> str:
     if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes"):
         return "disabled"
-    wanted = os.environ.get("WANDB_MODE", "").lower()
-    if wanted in ("disabled", "offline", "dryrun"):
-        return wanted.replace("dryrun", "offline")
+    from_environment = os.environ.get("WANDB_MODE", "").lower()
+    if from_environment in ("disabled", "offline", "dryrun"):
+        return from_environment.replace("dryrun", "offline")
     return "online" if _has_key() else "offline"
 
 

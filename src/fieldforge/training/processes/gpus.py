@@ -64,8 +64,8 @@ def spread(job: int, devices: int) -> None:
     groups = count // devices
     if groups < 2 or torch.cuda.is_initialized() or _CHOSEN in os.environ:
         return
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    visible = given.split(",")[:count] if given else [str(index) for index in range(count)]
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = listed.split(",")[:count] if listed else [str(index) for index in range(count)]
     first = job % groups * devices
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible[first : first + devices])
     os.environ[_CHOSEN] = str(job)

@@ -164,20 +164,20 @@ def best_precision(gpu: bool) -> str:
     return "bf16-mixed" if multiplies else "32-true"
 
 
-def best_device(wanted: str = "auto") -> str:
-    """The device to sample and evaluate on: what is wanted, or with "auto" a GPU where there is one.
+def best_device(name: str = "auto") -> str:
+    """The device to sample and evaluate on: the one of that name, or with "auto" a GPU where there is one.
 
     Raises:
         UserError: there is no such device here.
     """
-    if wanted == "auto":
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=wanted).cpu()  # "meta" makes tensors, but they hold nothing
+        torch.zeros(1, device=name).cpu()  # "meta" makes tensors, but they hold nothing
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"device={wanted} is not usable here ({reason}): give cpu or auto") from error
-    return wanted
+        raise UserError(f"device={name} is not usable here ({reason}): give cpu or auto") from error
+    return name
 
 
 def fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, resume_from: Path | None) -> None:

@@ -43,12 +43,12 @@ def started() -> Place | None:
         UserError: the environment says only a part of it, or what cannot be.
     """
     _, size, rank, local_rank = _TORCH
-    given = [name for name in (size, rank, local_rank) if os.environ.get(name)]
-    if {size, rank} <= set(given):
+    present = [name for name in (size, rank, local_rank) if os.environ.get(name)]
+    if {size, rank} <= set(present):
         return _place(*_TORCH)
-    if [name for name in given if os.environ[name] != ("1" if name == size else "0")]:
-        [missing, *_] = [name for name in (rank, size) if name not in given]
-        values = " and ".join(f"{name}={os.environ[name]}" for name in given)
+    if [name for name in present if os.environ[name] != ("1" if name == size else "0")]:
+        [missing, *_] = [name for name in (rank, size) if name not in present]
+        values = " and ".join(f"{name}={os.environ[name]}" for name in present)
         raise UserError(f"the environment has {values} without {missing}: unset it, or start with torchrun or srun")
     for launcher, size, rank, local_rank in _OTHERS:
         if os.environ.get(size) and os.environ.get(rank) and not (launcher == "srun" and _beside_srun()):

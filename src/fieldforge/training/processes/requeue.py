@@ -29,17 +29,17 @@ def requeue() -> bool:
     if state and state[1] != "RUNNING":
         log.info("job %s is %s: not put back into the queue", name, state[1].lower())
         return False
-    done, said = _scontrol("requeue", name)
-    if done:
+    accepted, output = _scontrol("requeue", name)
+    if accepted:
         log.info("job %s: put back into the queue", name)
     else:
-        log.warning("warning: Slurm did not put job %s back into the queue (%s)", name, said or "it did not say why")
-    return done
+        log.warning("warning: Slurm did not put job %s back into the queue (%s)", name, output or "it did not say why")
+    return accepted
 
 
 def _scontrol(*arguments: str) -> tuple[bool, str]:
     try:
-        found = subprocess.run(
+        result = subprocess.run(
             ["scontrol", *arguments],
             capture_output=True,
             text=True,
@@ -49,6 +49,6 @@ def _scontrol(*arguments: str) -> tuple[bool, str]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return False, str(error)
-    if found.returncode == 0:
-        return True, found.stdout
-    return False, " ".join(found.stderr.split())
+    if result.returncode == 0:
+        return True, result.stdout
+    return False, " ".join(result.stderr.split())
