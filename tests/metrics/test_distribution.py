@@ -9,6 +9,7 @@ from fieldforge.metrics.clouds import chamfer_matrix, earth_movers_matrix, norma
 from fieldforge.metrics.distribution import (
     coverage,
     frechet_distance,
+    kernel_distance,
     minimum_matching_distance,
     nearest_neighbour_accuracy,
 )
@@ -97,3 +98,22 @@ def test_a_normalised_cloud_forgets_place_and_size():
     np.testing.assert_allclose(low, -high, atol=1e-12)
     assert high.max() == pytest.approx(0.9)
     assert np.isfinite(normalized_cloud(np.zeros((3, 3)))).all()
+
+
+def test_kernel_distance_is_the_mean_over_pairs():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 3)), rng.normal(size=(5, 3)) + 1
+
+    def kernel(a, b):
+        return (a @ b / 3 + 1) ** 3
+
+    own = [np.mean([kernel(s[i], s[j]) for i in range(len(s)) for j in range(len(s)) if i != j]) for s in (x, y)]
+    across = np.mean([kernel(a, b) for a in x for b in y])
+    assert kernel_distance(x, y) == pytest.approx(sum(own) - 2 * across)
+
+
+def test_kernel_distance_of_one_distribution_is_0_in_the_mean_however_few_samples_there_are():
+    rng = np.random.default_rng(1)
+    values = [kernel_distance(*rng.normal(size=(2, 6, 2))) for _ in range(4000)]
+    assert abs(np.mean(values)) < 4 * np.std(values) / len(values) ** 0.5
+    assert kernel_distance(rng.normal(size=(50, 2)), rng.normal(size=(50, 2)) + 2) > 1

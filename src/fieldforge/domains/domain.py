@@ -124,6 +124,10 @@ class Domain(ABC):
     def distance(self, this: np.ndarray, that: np.ndarray) -> float:
         """Between two signatures."""
 
+    def compare_sets(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> dict[str, float]:
+        """How close G signatures of generated things as a set are to R stored ones, by the measure's name."""
+        return {}
+
     def further_pictures(self, folder: Path) -> dict[str, np.ndarray]:
         """Sample id → RGBA picture (H, W, 4) by another renderer, out of a folder. UserError where there are none."""
         raise UserError(f"images.libraries={folder}: this domain knows no further pictures, leave it out")

@@ -25,6 +25,7 @@ from fieldforge.domains.domain import Domain, Outputs, Truth
 from fieldforge.domains.pictures import Pictures
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
+from fieldforge.metrics.distribution import frechet_distance, kernel_distance
 from fieldforge.metrics.reconstruction import peak_signal_to_noise
 from fieldforge.ranges import Count
 from fieldforge.ranges import Pixels as Side
@@ -109,6 +110,11 @@ class ImageDomain(Domain):
     def distance(self, this: np.ndarray, that: np.ndarray) -> float:
         """1 - cosine of the features."""
         return float(1 - (unit(this[None]) @ unit(that[None]).T)[0, 0])
+
+    def compare_sets(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> dict[str, float]:
+        """Fréchet and kernel distance of the features; compare Fréchet distances of equally many pictures only."""
+        generated, stored = np.stack(these), np.stack(those)
+        return {"frechet": frechet_distance(generated, stored), "kernel": kernel_distance(generated, stored)}
 
     def read_file(self, path: Path, seed: int) -> Tensor:
         """`input` (1, 3, H, W) of a picture file. UserError for one that is not there or cannot be read."""

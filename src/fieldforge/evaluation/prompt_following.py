@@ -15,9 +15,6 @@ from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.stored import data_root
-from fieldforge.data.heldout import HeldOut
-from fieldforge.data.shards import open_shards
-from fieldforge.data.transforms import Meta, Transform
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.evaluation.picture_following import evaluate_images
 from fieldforge.evaluation.questions import Question, questions_for
@@ -27,6 +24,7 @@ from fieldforge.metrics.prompts import agreement
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
+from fieldforge.stages.sample_measures import training_samples
 from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
@@ -130,16 +128,6 @@ class PromptJudge:
         rows = [[column[row] for column in columns] for row in range(len(questions))]
         heads = [f"guidance {scale:g}\nseed {seed}" for scale in outputs for seed in seeds]
         return picture_sheet(rows, [question.text.replace("_", " ") for question in questions], heads, cell=size)
-
-
-def training_samples(domain: Domain, root: Any) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-    """Metadata and signature of every training sample."""
-    metas, signatures = [], []
-    transforms: list[Transform] = [*domain.input_transforms(), Meta()]
-    for batch in HeldOut(open_shards(root, "train"), transforms, seed=0, batch_size=16):
-        metas += batch["meta"]
-        signatures += domain.stored_signatures(batch)
-    return metas, signatures
 
 
 def agreements(

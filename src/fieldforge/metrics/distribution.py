@@ -52,6 +52,24 @@ def frechet_distance(features: Floats, reference: Floats) -> float:
     return float(offset @ offset + np.square(root).sum() + np.square(reference_root).sum() - 2 * overlap)
 
 
+def kernel_distance(features: Floats, reference: Floats) -> float:
+    """Unbiased estimate of the squared MMD between features (G, D) and reference (R, D), kernel (x·y / D + 1)³.
+
+    KID (Bińkowski et al. 2018, arXiv 1801.01401, section 3.1 and eq. 4): unlike the Fréchet distance its mean does not
+    depend on G and R, and it may be below 0. Needs two samples of each at least.
+    """
+    x, y = features.astype(np.float64), reference.astype(np.float64)
+    (within_x, within_y), across = (_cubic(x, x), _cubic(y, y)), _cubic(x, y)
+    pairs_x, pairs_y = len(x) * (len(x) - 1), len(y) * (len(y) - 1)
+    own = (within_x.sum() - within_x.trace()) / pairs_x + (within_y.sum() - within_y.trace()) / pairs_y
+    return float(own - 2 * across.mean())
+
+
+def _cubic(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    kernel: NDArray[np.float64] = (x @ y.T / x.shape[1] + 1) ** 3
+    return kernel
+
+
 def _covariance_root(features: Floats) -> NDArray[np.float64]:
     """A with AᵀA the unbiased covariance of features (N, D), as small as N and D allow: (min(N, D), D)."""
     centered = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)

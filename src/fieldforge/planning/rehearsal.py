@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -26,6 +27,7 @@ from fieldforge.ranges import Count, GridCells, Pixels, Seed, Whole
 from fieldforge.stages.stage import Known, Stage, Step, TrainedStage
 from fieldforge.stages.training_run import build_callbacks
 from fieldforge.training.callbacks.budget import BudgetCallback
+from fieldforge.training.callbacks.sample_measures import Sampling
 from fieldforge.training.modules.optimization import build_optimizer
 from fieldforge.training.processes.hardware import Hardware
 
@@ -91,12 +93,23 @@ def rehearse_training(config: DictConfig, stage: str) -> None:
         raise UserError(f"{key}.{error}") from error
     nowhere = Path(config.output_dir) / "rehearsal"
     context = {"clock": BudgetCallback(budget), "ema": ema, "guard": guard, "fingerprint": "", "batch_size": batch_size}
-    further = {"directory": nowhere, "draw": lambda module, path: None, "name": stage, "label": {}}
+    further = {
+        "directory": nowhere,
+        "draw": lambda module, path: None,
+        "name": stage,
+        "label": {},
+        "measure": no_numbers,
+    }
     callbacks = build_callbacks(config, {**context, **further}, {})
     alone = replace(hardware, devices=1, num_nodes=1, strategy="auto")
     alone.trainer(budget.max_steps, callbacks, [], nowhere)
     parameters = [torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))]
     rehearse_optimizer(config, f"{key}.optimizer", torch.nn.ParameterList(parameters))
+
+
+def no_numbers(module: pl.LightningModule, sampling: Sampling) -> dict[str, float]:
+    """A `Measure` of nothing."""
+    return {}
 
 
 def rehearse_optimizer(config: DictConfig, key: str, module: torch.nn.Module) -> None:

@@ -25,9 +25,11 @@ from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.fingerprint import differences
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
 from fieldforge.stages.prompt_pictures import pictures_of_prompts
+from fieldforge.stages.sample_measures import MeasuresOfSamples
 from fieldforge.stages.stage import Known, Results, Saved, Step, TrainedStage
 from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
 from fieldforge.training.callbacks.picture_log import Draw
+from fieldforge.training.callbacks.sample_measures import Measure
 
 BLOCKS = ("backbone", "conditioner", "process", "parameterization", "loss", "weighting", "density")
 """What a denoiser and its step are made of."""
@@ -101,6 +103,10 @@ class DiffusionStage(TrainedStage):
     def pictures(self) -> Draw:
         autoencoder, _ = load_autoencoder(self.autoencoder_run.model)
         return pictures_of_prompts(self.config, self.data_module, autoencoder)
+
+    def measure(self) -> Measure:
+        autoencoder, _ = load_autoencoder(self.autoencoder_run.model)
+        return MeasuresOfSamples(self.config, self.data_module, autoencoder)
 
     def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
         """One file holds all that sampling needs, so that a run can be moved."""

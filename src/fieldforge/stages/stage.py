@@ -31,6 +31,7 @@ from fieldforge.stages.untrained import training_label, warn_if_untrained
 from fieldforge.storage.lock import scope
 from fieldforge.terminal import status
 from fieldforge.training.callbacks.picture_log import Draw
+from fieldforge.training.callbacks.sample_measures import Measure
 from fieldforge.training.processes import ranks
 
 log = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class TrainedStage(Stage):
     """A stage that takes steps and ends in a model.
 
     Subclasses are asked in this order: `prepare`, `determining`; and unless a finished model is there already: `begin`,
-    `module`, `data`, `pictures`, `finish`.
+    `module`, `data`, `pictures`, `measure`, `finish`.
     """
 
     run_name: ClassVar[str] = "name"
@@ -218,6 +219,10 @@ class TrainedStage(Stage):
         """Draws what the model makes while it trains."""
         return None
 
+    def measure(self) -> Measure | None:
+        """Measures what the model makes while it trains."""
+        return None
+
     @abstractmethod
     def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
         """The model's file. In the first process alone."""
@@ -248,7 +253,7 @@ class TrainedStage(Stage):
         ranks.first_alone(lambda: directory.open(config))
         log.info("%s: in %s", called, directory.path)
         self.begin(directory)
-        training = train(self.config, directory, self.first_module(), self.data(), self.pictures())
+        training = train(self.config, directory, self.first_module(), self.data(), self.pictures(), self.measure())
         label = training_label(budget, training.steps, self.has_start)
 
         def save() -> None:

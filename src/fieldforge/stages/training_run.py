@@ -31,6 +31,7 @@ from fieldforge.training.callbacks import wandb_run
 from fieldforge.training.callbacks.budget import BudgetCallback
 from fieldforge.training.callbacks.metrics_table import MetricsTable
 from fieldforge.training.callbacks.picture_log import Draw
+from fieldforge.training.callbacks.sample_measures import Measure
 from fieldforge.training.callbacks.snapshots import FOLDER, Snapshots
 from fieldforge.training.processes import interruption, ranks
 from fieldforge.training.processes.checkpoints import find_last
@@ -73,11 +74,12 @@ def train(
     module: pl.LightningModule,
     data: ShardDataModule,
     draw: Draw | None,
+    measure: Measure | None = None,
 ) -> Training:
     """Train `module` by `config.training.<stage>` to the end of its budget, from the last checkpoint in `directory`.
 
     The module of the result is the one given, or where that one is spread over processes a whole copy. Without
-    `draw`, callbacks that want it are left out.
+    `draw` or `measure`, callbacks that want it are left out.
 
     Raises:
         Interrupted: a signal stopped it; its state is saved.
@@ -98,6 +100,7 @@ def train(
         "fingerprint": directory.fingerprint,
         "batch_size": batch_size,
         "draw": draw,
+        "measure": measure,
         "name": stage,
     }
     label = {"stage": stage, "fingerprint": directory.fingerprint, "config": plain(config)}
@@ -145,13 +148,13 @@ def build_callbacks(
 ) -> list[pl.Callback]:
     """Those of `config.callbacks`, with arguments filled in from `context` and, by a callback's name, `places`.
 
-    Without `draw`, those that want it are left out.
+    Without `draw` or `measure`, those that want it are left out.
     """
-    drawing = context.get("draw") is not None
+    lacking = {name for name in ("draw", "measure") if context.get(name) is None}
     return [
         build_with(config, f"callbacks.{name}", {**context, **places.get(str(name), {})})
         for name, settings in config.callbacks.items()
-        if settings is not None and (drawing or "draw" not in arguments(config, f"callbacks.{name}"))
+        if settings is not None and not lacking.intersection(arguments(config, f"callbacks.{name}"))
     ]
 
 

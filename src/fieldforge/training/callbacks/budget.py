@@ -96,8 +96,12 @@ class BudgetCallback(StepCallback):
     def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if logs_now(trainer):
             pl_module.log("train/learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
-        if self.budget.progress(trainer.global_step, self._seconds_agreed()) >= 1:
+        if self.is_spent(trainer):
             trainer.should_stop = True
+
+    def is_spent(self, trainer: pl.Trainer) -> bool:
+        """Whether this is the last step; in all processes alike."""
+        return self.budget.progress(trainer.global_step, self._seconds_agreed()) >= 1
 
     def state_dict(self) -> dict[str, float]:
         return {"seconds": self.seconds}

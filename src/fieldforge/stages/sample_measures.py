@@ -1,0 +1,75 @@
+"""Samples of a diffusion model that trains, measured against the samples that it learns from."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.configuration.build import build
+from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.heldout import HeldOut
+from fieldforge.data.shards import open_shards
+from fieldforge.data.transforms import Meta, Transform
+from fieldforge.domains.domain import Domain
+from fieldforge.metrics.prompts import agreement
+from fieldforge.stages.conditions import conditions
+from fieldforge.stages.denoiser import build_generator
+from fieldforge.training.callbacks.sample_measures import Sampling
+from fieldforge.training.modules.conditional_module import ConditionalModule
+
+
+class MeasuresOfSamples:
+    """The `Measure` of a diffusion's samples.
+
+    `retrieval`: the share whose nearest training sample bears the name (of a model that knows classes alone, the class)
+    of the sample whose condition it was made for; and what the domain says of sets.
+
+    Args:
+        config: of the training.
+        data: latents with their captions and classes.
+        autoencoder: of the latents.
+    """
+
+    def __init__(self, config: DictConfig, data: ShardDataModule, autoencoder: Autoencoder):
+        self.config, self.data, self.autoencoder = config, data, autoencoder
+        self.domain: Domain = build(config, "domain")
+
+    def __call__(self, module: pl.LightningModule, sampling: Sampling) -> dict[str, float]:
+        assert isinstance(module, ConditionalModule)
+        quick = OmegaConf.merge(self.config, {"sampler": {"steps": sampling.steps}})
+        assert isinstance(quick, DictConfig)
+        generator = build_generator(quick, module.model, module.conditioner, self.autoencoder.latent_shape)
+        split = self.data.train_split
+        shards = open_shards(self.config.data.root, split) if "image" in generator.keys else self.data.shards(split)
+        asked = conditions(self.domain, shards, generator.keys, sampling.count)
+        autoencoder, signatures = self.autoencoder.to(module.device), list[np.ndarray]()
+        for start in range(0, len(asked["meta"]), sampling.at_a_time):
+            part = slice(start, start + sampling.at_a_time)
+            batch = {key: asked[key][part] for key in generator.keys}
+            seeds = list(range(len(asked["meta"])))[part]
+            outputs = self.domain.decode(autoencoder, generator(batch, seeds, sampling.scale))
+            signatures += self.domain.signatures(outputs)
+        metas, known = self._training
+        label = "class" if generator.keys == {"class"} else "name"
+        nearest = self.domain.nearest(signatures, known)
+        found = agreement(nearest, [meta[label] for meta in asked["meta"]], [meta[label] for meta in metas])
+        return {"retrieval": found.share, **self.domain.compare_sets(signatures, known)}
+
+    @cached_property
+    def _training(self) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+        return training_samples(self.domain, self.config.data.root)
+
+
+def training_samples(domain: Domain, root: Any) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """Metadata and signature of every training sample."""
+    metas, signatures = [], []
+    transforms: list[Transform] = [*domain.input_transforms(), Meta()]
+    for batch in HeldOut(open_shards(root, "train"), transforms, seed=0, batch_size=16):
+        metas += batch["meta"]
+        signatures += domain.stored_signatures(batch)
+    return metas, signatures
