@@ -12,7 +12,9 @@ def main(config: DictConfig) -> None:
 
 
 def about(config: DictConfig) -> str:
-    return f"embedding {config.shards}" if config.embed is not None else f"preparing shards in {config.output}"
+    if config.embed is not None:
+        return f"embedding {config.shards}"
+    return f"preparing shards in {config.output}" if config.get("source") else "preparing nothing"
 
 
 if __name__ == "__main__":

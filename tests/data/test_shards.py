@@ -44,3 +44,9 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         open_shards(f"{tmp_path}/*/train-*.zip/*.tar", "train")
     with pytest.raises(UserError, match="'heldout'"):
         open_shards(tmp_path / "latents", "heldout")
+
+
+def test_a_missing_folder_is_said_with_the_place_that_was_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"^{tmp_path}/nowhere/manifest.json: there is no manifest"):
+        open_shards("nowhere", "train")

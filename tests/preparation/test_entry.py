@@ -109,4 +109,12 @@ def test_the_command_line(arguments: list[str], code: int, output: str):
     done = subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent)
     assert done.returncode == code, done.stderr
     assert re.search(output, done.stdout + done.stderr)
+    assert "None" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_source_without_assets_leaves_no_folder(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="the source holds no assets"):
+        run_preparation(configured("source=folder", f"source.path={tmp_path}/empty", f"output={tmp_path}/out", *TINY))
+    assert not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 """The shards that a stream reads: from one or several places, each with its manifest."""
 
 import fnmatch
+import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -144,8 +145,9 @@ def load_manifest(store: Store) -> Manifest:
     try:
         return Manifest.from_json(_pieces(store, MANIFEST_NAME), where)
     except (FileNotFoundError, NotADirectoryError) as error:
+        looked = where if is_remote(where) else os.path.abspath(where)
         raise UserError(
-            f"{where}: there is no manifest; prepare the data first, point data.root to a folder of shards, or index "
+            f"{looked}: there is no manifest; prepare the data first, point data.root to a folder of shards, or index "
             "shards of other origin with python -m fieldforge.data.index."
         ) from error
 

@@ -37,7 +37,12 @@ def print_plan(config: DictConfig) -> None:
     if form not in FORMS:
         raise UserError(f"plan={config.plan.show}: give true for a table, or json")
     plan = make_plan(config)
-    print(json.dumps(plan.plain(), indent=2) if form == "json" else text(plan))
+    if form == "json":
+        print(json.dumps(plan.plain(), indent=2))
+        return
+    print(text(plan))
+    if config.trainer.accelerator == "auto" and not torch.cuda.is_available():
+        print("It is planned for a GPU, which this machine lacks; trainer.accelerator=cpu plans for its processor.")
 
 
 def make_plan(config: DictConfig) -> Plan:

@@ -65,10 +65,10 @@ def prepare(source: AssetSource, recipe: Recipe, seed: int, output: Path, worker
     settings, if no asset can be used, or if the machine fails (a full disk): what is staged stays.
     """
     check_libraries(recipe.libraries)
-    if not os.path.isfile(output / MANIFEST_NAME):
-        make_folder(output, "output")
     records = source.records(recipe.limits.max_file_bytes)
     _check_records(records)
+    if not os.path.isfile(output / MANIFEST_NAME):
+        make_folder(output, "output")
     determining = {"preparation": recipe.determining(), "recipe": recipe.version, "seed": seed}
     written = determining | {"source": source.fingerprint() | {"records": _records_sha256(records)}}
     written = json.loads(json.dumps(written))  # tuples as lists: what a manifest gives back

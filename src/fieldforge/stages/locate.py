@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
     """`model.ckpt` and stage of the run meant.
 
     Args:
-        run: directory of a run, its `model.ckpt`, or None for the newest finished run below `output_dir`.
+        run: directory of a run, or its `model.ckpt`; the folder of a name, for its newest finished run; None for the
+            newest one below `output_dir`.
         output_dir: where runs lie.
         stages: those that will do, of "autoencoder", "diffusion", "classifier" and "prior".
         key: of the configuration, where `run` is given.
@@ -35,6 +37,11 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
             raise UserError(
                 f"{key}={run}: there is no such run, the newest finished ones are {there or 'none'}, below {output_dir}"
             )
+        named = [] if model.is_file() else _newest_first(path.glob(f"*/{MODEL}"))
+        if named:
+            model, stage = _first_of(named, stages, f"in {run}")
+            log.info("%s holds runs: the newest finished one is taken, %s", run, model.parent)
+            return model, stage
         if not model.is_file():
             unfinished = list(path.glob("checkpoints/*.ckpt"))
             advice = "train.py has not finished it, run its command again" if unfinished else "give a run's directory"
@@ -43,8 +50,17 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
         if found not in stages:
             raise UserError(f"{key}={run} holds a model of stage {found}, not of stage {wanted}: give another run")
         return model, found
-    damaged = 0
-    for model in finished(output_dir):
+    return _first_of(finished(output_dir), stages, f"below {output_dir}")
+
+
+def _first_of(models: Iterable[Path], stages: Sequence[str], place: str) -> tuple[Path, str]:
+    """The first model of one of the stages, with its stage; damaged ones are passed over with a warning.
+
+    Raises:
+        UserError: none of them is; names the place.
+    """
+    wanted, damaged = " or ".join(stages), 0
+    for model in models:
         try:
             found = stage_of(model)
         except UserError as error:
@@ -54,15 +70,17 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
         if found in stages:
             return model, found
     if damaged:
-        raise UserError(f"there is no {wanted} below {output_dir} that can be read: train one again, or give run=")
-    raise UserError(f"there is no finished {wanted} below {output_dir}: train one first, or give run=")
+        raise UserError(f"there is no {wanted} {place} that can be read: train one again, or give run=")
+    raise UserError(f"there is no finished {wanted} {place}: train one first, or give run=")
 
 
 def finished(output_dir: str) -> list[Path]:
     """`model.ckpt` of every finished run, the newest first."""
-    return sorted(
-        filter(Path.is_file, Path(output_dir).glob(f"*/*/{MODEL}")), key=lambda path: path.stat().st_mtime, reverse=True
-    )
+    return _newest_first(Path(output_dir).glob(f"*/*/{MODEL}"))
+
+
+def _newest_first(models: Iterable[Path]) -> list[Path]:
+    return sorted(filter(Path.is_file, models), key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def label_of(model: Path) -> dict[str, Any]:
