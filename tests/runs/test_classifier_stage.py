@@ -190,3 +190,16 @@ def test_a_classifier_of_other_latents_is_refused(diffused):
     _, done, _, _ = diffused
     with pytest.raises(UserError, match="knows the latents of autoencoder abc"):
         _check_same_latents("r", "abc", {"autoencoder": {"fingerprint": done["autoencoder"].fingerprint}})
+
+
+def test_a_classifier_continues_as_if_it_had_never_ended(walked, tmp_path):
+    place, done = walked
+    constant = [*SMALL, *SHORT, "training.classifier.budget.final_rate=1", "callbacks.pictures=null"]
+    given = [STAGES, f"autoencoder_run={done['autoencoder'].path}", *constant]
+    longer, other = "training.classifier.budget.max_steps=9", Place(place.data, tmp_path)
+    short = run_training(other.compose(*given))["classifier"]
+    continued = run_training(other.compose(*given, longer, f"continue_from={short.path}"))["classifier"]
+    at_once = run_training(other.compose(*given, longer, "continue_from=scratch"))["classifier"]
+    assert continued.path != at_once.path
+    weights = [torch.load(run.model, weights_only=True)["state_dict"] for run in (continued, at_once)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
