@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.security.stranger import command, diffusion_file
 
+from fieldforge.configuration.growth import bounded
 from fieldforge.errors import UserError
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import run_sampling
@@ -68,6 +69,30 @@ def test_what_only_its_domain_reads_of_it(key, value, sound, tmp_path):
     path = altered(sound, tmp_path / "model.ckpt", f"fieldforge.config.{key}", value)
     with pytest.raises(UserError, match=r"model\.ckpt"):
         run_sampling(command("sample", f"run={path}", f"from={tmp_path}/a.glb", f"output_dir={tmp_path}"))
+
+
+def test_weights_that_are_no_real_numbers_are_named(sound, tmp_path):
+    """PyTorch would drop their imaginary parts."""
+    name, weight = next(item for item in sound["state_dict"].items() if item[1].is_floating_point())
+    weights = {**sound["state_dict"], name: weight.to(torch.complex64)}
+    path = altered(sound, tmp_path / "model.ckpt", "state_dict", weights)
+    with pytest.raises(UserError, match=rf"model\.ckpt: {name} holds torch.complex64, no real numbers"):
+        load_diffusion(path)
+
+
+def test_a_configuration_of_a_model_without_end_is_refused_while_it_is_built(sound, tmp_path):
+    backbone = {**sound["fieldforge"]["config"]["backbone"], "layers": 10**9}
+    path = altered(sound, tmp_path / "model.ckpt", "fieldforge.config.backbone", backbone)
+    with pytest.raises(UserError, match=r"model\.ckpt: .*a model of more than 50,000 tensors.*cannot hold"):
+        load_diffusion(path)
+
+
+def test_parameters_that_do_not_fit_are_refused_before_they_are_filled():
+    with pytest.raises(UserError, match=r"more than 0\.000977 GiB"), bounded(memory=2**20):
+        torch.nn.Linear(1024, 1024)
+    torch.nn.Linear(1024, 1024)
+    with bounded(memory=2**20):
+        torch.nn.Linear(256, 256)
 
 
 def test_a_damaged_newest_run_is_passed_over(sound, tmp_path, caplog):

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from fieldforge.conditioning.reach import local_encoders
+from fieldforge.configuration.growth import bounded
 from fieldforge.data.shards import folder_and_names, spelled_out
 from fieldforge.errors import UserError
 from fieldforge.storage.store import names_elsewhere
@@ -97,7 +98,7 @@ def literal(value: Any) -> Any:
 def of_run(path: Path) -> Iterator[None]:
     """For building what the run in the file `path` names: encoders come from this machine, mistakes name the file."""
     try:
-        with local_encoders():
+        with local_encoders(), bounded():
             yield
     except UserError as error:
         raise error if str(path) in str(error) else UserError(f"{path}: {error}") from error

@@ -157,7 +157,10 @@ class StageDirectory:
 
 
 def load_weights(module: torch.nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Put the weights of the checkpoint at `path` into `module`. UserError if they are of another one."""
+    """Put the weights of the checkpoint at `path` into `module`. UserError if they are of another one, or not real."""
+    for name, value in weights.items():
+        if isinstance(value, torch.Tensor) and (value.is_complex() or value.is_quantized):
+            raise UserError(f"{path}: {name} holds {value.dtype}, no real numbers: use another copy of that file")
     try:
         module.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:  # (the last two where a value is no tensor)
