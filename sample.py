@@ -19,7 +19,7 @@ if __name__ == "__main__":
     run(
         main,
         "commands/sample",
-        words={"guidance": ("guidance.by", "guidance.all")},
+        words={"guidance": ("guidance", "guidance.scale")},
         choices=True,
         about=about,
     )

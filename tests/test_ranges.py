@@ -29,6 +29,7 @@ def test_a_range_holds_what_lies_within(limits: Range, inside: list, outside: li
         (Range(least=0, open_below=True), "above 0"),
         (Range(0, 1, open_above=True), "of at least 0 and below 1"),
         (Range(most=5), "of at most 5"),
+        (Range(0, 2**62), "from 0 to 4611686018427387904"),
     ],
 )
 def test_a_sentence_says_the_range(limits: Range, text: str):

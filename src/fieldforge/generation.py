@@ -24,6 +24,9 @@ from fieldforge.diffusion.sampler import Sampler
 from fieldforge.errors import UserError
 from fieldforge.nn.latent_shape import LatentShape
 
+Scale = float | Mapping[str, float]
+"""Of guidance: one for all, or one for each of what sources read ("caption", "image", …)."""
+
 
 @dataclass(frozen=True)
 class Steering:
@@ -63,7 +66,7 @@ class Generator:
 
     @property
     def keys(self) -> set[str]:
-        """What it can be asked with: "caption", "class", "image"."""
+        """What can be asked for: "caption", "class", "image"."""
         return self.read
 
     @property
@@ -86,7 +89,7 @@ class Generator:
         return next(self.model.parameters()).device
 
     @torch.no_grad()
-    def __call__(self, batch: Mapping[str, Any], seeds: Sequence[int], scale: float | Mapping[str, float]) -> Tensor:
+    def __call__(self, batch: Mapping[str, Any], seeds: Sequence[int], scale: Scale) -> Tensor:
         """Latents (B, T, C), one for each seed.
 
         With a deterministic sampler a row depends on its seed and condition alone; a stochastic one draws for the whole
@@ -103,7 +106,7 @@ class Generator:
         self,
         batch: Mapping[str, Any],
         count: int,
-        scale: float | Mapping[str, float],
+        scale: Scale,
         negative: Mapping[str, Any] | None = None,
     ) -> Steering:
         """Where `count` shapes are led.
@@ -137,25 +140,32 @@ class Generator:
         steering: Steering,
         noise: Tensor,
         seed: int,
-        given: Tensor | None = None,
+        start: Tensor | None = None,
         strength: float = 1.0,
         look: Callable[[int], None] | None = None,
     ) -> Tensor:
-        """Latents (B, T, C) out of noise (B, T, C), or, where latents are `given`, variations of these (see
-        `Sampler.vary`). `seed`: of what a stochastic sampler adds on its way. `look`: is told after each evaluation of
-        the denoiser how many there were."""
+        """Latents (B, T, C) out of noise (B, T, C), or variations of latents.
+
+        Args:
+            steering: where to.
+            noise: (B, T, C).
+            seed: of what a stochastic sampler adds on its way.
+            start: latents (B, T, C) to vary, see `Sampler.vary`; None: out of noise alone.
+            strength: how far variations go.
+            look: takes the number of the denoiser's evaluations after each of them.
+        """
         denoise = self.model.guided(steering.guidance, steering.condition, steering.null)
         if look is not None:
             denoise = Watched(denoise, look)
         steps = torch.Generator(self.device).manual_seed(seed)
-        if given is None:
+        if start is None:
             return self.sampler(denoise, noise, self.model.process, steps)
-        return self.sampler.vary(denoise, given, noise, self.model.process, steps, strength)
+        return self.sampler.vary(denoise, start, noise, self.model.process, steps, strength)
 
     def _features(self, batch: Mapping[str, Any]) -> dict[str, Features]:
         stored = batch.get("features", {})
-        wanted = [n for n in self.conditioner.names if n in stored or self.conditioner.sources[n].key in batch]
-        return self.conditioner.embed(batch, wanted) if wanted else {}
+        names = [n for n in self.conditioner.names if n in stored or self.conditioner.sources[n].key in batch]
+        return self.conditioner.embed(batch, names) if names else {}
 
 
 def between(start: Tensor, end: Tensor, weights: Tensor) -> Tensor:

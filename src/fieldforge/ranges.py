@@ -29,12 +29,16 @@ class Range:
         return not (self.open_below and value == self.least) and not (self.open_above and value == self.most)
 
     def __str__(self) -> str:
-        bounded = self.most < 2**31 - 1  # beyond that a bound is only there to keep libraries from overflowing
+        bounded = self.most not in (2**31 - 1, math.inf)  # the former only keeps libraries from overflowing
         if self.least > -math.inf and bounded and not self.open_below and not self.open_above:
-            return f"from {self.least:.17g} to {self.most:.17g}"
-        below = f"{'above' if self.open_below else 'of at least'} {self.least:.17g}" if self.least > -math.inf else ""
-        above = f"{'below' if self.open_above else 'of at most'} {self.most:.17g}" if bounded else ""
+            return f"from {_text(self.least)} to {_text(self.most)}"
+        below = f"{'above' if self.open_below else 'of at least'} {_text(self.least)}" if self.least > -math.inf else ""
+        above = f"{'below' if self.open_above else 'of at most'} {_text(self.most)}" if bounded else ""
         return " and ".join(part for part in (below, above) if part)
+
+
+def _text(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:.17g}"
 
 
 Whole = Annotated[int, Range(0, 2**31 - 1)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.errors import ConfigCompositionException
 from tests.runs.conftest import Place
 
 from fieldforge.errors import UserError
@@ -110,8 +111,8 @@ def sampled(place: Place, folder: Path, *overrides: str) -> dict:
 
 def test_sampling_led_by_the_classifier_reaches_a_class_that_the_model_does_not_know(diffused, tmp_path):
     place, done, strong, _ = diffused
-    led = [f"run={strong.path}", "guidance.by=classifier", f"guidance.run={done['classifier'].path}"]
-    report = sampled(place, tmp_path / "led", *led, "class=[red,blue]", "guidance.scale=3")
+    led = [f"run={strong.path}", "guidance=classifier", f"guidance.run={done['classifier'].path}"]
+    report = sampled(place, tmp_path / "led", *led, "class=[red,blue]", "guidance.classifier_scale=3")
     assert [entry["class"] for entry in report["samples"]] == ["red", "blue"]
     assert report["samples"][0]["guided_by"] == "classifier"
     assert report["samples"][0]["guided_by_scale"] == 3
@@ -127,23 +128,21 @@ def test_sampling_led_by_the_classifier_reaches_a_class_that_the_model_does_not_
     assert not (tmp_path / "no").exists()
     with pytest.raises(UserError, match="was not trained with it"):
         sampled(place, tmp_path / "no", f"run={strong.path}", "class=red")
-    with pytest.raises(UserError, match=r"needs guidance\.run="):
-        sampled(place, tmp_path / "no", f"run={strong.path}", "guidance.by=classifier", "class=red")
+    with pytest.raises(UserError, match=r"guidance\.run has no value"):
+        sampled(place, tmp_path / "no", f"run={strong.path}", "guidance=classifier", "class=red")
     with pytest.raises(UserError, match="not of stage classifier"):
         sampled(place, tmp_path / "no", *led[:2], f"guidance.run={strong.path}", "class=red")
 
 
 def test_the_loaded_classifier_adds_its_gradient_to_the_estimate(diffused):
-    from omegaconf import OmegaConf
-
-    from fieldforge.asking.guidance import with_guidance
+    from fieldforge.asking.classifier_guidance import ClassifierGuidance
     from fieldforge.stages.diffusion_stage import load_diffusion
 
     place, done, strong, _ = diffused
     sampler, _, label = load_diffusion(strong.model)
     classifier, _ = load_classifier(done["classifier"].model)
-    guidance = {"by": "classifier", "run": str(done["classifier"].path), "scale": 3.0}
-    led = with_guidance(OmegaConf.create({"guidance": guidance, "output_dir": str(place.outputs)}), sampler, label)
+    guidance = ClassifierGuidance(run=str(done["classifier"].path), classifier_scale=3.0)
+    led = guidance.lead(sampler, label, str(place.outputs)).generator
     steering = led.steering({"class": ["green", "red"]}, 2, 1.0)
     t = torch.full((2,), 0.2).double()
     x_t = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -159,16 +158,13 @@ def test_the_loaded_classifier_adds_its_gradient_to_the_estimate(diffused):
 
 
 def test_autoguidance_leads_away_from_the_weaker_run(diffused, tmp_path):
-    from omegaconf import OmegaConf
-
-    from fieldforge.asking.guidance import with_guidance
+    from fieldforge.asking.weak_guidance import WeakModelGuidance
     from fieldforge.stages.diffusion_stage import load_diffusion
 
     place, _, strong, weak = diffused
     sampler, _, label = load_diffusion(strong.model)
     other, _, _ = load_diffusion(weak.model)
-    guidance = {"by": "autoguidance", "run": str(weak.path)}
-    led = with_guidance(OmegaConf.create({"guidance": guidance, "output_dir": str(place.outputs)}), sampler, label)
+    led = WeakModelGuidance(run=str(weak.path)).lead(sampler, label, str(place.outputs)).generator
     steering = led.steering({}, 2, 2.0)
     x_t, t = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0)), torch.full((2,), 0.3).double()
     with torch.no_grad():
@@ -176,20 +172,30 @@ def test_autoguidance_leads_away_from_the_weaker_run(diffused, tmp_path):
         expected = 2 * sampler.model(x_t, t, steering.condition) - other.model(x_t, t, steering.condition)
     torch.testing.assert_close(found, expected)
     run = f"guidance.run={weak.path}"
-    report = sampled(place, tmp_path / "led", f"run={strong.path}", "guidance.by=autoguidance", run)
+    report = sampled(place, tmp_path / "led", f"run={strong.path}", "guidance=autoguidance", run)
     (entry,) = report["samples"]
     assert (entry["guided_by"], entry["guided_by_scale"], entry["guidance"]) == ("autoguidance", 2.0, 2.0)
-    for idle in ("guidance.all=7", "guidance.rescale=0.5", "negative=armrests"):
-        with pytest.raises(UserError, match=f"{idle.split('=')[0]} has no effect beside guidance=autoguidance"):
-            sampled(place, tmp_path / "no", f"run={strong.path}", "guidance.by=autoguidance", run, idle)
+    for other in ("guidance.text=7", "guidance.rescale=0.5", "guidance.negative=armrests"):
+        with pytest.raises(ConfigCompositionException):
+            sampled(place, tmp_path / "no", f"run={strong.path}", "guidance=autoguidance", run, other)
+    with pytest.raises(UserError, match=r"has no effect at guidance\.scale=1"):
+        sampled(place, tmp_path / "no", f"run={strong.path}", "guidance=autoguidance", run, "guidance.scale=1")
+
+
+@pytest.mark.parametrize("idle", ["guidance.scale=3", "guidance.rescale=0.5", "guidance.interval=[0.2,5]"])
+def test_guidance_of_a_model_that_reads_nothing_is_refused(diffused, tmp_path, idle):
+    place, _, strong, _ = diffused
+    with pytest.raises(UserError, match="has no effect on this model, which reads nothing: leave it out"):
+        sampled(place, tmp_path / "no", f"run={strong.path}", idle)
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_classifier_of_other_latents_is_refused(diffused):
-    from fieldforge.asking.guidance import _check_same_latents
+    from fieldforge.asking.guidance import check_latents
 
     _, done, _, _ = diffused
     with pytest.raises(UserError, match="knows the latents of autoencoder abc"):
-        _check_same_latents("r", "abc", {"autoencoder": {"fingerprint": done["autoencoder"].fingerprint}})
+        check_latents("r", "abc", {"autoencoder": {"fingerprint": done["autoencoder"].fingerprint}})
 
 
 def test_a_classifier_continues_as_if_it_had_never_ended(walked, tmp_path):

@@ -165,7 +165,7 @@ def test_a_way_between_seeds_names_its_frames_and_nothing_asked_is_told(walked, 
         (["prompt=x", "prompts=y"], "the text or the file"),
         (["prompt=''"], "prompt= is empty"),
         (["run=/nowhere"], "run=/nowhere: there is no such run, the newest finished ones are ."),
-        (["guidance=much", "class=red"], "must be a number"),
+        (["guidance.scale=much", "class=red"], "guidance.scale = .much. is not a number"),
         (["output_dir=/nowhere"], "no finished diffusion"),
     ],
 )

@@ -148,15 +148,15 @@ def test_bugs_keep_their_traceback(monkeypatch):
 @pytest.mark.parametrize(
     ("argument", "meant"),
     [
-        ("guidance=classifier", "guidance.by=classifier"),
-        ("guidance=3", "guidance.all=3"),
-        ("guidance=.5", "guidance.all=.5"),
+        ("guidance=classifier", "guidance=classifier"),
+        ("guidance=3", "guidance.scale=3"),
+        ("guidance=.5", "guidance.scale=.5"),
         ("guidance.scale=3", "guidance.scale=3"),
         ("prompt=guidance=x", "prompt=guidance=x"),
     ],
 )
 def test_one_key_may_stand_for_a_number_and_for_a_word(argument, meant):
-    assert typed.spelled_out(argument, {"guidance": ("guidance.by", "guidance.all")}) == meant
+    assert typed.spelled_out(argument, {"guidance": ("guidance", "guidance.scale")}) == meant
 
 
 @pytest.mark.parametrize("form", ["true", "json"])
@@ -320,7 +320,7 @@ def test_an_output_that_cannot_be_is_refused_by_its_key(place: Place, tmp_path: 
         ("train", ["experiment=shape_latent", "++samplr=1"], "+samplr= adds a key that nothing reads: did you mean sa"),
         ("train", ["experiment=shape_latent", "+training.diffusion.foo=1"], "+training.diffusion.foo= adds a key that"),
         ("prepare", ["source=furniture", "+foo=1"], "+foo= adds a key that nothing reads"),
-        ("commands/sample", ["+guidance.foo=1"], "+guidance.foo= adds a key that nothing reads"),
+        ("commands/sample", ["+promt=a"], "+promt= adds a key that nothing reads: did you mean prompt"),
         ("commands/evaluate", ["+foo=1"], "+foo= adds a key that nothing reads"),
         ("train", ["experiment=shape_latent", "hydra.run.dir=/etc/passwd"], "/etc/passwd cannot be used (File exists)"),
         ("commands/sample", ["--config-dir=/nowhere"], "--config-dir=/nowhere is no folder: correct the path"),

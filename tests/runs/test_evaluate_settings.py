@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from tests.runs.conftest import ROOT
 
-from fieldforge.configuration.settings import settings
+from fieldforge.configuration.settings import read_settings
 from fieldforge.errors import UserError
 from fieldforge.evaluation.settings import EvaluationSettings
 from fieldforge.runs import evaluate
@@ -32,7 +32,7 @@ def command(*overrides: str) -> DictConfig:
 
 
 def built(*overrides: str) -> EvaluationSettings:
-    return settings(command(*overrides), EvaluationSettings)
+    return read_settings(command(*overrides), EvaluationSettings)
 
 
 def refused(*overrides: str) -> str:
@@ -120,6 +120,13 @@ def test_a_choice_of_assets_is_used_or_refused(given, stage, monkeypatch, tmp_pa
         evaluate.run_evaluation(command(given))
     assert not made
     assert not (tmp_path / "evaluation").exists()
+
+
+def test_settings_of_the_runs_domain_may_be_added(tmp_path):
+    command = [sys.executable, str(ROOT / "evaluate.py"), "+domain.views=4", f"output_dir={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == EXIT_USER_ERROR
+    assert "there is no finished autoencoder or diffusion or prior below" in done.stderr
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):

@@ -130,11 +130,20 @@ SAMPLING = [
         ("resolution=1", "resolution"),
     ),
     *(("steps=0", "steps"), ("steps=nan", "steps"), ("frames=1", "frames"), ("ema_length=long", "ema_length")),
-    *(("strength=nan", "strength"), ("guidance.all=nan", "guidance.all"), ("guidance.text=much", "guidance.text")),
+    *(("strength=nan", "strength"), ("guidance.scale=nan", "guidance.scale"), ("guidance.text=much", "guidance.text")),
     *(("guidance.rescale=2", "guidance.rescale"), ("guidance.interval=3", "guidance.interval")),
-    *(("guidance.scale=inf", "guidance.scale"), ("guidance.by=luck", "guidance"), ("guidance.run=x", "guidance.run")),
+    *(("guidance.scale=inf", "guidance.scale"), ("guidance.negative=''", "guidance.negative")),
     *(("prior_guidance=2", "prior_guidance"), ("remove_background=perhaps", "remove_background"), ("run=''", "run")),
-    *(("strength=0.5", "strength"), ("run=/nowhere", "/nowhere")),
+    *(("strength=0.5", "strength"), ("run=/nowhere", "run=/nowhere")),
+    *(("guidance.interval=[5,1]", "guidance.interval"), ("guidance.interval=[true,5]", "guidance.interval")),
+    *(
+        ("guidance.interval=[-1,5]", "guidance.interval"),
+        ("ema_length=-1", "ema_length"),
+        ("ema_length=0", "ema_length"),
+    ),
+    *(("class=[[a,b]]", "class"), ("image={a:1}", "image"), ("steps=100001", "steps"), ("n=1000001", "n")),
+    *(("guidance=null", "guidance"), ("to_seed=0", "to_seed"), ("output=''", "output"), ("prompts=' '", "prompts")),
+    *(("remove_background=true", "remove_background"), ("class=[]", "class"), ("+guidance.foo=1", "guidance.foo")),
 ]
 EVALUATION = [
     *(("limit=0", "limit"), ("ema_length=nan", "ema_length"), ("prompts.seeds=[]", "prompts.seeds")),

@@ -17,17 +17,23 @@ from tests.conditioning.conftest import clip_folder  # noqa: F401 (a fixture)
 from tests.preparation.make import png, write_zip
 from tests.runs.conftest import Place
 
+from fieldforge.asking.condition_guidance import ConditionGuidance
 from fieldforge.asking.drawing import Drawing
-from fieldforge.asking.guidance import AutoGuided, check_learned_in, with_form
-from fieldforge.asking.requests import OPTIONS, Job, batches, jobs, request, scales
+from fieldforge.asking.guidance import Guided
+from fieldforge.asking.jobs import Job, batches, jobs
+from fieldforge.asking.model import encoded_file
+from fieldforge.asking.requests import OPTIONS, request
+from fieldforge.asking.settings import SamplingSettings
+from fieldforge.asking.weak_guidance import AutoGuided
 from fieldforge.conditioning.stored import embedding_folder
+from fieldforge.configuration.settings import read_settings
 from fieldforge.data.manifest import read_manifest
 from fieldforge.errors import UserError
 from fieldforge.evaluation.prior_embeddings import Truth
 from fieldforge.generation import Generator
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
-from fieldforge.runs.sample import encoded_file, run_sampling
+from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.prior_stage import load_prior
@@ -94,8 +100,14 @@ def command(place: Place, *overrides: str):
         return compose("sample", [f"output_dir={place.outputs}", *overrides])
 
 
-def drawn(sampler, work: list[Job], scale=3.0, negative=None, given=None, strength=1.0, prior=None) -> torch.Tensor:
-    return Drawing(sampler, scale, negative or {}, prior, 1.0, given, strength)(work)
+def guidance(place: Place, *overrides: str) -> ConditionGuidance:
+    chosen = read_settings(command(place, *overrides), SamplingSettings).guidance
+    assert isinstance(chosen, ConditionGuidance)
+    return chosen
+
+
+def drawn(sampler, work: list[Job], scale=3.0, negative=None, start=None, strength=1.0, prior=None) -> torch.Tensor:
+    return Drawing(Guided(sampler, scale, negative or {}), prior, 1.0, start, strength)(work)
 
 
 def asked(sampler, **said: str):
@@ -110,7 +122,7 @@ def test_training_draws_what_heldout_views_give(trained):
 def test_several_at_once_with_scales_of_their_own(trained, photo, tmp_path):
     place, _ = trained
     said = ["prompt=a red ball", "class=red", f"image={photo}", "guidance.text=4", "guidance.image=2"]
-    run_sampling(command(place, *said, "negative=a blue ball", f"output={tmp_path / 'out'}", *SMALL))
+    run_sampling(command(place, *said, "guidance.negative=a blue ball", f"output={tmp_path / 'out'}", *SMALL))
     (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
     assert entry["guidance"] == {"text": 4.0, "image": 2.0, "class": 3.0}
     assert (entry["caption"], entry["class"], entry["image"]) == ("a red ball", "red", str(photo))
@@ -128,8 +140,8 @@ def test_each_scale_weighs_its_own_source(sampler, photo):
 
 def test_guidance_is_a_number_or_one_for_each(trained):
     place, _ = trained
-    assert scales(command(place), OPTIONS) == scales(command(place, "guidance=3"), OPTIONS) == 3.0
-    assert scales(command(place, "guidance.text=4"), OPTIONS) == {"caption": 4.0, "image": 3.0, "class": 3.0}
+    assert guidance(place).scale_for(OPTIONS) == guidance(place, "guidance.scale=3").scale_for(OPTIONS) == 3.0
+    assert guidance(place, "guidance.text=4").scale_for(OPTIONS) == {"caption": 4.0, "image": 3.0, "class": 3.0}
 
 
 def test_guidance_takes_the_form_that_is_asked_for(sampler, trained, tmp_path):
@@ -139,15 +151,16 @@ def test_guidance_takes_the_form_that_is_asked_for(sampler, trained, tmp_path):
     plain, conditional = drawn(sampler, [job], 3.0), drawn(sampler, [job], 1.0)
 
     def formed(*overrides: str) -> torch.Tensor:
-        return drawn(with_form(command(trained[0], *overrides), sampler, label), [job], 3.0)
+        return drawn(guidance(trained[0], *overrides).lead(sampler, label, "").generator, [job], 3.0)
 
     torch.testing.assert_close(formed("guidance.rescale=0"), plain)
     torch.testing.assert_close(formed("guidance.interval=[0,1e9]"), plain)
     torch.testing.assert_close(formed("guidance.rescale=0.7", "guidance.interval=[1e8,1e9]"), conditional)
-    for form in ("guidance.rescale=0.7", "guidance.interval=[0.2,5]"):
+    for form, choice in (("guidance.rescale=0.7", "rescaled"), ("guidance.interval=[0.2,5]", "interval")):
+        torch.testing.assert_close(formed(form), formed(f"guidance={choice}"))
         assert not torch.allclose(formed(form), plain, atol=1e-3)
     with pytest.raises(UserError, match="learned in"):
-        with_form(command(trained[0], "guidance.rescale=0.7"), sampler, {"config": {"distillation": {}}})
+        guidance(trained[0], "guidance.rescale=0.7").lead(sampler, {"config": {"distillation": {}}}, "")
     said = ["prompt=a red ball", "guidance.interval=[0.2,5]", f"output={tmp_path / 'out'}"]
     run_sampling(command(trained[0], *said, *SMALL))
     (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
@@ -157,9 +170,9 @@ def test_guidance_takes_the_form_that_is_asked_for(sampler, trained, tmp_path):
 def test_a_scale_of_what_the_model_does_not_read_is_refused(trained):
     place, _ = trained
     with pytest.raises(UserError, match=r"guidance.image is given, .* its scales are guidance.text"):
-        scales(command(place, "guidance.image=2"), {"caption"})
+        guidance(place, "guidance.image=2").scale_for({"caption"})
     with pytest.raises(UserError, match="it is unconditional"):
-        scales(command(place, "guidance.text=2"), set())
+        guidance(place, "guidance.text=2").scale_for(set())
 
 
 def test_away_from_the_prompt_itself_nothing_is_guided(sampler):
@@ -173,11 +186,11 @@ def test_away_from_the_prompt_itself_nothing_is_guided(sampler):
 def test_progress_within_a_batch_is_shown_and_changes_nothing(sampler):
     wanted = [asked(sampler, caption="a red ball")]
     work = jobs(wanted, wanted, 0, 0, 2, 1)
-    draw = Drawing(sampler, 3.0, {}, None, 1.0, None, 1.0)
+    draw = Drawing(Guided(sampler, 3.0, {}))
     seen: list[int] = []
     assert torch.equal(draw(work, seen.append), draw(work))
     assert seen == list(range(1, draw.evaluations + 1))
-    varied = Drawing(sampler, 3.0, {}, None, 1.0, torch.zeros(1, *sampler.latent_shape[:2]), 0.4)
+    varied = replace(draw, start=torch.zeros(1, *sampler.latent_shape[:2]), strength=0.4)
     seen.clear()
     varied(work, seen.append)
     assert seen == list(range(1, varied.evaluations + 1))
@@ -249,7 +262,7 @@ def test_variations_of_a_mesh(trained, sampler, tmp_path):
     assert given.shape == (1, *autoencoder.latent_shape[:2])
     nothing = asked(sampler)
     work = jobs([nothing], [nothing], 0, 0, 2, 1)
-    some, more = (drawn(sampler, work, given=given, strength=strength) for strength in (0.2, 0.9))
+    some, more = (drawn(sampler, work, start=given, strength=strength) for strength in (0.2, 0.9))
     assert some.shape == (2, *autoencoder.latent_shape[:2])
     assert not torch.allclose(some, more, atol=1e-3)
     run_sampling(command(place, f"from={tmp_path / 'ball.glb'}", "strength=0.4", f"output={tmp_path / 'out'}", *SMALL))
@@ -281,45 +294,59 @@ def test_jobs_that_are_asked_differently_are_not_mixed(sampler):
         (["image=/nowhere.png"], "no such file"),
         (["image=BLANK"], "is blank"),
         (["image=BROKEN"], "not a readable picture"),
-        (["negative=' '"], "negative= is empty"),
-        (["prompt=x", "negative=y", "guidance=1"], "no effect at guidance=1"),
+        (["guidance.negative=' '"], "guidance.negative= is empty"),
+        (["prompt=x", "guidance.negative=y", "guidance.scale=1"], "no effect at guidance=1"),
         (["to=a ball"], "give the first one as prompt="),
         (["prompt=x", "to=' '"], "to= is empty"),
         (["frames=4"], "no end"),
         (["prompt=x", "to=y", "frames=1"], "frames = 1"),
         (["from=/nowhere.glb"], "from=/nowhere.glb: there is no such file"),
         (["from=BROKEN"], "from=.*broken"),
-        (["guidance.text=much"], "guidance.text = 'much' must be a number"),
-        (["guidance.rescale=2"], "between 0 .plain guidance. and 1"),
-        (["guidance.interval=[5,0.2]"], "0 <= lowest < highest"),
-        (["guidance.interval=3"], "two noise levels"),
+        (["guidance.text=much"], "guidance.text = 'much' is not a number"),
+        (["guidance.rescale=2"], "guidance.rescale = 2 is not a number from 0 to 1"),
+        (["guidance.interval=[5,0.2]"], "the lower first"),
+        (["guidance.interval=3"], "guidance.interval = 3 is not a list"),
         (["guidance.text=2", "guidance.rescale=0.7"], "one scale for all"),
-        (["seed=18446744073709551616"], "seed=18446744073709551616 is too large"),
+        (["seed=18446744073709551616"], "seed = 18446744073709551616 must be a whole number from 0"),
         (["class=[]"], r"class=\[\] names nothing"),
         (["remove_background=maybe"], "remove_background = .maybe. must be true or false"),
-        (["steps=0"], "steps = 0 must be a whole number of at least 1"),
+        (["steps=0"], "steps = 0 must be a whole number from 1 to 100000"),
         (["strength=0.5"], "strength=0.5 has no effect without from="),
-        (["from=BROKEN", "strength=2"], "strength=2 must be above 0"),
+        (["from=BROKEN", "strength=2"], "strength = 2 must be a number above 0"),
         (["prior_guidance=2"], "prior_guidance=2 has no effect without prior="),
         (["from="], "from= is empty"),
         (["prompts=."], "prompts=. is a folder"),
-        (["guidance.run=x"], "not what for"),
-        (["guidance.scale=5"], "guidance.scale=5 is given, but not what for"),
-        (["guidance.rescale=0.5", "guidance.all=1"], "guidance.rescale has no effect at guidance=1"),
-        (["guidance.interval=[0.2,5]", "guidance.all=1"], "guidance.interval has no effect at guidance=1"),
+        (["guidance.rescale=0.5", "guidance.scale=1"], "guidance.rescale has no effect at guidance=1"),
+        (["guidance.interval=[0.2,5]", "guidance.scale=1"], "guidance.interval has no effect at guidance=1"),
         (["output=BROKEN/x"], "cannot be made a folder"),
-        (["prior=/nowhere"], "there is no such run, the newest finished ones are ."),
+        (["remove_background=true"], "remove_background=true has no effect without a picture"),
+        (["prompt=a ball", "to=a ball"], "to=a ball is where the way begins"),
+        (["to_seed=0"], "to_seed=0 is where the way begins"),
+        (["prompts=LINES", "to=a ball"], "to=a ball is where the way from a ball begins"),
+        (["prompts=LINES", "remove_background=true"], "has no effect without a picture"),
+        (["prompts=LINES", "n=900000"], "n=900000 makes 1800000 samples"),
+        (["n=100000000"], "n = 100000000 must be a whole number from 1 to 1000000"),
+        (["device=meta"], "device=meta is not usable here"),
+        (["guidance=autoguidance"], "guidance.run has no value"),
+        (["guidance=classifier", "guidance.run=/nowhere"], "guidance.run=/nowhere: there is no such run"),
+        (["prior=/nowhere"], "prior=/nowhere: there is no such run, the newest finished ones are ."),
     ],
 )
 def test_mistakes_are_one_sentence(trained, tmp_path, overrides, sentence):
     Image.new("RGB", (8, 8), "white").save(tmp_path / "blank.png")
     (tmp_path / "broken.glb").write_bytes(b"glTF")
-    files = {"BLANK": str(tmp_path / "blank.png"), "BROKEN": str(tmp_path / "broken.glb")}
+    (tmp_path / "lines.txt").write_text("a ball\na box\n")
+    files = {
+        "LINES": str(tmp_path / "lines.txt"),
+        "BLANK": str(tmp_path / "blank.png"),
+        "BROKEN": str(tmp_path / "broken.glb"),
+    }
     for name, path in files.items():
         overrides = [override.replace(name, path) for override in overrides]
     with pytest.raises(UserError, match=sentence) as mistake:
         run_sampling(command(trained[0], f"output={tmp_path / 'out'}", *SMALL, *overrides))
     assert "\n" not in str(mistake.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_sampler_than_the_runs_own(trained, tmp_path):
@@ -336,11 +363,11 @@ def test_another_sampler_than_the_runs_own(trained, tmp_path):
 
 def test_guidance_that_is_learned_in_is_not_had_otherwise(sampler):
     learned = {"config": {"distillation": {}, "guidance": {"_target_": "fieldforge.diffusion.guidance.baked.Baked"}}}
-    check_learned_in(learned, 3.0, None)
+    ConditionGuidance().check_form(learned, 3.0)
     with pytest.raises(UserError, match="one scale for all"):
-        check_learned_in(learned, {"caption": 2.0}, None)
+        ConditionGuidance(text=2.0).check_form(learned, {"caption": 2.0})
     with pytest.raises(UserError, match="negative= has no effect"):
-        check_learned_in(learned, 3.0, "armrests")
+        ConditionGuidance(negative="armrests").check_form(learned, 3.0)
 
 
 def test_the_weaker_model_sees_the_features_of_a_prior(trained, prior, sampler):
@@ -360,7 +387,7 @@ def test_a_variation_goes_no_further_than_something_new(trained, sampler):
         drawn(
             sampler,
             jobs([nothing], [nothing], 0, 0, 1, 1),
-            given=torch.zeros(1, *sampler.latent_shape[:2]),
+            start=torch.zeros(1, *sampler.latent_shape[:2]),
             strength=2.0,
         )
 

@@ -1,18 +1,20 @@
-"""From what is asked for to latents: together, against a negative prompt, on the way to an end, or beside a mesh."""
+"""From jobs to latents: together, against a negative prompt, on the way to an end, or beside a mesh."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fieldforge.asking.requests import Job, Request
-from fieldforge.generation import Generator, ImagePrior, between
+from fieldforge.asking.guidance import Guided
+from fieldforge.asking.jobs import Job
+from fieldforge.asking.requests import Request
+from fieldforge.generation import ImagePrior, Steering, between
 
-PRIOR_SEEDS = 2**40  # added to a shape's seed: its picture draws other numbers than the shape does
+PRIOR_SEEDS = 2**40  # added to a sample's seed: its picture draws other numbers than the sample does
 
 
 @dataclass(frozen=True)
@@ -20,50 +22,50 @@ class Drawing:
     """Jobs → latents.
 
     Args:
-        generator: of the shapes.
-        scale: of its guidance, see `Generator.steering`.
-        negative: what guidance leads away from, as sources read it; empty: from the null condition.
-        prior: makes the features of a picture out of what it is asked with, where no picture is given.
+        guided: the generator, and what steers it.
+        prior: makes the features of a picture out of the request, where that has no picture.
         prior_scale: of the prior's guidance.
-        given: latent (1, T, C) to vary, or none.
+        start: latent (1, T, C) to vary, or none.
         strength: how far, see `Sampler.vary`.
     """
 
-    generator: Generator
-    scale: float | Mapping[str, float]
-    negative: Mapping[str, Any]
-    prior: ImagePrior | None
-    prior_scale: float
-    given: Tensor | None
-    strength: float
+    guided: Guided
+    prior: ImagePrior | None = None
+    prior_scale: float = 1.0
+    start: Tensor | None = None
+    strength: float = 1.0
 
     @property
     def evaluations(self) -> int:
-        """How often the denoiser is asked for a batch."""
-        return self.generator.sampler.evaluations(self.generator.model, 1.0 if self.given is None else self.strength)
+        """Evaluations of the denoiser for a batch."""
+        generator = self.guided.generator
+        return generator.sampler.evaluations(generator.model, 1.0 if self.start is None else self.strength)
 
     def __call__(self, jobs: Sequence[Job], look: Callable[[int], None] | None = None) -> Tensor:
-        """Latents (B, T, C) of B jobs, all of which are asked with the same. `look`: see `Generator.draw`."""
+        """Latents (B, T, C) of B jobs, all of which are asked for by the same keys. `look`: see `Generator.draw`."""
+        generator = self.guided.generator
         seeds, end_seeds = [job.seed for job in jobs], [job.end_seed for job in jobs]
-        weights = torch.tensor([job.weight for job in jobs], device=self.generator.device)  # (B,)
-        away = {key: [value] * len(jobs) for key, value in self.negative.items()}
-        steering = self.generator.steering(
-            self.batch([job.request for job in jobs], seeds), len(jobs), self.scale, away
-        )
-        noise = self.generator.noise(seeds)  # (B, T, C)
+        weights = torch.tensor([job.weight for job in jobs], device=generator.device)  # (B,)
+        steering = self.steering([job.request for job in jobs], seeds)
+        noise = generator.noise(seeds)  # (B, T, C)
         if any(job.end is not job.request for job in jobs):
-            end = self.generator.steering(self.batch([job.end for job in jobs], seeds), len(jobs), self.scale, away)
-            steering = steering.toward(end, weights)
+            steering = steering.toward(self.steering([job.end for job in jobs], seeds), weights)
         if end_seeds != seeds:
-            noise = between(noise, self.generator.noise(end_seeds), weights)
-        given = None if self.given is None else self.given.expand(len(jobs), -1, -1)
-        return self.generator.draw(steering, noise, seeds[0], given, self.strength, look)
+            noise = between(noise, generator.noise(end_seeds), weights)
+        start = None if self.start is None else self.start.expand(len(jobs), -1, -1)
+        return generator.draw(steering, noise, seeds[0], start, self.strength, look)
 
-    def batch(self, asked: Sequence[Request], seeds: Sequence[int]) -> dict[str, Any]:
-        """What the generator's conditioner reads; a picture that is not given is the prior's."""
-        batch: dict[str, Any] = {key: [request.values[key] for request in asked] for key in asked[0].values}
-        known = {key: values for key, values in batch.items() if key in self.generator.keys}
+    def steering(self, requests: Sequence[Request], seeds: Sequence[int]) -> Steering:
+        """Where B requests lead."""
+        count = len(requests)
+        negative = {key: [value] * count for key, value in self.guided.negative.items()}
+        return self.guided.generator.steering(self.batch(requests, seeds), count, self.guided.scale, negative)
+
+    def batch(self, requests: Sequence[Request], seeds: Sequence[int]) -> dict[str, Any]:
+        """What the generator's conditioner reads; the prior makes a picture that is not there."""
+        batch: dict[str, Any] = {key: [request.values[key] for request in requests] for key in requests[0].values}
+        known = {key: values for key, values in batch.items() if key in self.guided.generator.keys}
         if self.prior is None or "image" in batch:
             return known
-        told = {key: values for key, values in batch.items() if key in self.prior.generator.keys}
-        return {**known, "features": self.prior(told, [seed + PRIOR_SEEDS for seed in seeds], self.prior_scale)}
+        texts = {key: values for key, values in batch.items() if key in self.prior.generator.keys}
+        return {**known, "features": self.prior(texts, [seed + PRIOR_SEEDS for seed in seeds], self.prior_scale)}

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from fieldforge.asking.requests import Job
+from fieldforge.asking.jobs import Job
 from fieldforge.domains.domain import Outputs
 from fieldforge.rendering.gallery import Exhibit, Media, write_gallery
 from fieldforge.rendering.pictures import flatten, write_picture, write_whole
@@ -35,7 +35,7 @@ class SampleFiles:
     about: Mapping[str, Any]
     subtitle: str
     exhibits: list[Exhibit] = field(default_factory=list)
-    listed: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def page(self) -> Path:
@@ -44,18 +44,18 @@ class SampleFiles:
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Page and report show what was added inside, also where that ends by an exception."""
-        before = len(self.listed)
+        before = len(self.entries)
         try:
             yield
         finally:
-            if len(self.listed) > before:
-                report = {**self.about, "samples": self.listed}
+            if len(self.entries) > before:
+                report = {**self.about, "samples": self.entries}
                 write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), self.folder / "samples.json")
                 write_gallery(self.exhibits, self.page, "Samples", self.subtitle)
 
     def add(self, output: Outputs, job: Job, facts: Mapping[str, Any], checkpoint: Path) -> None:
         """Write the files of one output; what cannot be had is a warning, and the page goes without it."""
-        name = f"{len(self.listed):03d}_{slug(job.title)}_{job.seed}"
+        name = f"{len(self.entries):03d}_{slug(job.title)}_{job.seed}"
         files: dict[str, str | None] = {}
         picture, media = Image.new("RGBA", (POSTER, POSTER)), None
         with side_file(self.folder / name):
@@ -67,24 +67,26 @@ class SampleFiles:
             picture = output.picture(POSTER)
             write_picture(flatten(picture), self.folder / f"{name}.png")
         self.exhibits.append(Exhibit(job.title, picture, Media(*media) if media else None, facts))
-        self.listed.append(
-            {**job.request.said, **facts, **files, "thumbnail": f"{name}.png", "checkpoint": str(checkpoint)}
+        self.entries.append(
+            {**job.request.labels, **facts, **files, "thumbnail": f"{name}.png", "checkpoint": str(checkpoint)}
         )
 
-    def write_strip(self, work: Sequence[Job]) -> None:
+    def write_strip(self, jobs: Sequence[Job]) -> None:
         """`strip.png`: the frames of each interpolation beside each other."""
-        frames = len({job.weight for job in work})
+        frames = len({job.weight for job in jobs})
         pictures = [exhibit.poster for exhibit in self.exhibits]
         rows = [pictures[start : start + frames] for start in range(0, len(pictures), frames)]
         with side_file(self.folder / "strip.png"):
             sheet = picture_sheet(
-                rows, [ends_of(job) for job in work[::frames]], [f"{job.weight:.2f}" for job in work[:frames]]
+                rows, [ends_of(job) for job in jobs[::frames]], [f"{job.weight:.2f}" for job in jobs[:frames]]
             )
             write_picture(sheet, self.folder / "strip.png")
 
 
 def ends_of(job: Job) -> str:
-    start, end = (f"{asked.title}, seed {seed}" for asked, seed in ((job.request, job.seed), (job.end, job.end_seed)))
+    start, end = (
+        f"{request.title}, seed {seed}" for request, seed in ((job.request, job.seed), (job.end, job.end_seed))
+    )
     return f"{start}\nto {end}"
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import keyword
 import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import hydra.utils
@@ -49,6 +51,7 @@ def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -
         raise UserError(f"config key {key} must be a block with a _target_: choose one of the files in configs/{key}")
     _check(node, key, trusted, set(given))
     node = _without(node, given)
+    _rename_keywords(node)
     try:
         # `given` stays out of Hydra's hands: it would merge dicts into the configuration and build what they contain.
         made = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
@@ -139,6 +142,28 @@ def _without(node: DictConfig, names: Iterable[str]) -> DictConfig:
     return rest
 
 
+def parameter_of(key: str) -> str:
+    """The parameter that a key stands for: a word of Python's has an underscore behind, `class_`."""
+    return f"{key}_" if keyword.iskeyword(key) else key
+
+
+def key_of(parameter: str) -> str:
+    """The other way round."""
+    bare = parameter.removesuffix("_")
+    return bare if keyword.iskeyword(bare) else parameter
+
+
+def _rename_keywords(node: DictConfig) -> None:
+    """Keys that are words of Python's, in all calls below, become those of their parameters."""
+    for key in list(map(str, node)):
+        absent = OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key)
+        if not absent and isinstance(node[key], DictConfig):
+            _rename_keywords(node[key])
+        if "_target_" in node and keyword.iskeyword(key):
+            with open_dict(node):
+                node[parameter_of(key)] = node.pop(key)
+
+
 def check(config: DictConfig) -> None:
     """Find mistakes in all blocks of a configuration at once, before hours are spent on the first of them.
 
@@ -202,14 +227,14 @@ def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str] | No
         raise foreign  # also something that a module of ours has merely imported
     try:
         parameters = inspect.signature(called).parameters
-        hints = typing.get_type_hints(called.__init__ if inspect.isclass(called) else called, include_extras=True)
+        hints = _hints(called)
     except (ValueError, TypeError, NameError):
         return  # built-in, or annotations that cannot be resolved: the call itself will tell
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in map(str, node):
         if name in _HYDRA_KEYS or name in (given or ()):
             continue
-        if name not in parameters:
+        if parameter_of(name) not in parameters:
             if open_ended:
                 continue
             known = ", ".join(p for p in parameters if p != "self")
@@ -219,19 +244,26 @@ def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str] | No
                 continue
             raise UserError(f"the config key {path}.{name} has no value: give it on the command line, {path}.{name}=…")
         value = node[name]
-        if name in hints:
+        if parameter_of(name) in hints:
             told = f"{path}.{name}"
             if OmegaConf.is_interpolation(node, name):
                 told += f" ({OmegaConf.to_container(node, resolve=False)[name]})"  # type: ignore[index,call-overload]
-            check_value(told, value, hints[name])
+            check_value(told, value, hints[parameter_of(name)])
     if given is not None and not node.get("_partial_", False):
         for name, parameter in parameters.items():
             required = parameter.default is parameter.empty and parameter.kind in (
                 parameter.POSITIONAL_OR_KEYWORD,
                 parameter.KEYWORD_ONLY,
             )
-            if required and name not in node and name not in given and "_args_" not in node:
-                raise UserError(f"config key {path}.{name} is missing: {_name(called)} needs it")
+            key = key_of(name)
+            if required and key not in node and name not in given and "_args_" not in node:
+                raise UserError(f"config key {path}.{key} is missing: {_name(called)} needs it")
+
+
+def _hints(called: Any) -> dict[str, Any]:
+    """Annotations of the parameters; those of a dataclass are read where each of its fields was written."""
+    described = called.__init__ if inspect.isclass(called) and not is_dataclass(called) else called
+    return typing.get_type_hints(described, include_extras=True)
 
 
 def _name(called: Any) -> str:

@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-import keyword
+import inspect
 import typing
 from dataclasses import fields
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fieldforge.configuration.build import build
+from fieldforge.configuration.build import build, key_of
 from fieldforge.configuration.values import check_finite, check_key
 from fieldforge.errors import UserError
 
 Kind = TypeVar("Kind")
 
 
-def settings(config: DictConfig, kind: type[Kind]) -> Kind:
-    """The dataclass `kind` with the value of each of its fields out of the key of that name.
+def read_settings(config: DictConfig, kind: type[Kind]) -> Kind:
+    """The dataclass `kind`, each of whose fields has the value of the key that is called like it (see `key_of`).
 
-    A field whose key is a word of Python's has an underscore behind: `class_`. A block with a `_target_` is built. Keys
-    that are no fields are left alone.
+    A group of which nothing is chosen leaves no key, and that is None.
+
+    A block with a `_target_` is built, unless the field wants the block itself. Keys that are no fields are left alone.
 
     Raises:
         UserError: a value of another type, or beyond its range; names the key.
     """
     check_finite(config)
     hints = typing.get_type_hints(kind, include_extras=True)
-    names = {field.name: key_of(field.name) for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: _value(config, key, hints[name]) for name, key in names.items()})
-
-
-def key_of(name: str) -> str:
-    """The key that a field is typed as."""
-    bare = name.removesuffix("_")
-    return bare if keyword.iskeyword(bare) else name
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: _value(config, key_of(name), hints[name]) for name in names})
 
 
 def _value(config: DictConfig, key: str, hint: Any) -> Any:
     value = OmegaConf.select(config, key)
-    if isinstance(value, DictConfig) and "_target_" in value:
-        return build(config, key)
-    if getattr(hint, "__dataclass_fields__", None) is not None:
+    if isinstance(value, DictConfig) and DictConfig in (hint, *typing.get_args(hint)):
+        return value
+    if inspect.isclass(hint) and hint.__module__ != "builtins":
+        if isinstance(value, DictConfig) and "_target_" in value:
+            return build(config, key)
         raise UserError(f"config key {key} = {value!r} must be a block of settings: give its values, {key}.<name>=…")
     check_key(config, key, hint)
     return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value

@@ -82,12 +82,13 @@ def _fits(value: Any, hint: Any) -> bool:
         if not isinstance(value, float):
             return _fits(value, inner[0]) and (not isinstance(value, int) or _holds(value, inner[1:]))
         return inner[0] is float and _holds(value, inner[1:])
-    if isinstance(value, DictConfig):
-        return "_target_" in value or hint not in (int, float, bool, str)
-    if origin in (dict, collections.abc.Mapping):
-        return not isinstance(value, (*PLAIN, ListConfig))
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, one) for one in inner)
+    if isinstance(value, DictConfig):
+        plain = hint in (int, float, bool, str, None, type(None)) or origin in (list, tuple, collections.abc.Sequence)
+        return "_target_" in value or not plain
+    if origin in (dict, collections.abc.Mapping):
+        return not isinstance(value, (*PLAIN, ListConfig))
     if origin is typing.Literal:
         return value in inner
     if hint in (None, type(None)):

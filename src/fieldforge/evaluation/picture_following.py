@@ -107,10 +107,10 @@ class PictureJudge:
             UserError: no icon in `libraries` is of a training sample.
         """
         icons = self.domain.further_pictures(libraries)
-        known = [row for row, meta in enumerate(metas) if meta["id"] in icons]
-        if not known:
+        candidates = [row for row, meta in enumerate(metas) if meta["id"] in icons]
+        if not candidates:
             raise UserError(f"images.libraries={libraries}: no icon there is of a training {self.domain.noun}")
-        rows = [known[place] for place in spread(len(known), self.settings.icons)]
+        rows = [candidates[place] for place in spread(len(candidates), self.settings.icons)]
         ids = [metas[row]["id"] for row in rows]
         pictures = [icons[one] for one in ids]
         outputs = self.outputs(pictures, self.settings.guidance, "icons")
@@ -131,12 +131,12 @@ class PictureJudge:
         self, root: Any, ids: list[str], metas: list[dict[str, Any]], signatures: list[np.ndarray]
     ) -> float:
         """How often the training sample nearest to the reconstruction of one of `ids` is that one."""
-        wanted, rows = set(ids), {meta["id"]: row for row, meta in enumerate(metas)}
+        rows = {meta["id"]: row for row, meta in enumerate(metas)}
         own: list[int] = []
         outputs: list[Outputs] = []
         transforms: list[Transform] = [*self.domain.input_transforms(), Meta()]
         for batch in HeldOut(open_shards(root, "train"), transforms, seed=0, batch_size=16):
-            places = [place for place, meta in enumerate(batch["meta"]) if meta["id"] in wanted]
+            places = [place for place, meta in enumerate(batch["meta"]) if meta["id"] in ids]
             if not places:
                 continue
             rebuilt = self.domain.reconstruct(self.autoencoder, batch["input"][places], self.settings.resolution)
@@ -211,11 +211,12 @@ class PictureJudge:
         heads: list[str],
     ) -> Image.Image:
         """Some of the pictures, each with the outputs of its row."""
-        shown = spread(len(pictures), self.settings.pictures)
+        places = spread(len(pictures), self.settings.pictures)
         rows = [
-            [Image.fromarray(pictures[row]), *(outputs[row].picture(self.size) for outputs in columns)] for row in shown
+            [Image.fromarray(pictures[row]), *(outputs[row].picture(self.size) for outputs in columns)]
+            for row in places
         ]
-        return picture_sheet(rows, [labels[row] for row in shown], heads, cell=self.size)
+        return picture_sheet(rows, [labels[row] for row in places], heads, cell=self.size)
 
 
 def spread(count: int, most: int | None) -> list[int]:

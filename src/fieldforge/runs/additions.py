@@ -54,9 +54,14 @@ def _chooses(override: str) -> bool:
 
 
 def _has_place(node: Any, parts: Sequence[str]) -> bool:
-    """Whether a key may stand there: it does already, or below a block that takes names or arguments."""
+    """Whether a key may stand there: it does already, or below a block that takes names or arguments, or is empty.
+
+    An empty block is there for additions: `domain` of evaluate.py, whose keys are the run's.
+    """
     for depth, part in enumerate(parts):
         if not isinstance(node, DictConfig) or "_target_" in node or (depth and parts[depth - 1] in OPEN):
+            return True
+        if depth and not node:
             return True
         if part not in node:
             return False

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-TEXTS = ("prompt", "negative", "to", "class")
+TEXTS = ("prompt", "guidance.negative", "to", "class")
 PATHS = (
     *("run", "output", "output_dir", "name", "autoencoder_name", "autoencoder_run", "teacher", "continue_from"),
     *("prompts", "image", "from", "prior", "guidance.run", "shards", "embed"),
@@ -39,7 +39,7 @@ def as_choice(argument: str, groups: Collection[str]) -> str:
 
 
 def spelled_out(argument: str, words: Mapping[str, tuple[str, str]]) -> str:
-    """`guidance=classifier` as `guidance.by=classifier` and `guidance=3` as `guidance.all=3`, if `words` says so."""
+    """`plan=json` as `plan.show=json` and `guidance=3` as `guidance.scale=3`, if `words` says so."""
     key, equals, value = argument.partition("=")
     if not equals or key not in words:
         return argument
@@ -53,8 +53,8 @@ def multirun_first(arguments: list[str]) -> list[str]:
     others = [argument for argument in arguments if argument not in flags]
     searches = any(argument.startswith("search=") and argument != "search=none" for argument in others)
     of_a_sweep = any(argument.startswith("search.trial=") for argument in others)  # a process of one of its trials
-    told = any(argument in ("--help", "-h", "--cfg", "-c") for argument in others)
-    sweeps = len(others) < len(arguments) or (searches and not of_a_sweep and not told)
+    shows_help = any(argument in ("--help", "-h", "--cfg", "-c") for argument in others)
+    sweeps = len(others) < len(arguments) or (searches and not of_a_sweep and not shows_help)
     return ["--multirun", *others] if sweeps else others
 
 
@@ -68,7 +68,7 @@ def quoted(argument: str, sweeps: bool = False) -> str:
     name = key.lstrip("+")
     if not equals or name not in TEXTS + PATHS or _ONE_QUOTED.fullmatch(value):
         return argument
-    if value == "null" and name not in ("prompt", "negative", "to"):
+    if value == "null" and name not in ("prompt", "guidance.negative", "to"):
         return argument
     if name in LISTS and value.startswith("[") and value.endswith("]"):
         return argument
@@ -86,6 +86,6 @@ def _is_place(value: str) -> bool:
 def literal(value: str, interpolated: bool = False) -> str:
     """A text in the quotes of Hydra's command line; `interpolated`: but for whole `${…}` in it."""
     if not (interpolated and "${" not in _INTERPOLATION.sub("", value)):
-        value = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
-    escaped = re.sub(r"(\\*)(\"|$)", lambda found: found[1] * 2 + ("\\" if found[2] else "") + found[2], value)
+        value = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
+    escaped = re.sub(r"(\\*)(\"|$)", lambda match: match[1] * 2 + ("\\" if match[2] else "") + match[2], value)
     return f'"{escaped}"'

@@ -54,18 +54,12 @@ def run(
         config_name: primary config below `configs/`; its folder is where choices of groups are looked for.
         keeps_state: the body saves and resumes (training): USR1, USR2 and TERM are noted from the start, not died of;
             and it alone may be several processes.
-        words: key → the keys that are meant where its value is a word, and a number: guidance=classifier, guidance=3.
+        words: key → the keys that are meant where its value is a word, and a number: guidance=interval, guidance=3.
         choices: training's choices of a group are this one's too, although it lies in a folder of its own.
         example: a choice without which the configuration is not whole; `--help` is shown for this one.
         about: what is going to happen, in a line that shows while the heavy modules are imported.
     """
-    # PyTorch's large temporaries in huge pages: page faults were a tenth of a training step on a CPU. Read once, at the
-    # first allocation, so it is set before anything is built.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a process that is gone is pages of C++ frames
-    interruption.release_ctrl_c()
-    sys.unraisablehook = interruption.unraisable
-    warnings.formatwarning = format_warning
+    _set_up_process()
     if keeps_state:
         interruption.install()
     help.register(CONFIGS)
@@ -82,6 +76,17 @@ def run(
     sys.exit(code)  # it is called by a program that goes on
 
 
+def _set_up_process() -> None:
+    """What must be there before the first tensor, and before the first warning."""
+    # PyTorch's large temporaries in huge pages: page faults were a tenth of a training step on a CPU. Read once, at the
+    # first allocation, so it is set before anything is built.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a process that is gone is pages of C++ frames
+    interruption.release_ctrl_c()
+    sys.unraisablehook = interruption.unraisable
+    warnings.formatwarning = format_warning
+
+
 def _first_override(arguments: list[str]) -> int:
     """Where the overrides begin: Hydra takes them as one run of words, before flags (`--cfg job`) or after them."""
     overrides = [place for place, word in enumerate(arguments) if place and "=" in word and not word.startswith("-")]
@@ -94,32 +99,9 @@ def _exit_code(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
     folder, _, name = config_name.rpartition("/")
     failures: list[BaseException] = []
-
-    def with_trust(config: DictConfig) -> Any:
-        with trusting(trusted_by(config)):
-            return body(config)
-
-    def checked(config: DictConfig) -> Any:
-        check_additions(name)
-        return with_trust(config)
-
-    def kept_from_hydra(config: DictConfig) -> float | None:
-        if not logging.getLogger().handlers:
-            handler = logging.StreamHandler(sys.stderr)
-            handler.setFormatter(Formatter("%(message)s"))
-            logging.basicConfig(level=logging.INFO, handlers=[handler])
-        if is_trial(config):
-            return run_trial(checked, config, explain)
-        try:
-            check_additions(name)
-            if about is not None:
-                _say(about(config))
-            with_trust(config)
-        except BaseException as failure:  # raised again below, without the lines that Hydra would print above it
-            failures.append(KeyboardInterrupt() if interruption.leaves() else failure)
-        return None
-
-    main = hydra.main(version_base="1.3", config_path=str(CONFIGS / folder), config_name=name)(kept_from_hydra)
+    main = hydra.main(version_base="1.3", config_path=str(CONFIGS / folder), config_name=name)(
+        _task(body, about, name, failures)
+    )
     try:
         launchers.check_ranks()
         if alone:
@@ -147,6 +129,41 @@ def _exit_code(
         _say(f"error: {sentence}", getattr(error, "everywhere", True))
         return next((cause.exit_code for cause in chain(error) if isinstance(cause, UserError)), EXIT_USER_ERROR)
     return 0
+
+
+def _task(
+    body: Callable[[DictConfig], Any],
+    about: Callable[[DictConfig], str] | None,
+    config_name: str,
+    failures: list[BaseException],
+) -> Callable[[DictConfig], float | None]:
+    """What Hydra calls: the body, whose exception goes into `failures`, or a trial of a search."""
+
+    def with_trust(config: DictConfig) -> Any:
+        with trusting(trusted_by(config)):
+            return body(config)
+
+    def checked(config: DictConfig) -> Any:
+        check_additions(config_name)
+        return with_trust(config)
+
+    def task(config: DictConfig) -> float | None:
+        if not logging.getLogger().handlers:
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(Formatter("%(message)s"))
+            logging.basicConfig(level=logging.INFO, handlers=[handler])
+        if is_trial(config):
+            return run_trial(checked, config, explain)
+        try:
+            check_additions(config_name)
+            if about is not None:
+                _say(about(config))
+            with_trust(config)
+        except BaseException as failure:  # raised again below, without the lines that Hydra would print above it
+            failures.append(KeyboardInterrupt() if interruption.leaves() else failure)
+        return None
+
+    return task
 
 
 def _unread() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from fieldforge.configuration.settings import settings
+from fieldforge.configuration.settings import read_settings
 from fieldforge.errors import UserError
 from fieldforge.evaluation.prior_embeddings import evaluate_prior
 from fieldforge.evaluation.prompt_following import evaluate_diffusion
@@ -32,26 +32,26 @@ def run_evaluation(config: DictConfig) -> None:
     Raises:
         UserError: a setting that will not do, or that changes nothing; no such run. Nothing is written then.
     """
-    wanted = settings(config, EvaluationSettings)
-    model, stage = find_model(wanted.run, wanted.output_dir, *BY_STAGE)
-    wanted.check_assets(stage)
+    settings = read_settings(config, EvaluationSettings)
+    model, stage = find_model(settings.run, settings.output_dir, *BY_STAGE)
+    settings.check_assets(stage)
     warn_if_untrained(label_of(model), model.parent)
-    model = of_length(model, wanted.ema_length)
+    model = of_length(model, settings.ema_length)
     folder = make_folder(model.parent / "evaluation", "run")
     try:
-        with writing(folder, MACHINE), naming_data_root(wanted):
-            BY_STAGE[stage](model, wanted)
+        with writing(folder, MACHINE), naming_data_root(settings):
+            BY_STAGE[stage](model, settings)
     finally:
         with contextlib.suppress(OSError):  # where something is written, it is not empty
             folder.rmdir()
 
 
 @contextlib.contextmanager
-def naming_data_root(wanted: EvaluationSettings) -> Iterator[None]:
+def naming_data_root(settings: EvaluationSettings) -> Iterator[None]:
     """Inside, a mistake in the place of the shards names the key that was typed: trainings call it `data.root`."""
     try:
         yield
     except UserError as error:
-        if wanted.data_root is None or "data.root" not in str(error):
+        if settings.data_root is None or "data.root" not in str(error):
             raise
-        raise UserError(f"data_root={wanted.data_root}: {error}".replace("data.root", "data_root")) from error
+        raise UserError(f"data_root={settings.data_root}: {error}".replace("data.root", "data_root")) from error

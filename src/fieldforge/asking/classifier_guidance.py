@@ -1,0 +1,90 @@
+"""Guidance by a classifier of latents, besides that by what the model itself reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+
+from fieldforge.asking.condition_guidance import ConditionGuidance
+from fieldforge.asking.guidance import Guided, check_latents
+from fieldforge.conditioning.class_label import nearest_of
+from fieldforge.diffusion.classifier import LatentClassifier
+from fieldforge.diffusion.guidance.classifier import ByClassifier
+from fieldforge.errors import UserError
+from fieldforge.generation import Generator, Scale, Steering
+from fieldforge.stages.classifier_stage import load_classifier
+from fieldforge.stages.locate import find_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierGuidance(ConditionGuidance):
+    """Leads to a class by the gradient of a classifier; the model beneath is guided as `ConditionGuidance` says.
+
+    Args:
+        run: directory of a finished classifier.
+        classifier_scale: of its gradient.
+    """
+
+    run: str
+    classifier_scale: float = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.classifier_scale == 0:
+            raise UserError(
+                "guidance=classifier has no effect at guidance.classifier_scale=0: give more, or leave it out"
+            )
+
+    def lead(self, generator: Generator, label: Mapping[str, Any], output_dir: str) -> Guided:
+        beneath = super().lead(generator, label, output_dir)
+        path, _ = find_model(self.run, output_dir, "classifier", key="guidance.run")
+        classifier, labels = load_classifier(path, generator.device)
+        check_latents(self.run, labels.get("autoencoder"), label)
+        classifier.process = generator.model.process
+        parts = {field.name: getattr(beneath.generator, field.name) for field in fields(Generator)}
+        guided = ClassifierGuided(
+            **parts, classifier=classifier, classes=labels["classes"], classifier_scale=self.classifier_scale
+        )
+        return replace(beneath, generator=guided)
+
+    def facts(self) -> dict[str, Any]:
+        second = {"guided_by": "classifier", "guided_by_run": self.run, "guided_by_scale": self.classifier_scale}
+        return super().facts() | second
+
+
+@dataclass(frozen=True)
+class ClassifierGuided(Generator):
+    """Also led by a classifier's gradient (Dhariwal & Nichol 2021), where a class is asked for.
+
+    The model beneath reads what it was trained with, at a scale of its own; the class may be news to it.
+    """
+
+    classifier: LatentClassifier
+    classes: Sequence[str]
+    classifier_scale: float
+
+    @property
+    def keys(self) -> set[str]:
+        return super().keys | {"class"}
+
+    def check_class(self, name: str | None) -> None:
+        super().check_class(name)
+        if name is None:
+            raise UserError("guidance=classifier leads to a class: give class=")
+        if name not in self.classes:
+            raise UserError(f"the classifier does not know class={name!r}: {nearest_of(name, self.classes)}")
+
+    @torch.no_grad()
+    def steering(
+        self,
+        batch: Mapping[str, Any],
+        count: int,
+        scale: Scale,
+        negative: Mapping[str, Any] | None = None,
+    ) -> Steering:
+        base = super().steering(batch, count, scale, negative)
+        labels = torch.tensor([self.classes.index(name) for name in batch["class"]], device=self.device)  # (B,)
+        return replace(base, guidance=ByClassifier(self.classifier, labels, self.classifier_scale, base.guidance))

@@ -1,0 +1,46 @@
+"""What reports and names of folders say of a command of sample.py, besides its prompts, classes and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fieldforge.asking.guidance import Guided, scale_by_name, scale_text
+from fieldforge.asking.requests import Request
+from fieldforge.asking.sample_files import slug
+from fieldforge.asking.settings import SamplingSettings
+
+PATHS = ("from", "prior", "guided_by_run")
+"""Facts whose last part stands in the name of a folder."""
+
+
+def facts_of(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
+    """Of each sample of the command."""
+    return {
+        "guidance": scale_by_name(guided.scale),
+        "steps": guided.generator.sampler.steps,
+        **options(settings),
+    }
+
+
+def options(settings: SamplingSettings) -> dict[str, Any]:
+    """What is asked for besides scale, prompts, classes and pictures, as far as it is."""
+    values = {"to": settings.to, "to_seed": settings.to_seed, "from": settings.from_, "prior": settings.prior}
+    facts = {key: value for key, value in (values | {"ema_length": settings.ema_length}).items() if value is not None}
+    if settings.from_ is not None:
+        facts["strength"] = settings.variation_strength
+    if settings.prior is not None:
+        facts["prior_guidance"] = settings.prior_scale
+    if settings.sampler is not None:
+        facts["sampler"] = str(settings.sampler.solver._target_).rpartition(".")[2]
+    return facts | settings.guidance.facts()
+
+
+def folder_name(requests: Sequence[Request], settings: SamplingSettings, guided: Guided) -> str:
+    """Of what the folder holds: the same for the same call."""
+    more = f"-and-{len(requests) - 1}-more" if len(requests) > 1 else ""
+    texts = {key: Path(value).stem if key in PATHS else str(value) for key, value in options(settings).items()}
+    further = "".join(f"_{key.replace('_', '-')}-{slug(text)}" for key, text in texts.items())
+    scale = scale_text(guided.scale).replace(" ", "-")
+    return f"{slug(requests[0].title)}{more}{further}_g{scale}_s{settings.seed}"

@@ -1,0 +1,120 @@
+"""The models that a command of sample.py draws with, loaded and checked against what it asks for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from fieldforge.asking.drawing import Drawing
+from fieldforge.asking.guidance import Guided
+from fieldforge.asking.requests import Request, ways
+from fieldforge.asking.settings import SamplingSettings
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.configuration.stored import plain_config
+from fieldforge.configuration.values import whole_number
+from fieldforge.domains.domain import Domain
+from fieldforge.errors import UserError
+from fieldforge.generation import ImagePrior
+from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
+from fieldforge.stages.ema_length import of_length
+from fieldforge.stages.locate import find_model
+from fieldforge.stages.prior_stage import load_prior
+from fieldforge.stages.untrained import warn_if_untrained
+from fieldforge.training.processes.hardware import best_device
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SamplingModel:
+    """A finished diffusion run, ready to be asked.
+
+    Args:
+        path: of its file.
+        label: what that says of the run.
+        guided: its generator with the guidance of the command.
+        autoencoder, domain: turn latents into things.
+        prior: makes the features of a picture, or none.
+    """
+
+    path: Path
+    label: Mapping[str, Any]
+    guided: Guided
+    autoencoder: Autoencoder
+    domain: Domain
+    prior: ImagePrior | None
+
+    @property
+    def understood(self) -> set[str]:
+        """What may be asked for."""
+        return self.guided.generator.keys | (self.prior.generator.keys if self.prior else set())
+
+    def check(self, requests: Sequence[Request]) -> None:
+        """UserError for a prior that makes no picture."""
+        if self.prior is not None and not any(self.imagines(request) for request in requests):
+            raise UserError(
+                f"prior= makes a picture out of a text: give {ways(self.prior.generator.keys)} without image=, or "
+                "leave it out"
+            )
+
+    def imagines(self, request: Request) -> bool:
+        """Whether the prior makes the picture of a request."""
+        assert self.prior is not None
+        return "image" not in request.values and bool(request.values.keys() & self.prior.generator.keys)
+
+    def drawing(self, settings: SamplingSettings) -> Drawing:
+        """Jobs → latents, as the command says. UserError for a file to vary that cannot be read."""
+        start = None
+        if settings.from_ is not None:
+            start = encoded_file(self.domain, self.autoencoder, Path(settings.from_), settings.seed)
+        strength = settings.variation_strength
+        return Drawing(self.guided, self.prior, settings.prior_scale, start, strength)
+
+
+def load_model(settings: SamplingSettings) -> SamplingModel:
+    """The run that the command means.
+
+    Raises:
+        UserError: no such run, sampler, guidance or prior, or one that does not go with the run.
+    """
+    path, _ = find_model(settings.run, settings.output_dir, "diffusion")
+    path = of_length(path, settings.ema_length)
+    generator, autoencoder, label = load_diffusion(path, sampler_block(settings), best_device(settings.device))
+    warn_if_untrained(label, path.parent)
+    if "distillation" in label["config"]:
+        check_distilled(settings, whole_number(plain_config(label["config"]), "distillation.steps"))
+    guided = settings.guidance.lead(generator, label, settings.output_dir)
+    prior = None
+    if settings.prior is not None:
+        prior = load_prior(find_model(settings.prior, settings.output_dir, "prior", key="prior")[0], generator.device)
+        prior.check(generator.conditioner)
+    return SamplingModel(path, label, guided, autoencoder, load_domain(label, path), prior)
+
+
+def sampler_block(settings: SamplingSettings) -> DictConfig:
+    """What of the run's generator is to be another: nothing, its `steps`, or all of it."""
+    block = OmegaConf.create(settings.sampler or {})
+    if settings.steps is not None:
+        block.steps = settings.steps
+    return OmegaConf.create({"sampler": block} if block else {})
+
+
+def check_distilled(settings: SamplingSettings, steps: int) -> None:
+    """UserError for another sampler than a distilled model's own; says where it has more steps than it learned."""
+    if settings.sampler is not None:
+        raise UserError("this model was distilled for the sampler that it has: leave sampler= out")
+    if settings.steps is not None and settings.steps > steps:
+        log.warning("steps=%d: this model was distilled to take %d, it has not learned more", settings.steps, steps)
+
+
+@torch.no_grad()
+def encoded_file(domain: Domain, autoencoder: Autoencoder, path: Path, seed: int) -> Tensor:
+    """Latent (1, T, C) of a user's file. UserError for one that cannot be read."""
+    return autoencoder.encode(domain.read_file(path, seed).to(autoencoder.latent_mean.device))

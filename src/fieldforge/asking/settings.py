@@ -1,0 +1,146 @@
+"""The settings of sample.py; each checks itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from omegaconf import DictConfig
+
+from fieldforge.asking.guidance import GuidanceChoice
+from fieldforge.errors import UserError
+from fieldforge.ranges import Count, GridCells, Positive, Range, Seed, Steps
+
+MOST = 1_000_000  # samples of one command; more are a slip of the keyboard
+STRENGTH = 0.6
+PRIOR_SCALE = 1.0
+FRAMES = 8
+Name = str | int | float | bool
+"""A class may be called 3 or true."""
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """All that `sample.py` reads.
+
+    Args:
+        run: directory of a finished diffusion run; None: the newest.
+        output_dir: where runs lie.
+        output: folder for the files; None: one below the run.
+        ema_length: of another average of the weights, see `of_length`; None: the run's own.
+        device: where to compute; "auto": a GPU where there is one.
+        prompt, class_, image: what to make; several classes and pictures: each of them.
+        prompts: a file with one prompt a line, in the place of `prompt`.
+        remove_background: of pictures.
+        n: samples for each of what is asked for, with seeds seed, seed + 1, …
+        seed: of the first.
+        guidance: how what is asked for leads.
+        to, to_seed: a second prompt and seed: samples on the way there.
+        frames: of such a way, both ends counted; None: 8.
+        prior: directory of a prior's run, which makes a picture's features of a text.
+        prior_guidance: scale of its guidance; None: 1.
+        from_: a file to vary.
+        strength: how far variations go; None: 0.6.
+        sampler: in the place of the run's.
+        steps: of the sampler; None: its own.
+        resolution: of the outputs: cells along an axis of a mesh's grid, pixels of a picture; None: the domain's.
+        batch_size: samples that are drawn together.
+    """
+
+    run: str | None
+    output_dir: str
+    output: str | None
+    ema_length: Positive | None
+    device: str
+    prompt: str | None
+    prompts: str | None
+    class_: Name | Sequence[Name] | None
+    image: str | Sequence[str] | None
+    remove_background: bool
+    n: Annotated[int, Range(1, MOST)]
+    seed: Seed
+    guidance: GuidanceChoice
+    to: str | None
+    to_seed: Seed | None
+    frames: Annotated[int, Range(2, 10_000)] | None
+    prior: str | None
+    prior_guidance: float | None
+    from_: str | None
+    strength: Annotated[float, Range(0, 1, open_below=True)] | None
+    sampler: DictConfig | None
+    steps: Steps | None
+    resolution: GridCells | None
+    batch_size: Count
+
+    def __post_init__(self) -> None:
+        self.check_texts()
+        self.check_alone()
+        self.check_way()
+
+    @property
+    def classes(self) -> Sequence[Name | None]:
+        """Each class that is asked for; [None] without one."""
+        return self.class_ if isinstance(self.class_, list) else [self.class_]  # type: ignore[list-item]
+
+    @property
+    def images(self) -> Sequence[str | None]:
+        """Path of each picture that is asked for; [None] without one."""
+        return self.image if isinstance(self.image, list) else [self.image]  # type: ignore[list-item]
+
+    @property
+    def is_way(self) -> bool:
+        """Whether samples between two prompts or two seeds are asked for."""
+        return self.to is not None or self.to_seed is not None
+
+    @property
+    def frame_count(self) -> int:
+        """Samples on each way; 1 where there is none."""
+        return (FRAMES if self.frames is None else self.frames) if self.is_way else 1
+
+    @property
+    def variation_strength(self) -> float:
+        return STRENGTH if self.strength is None else self.strength
+
+    @property
+    def prior_scale(self) -> float:
+        return PRIOR_SCALE if self.prior_guidance is None else self.prior_guidance
+
+    def check_texts(self) -> None:
+        """UserError for a text or a list without anything in it."""
+        if self.prompt is not None and not self.prompt.strip():
+            raise UserError("prompt= is empty: write what to make, or leave it out for an unconditional sample")
+        if self.to is not None and not self.to.strip():
+            raise UserError("to= is empty: write the prompt to go to")
+        paths = {"run": self.run, "output_dir": self.output_dir, "output": self.output, "prompts": self.prompts}
+        for key, value in (paths | {"prior": self.prior, "from": self.from_}).items():
+            if value is not None and not value.strip():
+                raise UserError(f"{key}= is empty: give a path, or leave it out")
+        for key, values in (("class", self.classes), ("image", self.images)):
+            if not values:
+                raise UserError(f"{key}=[] names nothing: give {key}= something, or leave it out")
+
+    def check_alone(self) -> None:
+        """UserError for what has no effect without, or beside, something else."""
+        if self.prompt is not None and self.prompts is not None:
+            raise UserError("both prompt= and prompts= are given: give the text or the file")
+        for key, value, other, cause in (
+            ("strength", self.strength, "from", self.from_),
+            ("prior_guidance", self.prior_guidance, "prior", self.prior),
+        ):
+            if value is not None and cause is None:
+                raise UserError(f"{key}={value:g} has no effect without {other}=: give that too, or leave it out")
+        if self.remove_background and self.image is None and self.prompts is None:
+            raise UserError("remove_background=true has no effect without a picture: give image=, or leave it out")
+
+    def check_way(self) -> None:
+        """UserError for a way without an end, or whose end is its start."""
+        if self.frames is not None and not self.is_way:
+            raise UserError("frames= is given, but no end: give to= (a second prompt) or to_seed= (a second seed)")
+        if self.to is not None and self.prompt is None and self.prompts is None:
+            raise UserError("to= is the second of two prompts: give the first one as prompt=")
+        if self.to_seed == self.seed and self.to is None:
+            raise UserError(f"to_seed={self.to_seed} is where the way begins: give another end, or leave it out")
+        same = self.to is not None and self.prompt is not None and self.to.strip() == self.prompt.strip()
+        if same and self.to_seed in (None, self.seed):
+            raise UserError(f"to={self.to} is where the way begins: give another end, or leave it out")
