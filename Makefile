@@ -1,4 +1,5 @@
 # make demo    train on the embedded furniture and make shapes from prompts; prints the path of the gallery (< 20 minutes)
+# make quick   the tests of the rooms that need no training, a minute
 # make test    the tests        make check    linters, types, import direction        make clean    remove .venv
 # make cluster-test    trainings on a Slurm of two nodes that it sets up on this machine (packages: Debian, root or sudo)
 # Each sets .venv up by itself, from Python 3.11 and constraints.txt.
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster-test check format clean
+.PHONY: help demo quick test cluster-test check format clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -24,8 +25,16 @@ demo: $(READY)
 	$(BIN)/python train.py experiment=shape_latent
 	$(BIN)/python sample.py prompts=docs/demo_prompts.txt n=2 guidance=3 seed=0
 
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
+QUICK := $(addprefix tests/,test_ranges.py test_terminal.py noise nn fields geometry autoencoder metrics rendering \
+	conditioning storage preparation/readers diffusion/test_parameterization.py diffusion/test_guidance.py \
+	diffusion/test_backbones.py diffusion/test_against_diffusers.py)
+
+quick: $(READY)
+	$(PYTEST) $(QUICK)
+
 test: $(READY)
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
+	$(PYTEST)
 
 cluster-test: $(READY)
 	tests/cluster/install.sh
