@@ -430,6 +430,18 @@ def test_a_prior_is_trained_from_stored_vectors_and_resumes_exactly(trained, pri
     assert again.fingerprint == prior.fingerprint
 
 
+def test_a_prior_continues_as_if_it_had_never_ended(trained, clip_folder, balls, tmp_path):  # noqa: F811
+    place = Place(balls, tmp_path)
+    given = [*TINY_PRIOR, "training.prior.budget.final_rate=1", f"conditioner.clip={clip_folder}"]
+    short = run_training(place.compose(*given))["prior"]
+    longer = [*given, "training.prior.budget.max_steps=9"]
+    continued = run_training(place.compose(*longer, f"continue_from={short.path}"))["prior"]
+    at_once = run_training(place.compose(*longer, "continue_from=scratch"))["prior"]
+    assert continued.path != at_once.path
+    weights = [torch.load(run.model, weights_only=True)["state_dict"] for run in (continued, at_once)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 def test_a_prior_stands_between_a_prompt_and_an_image_conditioned_model(trained, prior, sampler, tmp_path):
     imagined = load_prior(prior.model)
     features = imagined({"caption": ["a red ball", "a bathtub"]}, [3, 3], 1.0)["clip_image"]
