@@ -341,3 +341,13 @@ def test_what_was_typed_for_hydra_is_checked_too(monkeypatch, capsys, command, a
 )
 def test_additions_that_are_meant_are_taken(monkeypatch, capsys, addition):
     assert leave_with(monkeypatch, capsys, lambda config: None, "experiment=shape_latent", addition) == (0, "")
+
+
+def test_additions_are_checked_against_configs_of_other_places_too(monkeypatch, capsys, tmp_path):
+    assert leave_with(monkeypatch, capsys, lambda config: None, SEARCH, "experiment=tiny", "+callbacks.a.b=1")[0] == 0
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nname: mine\nmy_block: {width: 3}\n")
+    mine = ["--config-dir", str(tmp_path), "experiment=mine"]
+    assert leave_with(monkeypatch, capsys, lambda config: None, *mine, "+callbacks.a.b=1")[0] == 0
+    code, said = leave_with(monkeypatch, capsys, lambda config: None, *mine, "+my_block.height=1")
+    assert (code, said) == (2, "error: +my_block.height= adds a key that nothing reads: leave it out\n")

@@ -30,11 +30,13 @@ def check_additions(config_name: str) -> None:
     Raises:
         UserError: nothing reads the key.
     """
-    overrides = list(HydraConfig.get().overrides.task)
+    typed = HydraConfig.get().overrides
+    overrides = list(typed.task)
     added = {override: _path(override) for override in overrides if override.startswith("+") and not _chooses(override)}
     if not added:
         return
-    before = hydra.compose(config_name, [override for override in overrides if override not in added])
+    places = [override for override in typed.hydra if override.startswith("hydra.searchpath")]
+    before = hydra.compose(config_name, [*places, *(override for override in overrides if override not in added)])
     for path in added.values():
         parts = path.split(".")
         if not _has_place(before, parts) and not any(_has_place(block, parts) for block in _experiments()):
