@@ -6,7 +6,8 @@ import inspect
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -84,52 +85,60 @@ def train(
     Raises:
         Interrupted: a signal stopped it; its state is saved.
     """
-    stage = directory.stage
-    key = f"training.{stage}"
+    key = f"training.{directory.stage}"
     budget, ema = build(config, f"{key}.budget"), build(config, f"{key}.ema")
     batch_size = whole_number(config, f"{key}.batch_size")
     hardware: Hardware = build(config, "trainer")
     data.batch_size = hardware.share(batch_size)
     hardware.prepare(module)
-    clock, guard = BudgetCallback(budget), build(config, f"{key}.gradients")
-    context = {
-        "directory": directory.pictures,
-        "clock": clock,
-        "ema": ema,
-        "guard": guard,
-        "fingerprint": directory.fingerprint,
-        "batch_size": batch_size,
-        "draw": draw,
-        "measure": measure,
-        "name": stage,
-    }
-    label = {"stage": stage, "fingerprint": directory.fingerprint, "config": plain(config)}
+    own = {"clock": BudgetCallback(budget), "ema": ema, "guard": build(config, f"{key}.gradients")}
+    context = {**own, "batch_size": batch_size, "draw": draw, "measure": measure}
+    last = ranks.first_alone(lambda: last_checkpoint(directory) or end_of_earlier(directory))
+    try:
+        with naming_batch_size(directory.stage, batch_size), hardware.products():
+            trainer = hardware.trainer(
+                budget.max_steps,
+                [*own.values(), *watchers(config, directory, context)],
+                build_loggers(config, directory),
+                directory.path,
+                log_every_n_steps=whole_number(config, "monitor.log_every"),
+                val_check_interval=whole_number(config, "monitor.validate_every") * hardware.accumulate,
+                limit_val_batches=validation_batches(config, directory.stage, data),
+            )
+            fit(trainer, module, data, Path(last) if last else None)
+    finally:
+        wandb_run.finish()
+    return Training(ema.finished(module), trainer.global_step)
+
+
+def watchers(config: DictConfig, directory: StageDirectory, context: Mapping[str, Any]) -> list[pl.Callback]:
+    """The callbacks of the configuration in the order that they run in; they write into the stage's directory."""
+    label = {"stage": directory.stage, "fingerprint": directory.fingerprint, "config": plain(config)}
+    about = {"directory": directory.pictures, "fingerprint": directory.fingerprint, "name": directory.stage}
     places: dict[str, dict[str, Any]] = {
         "checkpoints": {"directory": directory.checkpoints, "label": label},
         "recovery": {"directory": directory.checkpoints},
         "snapshots": {"directory": directory.path / FOLDER},
     }
-    watching = build_callbacks(config, context, places)
-    watching.sort(key=lambda callback: not isinstance(callback, Snapshots))  # up to date before checkpoints are written
-    callbacks = [clock, ema, guard, *watching]
-    last = ranks.first_alone(lambda: last_checkpoint(directory) or end_of_earlier(directory))
-    validation_batches = whole_number(config, "monitor.validation_batches", least=0)
-    if validation_batches and not data.has_heldout:
+    callbacks = build_callbacks(config, {**context, **about}, places)
+    # Snapshots first: they are up to date before checkpoints are written.
+    return sorted(callbacks, key=lambda callback: not isinstance(callback, Snapshots))
+
+
+def validation_batches(config: DictConfig, stage: str, data: ShardDataModule) -> int:
+    """Batches of a look at held-out samples; 0, with a line that says so, where there are none."""
+    batches = whole_number(config, "monitor.validation_batches", least=0)
+    if batches and not data.has_heldout:
         log.info("%s: the data hold no split '%s': validation is left out", stage, data.heldout_split)
-        validation_batches = 0
-    loggers = build_loggers(config, directory)
+        return 0
+    return batches
+
+
+@contextmanager
+def naming_batch_size(stage: str, batch_size: int) -> Iterator[None]:
+    """Inside, a lack of memory is a UserError that names the batch size."""
     try:
-        trainer = hardware.trainer(
-            budget.max_steps,
-            callbacks,
-            loggers,
-            directory.path,
-            log_every_n_steps=whole_number(config, "monitor.log_every"),
-            val_check_interval=whole_number(config, "monitor.validate_every") * hardware.accumulate,
-            limit_val_batches=validation_batches,
-        )
-        with hardware.products():
-            fit(trainer, module, data, Path(last) if last else None)
+        yield
     except (RuntimeError, MemoryError) as error:
         reason = memory_shortage(error)
         if reason is None:
@@ -138,9 +147,6 @@ def train(
             f"{stage}: a step of training.{stage}.batch_size={batch_size} does not fit into memory ({reason}): raise "
             "trainer.accumulate, set trainer.checkpointing=true, or lower the batch size, which starts another run"
         ) from error
-    finally:
-        wandb_run.finish()
-    return Training(ema.finished(module), trainer.global_step)
 
 
 def build_callbacks(
