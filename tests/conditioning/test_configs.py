@@ -13,7 +13,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 CHOICES = sorted(
     path.stem
     for path in (CONFIGS / "conditioner").glob("*.yaml")
-    if path.stem != "base" and not path.stem.startswith("open_clip")
+    if path.stem not in ("base", "all") and not path.stem.startswith("open_clip")
 )
 # (open_clip: test_open_clip.py)
 
@@ -21,7 +21,7 @@ CHOICES = sorted(
 def built(clip_folder, *overrides: str) -> Conditioner:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose(
-            overrides=[f"conditioner.clip={clip_folder}", "conditioner.classes=[Bed,Sofa]", *overrides],
+            overrides=[*overrides, f"++conditioner.clip={clip_folder}", "++conditioner.classes=[Bed,Sofa]"],
         )
     return instantiate(config.conditioner, width=8)
 
@@ -40,7 +40,7 @@ def test_each_choice_conditions_a_batch(choice, clip_folder, pictures):
 
 
 def test_sources_compose_from_the_command_line(clip_folder):
-    conditioner = built(clip_folder, "+conditioner=text", "conditioner.sources=[class,clip_text]")
+    conditioner = built(clip_folder, "+conditioner=text", "conditioner/parts=[class,clip_text]")
     assert conditioner.names == ("class", "clip_text")
     assert conditioner.sources["clip_text"].encoder.model == str(clip_folder)
     assert conditioner.sources["class"].classes == ("Bed", "Sofa")

@@ -12,9 +12,9 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 def first_batch(name: str, root: Path | str) -> dict:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose(overrides=[f"+data={name}", "+seed=0", f"data.root={root}", "data.num_workers=0"])
+        config = compose(overrides=[f"+data={name}", "+seed=0", f"++data.root={root}", "data.num_workers=0"])
     datamodule = hydra.utils.instantiate(config.data, batch_size=4, _convert_="all")
-    assert len(next(iter(datamodule.val_dataloader()))["caption"]) == 1
+    assert {len(values) for values in next(iter(datamodule.val_dataloader())).values()} == {1}
     return next(iter(datamodule.train_dataloader()))
 
 
@@ -29,7 +29,6 @@ def test_sample_shards(tmp_path: Path, name: str) -> None:
     assert shapes["volume_points"] == (*shapes["volume_sdf"], 3)
     assert shapes["ray_origins"] == shapes["ray_directions"] == (4, rays, 3)
     assert shapes["ray_rgba"] == (4, rays, 4)
-    assert len(batch["meta"]) == len(batch["caption"]) == len(batch["class"]) == 4
 
 
 def test_latent_shards(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from fieldforge.training.callbacks.metrics_table import read_table
 from fieldforge.training.processes.checkpoints import load_safely
 
 CLIP = "conditioner.clip="
+STORED = "fieldforge.conditioning.transforms.StoredFeatures"
+PRIOR = ["stages=[prior]", "+training@training.prior=stage"]
+SEEING = ["conditioner/parts=[clip_image,image_features]", "conditioner.sources=[clip_image]"]
 
 
 @pytest.mark.parametrize(
@@ -22,22 +25,26 @@ CLIP = "conditioner.clip="
         (["conditioner.sources=[foo]"], "conditioner.sources names foo"),
         (["conditioner.parts.class.dropout=2"], r"conditioner\.parts\.class\.dropout = 2 is not a number from 0 to 1"),
         (
-            ["conditioner.sources=[clip_text]", "conditioner.parts.clip_text.encoder.model=/nowhere"],
+            ["conditioner/parts=[clip_text]", "conditioner.parts.clip_text.encoder.model=/nowhere"],
             "the encoder /nowhere is neither",
         ),
-        (["conditioner.sources=[image_features]"], r"image_features reads pictures.*\+embedded=views"),
+        (["conditioner/parts=[image_features]"], r"image_features reads pictures.*\+embedded=views"),
         (
             [
-                "conditioner.sources=[image_features]",
+                "conditioner/parts=[image_features]",
                 "+latent_data.transforms.meta={_target_:fieldforge.data.transforms.Meta}",
             ],
             "image_features reads pictures",
         ),
-        (["+embedded=image_features"], r"stored features of image_features, but .* are none.*embedded=views"),
-        (["conditioner.sources=[class,image_features]", "+embedded=stored"], "stored features of class"),
-        (["stages=[prior]", "+prior.source=foo"], "prior.source=foo is none of the sources: class, text"),
+        (["+embedded=image_features"], r"parts\.image_features is no source.*conditioner/parts="),
         (
-            ["stages=[prior]", "+prior.source=image_features", "conditioner=clip_image", CLIP],
+            [f"+latent_data.transforms.features={{_target_:{STORED},root:x,sources:[text]}}"],
+            r"stored features of text, but .* are none.*embedded=views",
+        ),
+        (["conditioner/parts=[class,image_features]", "+embedded=stored"], "stored features of class"),
+        ([*PRIOR, "+prior.source=foo"], "prior.source=foo is none of the sources: class"),
+        (
+            [*PRIOR, "+prior.source=image_features", *SEEING, CLIP],
             "a prior is there to make up",
         ),
     ],
@@ -51,7 +58,7 @@ def test_before_anything_is_trained(place, monkeypatch, clip_folder, overrides, 
 
 def test_looking_loads_no_network_and_draws_no_number(place, clip_folder, monkeypatch):  # noqa: F811
     monkeypatch.setattr("fieldforge.conditioning.pretrained.Pretrained.load", no_network)
-    given = ["conditioner.sources=[class,clip_text,clip_image]", f"conditioner.clip={clip_folder}", "+embedded=views"]
+    given = ["conditioner/parts=[class,clip_text,clip_image]", f"conditioner.clip={clip_folder}", "+embedded=views"]
     before = torch.get_rng_state()
     first_conditioner(place.compose(*given))
     assert torch.equal(before, torch.get_rng_state())
@@ -67,15 +74,15 @@ def test_an_encoder_must_be_whole(place, clip_folder, tmp_path, without, said): 
     ignored = shutil.ignore_patterns(f"*{without}*", *(("vocab*", "merges*") if without == "token" else ()))
     part = shutil.copytree(clip_folder, tmp_path / "part", ignore=ignored)
     with pytest.raises(UserError, match=said):
-        run_training(place.compose("conditioner.sources=[clip_text]", f"conditioner.clip={part}"))
+        run_training(place.compose("conditioner/parts=[clip_text]", f"conditioner.clip={part}"))
     assert not list(place.outputs.iterdir())
 
 
 @pytest.mark.parametrize("source", ["clip_text", "clip_image"])
 def test_encoding_ahead_and_in_the_step_train_the_same_model(place, balls, clip_folder, tmp_path, source):  # noqa: F811
     data = shutil.copytree(balls, tmp_path / "balls", ignore=shutil.ignore_patterns("embeddings"))
-    given = [f"conditioner.sources=[{source}]", f"conditioner.clip={clip_folder}", f"data.root={data}"]
-    given += ["conditioner.parts.clip_image.lights=0"]
+    given = [f"conditioner/parts=[{source}]", f"conditioner.clip={clip_folder}", f"data.root={data}"]
+    given += [] if source == "clip_text" else ["conditioner.parts.clip_image.lights=0"]
     unlit = ["latent_data.transforms.view.lit=false", "+latent_data.transforms.view.views=[1]"]
     live = [] if source == "clip_text" else ["+embedded=views", *unlit]
     ahead = ["+embedded=stored", "+latent_data.transforms.features.views=[1]"]
@@ -96,6 +103,6 @@ def test_encoding_ahead_and_in_the_step_train_the_same_model(place, balls, clip_
 
 def test_several_sources_are_embedded_ahead_at_once(place, balls, clip_folder, tmp_path):  # noqa: F811
     data = shutil.copytree(balls, tmp_path / "balls", ignore=shutil.ignore_patterns("embeddings"))
-    given = ["conditioner.sources=[clip_text,clip_image]", f"conditioner.clip={clip_folder}", "+embedded=stored"]
+    given = ["conditioner/parts=[clip_text,clip_image]", f"conditioner.clip={clip_folder}", "+embedded=stored"]
     run_training(place.compose(*given, f"data.root={data}"))
     assert {folder.name for folder in (data / "embeddings").iterdir()} == {"clip_text", "clip_image"}

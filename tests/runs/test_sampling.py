@@ -49,6 +49,7 @@ TINY_PRIOR = [
     "training.prior.batch_size=4",
     "training.prior.budget={max_steps:6,warmup_steps:2}",
     "backbone.group=1",
+    "conditioner/parts=[clip_text,clip_image]",
     "conditioner.sources=[clip_text]",
 ]
 
@@ -59,7 +60,7 @@ def trained(balls, clip_folder, tmp_path_factory):  # noqa: F811
     place = Place(balls, tmp_path_factory.mktemp("sampling"))
     done = run_training(
         place.compose(
-            "conditioner.sources=[class,clip_text,clip_image]",
+            "conditioner/parts=[class,clip_text,clip_image]",
             f"conditioner.clip={clip_folder}",
             "conditioner.parts.clip_image.tokens=false",
             f"+latent_data.transforms.view={{_target_:fieldforge.conditioning.transforms.View,root:{balls}}}",
@@ -487,6 +488,5 @@ def test_a_prior_of_another_encoder_is_refused(prior, sampler):
 
 def test_a_prior_cannot_be_given_what_it_generates(trained, clip_folder):  # noqa: F811
     place, _ = trained
-    both = "conditioner.sources=[clip_text,clip_image]"
     with pytest.raises(UserError, match="take it out"):
-        run_training(place.compose(*TINY_PRIOR[:-1], both, f"conditioner.clip={clip_folder}"))
+        run_training(place.compose(*TINY_PRIOR[:-1], f"conditioner.clip={clip_folder}"))

@@ -177,7 +177,13 @@ def compose(
     """
     unknown = [name for name in sources if name not in parts]
     if unknown:
-        raise UserError(f"conditioner.sources names {', '.join(unknown)}, but there are only {', '.join(parts)}.")
+        raise UserError(
+            f"conditioner.sources names {', '.join(unknown)}, but the parts are {', '.join(parts) or 'none'}: choose "
+            f"others, conditioner/parts=[…]"
+        )
+    for name in sources:
+        if not callable(parts[name]):
+            raise UserError(f"conditioner.parts.{name} is no source: choose it as one, conditioner/parts=[…,{name}]")
     return Conditioner({name: _built(name, parts[name], width) for name in sources}, drop_all)
 
 

@@ -177,8 +177,6 @@ def check(config: DictConfig) -> None:
     for name in map(str, config):
         if not OmegaConf.is_missing(config, name):
             _check(config[name], name, trusted=True, given=None)
-    if "distillation" in config.get("stages", []):
-        return  # a student has its teacher's
     if all(name in config for name in ("sampler", "loss", "process", "parameterization")):
         process, parameterization = build(config, "process"), build(config, "parameterization")
         build(config, "sampler").rehearse(build(config, "loss").model, process, parameterization)

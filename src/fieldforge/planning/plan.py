@@ -19,7 +19,7 @@ from fieldforge.planning.report import text
 from fieldforge.planning.step import measure_step
 from fieldforge.stages.denoiser import wants_classes
 from fieldforge.stages.registry import stages_of
-from fieldforge.stages.samples import sample_data
+from fieldforge.stages.samples import training_split
 from fieldforge.stages.stage import Encoding, Known, Stage, Step
 from fieldforge.training.callbacks.budget import Budget
 from fieldforge.training.processes.hardware import best_precision
@@ -122,9 +122,8 @@ def known_data(config: DictConfig) -> Known:
     """Of the data where it is here; `plan.samples` and `plan.shards` go first."""
     samples, shards = config.plan.samples, config.plan.shards
     tokens = whole_number(config, "plan.text_tokens")
-    data = sample_data(config)
     try:
-        split = data.shards(data.train_split)
+        split = training_split(config)
     except UserError:
         if wants_classes(config):
             raise UserError(

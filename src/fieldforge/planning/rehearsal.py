@@ -53,7 +53,8 @@ def check_plain_keys(config: DictConfig) -> None:
     """UserError for the first of the keys beside all blocks that is of the wrong kind, or out of range."""
     check_keys(config, PLAIN_KEYS)
     for key in ("name", "autoencoder_name"):
-        check_name(key, config[key])
+        if key in config:
+            check_name(key, config[key])
     if not str(config.output_dir).strip():
         raise UserError("output_dir= is empty: give the folder that runs lie in")
 

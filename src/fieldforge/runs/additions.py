@@ -16,7 +16,7 @@ from fieldforge.runs.near_keys import near_keys
 
 OPEN = frozenset({"callbacks", "logger", "parts", "phases", "space", "transforms"})
 """Blocks whose keys are names that a user chooses."""
-EXPERIMENTS = Path(__file__).resolve().parents[3] / "configs" / "experiment"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 
 def check_additions(config_name: str) -> None:
@@ -72,5 +72,6 @@ def _has_place(node: Any, parts: Sequence[str]) -> bool:
 
 
 def _experiments() -> list[Any]:
-    """What experiments add to the configuration themselves, such as the settings of a prior."""
-    return [OmegaConf.load(file) for file in sorted(EXPERIMENTS.glob("*.yaml"))]
+    """What experiments and their stages add to the configuration themselves, such as the settings of a prior."""
+    files = [file for folder in ("experiment", "stage") for file in sorted((CONFIGS / folder).glob("*.yaml"))]
+    return [OmegaConf.load(file) for file in files]

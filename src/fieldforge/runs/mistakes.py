@@ -86,7 +86,10 @@ def _unknown_key(text: str, error: BaseException) -> str:
     group = re.search(r"Could not override '([^']+)'\.\s*No match in the defaults list", text)
     if group:
         key = group.group(1)
-        return f"unknown config group {key}: `--help` lists the groups and their choices"
+        return (
+            f"unknown config group {key}, or one that this experiment does not read: `--help` lists the groups and "
+            "their choices"
+        )
     unchosen = re.search(r"You must specify '([^']+)'.*?Available options:\s*(.*)", text, re.DOTALL)
     if unchosen:
         name, options = unchosen.groups()

@@ -37,6 +37,7 @@ class AutoencoderStage(TrainedStage):
     kind = "autoencoder"
     noun = "an autoencoder"
     run_name = "autoencoder_name"
+    blocks = ("domain", "data", "autoencoder", "autoencoder_loss", "training.autoencoder", "monitor.pictures")
 
     @property
     def training(self) -> str | None:
@@ -74,7 +75,7 @@ class AutoencoderStage(TrainedStage):
         }
 
     def data(self) -> ShardDataModule:
-        return sample_data(self.config)
+        return sample_data(self.config, self.batch_size)
 
     def module(self) -> AutoencoderModule:
         return AutoencoderModule(

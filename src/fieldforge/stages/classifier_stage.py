@@ -21,7 +21,7 @@ from fieldforge.rendering.pictures import write_whole
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.latent_batches import latent_batches
-from fieldforge.stages.stage import Known, Results, Saved, Step, TrainedStage
+from fieldforge.stages.stage import NOISY_LATENTS, Known, Results, Saved, Step, TrainedStage
 from fieldforge.stages.training_run import build_with, plain, seeded
 from fieldforge.training.modules.classifier_module import NOISE_LEVELS, ClassifierModule
 
@@ -35,6 +35,7 @@ class ClassifierStage(TrainedStage):
     kind = "classifier"
     noun = "a classifier"
     needs = ("autoencoder", "latents")
+    blocks = ("classifier", *NOISY_LATENTS, "training.classifier")
     label_types = {"classes": list, "latent_shape": list}
     data_module: ShardDataModule
     autoencoder_run: StageDirectory

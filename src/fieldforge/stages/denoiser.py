@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.configuration.build import build
 from fieldforge.configuration.values import whole_number
-from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.data.shards import ShardSet
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampler import Sampler
 from fieldforge.generation import Generator
@@ -22,9 +22,9 @@ def wants_classes(config: DictConfig) -> bool:
     return "class" in config.conditioner.get("sources", []) and not config.conditioner.get("classes")
 
 
-def with_classes(config: DictConfig, data: ShardDataModule) -> DictConfig:
+def with_classes(config: DictConfig, split: ShardSet) -> DictConfig:
     """The configuration with the data's class names, where the conditioner wants them."""
-    return stand_in_classes(config, data.shards(data.train_split).classes) if wants_classes(config) else config
+    return stand_in_classes(config, split.classes) if wants_classes(config) else config
 
 
 def stand_in_classes(config: DictConfig, classes: list[str] | tuple[str, ...]) -> DictConfig:

@@ -26,13 +26,13 @@ from fieldforge.stages.fingerprint import differences
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
 from fieldforge.stages.prompt_pictures import pictures_of_prompts
 from fieldforge.stages.sample_measures import MeasuresOfSamples
-from fieldforge.stages.stage import Known, Results, Saved, Step, TrainedStage
+from fieldforge.stages.stage import NOISY_LATENTS, Known, Results, Saved, Step, TrainedStage
 from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
 from fieldforge.training.callbacks.picture_log import Draw
 from fieldforge.training.callbacks.sample_measures import Measure
 
-BLOCKS = ("backbone", "conditioner", "process", "parameterization", "loss", "weighting", "density")
-"""What a denoiser and its step are made of."""
+DENOISER = ("backbone", "conditioner", "process", "parameterization", "loss", "weighting", "density")
+"""The blocks that a denoiser and its step are made of."""
 
 
 class DiffusionStage(TrainedStage):
@@ -41,6 +41,7 @@ class DiffusionStage(TrainedStage):
     kind = "diffusion"
     noun = "a diffusion model"
     needs = ("autoencoder", "latents")
+    blocks = (*DENOISER, *NOISY_LATENTS, "sampler", "guidance", "training.diffusion", "monitor.pictures.steps")
     label_types = {
         "autoencoder": dict,
         "autoencoder.config": dict,
@@ -66,13 +67,13 @@ class DiffusionStage(TrainedStage):
 
         batch = latent_batches(shape, feature_widths(conditioner, known.text_tokens), known.classes)
         notes = encoder_notes(config, conditioner)
-        return Step(module, batch, BLOCKS, "latent_data", known.shards, notes)
+        return Step(module, batch, DENOISER, "latent_data", known.shards, notes)
 
     def prepare(self, done: Results) -> None:
         latents = str(done["latents"].path)
         self.autoencoder_run = done["autoencoder"].run
         self.data_module = build(self.config, "latent_data", root=latents, batch_size=self.batch_size)
-        self.config = with_classes(self.config, self.data_module)
+        self.config = with_classes(self.config, self.data_module.shards(self.data_module.train_split))
         self.conditioner = seeded(self.config, "conditioner")
         if self.start is not None:
             check_same_latents(self.start.path, self.start.label, self.autoencoder_run)
@@ -85,7 +86,7 @@ class DiffusionStage(TrainedStage):
             "latents": [manifest.fingerprint for manifest in split.manifests],
             "transforms": {name: block for name, block in transforms.items() if block is not None},
             "encoders": self.conditioner.fingerprint(),
-            **{part: plain(self.config[part]) for part in BLOCKS},
+            **{part: plain(self.config[part]) for part in DENOISER},
         }
 
     def begin(self, directory: StageDirectory) -> None:

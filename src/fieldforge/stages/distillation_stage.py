@@ -54,6 +54,7 @@ class DistillationStage(Stage):
 
     kind = "distillation"
     noun = "a distillation"
+    blocks = ("distillation", "latent_data", "sampler", "weighting", "training.diffusion", "monitor.pictures")
 
     @property
     def training(self) -> str | None:
@@ -109,8 +110,7 @@ def planned(config: DictConfig) -> Planned:
     conditional = bool(OmegaConf.select(plain_config(label["config"]), "conditioner.sources"))
     scale = number(config, "distillation.guidance") if conditional else 1.0
     phases = phases_of(config, guided=scale != 1)
-    given_root = not OmegaConf.is_missing(config.latent_data, "root")
-    latents = str(config.latent_data.root if given_root else latents_of(teacher, label, config.output_dir))
+    latents = str(config.latent_data.root or latents_of(teacher, label, config.output_dir))
     return Planned(teacher, label, latents, phases, scale)
 
 

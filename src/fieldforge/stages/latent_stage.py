@@ -44,6 +44,7 @@ class LatentStage(Stage):
     kind = "latents"
     noun = "a folder of latents"
     needs = ("autoencoder",)
+    blocks = ("domain", "data")
 
     def after(self, known: Known) -> Known:
         shards = known.shards if known.samples is None else -(-known.samples // SHARD)

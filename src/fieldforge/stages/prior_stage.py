@@ -28,11 +28,11 @@ from fieldforge.generation import ImagePrior
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.conditioner_check import check_prior_conditioner
 from fieldforge.stages.denoiser import build_generator, build_model, build_module, stand_in_classes, with_classes
-from fieldforge.stages.diffusion_stage import BLOCKS
+from fieldforge.stages.diffusion_stage import DENOISER
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
-from fieldforge.stages.samples import sample_data
-from fieldforge.stages.stage import Known, Results, Saved, Step, TrainedStage
+from fieldforge.stages.samples import training_split
+from fieldforge.stages.stage import NOISY_LATENTS, Known, Results, Saved, Step, TrainedStage
 from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
 
 
@@ -41,6 +41,7 @@ class PriorStage(TrainedStage):
 
     kind = "prior"
     noun = "a prior"
+    blocks = ("prior", "data", *DENOISER, *NOISY_LATENTS, "sampler", "guidance", "training.prior")
     label_types = {"space.mean": Tensor, "space.std": Tensor}
     conditioner: Conditioner
     space: EmbeddingSpace
@@ -65,7 +66,7 @@ class PriorStage(TrainedStage):
             return build_module(config, self.kind, LatentShape(1, width), seeded(config, "conditioner"))
 
         batch = latent_batches(LatentShape(1, width), features, known.classes)
-        return Step(module, batch, BLOCKS, "latent_data", known.shards)
+        return Step(module, batch, DENOISER, "latent_data", known.shards)
 
     def prepare(self, done: Results) -> None:
         """Embeds what is missing: the space of the vectors is measured before anything is trained."""
@@ -73,7 +74,7 @@ class PriorStage(TrainedStage):
         image = image_source(self.config, self.source)
         embed_once([StoredFeatures(root, [self.source])], image)
         self.space = EmbeddingSpace.measured(embedding_folder(root, self.source))
-        self.config = with_classes(self.config, sample_data(self.config))
+        self.config = with_classes(self.config, training_split(self.config))
         self.conditioner = seeded(self.config, "conditioner")
         self.data_module = embeddings(self.config, self.space, self.conditioner, self.batch_size)
         embed_once(self.data_module.transforms, self.conditioner)
@@ -86,7 +87,7 @@ class PriorStage(TrainedStage):
             "made_by": self.encoder,
             "labels": plain(self.config.latent_data.transforms.labels),
             "encoders": self.conditioner.fingerprint(),
-            **{part: plain(self.config[part]) for part in ("prior", *BLOCKS)},
+            **{part: plain(self.config[part]) for part in ("prior", *DENOISER)},
         }
 
     def begin(self, directory: StageDirectory) -> None:

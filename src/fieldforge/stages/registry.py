@@ -30,7 +30,7 @@ def stages_of(config: DictConfig) -> list[Stage]:
     """The stages that `config.stages` names, in order: kinds, and names of `phases`.
 
     Raises:
-        UserError: unknown names, or a stage before one that it needs.
+        UserError: unknown names, a stage before one that it needs, or one whose blocks are not there.
     """
     names = config.stages
     if not isinstance(names, ListConfig) or not names:
@@ -43,8 +43,19 @@ def stages_of(config: DictConfig) -> list[Stage]:
             raise UserError(f"stages={list(names)}: {name} needs {' and '.join(lacking)} before it")
         if name in {before.name for before in stages}:
             raise UserError(f"stages={list(names)} names {name} twice: leave one out, or make it one of phases")
+        check_blocks(stage)
         stages.append(stage)
     return stages
+
+
+def check_blocks(stage: Stage) -> None:
+    """UserError for a stage whose blocks the experiment does not bring."""
+    absent = [path for path in stage.blocks if OmegaConf.select(stage.config, path) is None]
+    if absent:
+        raise UserError(
+            f"stages: {stage.name} reads {', '.join(absent)}, which this experiment has not: take one that has the "
+            f"stage, or add what it lacks, +stage=… (configs/stage)"
+        )
 
 
 def stage_of(config: DictConfig, name: str) -> Stage:

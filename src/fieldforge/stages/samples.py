@@ -7,27 +7,32 @@ from typing import Any
 from omegaconf import DictConfig
 
 from fieldforge.configuration.build import build
-from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.data.shards import open_shards
+from fieldforge.data.shards import ShardSet, open_shards
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
 from fieldforge.stages.training_run import plain
 
-LEFT_OUT = ("root", "batch_size", "heldout_batch_size", "heldout_limit")
+LEFT_OUT = ("root", "heldout_batch_size", "heldout_limit")
 """Settings of the data that say where they lie and how fast they are read."""
 
 
-def sample_data(config: DictConfig) -> ShardDataModule:
-    """Data module over the sample shards, with the batch size of the autoencoder."""
-    batch_size = whole_number(config, "training.autoencoder.batch_size")
-    return build(config, "data", batch_size=batch_size, seed=whole_number(config, "seed", least=0))
+def sample_data(config: DictConfig, batch_size: int = 1) -> ShardDataModule:
+    """Data module over the sample shards; by default for a reader that takes them one by one."""
+    data: ShardDataModule = build(config, "data", batch_size=batch_size)
+    return data
+
+
+def training_split(config: DictConfig) -> ShardSet:
+    """The training samples at `data.root`. UserError where there are none."""
+    settings = plain(config.data)
+    return open_shards(settings["root"], settings.get("train_split", "train"))
 
 
 def data_fingerprint(config: DictConfig) -> dict[str, Any]:
     """The data's settings and checksum, without what changes no batch."""
     settings = plain(config.data)
-    shards = open_shards(settings["root"], settings.get("train_split", "train"))
+    shards = training_split(config)
     kept = {key: value for key, value in settings.items() if key not in LEFT_OUT}
     return {**kept, "fingerprint": [manifest.fingerprint for manifest in shards.manifests]}
 

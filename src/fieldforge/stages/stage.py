@@ -101,10 +101,19 @@ class Encoding:
     example: Callable[[], Tensor]
 
 
+NOISY_LATENTS = ("latent_data", "process", "density")
+"""The blocks of whatever is trained on latents under noise."""
+
+
 class Stage(Labelled, ABC):
-    """A part of a training. `needs`: kinds that have to come before it."""
+    """A part of a training.
+
+    needs: kinds that have to come before it. blocks: dotted paths of the configuration that it reads besides what every
+    training has; `configs/stage/` brings them.
+    """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    blocks: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: DictConfig, name: str | None = None):
         self.config, self.name = config, name or self.kind

@@ -1,0 +1,62 @@
+"""An experiment's configuration holds nothing that it does not read: a training of two steps and a plan are watched."""
+
+from pathlib import Path
+
+import pytest
+from tests.runs.reads import leaves, recorded
+from tests.runs.test_experiments import EXPERIMENTS, TRAINED, composed, small
+
+from fieldforge.planning.plan import make_plan
+from fieldforge.runs.train import run_training
+from fieldforge.stages.directory import StageDirectory
+
+READ_ELSEWHERE = {
+    "phases": "where stages names one",
+    "search.objective": "by a sweep",
+    "search.direction": "by a sweep",
+    "search.parallel": "by a sweep",
+}
+UNPLANNED = {"plan.": "plan=true, which has no plan for a distillation"}
+WATCHED = ["clip_prior", "distill", "image_latent", "latent_classifier", "shape_autoencoder", "shape_latent_image"]
+"""Each kind of stage, domain and condition once; the others change values alone."""
+
+
+@pytest.fixture(scope="module")
+def teacher(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> StageDirectory:
+    place = tmp_path_factory.mktemp("teacher")
+    return run_training(composed("shape_latent", *small("shape_latent", balls), f"output_dir={place}"))["diffusion"]
+
+
+@pytest.mark.parametrize("experiment", WATCHED)
+def test_an_experiment_holds_what_it_reads(experiment, balls, tmp_path, request):
+    given = [f"output_dir={tmp_path}"]
+    if experiment == "distill":
+        teacher = request.getfixturevalue("teacher")
+        given += [f"teacher={teacher.path}", f"output_dir={teacher.path.parent.parent}", *DISTILLED]
+    else:
+        given += small(experiment, balls)
+    with recorded() as seen:
+        run_training(composed(experiment, *given))
+        if experiment != "distill":
+            make_plan(composed(experiment))
+    reasons = (*READ_ELSEWHERE, *(UNPLANNED if experiment == "distill" else ()))
+    unread = [path for path in leaves(composed(experiment)) if path not in seen and not path.startswith(reasons)]
+    assert unread == []
+
+
+DISTILLED = [
+    "distillation.teacher_steps=4",
+    "distillation.steps=[2]",
+    "distillation.shares=[1]",
+    "training.diffusion.batch_size=2",
+    "training.diffusion.budget={max_steps:2,max_minutes:null}",
+    "trainer.accelerator=cpu",
+    "monitor={validation_batches:1,pictures:{count:1,size:8,resolution:4}}",
+]
+
+
+def test_experiments_that_are_not_watched_have_the_keys_of_one_that_is():
+    known = {path for experiment in (*WATCHED, "shape_latent_class") for path in leaves(composed(experiment))}
+    for experiment in sorted({*EXPERIMENTS, *TRAINED}):
+        rest = {path for path in leaves(composed(experiment)) if not path.startswith(("autoencoder.", "backbone."))}
+        assert rest <= known, experiment
