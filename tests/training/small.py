@@ -12,6 +12,7 @@ from fieldforge.nn.ema import PlainDecay
 from fieldforge.noise.draws import Draws
 from fieldforge.training.callbacks.averaging import EMACallback
 from fieldforge.training.callbacks.budget import Budget, BudgetCallback
+from fieldforge.training.callbacks.context import Draw, TrainingContext, Watcher
 from fieldforge.training.callbacks.gradient_guard import GradientGuard
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 from fieldforge.training.processes.hardware import Hardware, fit
@@ -53,6 +54,7 @@ def train(
     loss: Callable = distance,
     guard: GradientGuard | None = None,
     ema: EMACallback | None = None,
+    draw: Draw | None = None,
 ) -> AutoencoderModule:
     """A trained module; `module.trainer` and `module.ema` are there to look at."""
     torch.manual_seed(0)
@@ -60,7 +62,12 @@ def train(
     module = AutoencoderModule(Line(), loss, optimizer, seed=0)
     module.ema = ema or EMACallback(PlainDecay(0.9))
     clock = BudgetCallback(Budget(steps, warmup_steps=0, final_rate=1.0))
-    everything = [clock, module.ema, guard or GradientGuard(), *callbacks]
+    guard = guard or GradientGuard()
+    context = TrainingContext("stage", root, "mine", {}, 4, clock, module.ema, guard, draw)
+    for callback in callbacks:
+        if isinstance(callback, Watcher):
+            callback.watch(context)
+    everything = [clock, module.ema, guard, *callbacks]
     trainer = Hardware(accelerator="cpu", precision="32-true").trainer(
         steps, everything, [], root, log_every_n_steps=1, limit_val_batches=0
     )

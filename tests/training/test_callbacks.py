@@ -11,7 +11,6 @@ from tests.training.small import Line, distance, train
 from fieldforge.errors import UserError
 from fieldforge.nn.ema import PlainDecay
 from fieldforge.training.callbacks.averaging import EMACallback
-from fieldforge.training.callbacks.budget import Budget, BudgetCallback
 from fieldforge.training.callbacks.checkpointer import Checkpointer
 from fieldforge.training.callbacks.gradient_guard import GradientGuard
 from fieldforge.training.callbacks.metrics_table import MetricsTable, read_table
@@ -100,15 +99,16 @@ def test_weight_decay_acts_on_matrices_only():
 
 
 def test_checkpoints_are_kept_two_deep_and_foreign_ones_refused(tmp_path):
-    train(tmp_path, Checkpointer(tmp_path / "c", {"fingerprint": "mine", "stage": "x", "config": {}}, every_steps=2))
-    assert [path.name for path in sorted((tmp_path / "c").iterdir())] == ["step_000000008.ckpt", "step_000000010.ckpt"]
-    assert find_last(tmp_path / "c", "mine").step == 10
+    train(tmp_path, Checkpointer(every_steps=2))
+    folder = tmp_path / "checkpoints"
+    assert [path.name for path in sorted(folder.iterdir())] == ["step_000000008.ckpt", "step_000000010.ckpt"]
+    assert find_last(folder, "mine").step == 10
     with pytest.raises(UserError, match="belongs to run mine, not to yours"):
-        find_last(tmp_path / "c", "yours")
-    for path in (tmp_path / "c").iterdir():
+        find_last(folder, "yours")
+    for path in folder.iterdir():
         path.write_bytes(b"torn")
     with pytest.raises(UserError, match=r"no checkpoint in .* can be read"):
-        find_last(tmp_path / "c", "mine")
+        find_last(folder, "mine")
     assert find_last(tmp_path / "none", "mine") is None
 
 
@@ -132,7 +132,7 @@ def test_pictures_are_drawn_with_the_average_and_change_nothing(tmp_path):
         drawn.append((path.name, module.training, module.autoencoder.map.weight.detach().clone()))
 
     ema = EMACallback(PlainDecay(0.9))
-    looked_at = train(tmp_path, Pictures(draw, tmp_path / "pictures", ema, every_minutes=0.0), ema=ema)
+    looked_at = train(tmp_path, Pictures(every_minutes=0.0), ema=ema, draw=draw)
     assert torch.equal(looked_at.autoencoder.map.weight, train(tmp_path).autoencoder.map.weight)
     assert drawn[-1][0] == "step_000000010.png"
     assert not any(training for _, training, _ in drawn)
@@ -147,8 +147,7 @@ def test_throughput_and_progress_report(tmp_path, capsys):
         def on_train_end(self, trainer, pl_module):
             seen.update({name: float(value) for name, value in trainer.logged_metrics.items()})
 
-    clock = BudgetCallback(Budget(10))
-    train(tmp_path, Throughput(batch_size=4), Progress(clock, "stage", quiet_seconds=0.0), Look())
+    train(tmp_path, Throughput(), Progress(quiet_seconds=0.0), Look())
     assert seen["speed/samples_per_second"] == pytest.approx(4 / seen["speed/step_seconds"], rel=1e-4)
     assert seen["speed/data_wait"] == 0
     said = capsys.readouterr().err

@@ -78,7 +78,7 @@ def test_picture_that_cannot_be_written_ends_no_training(tmp_path, caplog):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     ema = EMACallback(PlainDecay(0.9))
-    module = train(tmp_path, Pictures(draw, tmp_path / "pictures", ema, every_minutes=0.0), ema=ema, steps=4)
+    module = train(tmp_path, Pictures(every_minutes=0.0), ema=ema, draw=draw, steps=4)
     assert module.trainer.global_step == 4
     assert caplog.text.count("training goes on without it") == 1
 

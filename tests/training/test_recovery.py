@@ -53,10 +53,9 @@ class Look(pl.Callback):
 
 def recovered(folder, spoiled: Spoiled, steps: int = 30, every: int | None = 4, **settings) -> Look:
     guard, ema = GradientGuard(), EMACallback(PlainDecay(0.9))
-    label = {"stage": "x", "fingerprint": "mine", "config": {}}
-    saving = Checkpointer(folder / "c", label, every_steps=every)
+    saving = Checkpointer(every_steps=every)
     look = Look(ema)
-    recovery = Recovery(guard, folder / "c", "mine", **{"window": 20, "patience": 3, **settings})
+    recovery = Recovery(**{"window": 20, "patience": 3, **settings})
     train(folder, saving, recovery, look, steps=steps, loss=spoiled, guard=guard, ema=ema)
     return look
 
@@ -100,7 +99,7 @@ def test_many_bad_steps_lead_back_to_the_checkpoint_and_data_go_on(tmp_path, cap
 
 def test_restored_state_is_saved_with_a_clean_count(tmp_path):
     look = recovered(tmp_path, Spoiled(range(10, 13)), steps=12, every=4)
-    saved = load_safely(tmp_path / "c/step_000000012.ckpt")
+    saved = load_safely(tmp_path / "checkpoints/step_000000012.ckpt")
     assert torch.equal(saved["state_dict"]["autoencoder.map.weight"], look.states[8]["weight"])
     assert saved["callbacks"]["Recovery"] == {"done": 1, "seen": [[12, 3]]}  # who resumes does not go back again
     average = saved["callbacks"]["EMACallback"]["average"]["autoencoder.map.weight"]

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -19,15 +18,14 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.optim import Optimizer
 
 from fieldforge.configuration.build import REFUSALS, build, call, reason_of
-from fieldforge.configuration.values import check_keys, check_name, whole_number
+from fieldforge.configuration.values import check_keys, check_name
 from fieldforge.errors import UserError
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.step import try_step
 from fieldforge.ranges import Count, GridCells, Pixels, Seed, Whole
+from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.stage import Known, Stage, Step, TrainedStage
-from fieldforge.stages.training_run import build_callbacks
-from fieldforge.training.callbacks.budget import BudgetCallback
-from fieldforge.training.callbacks.sample_measures import Sampling
+from fieldforge.stages.training_run import build_callbacks, training_context
 from fieldforge.training.modules.optimization import build_optimizer
 from fieldforge.training.processes.hardware import Hardware
 
@@ -85,32 +83,17 @@ def rehearse(stages: Sequence[Stage]) -> None:
 def rehearse_training(config: DictConfig, stage: str) -> None:
     """What `training.<stage>`, `trainer`, `callbacks` and `monitor` make of a stage."""
     key = f"training.{stage}"
-    budget, ema, guard = (build(config, f"{key}.{part}") for part in ("budget", "ema", "gradients"))
+    nowhere = StageDirectory(stage, Path(config.output_dir) / "rehearsal", {}, "")
+    context = training_context(config, nowhere)
     hardware: Hardware = build(config, "trainer")
-    batch_size = whole_number(config, f"{key}.batch_size")
     try:
-        hardware.share(batch_size)
+        hardware.share(context.batch_size)
     except UserError as error:
         raise UserError(f"{key}.{error}") from error
-    nowhere = Path(config.output_dir) / "rehearsal"
-    context = {"clock": BudgetCallback(budget), "ema": ema, "guard": guard, "fingerprint": "", "batch_size": batch_size}
-    further = {
-        "directory": nowhere,
-        "draw": lambda module, path: None,
-        "name": stage,
-        "label": {},
-        "measure": no_numbers,
-    }
-    callbacks = build_callbacks(config, {**context, **further}, {})
     alone = replace(hardware, devices=1, num_nodes=1, strategy="auto")
-    alone.trainer(budget.max_steps, callbacks, [], nowhere)
+    alone.trainer(context.clock.budget.max_steps, build_callbacks(config, context), [], nowhere.path)
     parameters = [torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))]
     rehearse_optimizer(config, f"{key}.optimizer", torch.nn.ParameterList(parameters))
-
-
-def no_numbers(module: pl.LightningModule, sampling: Sampling) -> dict[str, float]:
-    """A `Measure` of nothing."""
-    return {}
 
 
 def rehearse_optimizer(config: DictConfig, key: str, module: torch.nn.Module) -> None:

@@ -27,7 +27,7 @@ from fieldforge.stages.samples import check_samples, data_fingerprint, sample_da
 from fieldforge.stages.stage import Batch, Known, Results, Saved, StageResult, Step, TrainedStage
 from fieldforge.stages.training_run import PictureSettings, plain, seeded, stop_if_asked
 from fieldforge.terminal import status
-from fieldforge.training.callbacks.picture_log import Draw
+from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 
 

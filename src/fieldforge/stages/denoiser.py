@@ -19,7 +19,8 @@ from fieldforge.training.modules.diffusion_module import DiffusionModule
 
 def wants_classes(config: DictConfig) -> bool:
     """Whether the conditioner knows classes, and their names are those of the data."""
-    return "class" in config.conditioner.get("sources", []) and not config.conditioner.get("classes")
+    conditioner = config.get("conditioner") or {}
+    return "class" in conditioner.get("sources", []) and not conditioner.get("classes")
 
 
 def with_classes(config: DictConfig, split: ShardSet) -> DictConfig:

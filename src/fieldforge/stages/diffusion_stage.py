@@ -28,8 +28,7 @@ from fieldforge.stages.prompt_pictures import pictures_of_prompts
 from fieldforge.stages.sample_measures import MeasuresOfSamples
 from fieldforge.stages.stage import NOISY_LATENTS, Known, Results, Saved, Step, TrainedStage
 from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
-from fieldforge.training.callbacks.picture_log import Draw
-from fieldforge.training.callbacks.sample_measures import Measure
+from fieldforge.training.callbacks.context import Draw, Measure
 
 DENOISER = ("backbone", "conditioner", "process", "parameterization", "loss", "weighting", "density")
 """The blocks that a denoiser and its step are made of."""

@@ -33,7 +33,7 @@ from fieldforge.stages.prompt_pictures import pictures_of_prompts
 from fieldforge.stages.stage import Results, Saved, Stage, StageResult, TrainedStage
 from fieldforge.stages.training_run import PictureSettings, embed_once, plain
 from fieldforge.storage.store import names_elsewhere
-from fieldforge.training.callbacks.picture_log import Draw
+from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.distillation_module import DistillationModule
 
 log = logging.getLogger(__name__)

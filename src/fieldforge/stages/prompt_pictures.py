@@ -18,7 +18,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions
 from fieldforge.stages.denoiser import build_generator
 from fieldforge.stages.training_run import PictureSettings
-from fieldforge.training.callbacks.picture_log import Draw
+from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.conditional_module import ConditionalModule
 
 

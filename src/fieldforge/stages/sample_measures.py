@@ -19,7 +19,7 @@ from fieldforge.domains.domain import Domain
 from fieldforge.metrics.prompts import agreement
 from fieldforge.stages.conditions import conditions
 from fieldforge.stages.denoiser import build_generator
-from fieldforge.training.callbacks.sample_measures import Sampling
+from fieldforge.training.callbacks.context import Sampling
 from fieldforge.training.modules.conditional_module import ConditionalModule
 
 

@@ -30,8 +30,7 @@ from fieldforge.stages.training_run import plain, train
 from fieldforge.stages.untrained import training_label, warn_if_untrained
 from fieldforge.storage.lock import scope
 from fieldforge.terminal import status
-from fieldforge.training.callbacks.picture_log import Draw
-from fieldforge.training.callbacks.sample_measures import Measure
+from fieldforge.training.callbacks.context import Draw, Measure
 from fieldforge.training.processes import ranks
 
 log = logging.getLogger(__name__)

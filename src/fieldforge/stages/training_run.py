@@ -6,7 +6,7 @@ import inspect
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -30,10 +30,9 @@ from fieldforge.stages.directory import StageDirectory
 from fieldforge.terminal import count
 from fieldforge.training.callbacks import wandb_run
 from fieldforge.training.callbacks.budget import BudgetCallback
+from fieldforge.training.callbacks.context import Draw, Measure, TrainingContext, Watcher
 from fieldforge.training.callbacks.metrics_table import MetricsTable
-from fieldforge.training.callbacks.picture_log import Draw
-from fieldforge.training.callbacks.sample_measures import Measure
-from fieldforge.training.callbacks.snapshots import FOLDER, Snapshots
+from fieldforge.training.callbacks.snapshots import Snapshots
 from fieldforge.training.processes import interruption, ranks
 from fieldforge.training.processes.checkpoints import find_last
 from fieldforge.training.processes.hardware import Hardware, fit
@@ -79,64 +78,39 @@ def train(
 ) -> Training:
     """Train `module` by `config.training.<stage>` to the end of its budget, from the last checkpoint in `directory`.
 
-    The module of the result is the one given, or where that one is spread over processes a whole copy. Without
-    `draw` or `measure`, callbacks that want it are left out.
+    The module of the result is the one given, or where that one is spread over processes a whole copy.
 
     Raises:
         Interrupted: a signal stopped it; its state is saved.
     """
-    key = f"training.{directory.stage}"
-    budget, ema = build(config, f"{key}.budget"), build(config, f"{key}.ema")
-    batch_size = whole_number(config, f"{key}.batch_size")
+    context = training_context(config, directory, draw, measure)
+    stage, budget = context.stage, context.clock.budget
     hardware: Hardware = build(config, "trainer")
-    data.batch_size = hardware.share(batch_size)
+    data.batch_size = hardware.share(context.batch_size)
     hardware.prepare(module)
-    own = {"clock": BudgetCallback(budget), "ema": ema, "guard": build(config, f"{key}.gradients")}
-    context = {**own, "batch_size": batch_size, "draw": draw, "measure": measure}
+    callbacks = [context.clock, context.ema, context.guard, *build_callbacks(config, context)]
     last = ranks.first_alone(lambda: last_checkpoint(directory) or end_of_earlier(directory))
+    loggers = build_loggers(config, directory)
     try:
-        with naming_batch_size(directory.stage, batch_size), hardware.products():
-            trainer = hardware.trainer(
-                budget.max_steps,
-                [*own.values(), *watchers(config, directory, context)],
-                build_loggers(config, directory),
-                directory.path,
-                log_every_n_steps=whole_number(config, "monitor.log_every"),
-                val_check_interval=whole_number(config, "monitor.validate_every") * hardware.accumulate,
-                limit_val_batches=validation_batches(config, directory.stage, data),
-            )
+        trainer = hardware.trainer(
+            budget.max_steps,
+            callbacks,
+            loggers,
+            directory.path,
+            log_every_n_steps=whole_number(config, "monitor.log_every"),
+            val_check_interval=whole_number(config, "monitor.validate_every") * hardware.accumulate,
+            limit_val_batches=validation_batches(config, stage, data),
+        )
+        with memory_advice(stage, context.batch_size), hardware.products():
             fit(trainer, module, data, Path(last) if last else None)
     finally:
         wandb_run.finish()
-    return Training(ema.finished(module), trainer.global_step)
-
-
-def watchers(config: DictConfig, directory: StageDirectory, context: Mapping[str, Any]) -> list[pl.Callback]:
-    """The callbacks of the configuration in the order that they run in; they write into the stage's directory."""
-    label = {"stage": directory.stage, "fingerprint": directory.fingerprint, "config": plain(config)}
-    about = {"directory": directory.pictures, "fingerprint": directory.fingerprint, "name": directory.stage}
-    places: dict[str, dict[str, Any]] = {
-        "checkpoints": {"directory": directory.checkpoints, "label": label},
-        "recovery": {"directory": directory.checkpoints},
-        "snapshots": {"directory": directory.path / FOLDER},
-    }
-    callbacks = build_callbacks(config, {**context, **about}, places)
-    # Snapshots first: they are up to date before checkpoints are written.
-    return sorted(callbacks, key=lambda callback: not isinstance(callback, Snapshots))
-
-
-def validation_batches(config: DictConfig, stage: str, data: ShardDataModule) -> int:
-    """Batches of a look at held-out samples; 0, with a line that says so, where there are none."""
-    batches = whole_number(config, "monitor.validation_batches", least=0)
-    if batches and not data.has_heldout:
-        log.info("%s: the data hold no split '%s': validation is left out", stage, data.heldout_split)
-        return 0
-    return batches
+    return Training(context.ema.finished(module), trainer.global_step)
 
 
 @contextmanager
-def naming_batch_size(stage: str, batch_size: int) -> Iterator[None]:
-    """Inside, a lack of memory is a UserError that names the batch size."""
+def memory_advice(stage: str, batch_size: int) -> Iterator[None]:
+    """What a device says that has no memory left becomes a UserError with what to do."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -149,19 +123,42 @@ def naming_batch_size(stage: str, batch_size: int) -> Iterator[None]:
         ) from error
 
 
-def build_callbacks(
-    config: DictConfig, context: Mapping[str, Any], places: Mapping[str, Mapping[str, Any]]
-) -> list[pl.Callback]:
-    """Those of `config.callbacks`, with arguments filled in from `context` and, by a callback's name, `places`.
+def training_context(
+    config: DictConfig, directory: StageDirectory, draw: Draw | None = None, measure: Measure | None = None
+) -> TrainingContext:
+    """What `config.training.<stage>` makes of a stage in that directory."""
+    key = f"training.{directory.stage}"
+    return TrainingContext(
+        stage=directory.stage,
+        run=directory.path,
+        fingerprint=directory.fingerprint,
+        config=plain(config),
+        batch_size=whole_number(config, f"{key}.batch_size"),
+        clock=BudgetCallback(build(config, f"{key}.budget")),
+        ema=build(config, f"{key}.ema"),
+        guard=build(config, f"{key}.gradients"),
+        draw=draw,
+        measure=measure,
+    )
 
-    Without `draw` or `measure`, those that want it are left out.
-    """
-    lacking = {name for name in ("draw", "measure") if context.get(name) is None}
-    return [
-        build_with(config, f"callbacks.{name}", {**context, **places.get(str(name), {})})
-        for name, settings in config.callbacks.items()
-        if settings is not None and not lacking.intersection(arguments(config, f"callbacks.{name}"))
-    ]
+
+def build_callbacks(config: DictConfig, context: TrainingContext) -> list[pl.Callback]:
+    """Those of `config.callbacks`; snapshots first, so that they are up to date before checkpoints are written."""
+    names = [name for name, block in config.callbacks.items() if block is not None]
+    callbacks: list[pl.Callback] = [build(config, f"callbacks.{name}") for name in names]
+    for callback in callbacks:
+        if isinstance(callback, Watcher):
+            callback.watch(context)
+    return sorted(callbacks, key=lambda callback: not isinstance(callback, Snapshots))
+
+
+def validation_batches(config: DictConfig, stage: str, data: ShardDataModule) -> int:
+    """How many held-out batches are looked at each time: none where nothing is held out."""
+    batches = whole_number(config, "monitor.validation_batches", least=0)
+    if batches and not data.has_heldout:
+        log.info("%s: the data hold no split '%s': validation is left out", stage, data.heldout_split)
+        return 0
+    return batches
 
 
 def last_checkpoint(directory: StageDirectory) -> str:
@@ -239,9 +236,9 @@ def measure_vectors(data: ShardDataModule, conditioner: Conditioner, directory: 
 
 def build_with(config: DictConfig, key: str, context: dict[str, Any]) -> Any:
     """Build `key`; arguments that it asks for and the configuration lacks are filled in by name from `context`."""
-    given = OmegaConf.select(config, key)
-    wanted = arguments(config, key)
-    return build(config, key, **{name: context[name] for name in wanted if name in context and name not in given})
+    node = OmegaConf.select(config, key)
+    names = arguments(config, key)
+    return build(config, key, **{name: context[name] for name in names if name in context and name not in node})
 
 
 def arguments(config: DictConfig, key: str) -> list[str]:
@@ -269,11 +266,11 @@ def build_loggers(config: DictConfig, directory: StageDirectory) -> list[Any]:
     return [table, make(**{name: value for name, value in context.items() if name in parameters})]
 
 
-def seeded(config: DictConfig, key: str, **given: Any) -> Any:
+def seeded(config: DictConfig, key: str, **node: Any) -> Any:
     """Build a network with its first weights a function of `seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(whole_number(config, "seed", least=0))
-        return build(config, key, **given)
+        return build(config, key, **node)
 
 
 def plain(config: Any) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count, Positive
+from fieldforge.training.callbacks.context import Watcher
 from fieldforge.training.callbacks.steps import StepCallback
 from fieldforge.training.processes import interruption, ranks
 from fieldforge.training.processes.checkpoints import FORMAT, remove_checkpoint
@@ -19,28 +19,19 @@ log = logging.getLogger(__name__)
 FAILURES = 3  # in a row; then a training that cannot be saved ends
 
 
-class Checkpointer(StepCallback):
+class Checkpointer(StepCallback, Watcher):
     """Saves on a schedule, when the run is asked to stop, and at the end; keeps the last two.
 
     A scheduled save that fails (a full disk) is reported, and training goes on: the next may succeed.
 
     Args:
-        directory: where `step_<n>.ckpt` go.
-        label: plain values stored in each checkpoint under "fieldforge" (stage, config, fingerprint).
         every_minutes: wall clock between checkpoints.
         every_steps: steps between checkpoints, in addition; None for none.
         keep: how many to leave on disk.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        label: dict[str, Any],
-        every_minutes: Positive = 5.0,
-        every_steps: Count | None = None,
-        keep: Count = 2,
-    ):
-        self.directory, self.label, self.keep = directory, label, keep
+    def __init__(self, every_minutes: Positive = 5.0, every_steps: Count | None = None, keep: Count = 2):
+        self.keep = keep
         self.every_seconds, self.every_steps = 60 * every_minutes, every_steps
         self._saved_at = time.monotonic()
         self._saved_step = -1
@@ -74,7 +65,7 @@ class Checkpointer(StepCallback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["fieldforge"] = {"format": FORMAT, "step": trainer.global_step, **self.label}
+        checkpoint["fieldforge"] = {"format": FORMAT, "step": trainer.global_step, **self.context.label}
 
     def save(self, trainer: pl.Trainer, changed: bool = False) -> None:
         """Write the state after the last finished step, once unless it has `changed`, and keep the last `keep`.
@@ -84,10 +75,10 @@ class Checkpointer(StepCallback):
         """
         if self._saved_step == trainer.global_step and not changed:
             return
-        trainer.save_checkpoint(self.directory / f"step_{trainer.global_step:09d}.ckpt", weights_only=False)
+        trainer.save_checkpoint(self.context.checkpoints / f"step_{trainer.global_step:09d}.ckpt", weights_only=False)
         self._saved_at, self._saved_step, self._failures = time.monotonic(), trainer.global_step, 0
         if trainer.is_global_zero:
-            for old in sorted(self.directory.glob("step_*.ckpt"))[: -self.keep]:
+            for old in sorted(self.context.checkpoints.glob("step_*.ckpt"))[: -self.keep]:
                 remove_checkpoint(old)
 
     def _try_to_save(self, trainer: pl.Trainer) -> None:

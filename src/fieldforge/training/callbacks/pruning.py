@@ -9,6 +9,7 @@ from typing import Protocol
 import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
+from fieldforge.training.callbacks.context import Watcher
 from fieldforge.training.processes import ranks
 
 
@@ -25,27 +26,26 @@ class Pruned(Exception):
         self.step, self.value, self.run = step, value, run
 
 
-class Pruning(pl.Callback):
+class Pruning(Watcher):
     """Hands a logged metric to a judge at each validation and ends the run when the judge says so.
 
     Args:
         metric: one of those that are logged.
         judge: asked on the first process alone; all follow.
         stages: of the whole road; the metric is that of the last one.
-        name: the stage that this is.
 
     Raises (while training):
         UserError: there is no such metric; says which there are.
         Pruned: after the state is saved.
     """
 
-    def __init__(self, metric: str, judge: Judge, stages: Sequence[str], name: str):
+    def __init__(self, metric: str, judge: Judge, stages: Sequence[str]):
         self.metric, self.judge = metric, judge
-        self.active = name not in list(stages)[:-1]
+        self.earlier = tuple(stages)[:-1]
         self._ended: Pruned | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self.active or trainer.sanity_checking:
+        if self.context.stage in self.earlier or trainer.sanity_checking:
             return
         logged = trainer.callback_metrics
         if self.metric not in logged:

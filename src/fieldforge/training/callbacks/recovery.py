@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,7 +11,7 @@ from fieldforge.errors import UserError
 from fieldforge.ranges import Count, Whole
 from fieldforge.training.callbacks.averaging import EMACallback
 from fieldforge.training.callbacks.checkpointer import Checkpointer
-from fieldforge.training.callbacks.gradient_guard import GradientGuard
+from fieldforge.training.callbacks.context import TrainingContext, Watcher
 from fieldforge.training.callbacks.snapshots import Snapshots
 from fieldforge.training.callbacks.steps import StepCallback, logs_now
 from fieldforge.training.processes import ranks
@@ -21,7 +20,7 @@ from fieldforge.training.processes.checkpoints import find_last
 log = logging.getLogger(__name__)
 
 
-class Recovery(StepCallback):
+class Recovery(StepCallback, Watcher):
     """Takes weights, optimiser and moving average back to the last checkpoint when many steps had to be left out.
 
     Steps and data go on: the batches that were met with spoiled weights are not met again with the restored ones. The
@@ -30,9 +29,6 @@ class Recovery(StepCallback):
     State: the rollbacks and the steps left out at the last of them, saved with the checkpoint.
 
     Args:
-        guard: leaves out steps and counts them.
-        directory: of the checkpoints.
-        fingerprint: of the run.
         spike: a step whose loss is above so many times the usual one is left out, see `GradientGuard`; None for no
             such limit.
         window: steps over which bad ones are counted.
@@ -40,31 +36,24 @@ class Recovery(StepCallback):
         rollbacks: so often; then the run ends.
     """
 
-    def __init__(
-        self,
-        guard: GradientGuard,
-        directory: Path,
-        fingerprint: str,
-        spike: float | None = 10.0,
-        window: Count = 100,
-        patience: Count = 10,
-        rollbacks: Whole = 3,
-    ):
+    def __init__(self, spike: float | None = 10.0, window: Count = 100, patience: Count = 10, rollbacks: Whole = 3):
         if spike is not None and spike <= 1:
             raise UserError(f"callbacks.recovery.spike = {spike}: give a factor above 1, or null for no limit")
         if not 1 <= patience <= window or rollbacks < 0:
             raise UserError("callbacks.recovery: patience must be between 1 and window, and rollbacks at least 0")
-        self.guard, self.directory, self.fingerprint = guard, directory, fingerprint
-        self.window, self.patience, self.rollbacks = window, patience, rollbacks
-        guard.ends_run = False
-        guard.spike = guard.spike if spike is None else spike
+        self.spike, self.window, self.patience, self.rollbacks = spike, window, patience, rollbacks
         self._done = 0
         self._seen: list[tuple[int, int]] = [(0, 0)]  # (step, bad steps up to it), those within the window
+
+    def watch(self, context: TrainingContext) -> None:
+        super().watch(context)
+        context.guard.ends_run = False
+        context.guard.spike = context.guard.spike if self.spike is None else self.spike
 
     def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not logs_now(trainer):
             return
-        step, bad = trainer.global_step, self.guard.skipped()
+        step, bad = trainer.global_step, self.context.guard.skipped()
         pl_module.log("train/rollbacks", float(self._done))
         new = bad - self._seen[-1][1]
         if new:
@@ -107,5 +96,5 @@ class Recovery(StepCallback):
 
     def _last(self, step: int) -> str | None:
         """The last checkpoint from before the trouble."""
-        checkpoint = find_last(self.directory, self.fingerprint, at_most=step)
+        checkpoint = find_last(self.context.checkpoints, self.context.fingerprint, at_most=step)
         return str(checkpoint.path) if checkpoint else None

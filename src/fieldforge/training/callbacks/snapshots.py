@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +10,7 @@ import pytorch_lightning as pl
 from fieldforge.errors import UserError
 from fieldforge.nn.ema import EMA, PowerDecay
 from fieldforge.ranges import Count
+from fieldforge.training.callbacks.context import TrainingContext, Watcher
 from fieldforge.training.callbacks.steps import StepCallback
 from fieldforge.training.processes import interruption, ranks
 from fieldforge.training.processes.checkpoints import FORMAT, save_atomically
@@ -20,17 +20,15 @@ from fieldforge.training.processes.strategies import placed_like
 FOLDER = "snapshots"  # in a run's directory
 
 
-class Snapshots(StepCallback):
+class Snapshots(StepCallback, Watcher):
     """Writes power-function averages of the weights to files (Karras et al. 2023, "EDM2", section 3.2).
 
-    They do not change the training. `runs.ema_length` combines them.
+    These are `step_<n>_std_<s>.ckpt` in the folder `snapshots` of the run. They do not change the training. `stages.ema_length`
+    combines them.
 
     State: the averages, saved with the checkpoint.
 
     Args:
-        directory: gets `step_<n>_std_<s>.ckpt`.
-        fingerprint: of the run.
-        name: of the stage.
         every_steps: between snapshots; there is one at the end too.
         stds: lengths of the averages, relative to the training so far; each is as large as the model.
         stages: those whose averages are kept.
@@ -38,19 +36,20 @@ class Snapshots(StepCallback):
 
     def __init__(
         self,
-        directory: Path,
-        fingerprint: str,
-        name: str,
         every_steps: Count = 500,
         stds: Sequence[float] = (0.05, 0.1),
         stages: Sequence[str] = ("diffusion", "prior"),
     ):
         if every_steps < 1 or not stds:
             raise UserError("callbacks.snapshots: every_steps must be at least 1, and stds name at least one length")
-        self.directory, self.fingerprint, self.every_steps = directory, fingerprint, every_steps
-        self._decays = {f"{std:.3f}": PowerDecay(std) for std in stds} if name in stages else {}
+        self.every_steps, self.stages = every_steps, tuple(stages)
+        self._decays = {f"{std:.3f}": PowerDecay(std) for std in stds}
         self._averages: dict[str, EMA] = {}
         self._restored: dict[str, Any] | None = None
+
+    def watch(self, context: TrainingContext) -> None:
+        super().watch(context)
+        self._decays = self._decays if context.stage in self.stages else {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._averages = {std: EMA(pl_module, decay) for std, decay in self._decays.items()}
@@ -86,7 +85,7 @@ class Snapshots(StepCallback):
 
     def _write(self, step: int) -> None:
         for std, average in self._averages.items():
-            label = {"format": FORMAT, "fingerprint": self.fingerprint, "step": step, "std": float(std)}
+            label = {"format": FORMAT, "fingerprint": self.context.fingerprint, "step": step, "std": float(std)}
             content = {"fieldforge": label, "average": gathered(average.state_dict())}
-            path = self.directory / f"step_{step:09d}_std_{std}.ckpt"
+            path = self.context.run / FOLDER / f"step_{step:09d}_std_{std}.ckpt"
             ranks.first_alone(lambda content=content, path=path: save_atomically(content, path))  # type: ignore[misc]

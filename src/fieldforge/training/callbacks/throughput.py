@@ -9,22 +9,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from fieldforge.ranges import Count, NotNegative
-from fieldforge.training.callbacks.budget import BudgetCallback
+from fieldforge.ranges import NotNegative
+from fieldforge.training.callbacks.context import Watcher
 from fieldforge.training.callbacks.steps import logs_now, step_ended
 
 
-class Throughput(pl.Callback):
+class Throughput(Watcher):
     """Logs samples per second, seconds per step and the share of that time spent waiting for data.
 
     The data module counts the waiting (`waited_seconds`); validation, pictures and checkpoints are left out.
-
-    Args:
-        batch_size: samples of a step over all processes.
     """
 
-    def __init__(self, batch_size: Count):
-        self.batch_size = batch_size
+    def __init__(self) -> None:
         self._began = 0.0
         self._working, self._steps = 0.0, 0
         self._waited_before = 0.0
@@ -52,7 +48,7 @@ class Throughput(pl.Callback):
             seconds = self._working + waited
             pl_module.log_dict(
                 {
-                    "speed/samples_per_second": self._steps * self.batch_size / seconds,
+                    "speed/samples_per_second": self._steps * self.context.batch_size / seconds,
                     "speed/step_seconds": seconds / self._steps,
                     "speed/data_wait": waited / seconds,
                 }
@@ -65,18 +61,15 @@ def _waited(trainer: pl.Trainer) -> float:
     return trainer.datamodule.waited_seconds  # type: ignore[attr-defined]
 
 
-class Progress(pl.callbacks.ProgressBar):
+class Progress(pl.callbacks.ProgressBar, Watcher):
     """One line that lives: step, share of the budget, time left, loss. Plain lines now and then where nobody watches.
 
     Args:
-        clock: knows the budget and the time spent.
-        name: what is being trained.
         quiet_seconds: between lines when stderr is not a terminal.
     """
 
-    def __init__(self, clock: BudgetCallback, name: str, quiet_seconds: NotNegative = 60.0):
+    def __init__(self, quiet_seconds: NotNegative = 60.0):
         super().__init__()
-        self.clock, self.name = clock, name
         self._live = sys.stderr.isatty()
         self._pause = 0.5 if self._live else quiet_seconds
         self._shown = 0.0
@@ -116,14 +109,14 @@ class Progress(pl.callbacks.ProgressBar):
         now = time.monotonic()
         if self._enabled and (self._live or now - self._shown > self._pause):
             self._shown = now
-            self._print(f"{self.name}: {text} …", end="" if self._live else "\n")
+            self._print(f"{self.context.stage}: {text} …", end="" if self._live else "\n")
 
     def _show(self, trainer: pl.Trainer, outputs: Any, last: bool = False) -> None:
-        step, seconds, budget = trainer.global_step, self.clock.seconds, self.clock.budget
+        step, seconds, budget = trainer.global_step, self.context.clock.seconds, self.context.clock.budget
         share = budget.progress(step, seconds)
         left = budget.seconds_left(step, seconds)
         loss = float(outputs["loss"]) if isinstance(outputs, dict) and "loss" in outputs else None
-        parts = [f"{self.name} {share:4.0%}", f"step {step}"]
+        parts = [f"{self.context.stage} {share:4.0%}", f"step {step}"]
         if not last:
             parts.append(f"{clock_time(left)} left")
         parts.append(f"{clock_time(seconds)} spent")

@@ -1,0 +1,85 @@
+"""What a callback may know of the training that it watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from fieldforge.training.callbacks.averaging import EMACallback
+from fieldforge.training.callbacks.budget import BudgetCallback
+from fieldforge.training.callbacks.gradient_guard import GradientGuard
+
+Draw = Callable[[pl.LightningModule, Path], None]
+"""Writes a picture of what a model makes."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """`count` samples of as many conditions out of the training split, `at_a_time` of them together."""
+
+    count: int
+    steps: int
+    scale: float
+    at_a_time: int
+
+
+Measure = Callable[[pl.LightningModule, Sampling], dict[str, float]]
+"""A module with its averaged weights → numbers of its samples by name."""
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """A training of one stage.
+
+    Args:
+        stage: its name.
+        run: the directory of its run.
+        fingerprint: of what determines the result.
+        config: all settings, as plain values.
+        batch_size: samples of a step over all processes.
+        clock: knows the budget, and the time spent.
+        ema: has the averaged weights.
+        guard: leaves out steps, and counts them.
+        draw: of the stage, which draws random numbers from generators of its own; None where it draws nothing.
+        measure: of the stage, likewise; None where it makes no samples.
+    """
+
+    stage: str
+    run: Path
+    fingerprint: str
+    config: Mapping[str, Any]
+    batch_size: int
+    clock: BudgetCallback
+    ema: EMACallback
+    guard: GradientGuard
+    draw: Draw | None = None
+    measure: Measure | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the states to resume from."""
+        return self.run / "checkpoints"
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of what is drawn."""
+        return self.run / "pictures"
+
+    @property
+    def label(self) -> dict[str, Any]:
+        """Plain values that a checkpoint carries."""
+        return {"stage": self.stage, "fingerprint": self.fingerprint, "config": self.config}
+
+
+class Watcher(pl.Callback):
+    """A callback that knows the training: it has `context` from before the first step on."""
+
+    context: TrainingContext
+
+    def watch(self, context: TrainingContext) -> None:
+        """Called once, when all callbacks are built."""
+        self.context = context
