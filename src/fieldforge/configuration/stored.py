@@ -50,13 +50,13 @@ def load_run(path: Path, kind: type[Labelled], device: Any = "cpu") -> tuple[Map
         raise UserError(f"{path} is of stage {label.get('stage')!r}, not {kind.noun}: give the directory of one")
     wanted = {"fingerprint": str, "config": dict, **kind.label_types}
     for key, expected in wanted.items():
-        found: Any = label
+        held: Any = label
         for name in key.split("."):
-            found = found.get(name) if isinstance(found, Mapping) else None
-        if not isinstance(found, expected):
-            raise UserError(f"{path}: its label is damaged, {key} is {_kind(found)}: use another copy of that file")
+            held = held.get(name) if isinstance(held, Mapping) else None
+        if not isinstance(held, expected):
+            raise UserError(f"{path}: its label is damaged, {key} is {_kind(held)}: use another copy of that file")
         if key.endswith("config"):
-            check_plain(found, f"{path}: its label's {key}")
+            check_plain(held, f"{path}: its label's {key}")
     weights = content.get("state_dict")
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"{path} is damaged, its weights are {_kind(weights)}: use another copy of that file")
@@ -91,7 +91,7 @@ def literal(value: Any) -> Any:
         return {key: literal(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [literal(item) for item in value]
-    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value) if isinstance(value, str) else value
+    return re.sub(r"(\\*)\$\{", lambda held: held[1] * 2 + r"\${", value) if isinstance(value, str) else value
 
 
 @contextmanager

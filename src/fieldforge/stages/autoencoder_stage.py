@@ -45,7 +45,7 @@ class AutoencoderStage(TrainedStage):
 
     def run(self, done: Results) -> StageResult:
         if self.config.get("autoencoder_run"):
-            directory = given_autoencoder(self.config)
+            directory = finished_autoencoder(self.config)
             return StageResult(self.name, directory.path, directory)
         return super().run(done)
 
@@ -54,9 +54,9 @@ class AutoencoderStage(TrainedStage):
             check_samples(self.config, self.data())
 
     def after(self, known: Known) -> Known:
-        given = self.config.get("autoencoder_run")
-        config = given_autoencoder_config(self.config) if given else self.config
-        shape = build(config, "autoencoder", trusted=not given).latent_shape
+        run = self.config.get("autoencoder_run")
+        config = finished_config(self.config) if run else self.config
+        shape = build(config, "autoencoder", trusted=not run).latent_shape
         return Known(**{**vars(known), "latent_shape": shape})
 
     def work(self, known: Known) -> Step | None:
@@ -132,19 +132,19 @@ def sample_batches(config: DictConfig) -> Any:
     return batch
 
 
-def given_autoencoder(config: DictConfig) -> StageDirectory:
+def finished_autoencoder(config: DictConfig) -> StageDirectory:
     """The autoencoder in `autoencoder_run`, whatever it was trained on; that is not looked at."""
     path = Path(config.autoencoder_run)
-    label = given_label(path)
+    label = finished_label(path)
     return StageDirectory(AutoencoderStage.kind, path, label["config"], label["fingerprint"])
 
 
-def given_autoencoder_config(config: DictConfig) -> DictConfig:
+def finished_config(config: DictConfig) -> DictConfig:
     """The stored configuration of the autoencoder in `autoencoder_run`."""
-    return plain_config(given_label(Path(config.autoencoder_run))["config"])
+    return plain_config(finished_label(Path(config.autoencoder_run))["config"])
 
 
-def given_label(path: Path) -> dict[str, Any]:
+def finished_label(path: Path) -> dict[str, Any]:
     """The label of the autoencoder in the directory that `autoencoder_run` names."""
     if not (path / MODEL).is_file():
         raise UserError(f"autoencoder_run={path} has no finished {MODEL}: give the directory of a finished autoencoder")

@@ -126,9 +126,9 @@ def heldout_accuracy(module: ClassifierModule, data: ShardDataModule) -> dict[st
     labels = torch.cat([module.labels(batch) for batch in batches])  # (N,)
     generator = torch.Generator().manual_seed(0)
     module.to("cpu")
-    found = [accuracy_by_noise(module.classifier, x0, labels.cpu(), NOISE_LEVELS, generator) for _ in range(DRAWS)]
+    draws = [accuracy_by_noise(module.classifier, x0, labels.cpu(), NOISE_LEVELS, generator) for _ in range(DRAWS)]
     return {
-        "accuracy_by_noise": {f"{level:g}": sum(shares[level] for shares in found) / DRAWS for level in NOISE_LEVELS},
+        "accuracy_by_noise": {f"{level:g}": sum(shares[level] for shares in draws) / DRAWS for level in NOISE_LEVELS},
         "chance": float(labels.bincount().max() / len(labels)),
         "heldout": len(x0),
         "draws": DRAWS,

@@ -77,16 +77,16 @@ def determining_of(run: Path) -> dict[str, Any]:
     """What determined the run in a directory. UserError where no run is there."""
     file = run / "fingerprint.json"
     try:
-        found = json.loads(file.read_text())
+        content = json.loads(file.read_text())
     except OSError as error:
         raise UserError(f"continue_from={run} is no run: give the directory of one, which has {file.name}") from error
     except ValueError as error:
         raise UserError(f"{file} is damaged: give continue_from= another run") from error
-    if not isinstance(found, dict) or not isinstance(found.get("training"), dict) or "stage" not in found:
+    if not isinstance(content, dict) or not isinstance(content.get("training"), dict) or "stage" not in content:
         raise UserError(f"continue_from={run} holds nothing that is trained: give the directory of a finished run")
     if not (run / MODEL).is_file():
         raise UserError(f"continue_from={run} is not finished: its own command goes on with it")
-    return found
+    return content
 
 
 def check_budget(earlier: Path, mark: str, budget: Any, wanted: str) -> None:

@@ -116,8 +116,8 @@ class StageDirectory:
         save_atomically({"fieldforge": {**label, **further}, "state_dict": dict(state_dict)}, self.model)
 
     def _compare_with_neighbours(self) -> None:
-        found = [path for path in self.path.parent.glob("*/fingerprint.json") if path.parent != self.path]
-        neighbours = [(path, theirs) for path in found if (theirs := self._same_stage(path))]
+        others = [path for path in self.path.parent.glob("*/fingerprint.json") if path.parent != self.path]
+        neighbours = [(path, theirs) for path in others if (theirs := self._same_stage(path))]
         if not neighbours:
             return
         neighbours.sort(key=lambda neighbour: neighbour[0].stat().st_mtime)

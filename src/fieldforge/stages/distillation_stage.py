@@ -262,7 +262,7 @@ def latents_of(model: Path, label: dict[str, Any], output_dir: str) -> Path:
     except (ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{known} is damaged: delete it, or give latent_data.root=") from error
     for manifest in sorted(run.glob(f"latents/*/{MANIFEST_NAME}")):
-        found = [part.fingerprint for part in open_shards(manifest.parent, "train").manifests]
-        if wanted in (None, found):
+        fingerprints = [part.fingerprint for part in open_shards(manifest.parent, "train").manifests]
+        if wanted in (None, fingerprints):
             return manifest.parent
     raise UserError(f"the latents of {model.parent} are not below {run}: give their folder, latent_data.root=…")

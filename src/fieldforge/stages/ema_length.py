@@ -30,13 +30,8 @@ def of_length(model: Path, length: Any) -> Path:
     if isinstance(length, bool) or not isinstance(length, int | float):
         raise UserError(f"ema_length={length} must be a number, such as 0.1: correct it")
     content, folder = load_safely(model), model.parent / FOLDER
-    snapshots = [_snapshot(path) for path in sorted(folder.glob("step_*.ckpt"))]
-    if not snapshots:
-        raise UserError(f"ema_length={length}: there are no averages in {folder}, train with callbacks=snapshots")
+    snapshots = _snapshots(folder, content["fieldforge"].get("fingerprint"), length)
     labels = [snapshot["fieldforge"] for snapshot in snapshots]
-    fingerprint = content["fieldforge"].get("fingerprint")
-    if any(label["fingerprint"] != fingerprint for label in labels):
-        raise UserError(f"{folder} holds averages of another run than {fingerprint}: move them out of the way")
     profiles = [Profile(label["step"], gamma_of_std(label["std"])) for label in labels]
     target = Profile(labels[-1]["step"], gamma_of_std(length))
     weights = posthoc_weights(profiles, target)
@@ -54,6 +49,16 @@ def of_length(model: Path, length: Any) -> Path:
     label = {**content["fieldforge"], "ema_length": float(length)}
     save_atomically({"fieldforge": label, "state_dict": combine(averages, weights)}, path)
     return path
+
+
+def _snapshots(folder: Path, fingerprint: Any, length: float) -> list[dict[str, Any]]:
+    """All averages of a run in the order of their steps. UserError where there are none, or those of another run."""
+    snapshots = [_snapshot(path) for path in sorted(folder.glob("step_*.ckpt"))]
+    if not snapshots:
+        raise UserError(f"ema_length={length}: there are no averages in {folder}, train with callbacks=snapshots")
+    if any(snapshot["fieldforge"]["fingerprint"] != fingerprint for snapshot in snapshots):
+        raise UserError(f"{folder} holds averages of another run than {fingerprint}: move them out of the way")
+    return snapshots
 
 
 def _snapshot(path: Path) -> dict[str, Any]:

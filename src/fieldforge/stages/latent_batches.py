@@ -20,7 +20,7 @@ def latent_batches(
 ) -> Callable[[int], Batch]:
     """Batches of latents (T, C) with features of every source, as if encoded ahead of time."""
 
-    def made(size: int) -> Batch:
+    def batch(size: int) -> Batch:
         encoded = {
             name: Features(
                 torch.rand(size, width).half() if width else None,
@@ -30,7 +30,7 @@ def latent_batches(
         }
         return {"latent": torch.rand(size, *shape[:2]), "features": encoded, "class": list(classes[:1]) * size}
 
-    return made
+    return batch
 
 
 def feature_widths(conditioner: Conditioner, text_tokens: int) -> dict[str, Widths]:

@@ -23,7 +23,7 @@ from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Key, Meta, Transform, apply_transforms
 from fieldforge.data.writer import ShardWriter
 from fieldforge.domains.domain import Domain
-from fieldforge.stages.autoencoder_stage import given_autoencoder_config, load_autoencoder
+from fieldforge.stages.autoencoder_stage import finished_config, load_autoencoder
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.fingerprint import fingerprint
 from fieldforge.stages.samples import data_fingerprint, sample_data
@@ -52,12 +52,12 @@ class LatentStage(Stage):
 
     def work(self, known: Known) -> Encoding:
         domain: Domain = build(self.config, "domain")
-        given = bool(self.config.get("autoencoder_run"))
-        config = given_autoencoder_config(self.config) if given else self.config
+        finished = bool(self.config.get("autoencoder_run"))
+        config = finished_config(self.config) if finished else self.config
 
         fields = apply_transforms(domain.example(), domain.input_transforms(), np.random.default_rng(0))
         shape = fields["input"].shape
-        return Encoding(lambda: build(config, "autoencoder", trusted=not given), lambda: torch.rand(1, *shape))
+        return Encoding(lambda: build(config, "autoencoder", trusted=not finished), lambda: torch.rand(1, *shape))
 
     def run(self, done: Results) -> StageResult:
         """Raises Interrupted where a signal stopped it: finished shards stay and are not encoded again."""

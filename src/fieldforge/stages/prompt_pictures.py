@@ -42,8 +42,8 @@ def pictures_of_prompts(
         latents = generator(batch, seeds, shown.scale)  # (B, T, C)
         outputs = domain.decode(autoencoder.to(module.device), latents, shown.resolution)
         pictures = [outputs[index].picture(shown.size) for index in range(len(outputs))]
-        given = [[Image.fromarray(pixels)] for pixels in condition["image"]] if seen else [[]] * len(condition["meta"])
-        rows = [[*first, *pictures[shown.seeds * row :][: shown.seeds]] for row, first in enumerate(given)]
+        images = [[Image.fromarray(pixels)] for pixels in condition["image"]] if seen else [[]] * len(condition["meta"])
+        rows = [[*first, *pictures[shown.seeds * row :][: shown.seeds]] for row, first in enumerate(images)]
         columns = [*(["given"] if seen else []), *(f"seed {seed}" for seed in range(shown.seeds))]
         write_picture(picture_sheet(rows, condition["caption"], columns, cell=shown.size), path)
 

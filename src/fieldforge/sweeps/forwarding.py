@@ -44,12 +44,12 @@ def forwarding(to_children: bool) -> Iterator[None]:
 
 def children() -> list[int]:
     """Ids of the processes that this one has started (Linux; elsewhere none are known)."""
-    mine, found = os.getpid(), []
+    mine, pids = os.getpid(), []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             if int(path.read_text().rpartition(")")[2].split()[1]) == mine:
-                found.append(int(path.parent.name))
-    return found
+                pids.append(int(path.parent.name))
+    return pids
 
 
 def user_signals() -> list[signal.Signals]:

@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -55,15 +56,7 @@ def sweep(hydra: Any, arguments: Sequence[str]) -> Table:
         return Study(directory, settings, space) if settings.space else Product(directory, space)
 
     launcher_name = str(config.hydra.runtime.choices["hydra/launcher"])
-    with open_dict(config.hydra):
-        config.hydra.sweep.dir = str(directory)
-    launcher = Plugins.instance().instantiate_launcher(
-        hydra_context=hydra.hydra_context, task_function=hydra.task_function, config=config
-    )
-    if launcher_name.startswith("submitit"):
-        import submitit  # noqa: F401  (sets its handlers, which would say everything three times, and on stdout)
-
-        logging.getLogger("submitit").handlers.clear()
+    launcher = launcher_of(hydra, launcher_name, directory)
     log.info("sweep: in %s", directory)
     table = Sweep(
         directory,
@@ -77,6 +70,20 @@ def sweep(hydra: Any, arguments: Sequence[str]) -> Table:
     ).run(propose)
     print(f"\n{table.markdown()}\n\n{table.summary()}\n{directory / 'table.md'}", file=sys.stdout, flush=True)
     return table
+
+
+def launcher_of(hydra: Any, name: str, directory: Path) -> Launcher:
+    """Hydra's launcher of that name, which leaves its own files in `directory`."""
+    with open_dict(hydra.config.hydra):
+        hydra.config.hydra.sweep.dir = str(directory)
+    launcher: Launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=hydra.hydra_context, task_function=hydra.task_function, config=hydra.config
+    )
+    if name.startswith("submitit"):
+        import submitit  # noqa: F401  (sets its handlers, which would say everything three times, and on stdout)
+
+        logging.getLogger("submitit").handlers.clear()
+    return launcher
 
 
 def sweep_name(config: DictConfig, space: Mapping[str, Dimension]) -> tuple[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,24 +74,36 @@ def write_plot(table: Table, path: Path) -> None:
     drawing = figure.add_subplot()
     for place, axis in enumerate(axes):
         _draw_axis(drawing, place, axis)
-    colors = colormaps["viridis"]
+    _draw_rows(drawing, table, axes, finished, colormaps["viridis"])
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    _leave_axes_alone(drawing, axes)
+    temporary = path.with_name(f".{path.name}")
+    figure.savefig(temporary, format="png")
+    temporary.replace(path)
+
+
+def _draw_rows(
+    drawing: Axes, table: Table, axes: Sequence[Axis], finished: Sequence[Row], colors: Callable[[float], Any]
+) -> None:
+    """A line for each trial, and for the legend one of each kind."""
     for rank, row in reversed(list(enumerate(finished))):
         style = {"color": colors(0.92 * rank / max(1, len(finished) - 1)), "lw": 2.6 if rank == 0 else 1.5, "zorder": 3}
         _draw_row(drawing, row, table, axes, **style)
     for row in table.rows:
         if row.state in COLORS:
             _draw_row(drawing, row, table, axes, color=COLORS[row.state], lw=1.1, ls=DASHES[row.state], zorder=2)
+    if finished:
+        drawing.plot([], [], color=colors(0.0), lw=2.6, label="best")
+    if len(finished) > 1:
+        drawing.plot([], [], color=colors(0.92), lw=1.5, label="worst finished")
     kinds = {row.state for row in table.rows}
-    handles = [
-        *([drawing.plot([], [], color=colors(0.0), lw=2.6, label="best")[0]] if finished else []),
-        *([drawing.plot([], [], color=colors(0.92), lw=1.5, label="worst finished")[0]] if len(finished) > 1 else []),
-        *(
-            drawing.plot([], [], color=COLORS[kind], ls=DASHES[kind], lw=1.1, label=kind)[0]
-            for kind in COLORS
-            if kind in kinds
-        ),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    for kind in COLORS:
+        if kind in kinds:
+            drawing.plot([], [], color=COLORS[kind], ls=DASHES[kind], lw=1.1, label=kind)
+
+
+def _leave_axes_alone(drawing: Axes, axes: Sequence[Axis]) -> None:
+    """Titles above the axes, and no frame."""
     drawing.set(xlim=(-0.35, len(axes) - 0.45), ylim=(-0.06, 1.06))
     drawing.set_xticks(range(len(axes)), [axis.title for axis in axes])
     drawing.xaxis.tick_top()
@@ -99,9 +111,6 @@ def write_plot(table: Table, path: Path) -> None:
     drawing.set_yticks([])
     for spine in drawing.spines.values():
         spine.set_visible(False)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
 
 
 def _draw_axis(drawing: Axes, place: int, axis: Axis) -> None:

@@ -140,5 +140,5 @@ def as_text(value: Any) -> str:
     reserved = ("true", "false", "null", "nan", "inf")
     if re.fullmatch(r"[A-Za-z_/][\w./-]*", text, re.ASCII) and text.lower() not in reserved:
         return text
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\" if found[2] else "") + found[2], text)
+    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\" if match[2] else "") + match[2], text)
     return f"'{escaped}'"

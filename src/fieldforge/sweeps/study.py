@@ -94,8 +94,8 @@ class Study:
         self._known.update({trial.overrides: trial for trial in batch})
         while len(batch) < most and self._left > 0:
             self._left -= 1
-            asked = self._study.ask(self._distributions)
-            trial = Trial(asked.number, {key: asked.params[key] for key in self._distributions})
+            proposal = self._study.ask(self._distributions)
+            trial = Trial(proposal.number, {key: proposal.params[key] for key in self._distributions})
             twin = self._known.setdefault(trial.overrides, trial)
             if twin is trial:
                 batch.append(trial)
@@ -212,10 +212,10 @@ def _open(directory: Path, direction: str, pruner: Any = None) -> optuna.Study:
     )
 
 
-def _build(key: str, block: Any, **given: Any) -> Any:
+def _build(key: str, block: Any, **extra: Any) -> Any:
     """Build a sampler. UserError where there is no such class, or it does not take these arguments."""
     try:
-        return hydra.utils.instantiate(block, _convert_="all", _partial_=True)(**given)
+        return hydra.utils.instantiate(block, _convert_="all", _partial_=True)(**extra)
     except (InstantiationException, TypeError, ValueError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(

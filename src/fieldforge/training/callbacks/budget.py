@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count, Positive, Share, Whole
+from fieldforge.training.callbacks.schedule import learning_rate
 from fieldforge.training.callbacks.steps import StepCallback, logs_now
 from fieldforge.training.processes import ranks
 
@@ -56,10 +56,8 @@ class Budget:
         return steps < 2 * self.warmup_steps
 
     def rate(self, step: int, seconds: float) -> float:
-        """Learning rate as a share of the peak: linear warm-up over steps, then a half cosine over the progress."""
-        cosine = 0.5 * (1 + math.cos(math.pi * self.progress(step, seconds)))
-        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        return warmup * (self.final_rate + (1 - self.final_rate) * cosine)
+        """Learning rate of the next step as a share of the peak."""
+        return learning_rate(step, self.progress(step, seconds), self.warmup_steps, self.final_rate)
 
     def seconds_left(self, step: int, seconds: float) -> float | None:
         """Estimate from the pace so far; None before the first step."""

@@ -23,8 +23,8 @@ FOLDER = "snapshots"  # in a run's directory
 class Snapshots(StepCallback, Watcher):
     """Writes power-function averages of the weights to files (Karras et al. 2023, "EDM2", section 3.2).
 
-    These are `step_<n>_std_<s>.ckpt` in the folder `snapshots` of the run. They do not change the training. `stages.ema_length`
-    combines them.
+    These are `step_<n>_std_<s>.ckpt` in the folder `snapshots` of the run. They do not change the training;
+    `stages.ema_length` combines them.
 
     State: the averages, saved with the checkpoint.
 
