@@ -11,6 +11,7 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.transforms import StoredFeatures, View
 from fieldforge.configuration.build import build
 from fieldforge.errors import UserError
+from fieldforge.stages.denoiser import wants_classes
 from fieldforge.stages.training_run import seeded
 
 
@@ -20,7 +21,7 @@ def first_conditioner(config: DictConfig) -> Conditioner:
     No network of an encoder is loaded; names of classes, which the data tell later, are not asked for.
     """
     config = config.copy()
-    if "class" in config.conditioner.get("sources", []) and not config.conditioner.get("classes"):
+    if wants_classes(config):
         config.conditioner.classes = ["any"]
     conditioner: Conditioner = seeded(config, "conditioner")
     check_encoders(conditioner)

@@ -20,7 +20,7 @@ from fieldforge.training.modules.diffusion_module import DiffusionModule
 def wants_classes(config: DictConfig) -> bool:
     """Whether the conditioner knows classes, and their names are those of the data."""
     conditioner = config.get("conditioner") or {}
-    return "class" in conditioner.get("sources", []) and not conditioner.get("classes")
+    return "class" in conditioner.get("sources", []) and "classes" in conditioner and not conditioner.classes
 
 
 def with_classes(config: DictConfig, split: ShardSet) -> DictConfig:

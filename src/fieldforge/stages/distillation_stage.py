@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fieldforge.configuration.build import build
 from fieldforge.configuration.stored import is_local, load_run, of_run, plain_config
@@ -121,11 +121,10 @@ def phases_of(config: DictConfig, guided: bool) -> list[Phase]:
         UserError: numbers of steps that do not divide each other, or shares that do not fit them.
     """
     before = whole_number(config, "distillation.teacher_steps")
-    settings = plain(config.distillation)
-    steps, shares = settings["steps"], settings["shares"]
-    if not isinstance(steps, list) or not steps or not all(type(one) is int and one > 0 for one in steps):
+    steps, shares = config.distillation.steps, config.distillation.shares
+    if not isinstance(steps, ListConfig) or not steps or not all(type(one) is int and one > 0 for one in steps):
         raise UserError(f"distillation.steps={steps} must be a list of falling numbers of steps, such as [64, 16, 4]")
-    if not isinstance(shares, list) or not all(
+    if not isinstance(shares, ListConfig) or not all(
         type(share) in (int, float) and 0 < share < math.inf for share in shares
     ):
         raise UserError(f"distillation.shares={shares} must be a list of positive numbers, such as [3, 1, 1]")

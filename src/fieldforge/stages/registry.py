@@ -50,7 +50,7 @@ def stages_of(config: DictConfig) -> list[Stage]:
 
 def check_blocks(stage: Stage) -> None:
     """UserError for a stage whose blocks the experiment does not bring."""
-    absent = [path for path in stage.blocks if OmegaConf.select(stage.config, path) is None]
+    absent = [path for path in dict.fromkeys(stage.blocks) if OmegaConf.select(stage.config, path) is None]
     if absent:
         raise UserError(
             f"stages: {stage.name} reads {', '.join(absent)}, which this experiment has not: take one that has the "
