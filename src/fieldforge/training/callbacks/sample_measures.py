@@ -15,7 +15,9 @@ from fieldforge.training.processes.strategies import where_there_is_room
 
 
 class SampleMeasures(StepCallback, Watcher):
-    """Logs `samples/<name>` with the averaged weights, every so many steps and at the end of the budget, where the stage makes samples.
+    """Logs `samples/<name>` with the averaged weights, every so many steps and at the end of the budget.
+
+    Nothing where the stage makes no samples.
 
     Args:
         every_steps: between two looks.
