@@ -19,7 +19,9 @@ from fieldforge.training.modules.diffusion_module import DiffusionModule
 
 def wants_classes(config: DictConfig) -> bool:
     """Whether the conditioner knows classes, and their names are those of the data."""
-    conditioner = config.get("conditioner") or {}
+    if "conditioner" not in config:
+        return False
+    conditioner = config.conditioner
     return "class" in conditioner.get("sources", []) and "classes" in conditioner and not conditioner.classes
 
 
