@@ -62,9 +62,9 @@ class WaveDecoder(nn.Module):
 class WaveLoss:
     """L1 of the samples and of their magnitudes in short windows."""
 
-    def __call__(self, autoencoder, batch, draws):
+    def __call__(self, autoencoder, batch, randomness):
         sounds = batch["input"]  # (B, L)
-        made = autoencoder(sounds, draws)[0]["samples"][..., 0]  # (B, L)
+        made = autoencoder(sounds, randomness)[0]["samples"][..., 0]  # (B, L)
         window = torch.hann_window(256, device=sounds.device)
         short = [torch.stft(one, 256, 64, window=window, return_complex=True).abs().log1p() for one in (made, sounds)]
         terms = {"samples": (made - sounds).abs().mean(), "spectrum": (short[0] - short[1]).abs().mean()}

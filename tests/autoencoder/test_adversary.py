@@ -18,7 +18,7 @@ from fieldforge.autoencoder.bottleneck import KLBottleneck
 from fieldforge.autoencoder.picture_loss import PictureLoss, edge_distance, rebuilt_pictures
 from fieldforge.autoencoder.pictures import PictureDecoder, PictureEncoder
 from fieldforge.fields.picture import PictureGrid
-from fieldforge.noise.draws import Draws
+from fieldforge.noise.randomness import StepRandomness
 from fieldforge.training.callbacks.checkpointer import Checkpointer
 from fieldforge.training.callbacks.gradient_guard import GradientGuard
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
@@ -47,8 +47,8 @@ def pictures(number: int) -> Tensor:
     return torch.rand(BATCH, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(number)) * 2 - 1
 
 
-def draws(step: int, slots: range = range(BATCH)) -> Draws:
-    return Draws(0, step, slots, BATCH)
+def randomness(step: int, slots: range = range(BATCH)) -> StepRandomness:
+    return StepRandomness(0, step, slots, BATCH)
 
 
 def gradients(module: nn.Module) -> dict[str, Tensor]:
@@ -57,11 +57,11 @@ def gradients(module: nn.Module) -> dict[str, Tensor]:
 
 def test_one_backward_gives_both_sides_what_two_optimisers_would() -> None:
     model, loss, truth = autoencoder(), picture_loss(), pictures(0)
-    value, terms = loss(model, {"input": truth}, draws(1))  # half way up the ramp
+    value, terms = loss(model, {"input": truth}, randomness(1))  # half way up the ramp
     value.backward()
 
     other, judge = autoencoder(), copy.deepcopy(loss.adversary.discriminator).requires_grad_(False)
-    params, of_latents = other(truth, draws(1))
+    params, of_latents = other(truth, randomness(1))
     rebuilt = rebuilt_pictures(other.field, params, truth)
     balances = []
     for seen, true in zip(rebuilt.detach(), truth, strict=True):  # picture by picture
@@ -85,8 +85,8 @@ def test_one_backward_gives_both_sides_what_two_optimisers_would() -> None:
 
 def test_before_its_start_the_adversary_learns_alone() -> None:
     model, loss, alone = autoencoder(), picture_loss(start=5), autoencoder()
-    loss(model, {"input": pictures(0)}, draws(5))[0].backward()
-    PictureLoss(kl=0.01)(alone, {"input": pictures(0)}, draws(5))[0].backward()
+    loss(model, {"input": pictures(0)}, randomness(5))[0].backward()
+    PictureLoss(kl=0.01)(alone, {"input": pictures(0)}, randomness(5))[0].backward()
     torch.testing.assert_close(gradients(model), gradients(alone))
     assert all(gradient.abs().sum() > 0 for gradient in gradients(loss.adversary).values())
 
@@ -94,8 +94,8 @@ def test_before_its_start_the_adversary_learns_alone() -> None:
 def test_evaluated_the_loss_is_that_of_reconstructions() -> None:
     model, batch = autoencoder().eval(), {"input": pictures(0)}
     with torch.no_grad():
-        value, terms = picture_loss().eval()(model, batch, draws(9))
-        alone, _ = PictureLoss(kl=0.01)(model, batch, draws(9))
+        value, terms = picture_loss().eval()(model, batch, randomness(9))
+        alone, _ = PictureLoss(kl=0.01)(model, batch, randomness(9))
     torch.testing.assert_close(value, alone)
     assert {"adversary", "disbelief"} <= terms.keys()
 
@@ -129,7 +129,7 @@ class Both(nn.Module):
         super().__init__()
         self.autoencoder, self.loss = autoencoder(), picture_loss()
 
-    def forward(self, batch: dict[str, Tensor], noise: Draws) -> Tensor:
+    def forward(self, batch: dict[str, Tensor], noise: StepRandomness) -> Tensor:
         return self.loss(self.autoencoder, batch, noise)[0]
 
 
@@ -141,7 +141,7 @@ def trained(rank: int = 0, world: int = 1) -> dict[str, Tensor]:
     for number in range(4):
         batch = {"input": pictures(number)[rank::world]}
         optimizer.zero_grad()
-        step(batch, draws(number, range(rank, BATCH, world))).backward()
+        step(batch, randomness(number, range(rank, BATCH, world))).backward()
         optimizer.step()
     return module.state_dict()
 

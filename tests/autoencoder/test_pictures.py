@@ -43,7 +43,7 @@ def test_training_draws_from_the_distribution() -> None:
     drawn, _ = bottleneck(h.expand(20_000, 1, 4), torch.Generator().manual_seed(0))
     torch.testing.assert_close(drawn.mean(0), mean[0], atol=0.05, rtol=0)
     torch.testing.assert_close(drawn.std(0), (0.5 * log_variance).exp()[0], atol=0.05, rtol=0)
-    with pytest.raises(ValueError, match="pass it draws"):
+    with pytest.raises(ValueError, match="pass it randomness"):
         bottleneck(h)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.nn.ema import PlainDecay
-from fieldforge.noise.draws import Draws
+from fieldforge.noise.randomness import StepRandomness
 from fieldforge.training.callbacks.averaging import EMACallback
 from fieldforge.training.callbacks.budget import Budget, BudgetCallback
 from fieldforge.training.callbacks.context import Draw, TrainingContext, Watcher
@@ -29,7 +29,7 @@ class Line(nn.Module):
         return self.map(x)
 
 
-def distance(line: nn.Module, batch: dict, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
+def distance(line: nn.Module, batch: dict, randomness: StepRandomness) -> tuple[Tensor, dict[str, Tensor]]:
     x = batch["input"]
     loss = (line(x) - x).square().mean()
     return loss, {"distance": loss.detach()}

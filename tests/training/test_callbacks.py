@@ -46,8 +46,8 @@ def test_average_follows_its_recursion(tmp_path):
 
 
 def test_step_with_a_broken_gradient_is_left_out_and_training_goes_on(tmp_path):
-    def sometimes_broken(line, batch, draws):
-        loss, terms = distance(line, batch, draws)
+    def sometimes_broken(line, batch, randomness):
+        loss, terms = distance(line, batch, randomness)
         sometimes_broken.step += 1
         return (loss * float("nan") if sometimes_broken.step == 4 else loss), terms
 
@@ -60,8 +60,8 @@ def test_step_with_a_broken_gradient_is_left_out_and_training_goes_on(tmp_path):
 
 
 def test_endless_broken_gradients_end_the_run_with_one_sentence(tmp_path):
-    def broken(line, batch, draws):
-        loss, terms = distance(line, batch, draws)
+    def broken(line, batch, randomness):
+        loss, terms = distance(line, batch, randomness)
         return loss * float("inf"), terms
 
     with pytest.raises(UserError, match="no finite gradient for 4 steps"):

@@ -27,9 +27,9 @@ class Spoiled:
         self.steps, self.factor = steps, factor
         self.batches: list[float] = []
 
-    def __call__(self, line, batch, draws):
+    def __call__(self, line, batch, randomness):
         self.batches.append(float(batch["input"][0, 0]))
-        loss, terms = distance(line, batch, draws)
+        loss, terms = distance(line, batch, randomness)
         return loss * (self.factor if len(self.batches) in self.steps else 1.0), terms
 
 

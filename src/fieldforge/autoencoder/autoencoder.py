@@ -9,7 +9,7 @@ from fieldforge.autoencoder.bottleneck import Bottleneck, Terms
 from fieldforge.autoencoder.encoders import Encoder
 from fieldforge.fields.base import Field, Params
 from fieldforge.nn.latent_shape import LatentShape
-from fieldforge.noise.draws import Source
+from fieldforge.noise.randomness import Randomness
 
 
 class Autoencoder(nn.Module):
@@ -37,9 +37,9 @@ class Autoencoder(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(channels))
         self.register_buffer("latent_std", torch.ones(channels))
 
-    def forward(self, samples: Tensor, draws: Source | None = None) -> tuple[Params, Terms]:
+    def forward(self, samples: Tensor, randomness: Randomness | None = None) -> tuple[Params, Terms]:
         """Reconstruct: input (B, …) → field parameters, through the bottleneck's noise in training; and its terms."""
-        latents, terms = self.bottleneck(self.encoder(samples), draws)
+        latents, terms = self.bottleneck(self.encoder(samples), randomness)
         return self.decoder(latents), terms
 
     def encode(self, samples: Tensor) -> Tensor:

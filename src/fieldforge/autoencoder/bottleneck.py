@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fieldforge.noise.draws import Source, normal, uniform
 from fieldforge.noise.process import Process
+from fieldforge.noise.randomness import Randomness, normal, uniform
 from fieldforge.ranges import Count, Share
 
 Terms = dict[str, Tensor]
@@ -22,7 +22,7 @@ class Bottleneck(nn.Module, ABC):
     channels: int | None = None
 
     @abstractmethod
-    def forward(self, h: Tensor, draws: Source | None = None) -> tuple[Tensor, Terms]:
+    def forward(self, h: Tensor, randomness: Randomness | None = None) -> tuple[Tensor, Terms]:
         """h (B, T, W) → what the decoder gets in training (B, T, C), and terms () of the loss by name."""
 
     @abstractmethod
@@ -54,16 +54,16 @@ class NoisyBottleneck(Bottleneck):
     def restore(self, latents: Tensor) -> Tensor:
         return latents.clamp(-1, 1)
 
-    def forward(self, h: Tensor, draws: Source | None = None) -> tuple[Tensor, Terms]:
-        """h (B, T, C) → latents (B, T, C) in [-1, 1]; noised in training mode, which needs draws. No terms."""
+    def forward(self, h: Tensor, randomness: Randomness | None = None) -> tuple[Tensor, Terms]:
+        """h (B, T, C) → latents (B, T, C) in [-1, 1]; noised in training mode, which needs randomness. No terms."""
         z = h.tanh()
         if not self.training:
             return z, {}
-        if draws is None:
-            raise ValueError("NoisyBottleneck draws noise in training mode: pass it draws, or a generator")
-        chance, time = uniform((len(z), 2), draws).to(z.device).unbind(1)  # (B,) each
+        if randomness is None:
+            raise ValueError("NoisyBottleneck draws noise in training mode: pass it randomness, or a generator")
+        chance, time = uniform((len(z), 2), randomness).to(z.device).unbind(1)  # (B,) each
         t = torch.where(chance < self.noised, time, 0.0)  # (B,)
-        noise = normal(z.shape, draws).to(z)  # (B, T, C)
+        noise = normal(z.shape, randomness).to(z)  # (B, T, C)
         return self.process.add_noise(z, noise, t), {}
 
 
@@ -82,15 +82,17 @@ class KLBottleneck(Bottleneck):
         self.channels = channels
         self.moments = nn.Linear(inputs, 2 * channels)
 
-    def forward(self, h: Tensor, draws: Source | None = None) -> tuple[Tensor, Terms]:
+    def forward(self, h: Tensor, randomness: Randomness | None = None) -> tuple[Tensor, Terms]:
         mean, log_variance = self.moments(h).float().chunk(2, dim=-1)  # (B, T, C) each
         log_variance = log_variance.clamp(-30, 20)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         if not self.training:
             return mean, {"kl": kl}
-        if draws is None:
-            raise ValueError("KLBottleneck draws from its distribution in training mode: pass it draws, or a generator")
-        return mean + (0.5 * log_variance).exp() * normal(mean.shape, draws).to(mean), {"kl": kl}
+        if randomness is None:
+            raise ValueError(
+                "KLBottleneck draws from its distribution in training mode: pass it randomness, or a generator"
+            )
+        return mean + (0.5 * log_variance).exp() * normal(mean.shape, randomness).to(mean), {"kl": kl}
 
     def latents(self, h: Tensor) -> Tensor:
         """The means."""
@@ -117,7 +119,7 @@ class VQBottleneck(Bottleneck):
         self.project = nn.Linear(inputs, channels)
         self.codebook = nn.Parameter(torch.randn(codes, channels))
 
-    def forward(self, h: Tensor, draws: Source | None = None) -> tuple[Tensor, Terms]:
+    def forward(self, h: Tensor, randomness: Randomness | None = None) -> tuple[Tensor, Terms]:
         tokens = self.latents(h)  # (B, T, C)
         codes = self.restore(tokens)  # (B, T, C)
         terms = {

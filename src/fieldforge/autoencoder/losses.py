@@ -9,7 +9,7 @@ from torch import Tensor
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params, Values
-from fieldforge.noise.draws import Source
+from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Count, NotNegative, Positive
 from fieldforge.rendering.volume import Radiance, render_rays
 
@@ -38,9 +38,11 @@ class AutoencoderLoss:
     coarse_samples: Count = 24
     fine_samples: Count = 24
 
-    def __call__(self, autoencoder: Autoencoder, batch: Batch, draws: Source) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self, autoencoder: Autoencoder, batch: Batch, randomness: Randomness
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Batch of the autoencoder's contract → loss (), detached terms by name, before their weights."""
-        params, terms = autoencoder(batch["input"], draws)
+        params, terms = autoencoder(batch["input"], randomness)
         if terms:
             raise UserError(
                 f"autoencoder_loss: this loss has no weight for {' and '.join(terms)} of the bottleneck: take "
@@ -48,10 +50,12 @@ class AutoencoderLoss:
             )
         with torch.autocast(batch["input"].device.type, enabled=False):  # distances of a thousandth need float32
             return self.compare(
-                autoencoder.field, {name: value.float() for name, value in params.items()}, batch, draws
+                autoencoder.field, {name: value.float() for name, value in params.items()}, batch, randomness
             )
 
-    def compare(self, field: Field, params: Params, batch: Batch, draws: Source) -> tuple[Tensor, dict[str, Tensor]]:
+    def compare(
+        self, field: Field, params: Params, batch: Batch, randomness: Randomness
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The terms for given field parameters, in their precision."""
         points = torch.cat([batch["near_points"], batch["volume_points"]], 1)  # (B, M + K, 3)
         truth = torch.cat([batch["near_sdf"], batch["volume_sdf"]], 1)  # (B, M + K)
@@ -71,7 +75,7 @@ class AutoencoderLoss:
                 batch["ray_directions"],
                 self.coarse_samples,
                 self.fine_samples,
-                draws,
+                randomness,
             )
             terms["view"] = (image.rgb - batch["ray_rgba"][..., :3]).abs().mean()
             terms["opacity"] = (image.opacity - batch["ray_rgba"][..., 3]).abs().mean()

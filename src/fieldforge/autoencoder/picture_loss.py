@@ -13,7 +13,7 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.autoencoder.perceptual import PerceptualDistance
 from fieldforge.fields.base import Field, Params
 from fieldforge.fields.picture import pixel_centres
-from fieldforge.noise.draws import Draws, Source
+from fieldforge.noise.randomness import Randomness, StepRandomness
 from fieldforge.ranges import NotNegative
 
 Batch = dict[str, Tensor]
@@ -51,10 +51,12 @@ class PictureLoss(nn.Module):
         self.perceptual = PerceptualDistance() if perceptual else None
         self.adversary = adversary
 
-    def forward(self, autoencoder: Autoencoder, batch: Batch, draws: Source) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, autoencoder: Autoencoder, batch: Batch, randomness: Randomness
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """`input` (B, 3, H, W) → loss (), detached terms by name, before their weights."""
         truth = batch["input"].float()
-        params, of_latents = autoencoder(batch["input"], draws)
+        params, of_latents = autoencoder(batch["input"], randomness)
         rebuilt = rebuilt_pictures(autoencoder.field, params, truth)
         terms = {"pixels": (rebuilt - truth).abs().mean(), "edges": edge_distance(rebuilt, truth)}
         if self.perceptual is not None:
@@ -62,7 +64,7 @@ class PictureLoss(nn.Module):
         reconstruction = self._weighted(terms)
         loss, terms = reconstruction + self._weighted(of_latents), {**terms, **of_latents}
         if self.adversary is not None:
-            verdict = self.adversary(truth, rebuilt, reconstruction, self._step(draws))
+            verdict = self.adversary(truth, rebuilt, reconstruction, self._step(randomness))
             terms |= verdict.terms
             loss = loss + verdict.loss if self.training else loss
         return loss, {name: term.detach() for name, term in terms.items()}
@@ -70,10 +72,10 @@ class PictureLoss(nn.Module):
     def _weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
         return sum((self.weights[name] * term for name, term in terms.items()), torch.zeros(()))
 
-    def _step(self, draws: Source) -> int:
+    def _step(self, randomness: Randomness) -> int:
         """A plain generator belongs to no step: the adversary then has its whole say."""
         assert self.adversary is not None
-        return draws.step if isinstance(draws, Draws) else self.adversary.start + self.adversary.ramp
+        return randomness.step if isinstance(randomness, StepRandomness) else self.adversary.start + self.adversary.ramp
 
 
 def rebuilt_pictures(field: Field, params: Params, like: Tensor) -> Tensor:

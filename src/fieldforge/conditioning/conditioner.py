@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fieldforge.conditioning.condition import Condition, FeatureRow, Features
 from fieldforge.conditioning.source import Source
 from fieldforge.errors import UserError
-from fieldforge.noise import draws as random_draws
+from fieldforge.noise import randomness as random_numbers
 from fieldforge.ranges import Count, Share
 
 
@@ -103,7 +103,7 @@ class Conditioner(nn.Module):
         return Condition.cat([self({name: each}) for name, each in features.items()])
 
     def draw_drop(
-        self, batch_size: int, draws: random_draws.Source, device: torch.device | str | None = None
+        self, batch_size: int, randomness: random_numbers.Randomness, device: torch.device | str | None = None
     ) -> dict[str, Tensor]:
         """Which samples lose which source in this step: source → (B,) bool, each sample and source by itself.
 
@@ -111,7 +111,7 @@ class Conditioner(nn.Module):
         source as in InstructPix2Pix, arXiv 2211.09800, section 3.2.1.
         """
         chances = [self.drop_all, *(source.dropout for source in self.sources.values())]
-        uniform = random_draws.uniform((batch_size, len(chances)), draws).T  # (1 + sources, B)
+        uniform = random_numbers.uniform((batch_size, len(chances)), randomness).T  # (1 + sources, B)
         lost = uniform < torch.tensor(chances, device=uniform.device)[:, None]
         lost = (lost[1:] | lost[:1]).to(device if device is not None else self.device)
         return dict(zip(self.sources, lost, strict=True))

@@ -11,8 +11,8 @@ from fieldforge.diffusion.parameterization import input_scale, noise_level
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
 from fieldforge.nn.grouping import common_group
 from fieldforge.nn.transformer import Transformer
-from fieldforge.noise.draws import Source, normal
 from fieldforge.noise.process import Process, like
+from fieldforge.noise.randomness import Randomness, normal
 from fieldforge.ranges import Count, Whole
 
 
@@ -62,10 +62,10 @@ def classifier_loss(classifier: LatentClassifier, x0: Tensor, noise: Tensor, t: 
 
 @torch.no_grad()
 def accuracy_by_noise(
-    classifier: LatentClassifier, x0: Tensor, labels: Tensor, levels: Sequence[float], draws: Source
+    classifier: LatentClassifier, x0: Tensor, labels: Tensor, levels: Sequence[float], randomness: Randomness
 ) -> dict[float, float]:
     """Noise level σ/α → share of x0 (B, T, C) whose class (B,) is told from x_t; the same noise at all levels."""
-    noise = normal(x0.shape, draws).to(x0)  # (B, T, C)
+    noise = normal(x0.shape, randomness).to(x0)  # (B, T, C)
     shares = {}
     for level in levels:
         log_snr = torch.full((len(x0),), -2 * math.log(level), dtype=torch.float64)

@@ -15,7 +15,7 @@ def stratified_uniform(count: int, generator: torch.Generator, dtype: torch.dtyp
     """One number in (0, 1) from each of `count` equal strata, shuffled: (count,).
 
     `count` is the global batch: every process draws all of these few numbers from the same generator and uses its own
-    (`noise.draws`), so that the whole batch covers (0, 1) evenly however many processes share it.
+    (`noise.randomness`), so that the whole batch covers (0, 1) evenly however many processes share it.
     """
     jitter = torch.rand(count, generator=generator, device=generator.device, dtype=dtype)
     strata = torch.randperm(count, generator=generator, device=generator.device)

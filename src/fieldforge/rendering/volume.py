@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fieldforge.geometry.camera import BOX, Camera, Rays
-from fieldforge.noise.draws import Source, uniform
+from fieldforge.noise.randomness import Randomness, uniform
 
 
 class Radiance(NamedTuple):
@@ -48,21 +48,21 @@ def render_rays(
     directions: Tensor,
     n_coarse: int,
     n_fine: int,
-    draws: Source | None,
+    randomness: Randomness | None,
 ) -> RenderedRays:
     """Integrate origins, directions (B, R, 3) through the box, n_fine samples placed where the n_coarse saw matter.
 
     Every point is queried once: the coarse samples count in the integral as well. Gradients flow through density and
-    colour, not through the places of the samples. With draws samples are stratified at random, as training wants
+    colour, not through the places of the samples. With randomness samples are stratified at random, as training wants
     them; without, they sit at the middles, and the result is deterministic.
     """
     near, far = Rays(origins, directions).box_interval()  # (B, R)
-    distances = stratified_distances(near, far, n_coarse, draws)  # (B, R, S)
+    distances = stratified_distances(near, far, n_coarse, randomness)  # (B, R, S)
     density, rgb = _query_along(query, origins, directions, distances)
     if n_fine > 0:
         with torch.no_grad():
             weights = integration_weights(density, interval_lengths(distances, near, far))
-            finer = importance_distances(interval_edges(distances, near, far), weights, n_fine, draws)
+            finer = importance_distances(interval_edges(distances, near, far), weights, n_fine, randomness)
         finer_density, finer_rgb = _query_along(query, origins, directions, finer)
         distances = torch.cat([distances, finer], dim=-1)
         density, rgb = torch.cat([density, finer_density], dim=-1), torch.cat([rgb, finer_rgb], dim=-2)
@@ -106,13 +106,13 @@ def interval_lengths(distances: Tensor, near: Tensor, far: Tensor) -> Tensor:
     return interval_edges(distances, near, far).diff(dim=-1)
 
 
-def stratified_distances(near: Tensor, far: Tensor, samples: int, draws: Source | None) -> Tensor:
-    """One sample (B, R, S) in each of S equal stretches of near…far (NeRF eq. 2); without draws their middles."""
-    places = _stratified_quantiles((*near.shape, samples), near, draws)
+def stratified_distances(near: Tensor, far: Tensor, samples: int, randomness: Randomness | None) -> Tensor:
+    """One sample (B, R, S) in each of S equal stretches of near…far (NeRF eq. 2); without randomness their middles."""
+    places = _stratified_quantiles((*near.shape, samples), near, randomness)
     return near.unsqueeze(-1) + (far - near).unsqueeze(-1) * places
 
 
-def importance_distances(edges: Tensor, weights: Tensor, samples: int, draws: Source | None) -> Tensor:
+def importance_distances(edges: Tensor, weights: Tensor, samples: int, randomness: Randomness | None) -> Tensor:
     """Samples (..., samples), sorted, distributed as the histogram of weights (..., S) between edges (..., S + 1).
 
     Hierarchical sampling (NeRF section 5.2, eq. 5), quantiles stratified. One part in a hundred is spread evenly over
@@ -122,7 +122,7 @@ def importance_distances(edges: Tensor, weights: Tensor, samples: int, draws: So
     weights = weights + 0.01 * weights.sum(dim=-1, keepdim=True) / stretches + 1e-6
     cumulative = weights.cumsum(dim=-1)
     cumulative = cumulative / cumulative[..., -1:]  # (..., S), ends in exactly 1
-    quantiles = _stratified_quantiles((*weights.shape[:-1], samples), weights, draws)
+    quantiles = _stratified_quantiles((*weights.shape[:-1], samples), weights, randomness)
     stretch = torch.searchsorted(cumulative, quantiles, right=True).clamp_max(stretches - 1)
     starts = torch.cat([torch.zeros_like(cumulative[..., :1]), cumulative[..., :-1]], dim=-1)
     low, high = starts.gather(-1, stretch), cumulative.gather(-1, stretch)
@@ -130,11 +130,11 @@ def importance_distances(edges: Tensor, weights: Tensor, samples: int, draws: So
     return left + (right - left) * ((quantiles - low) / (high - low)).clamp(0, 1)
 
 
-def _stratified_quantiles(shape: tuple[int, ...], like: Tensor, draws: Source | None) -> Tensor:
+def _stratified_quantiles(shape: tuple[int, ...], like: Tensor, randomness: Randomness | None) -> Tensor:
     steps = torch.arange(shape[-1], device=like.device, dtype=torch.float32)
-    if draws is None:
+    if randomness is None:
         return ((steps + 0.5) / shape[-1]).expand(shape).contiguous()
-    return (steps + uniform(shape, draws).to(like.device)) / shape[-1]
+    return (steps + uniform(shape, randomness).to(like.device)) / shape[-1]
 
 
 def _query_along(query: RadianceQuery, origins: Tensor, directions: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.training.modules.optimization import build_optimizer
 from fieldforge.training.modules.stage_module import StageModule
 
-AutoencoderLoss = Callable[..., tuple[Tensor, dict[str, Tensor]]]  # (autoencoder, batch, draws) → loss, terms
+AutoencoderLoss = Callable[..., tuple[Tensor, dict[str, Tensor]]]  # (autoencoder, batch, randomness) → loss, terms
 
 
 class AutoencoderModule(StageModule):
@@ -20,7 +20,7 @@ class AutoencoderModule(StageModule):
 
     Args:
         autoencoder: its parameters are trained.
-        loss: (autoencoder, batch, draws) → loss (), detached terms by name. Parameters of its own are trained along.
+        loss: (autoencoder, batch, randomness) → loss (), detached terms by name. Its own parameters are trained along.
         optimizer: parameter groups → optimiser.
         seed: see `StageModule`.
     """
@@ -36,14 +36,14 @@ class AutoencoderModule(StageModule):
         self.autoencoder, self.loss, self.make_optimizer = autoencoder, loss, optimizer
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        draws = self.draws(len(batch["input"]), batch_idx)
-        loss, terms = self.loss(self.autoencoder, batch, draws)  # (), {name: ()}
+        randomness = self.randomness(len(batch["input"]), batch_idx)
+        loss, terms = self.loss(self.autoencoder, batch, randomness)  # (), {name: ()}
         self.log_step({"loss": loss, **terms})
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         size = len(batch["input"])
-        loss, terms = self.loss(self.autoencoder, batch, self.heldout_draws(size, batch_idx))  # (), {name: ()}
+        loss, terms = self.loss(self.autoencoder, batch, self.heldout_randomness(size, batch_idx))  # (), {name: ()}
         self.log_heldout({"loss": loss, **terms}, size)
 
     def configure_optimizers(self) -> Optimizer:

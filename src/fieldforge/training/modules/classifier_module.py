@@ -52,17 +52,17 @@ class ClassifierModule(StageModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross-entropy of the class of x_t: batch: latent (B, T, C), class [B names] → ()."""
         x0 = batch["latent"]  # (B, T, C)
-        draws = self.draws(len(x0), batch_idx)
-        t = self.density.times(draws.stratified(), self.classifier.process)  # (B,)
-        noise = draws.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
+        randomness = self.randomness(len(x0), batch_idx)
+        t = self.density.times(randomness.stratified(), self.classifier.process)  # (B,)
+        noise = randomness.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
         loss = classifier_loss(self.classifier, x0, noise, t, self.labels(batch)).mean()
         self.log_step({"loss": loss})
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         x0 = batch["latent"]  # (B, T, C)
-        draws = self.heldout_draws(len(x0), batch_idx)
-        accuracy = accuracy_by_noise(self.classifier, x0, self.labels(batch), NOISE_LEVELS, draws)
+        randomness = self.heldout_randomness(len(x0), batch_idx)
+        accuracy = accuracy_by_noise(self.classifier, x0, self.labels(batch), NOISE_LEVELS, randomness)
         named = {f"accuracy_at_{level:g}": share for level, share in accuracy.items()}
         self.log_heldout({**named, "accuracy": sum(accuracy.values()) / len(accuracy)}, len(x0))
 

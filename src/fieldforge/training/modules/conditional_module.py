@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from fieldforge.conditioning.condition import Condition
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.diffusion.model import DiffusionModel
-from fieldforge.noise.draws import Draws
+from fieldforge.noise.randomness import StepRandomness
 from fieldforge.training.modules.stage_module import StageModule
 
 
@@ -33,22 +33,22 @@ class ConditionalModule(StageModule, ABC):
         self.make_optimizer = optimizer
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self._loss(batch, self.draws(len(batch["latent"]), batch_idx))
+        loss = self._loss(batch, self.randomness(len(batch["latent"]), batch_idx))
         self.log_step({"loss": loss})
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         size = len(batch["latent"])
-        self.log_heldout({"loss": self._loss(batch, self.heldout_draws(size, batch_idx))}, size)
+        self.log_heldout({"loss": self._loss(batch, self.heldout_randomness(size, batch_idx))}, size)
 
-    def condition(self, batch: dict[str, Any], draws: Draws) -> Condition:
+    def condition(self, batch: dict[str, Any], randomness: StepRandomness) -> Condition:
         """The batch's condition, dropped for some samples as the conditioner's sources say."""
         size = len(batch["latent"])
         with torch.autocast(self.device.type, enabled=False):  # frozen encoders have a precision of their own
             features = self.conditioner.embed(batch)
-        drop = self.conditioner.draw_drop(size, draws, self.device)  # {source: (B,)}
+        drop = self.conditioner.draw_drop(size, randomness, self.device)  # {source: (B,)}
         return self.conditioner(features, drop, batch_size=size)
 
     @abstractmethod
-    def _loss(self, batch: dict[str, Any], draws: Draws) -> Tensor:
+    def _loss(self, batch: dict[str, Any], randomness: StepRandomness) -> Tensor:
         """batch: latent (B, T, C) and what the conditioner's sources read → ()."""

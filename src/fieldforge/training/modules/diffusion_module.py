@@ -13,7 +13,7 @@ from fieldforge.diffusion.loss import Loss
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.weighting import Weighting
 from fieldforge.noise.densities import Density
-from fieldforge.noise.draws import Draws
+from fieldforge.noise.randomness import StepRandomness
 from fieldforge.training.modules.conditional_module import ConditionalModule
 from fieldforge.training.modules.optimization import build_optimizer
 
@@ -47,10 +47,10 @@ class DiffusionModule(ConditionalModule):
     def configure_optimizers(self) -> Optimizer:
         return build_optimizer(self.make_optimizer, self.model, self.conditioner)
 
-    def _loss(self, batch: dict[str, Any], draws: Draws) -> Tensor:
+    def _loss(self, batch: dict[str, Any], randomness: StepRandomness) -> Tensor:
         """Ho & Salimans 2022, algorithm 1; batch: latent (B, T, C) and what the conditioner's sources read → ()."""
         x0 = batch["latent"]  # (B, T, C)
-        condition = self.condition(batch, draws)
-        t = self.density.times(draws.stratified(), self.model.process)  # (B,)
-        noise = draws.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
+        condition = self.condition(batch, randomness)
+        t = self.density.times(randomness.stratified(), self.model.process)  # (B,)
+        noise = randomness.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
         return self.loss(self.model, x0, noise, t, condition, self.weighting).mean()

@@ -13,7 +13,7 @@ from fieldforge.diffusion.denoiser import Guidance
 from fieldforge.diffusion.distillation import distillation_loss
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.weighting import Weighting
-from fieldforge.noise.draws import Draws
+from fieldforge.noise.randomness import StepRandomness
 from fieldforge.training.modules.conditional_module import ConditionalModule
 from fieldforge.training.modules.optimization import build_optimizer
 
@@ -57,11 +57,11 @@ class DistillationModule(ConditionalModule):
     def configure_optimizers(self) -> Optimizer:
         return build_optimizer(self.make_optimizer, self.model)
 
-    def _loss(self, batch: dict[str, Any], draws: Draws) -> Tensor:
+    def _loss(self, batch: dict[str, Any], randomness: StepRandomness) -> Tensor:
         """Salimans & Ho 2022, algorithm 2; batch: latent (B, T, C) and what the conditioner's sources read → ()."""
         x0 = batch["latent"]  # (B, T, C)
-        condition = self.condition(batch, draws)
+        condition = self.condition(batch, randomness)
         teacher = self.teacher.guided(self.guidance, condition, self.conditioner.null(len(x0)))
-        times = self.intervals[(draws.stratified() * len(self.intervals)).long()]  # (B, substeps + 1)
-        noise = draws.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
+        times = self.intervals[(randomness.stratified() * len(self.intervals)).long()]  # (B, substeps + 1)
+        noise = randomness.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
         return distillation_loss(self.model, teacher, x0, noise, times, condition, self.weighting).mean()

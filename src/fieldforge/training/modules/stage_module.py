@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from fieldforge.noise.draws import Draws
+from fieldforge.noise.randomness import StepRandomness
 from fieldforge.training.callbacks.steps import logs_next
 
 
@@ -26,18 +26,18 @@ class StageModule(pl.LightningModule):
         self.seed = seed
         self._parts: list[Tensor] = []  # (values,) of the batches of a step that is logged
 
-    def draws(self, size: int, batch_idx: int) -> Draws:
+    def randomness(self, size: int, batch_idx: int) -> StepRandomness:
         """Random numbers of the `size` samples that this process has in training batch `batch_idx`."""
         world, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
         first = (batch_idx % accumulated) * size * world + self.global_rank
         slots = range(first, first + size * world, world)
-        return Draws(self.seed, self.global_step, slots, size * world * accumulated, self.device)
+        return StepRandomness(self.seed, self.global_step, slots, size * world * accumulated, self.device)
 
-    def heldout_draws(self, size: int, batch_idx: int) -> Draws:
+    def heldout_randomness(self, size: int, batch_idx: int) -> StepRandomness:
         """The same for a held-out batch: alike every time."""
         world = self.trainer.world_size
         slots = range(self.global_rank, size * world, world)
-        return Draws(self.seed, batch_idx, slots, size * world, self.device, "validation")
+        return StepRandomness(self.seed, batch_idx, slots, size * world, self.device, "validation")
 
     def log_step(self, values: Mapping[str, Tensor]) -> None:
         """Log means over samples as `train/<name>`, over all processes and accumulated batches, where a row is due."""

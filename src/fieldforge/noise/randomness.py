@@ -11,7 +11,7 @@ from torch import Tensor
 from fieldforge.noise.densities import stratified_uniform
 
 
-class Draws:
+class StepRandomness:
     """Numbers for the samples of one process in one step.
 
     Row i is a function of (seed, step, slots[i]) and of how often was drawn before, and of nothing else: not of the
@@ -55,24 +55,24 @@ class Draws:
         return stratified_uniform(self.batch_size, self._shared)[self.slots]
 
 
-Source = torch.Generator | Draws
-"""What random numbers are taken from: a training step's draws, or a plain generator where there is no such step."""
+Randomness = torch.Generator | StepRandomness
+"""What random numbers are taken from: a training step's, or a plain generator where there is no such step."""
 
 
-def uniform(shape: Sequence[int], source: Source) -> Tensor:
-    """shape = (B, …) in [0, 1), on the source's device."""
-    if isinstance(source, Draws):
-        assert shape[0] == len(source), f"{shape[0]} rows of a batch of {len(source)}"
-        return source.uniform(*shape[1:])
-    return torch.rand(tuple(shape), generator=source, device=source.device)
+def uniform(shape: Sequence[int], randomness: Randomness) -> Tensor:
+    """shape = (B, …) in [0, 1), on its device."""
+    if isinstance(randomness, StepRandomness):
+        assert shape[0] == len(randomness), f"{shape[0]} rows of a batch of {len(randomness)}"
+        return randomness.uniform(*shape[1:])
+    return torch.rand(tuple(shape), generator=randomness, device=randomness.device)
 
 
-def normal(shape: Sequence[int], source: Source) -> Tensor:
-    """shape = (B, …), standard normal, on the source's device."""
-    if isinstance(source, Draws):
-        assert shape[0] == len(source), f"{shape[0]} rows of a batch of {len(source)}"
-        return source.normal(*shape[1:])
-    return torch.randn(tuple(shape), generator=source, device=source.device)
+def normal(shape: Sequence[int], randomness: Randomness) -> Tensor:
+    """shape = (B, …), standard normal, on its device."""
+    if isinstance(randomness, StepRandomness):
+        assert shape[0] == len(randomness), f"{shape[0]} rows of a batch of {len(randomness)}"
+        return randomness.normal(*shape[1:])
+    return torch.randn(tuple(shape), generator=randomness, device=randomness.device)
 
 
 def _generator(name: str, device: torch.device | str) -> torch.Generator:

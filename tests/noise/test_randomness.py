@@ -3,11 +3,11 @@
 import scipy.stats
 import torch
 
-from fieldforge.noise.draws import Draws, normal, uniform
+from fieldforge.noise.randomness import StepRandomness, normal, uniform
 
 
-def dealt(processes: int, batch: int = 8, **named) -> list[Draws]:
-    return [Draws(0, 5, range(rank, batch, processes), batch, **named) for rank in range(processes)]
+def dealt(processes: int, batch: int = 8, **named) -> list[StepRandomness]:
+    return [StepRandomness(0, 5, range(rank, batch, processes), batch, **named) for rank in range(processes)]
 
 
 def together(parts: list[torch.Tensor]) -> torch.Tensor:
@@ -18,28 +18,28 @@ def together(parts: list[torch.Tensor]) -> torch.Tensor:
 def test_the_number_of_processes_changes_nothing():
     one, four = dealt(1), dealt(4)
     for draw in (
-        lambda draws: draws.normal(3, 5),
-        lambda draws: draws.uniform(2),
-        lambda draws: draws.stratified(),
-        lambda draws: draws.normal(),
+        lambda randomness: randomness.normal(3, 5),
+        lambda randomness: randomness.uniform(2),
+        lambda randomness: randomness.stratified(),
+        lambda randomness: randomness.normal(),
     ):
         assert torch.equal(draw(one[0]), together([draw(part) for part in four]))
 
 
 def test_rows_differ_and_so_do_steps_seeds_purposes_and_draws():
     def first(*arguments, **named):
-        return Draws(*arguments, **named).normal(2)
+        return StepRandomness(*arguments, **named).normal(2)
 
-    draws = Draws(0, 5, range(4), 4)
-    rows = [*draws.normal(2), *draws.normal(2)]
+    randomness = StepRandomness(0, 5, range(4), 4)
+    rows = [*randomness.normal(2), *randomness.normal(2)]
     others = [first(1, 5, [0], 4)[0], first(0, 6, [0], 4)[0], first(0, 5, [0], 4, purpose="validation")[0]]
     assert len({tuple(row.tolist()) for row in [*rows, *others]}) == len(rows) + len(others)
 
 
 def test_laws():
     many = range(2000)
-    assert scipy.stats.kstest(Draws(0, 0, many, 2000).normal().numpy(), "norm").pvalue > 1e-3
-    assert scipy.stats.kstest(Draws(0, 0, many, 2000).uniform().numpy(), "uniform").pvalue > 1e-3
+    assert scipy.stats.kstest(StepRandomness(0, 0, many, 2000).normal().numpy(), "norm").pvalue > 1e-3
+    assert scipy.stats.kstest(StepRandomness(0, 0, many, 2000).uniform().numpy(), "uniform").pvalue > 1e-3
 
 
 def test_strata_are_covered_by_all_processes_together():
@@ -49,4 +49,4 @@ def test_strata_are_covered_by_all_processes_together():
 
 def test_plain_generators_do_where_there_is_no_step():
     assert uniform((4, 3), torch.Generator().manual_seed(0)).shape == (4, 3)
-    assert torch.equal(normal((2, 3), Draws(0, 0, [0, 1], 2)), Draws(0, 0, [0, 1], 2).normal(3))
+    assert torch.equal(normal((2, 3), StepRandomness(0, 0, [0, 1], 2)), StepRandomness(0, 0, [0, 1], 2).normal(3))
