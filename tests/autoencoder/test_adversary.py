@@ -18,8 +18,12 @@ from fieldforge.autoencoder.bottleneck import KLBottleneck
 from fieldforge.autoencoder.picture_loss import PictureLoss, edge_distance, rebuilt_pictures
 from fieldforge.autoencoder.pictures import PictureDecoder, PictureEncoder
 from fieldforge.fields.picture import PictureGrid
+from fieldforge.nn.ema import PlainDecay
 from fieldforge.noise.randomness import StepRandomness
+from fieldforge.training.callbacks.averaging import EMACallback
+from fieldforge.training.callbacks.budget import Budget, BudgetCallback
 from fieldforge.training.callbacks.checkpointer import Checkpointer
+from fieldforge.training.callbacks.context import TrainingContext
 from fieldforge.training.callbacks.gradient_guard import GradientGuard
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 from fieldforge.training.modules.optimization import build_optimizer
@@ -174,9 +178,11 @@ class Data(pl.LightningDataModule):
 def run(folder: Path, steps: int, resume_from: Path | None = None) -> AutoencoderModule:
     optimizer = partial(torch.optim.AdamW, lr=1e-2, fused=True)
     module = AutoencoderModule(autoencoder(), picture_loss(), optimizer, seed=0)
-    saving = Checkpointer(folder, {"stage": "autoencoder", "fingerprint": "mine", "config": {}})
+    saving, guard = Checkpointer(), GradientGuard()
+    clock, ema = BudgetCallback(Budget(steps)), EMACallback(PlainDecay(0.9))
+    saving.watch(TrainingContext("autoencoder", folder, "mine", {}, BATCH, clock, ema, guard))
     hardware = Hardware(accelerator="cpu", precision="32-true")
-    trainer = hardware.trainer(steps, [GradientGuard(), saving], [], folder, limit_val_batches=0)
+    trainer = hardware.trainer(steps, [guard, saving], [], folder, limit_val_batches=0)
     fit(trainer, module, Data(), resume_from)
     return module
 
@@ -184,7 +190,9 @@ def run(folder: Path, steps: int, resume_from: Path | None = None) -> Autoencode
 def test_an_interrupted_training_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", STEPS).state_dict()
     run(tmp_path / "first", STEPS // 2)
-    resumed = run(tmp_path / "second", STEPS, tmp_path / "first" / f"step_{STEPS // 2:09d}.ckpt").state_dict()
+    resumed = run(
+        tmp_path / "second", STEPS, tmp_path / "first" / "checkpoints" / f"step_{STEPS // 2:09d}.ckpt"
+    ).state_dict()
     assert any(name.startswith("loss.adversary.") for name in whole)
     different = [name for name, weight in whole.items() if not torch.equal(weight, resumed[name])]
     assert different == []

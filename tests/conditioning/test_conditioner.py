@@ -268,7 +268,7 @@ def test_compose_builds_only_what_is_named():
     parts = {name: part(name) for name in ("a", "b", "c")}
     assert compose(["c", "a"], parts, D).names == ("c", "a")
     assert built == ["c", "a"]
-    with pytest.raises(UserError, match=r"conditioner\.sources names d, but there are only a, b, c"):
+    with pytest.raises(UserError, match=r"conditioner\.sources names d, but the parts are a, b, c"):
         compose(["d"], parts, D)
 
 
