@@ -35,6 +35,6 @@ def warn_if_untrained(label: Mapping[str, Any], run: Path) -> None:
             budget = f"training.{stage}.budget"
             log.warning(
                 f"warning: {run}: its {stage} is as good as untrained, its training ended after {steps} steps, within "
-                f"or just after the warm-up: expect rubble. Train it on by its command with a larger {budget}.max_minutes "
-                f"or max_steps and continue_from= its directory, or anew with a {budget}.min_steps that minutes wait for"
+                "or just after the warm-up: expect rubble. Train it on by its command with continue_from= this directory "
+                f"and a larger {budget}.max_minutes or max_steps, or anew with {budget}.min_steps"
             )
