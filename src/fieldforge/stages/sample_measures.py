@@ -39,6 +39,10 @@ class MeasuresOfSamples:
         self.config, self.data, self.autoencoder = config, data, autoencoder
         self.domain: Domain = build(config, "domain")
 
+    def prepare(self) -> None:
+        """Looks at the training samples."""
+        assert self._training
+
     def __call__(self, module: pl.LightningModule, sampling: Sampling) -> dict[str, float]:
         assert isinstance(module, ConditionalModule)
         quick = OmegaConf.merge(self.config, {"sampler": {"steps": sampling.steps}})
@@ -46,19 +50,19 @@ class MeasuresOfSamples:
         generator = build_generator(quick, module.model, module.conditioner, self.autoencoder.latent_shape)
         split = self.data.train_split
         shards = open_shards(self.config.data.root, split) if "image" in generator.keys else self.data.shards(split)
-        asked = conditions(self.domain, shards, generator.keys, sampling.count)
+        batch = conditions(self.domain, shards, generator.keys, sampling.count)
         autoencoder, signatures = self.autoencoder.to(module.device), list[np.ndarray]()
-        for start in range(0, len(asked["meta"]), sampling.at_a_time):
+        for start in range(0, len(batch["meta"]), sampling.at_a_time):
             part = slice(start, start + sampling.at_a_time)
-            batch = {key: asked[key][part] for key in generator.keys}
-            seeds = list(range(len(asked["meta"])))[part]
-            outputs = self.domain.decode(autoencoder, generator(batch, seeds, sampling.scale))
+            some = {key: batch[key][part] for key in generator.keys}
+            seeds = list(range(len(batch["meta"])))[part]
+            outputs = self.domain.decode(autoencoder, generator(some, seeds, sampling.scale))
             signatures += self.domain.signatures(outputs)
-        metas, known = self._training
+        metas, truth = self._training
         label = "class" if generator.keys == {"class"} else "name"
-        nearest = self.domain.nearest(signatures, known)
-        found = agreement(nearest, [meta[label] for meta in asked["meta"]], [meta[label] for meta in metas])
-        return {"retrieval": found.share, **self.domain.compare_sets(signatures, known)}
+        nearest = self.domain.nearest(signatures, truth)
+        figures = agreement(nearest, [meta[label] for meta in batch["meta"]], [meta[label] for meta in metas])
+        return {"retrieval": figures.share, **self.domain.compare_sets(signatures, truth)}
 
     @cached_property
     def _training(self) -> tuple[list[dict[str, Any]], list[np.ndarray]]:

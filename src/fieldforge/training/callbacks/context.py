@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 
@@ -27,8 +27,15 @@ class Sampling:
     at_a_time: int
 
 
-Measure = Callable[[pl.LightningModule, Sampling], dict[str, float]]
-"""A module with its averaged weights → numbers of its samples by name."""
+class Measure(Protocol):
+    """Numbers of a module's samples by name."""
+
+    def prepare(self) -> None:
+        """Before the first step: whatever may be lacking. UserError for what is."""
+
+    def __call__(self, module: pl.LightningModule, sampling: Sampling) -> dict[str, float]:
+        """The module has its averaged weights."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,16 @@ class SampleMeasures(StepCallback, Watcher):
         self.every_steps = every_steps
         self.sampling = Sampling(count, steps, scale, at_a_time)
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        measure = self.context.measure
+
+        def prepare() -> str:
+            if measure:
+                measure.prepare()
+            return ""
+
+        ranks.first_alone(prepare)
+
     def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         measure = self.context.measure
         if measure and (trainer.global_step % self.every_steps == 0 or self.context.clock.is_spent(trainer)):
