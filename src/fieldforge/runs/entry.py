@@ -81,6 +81,9 @@ def _set_up_process() -> None:
     # PyTorch's large temporaries in huge pages: page faults were a tenth of a training step on a CPU. Read once, at the
     # first allocation, so it is set before anything is built.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # Threads that wait for each other give their core away at once. By default they spin for milliseconds: beside other
+    # work, where a partner is not running, a training step then takes ten times as long. Read as PyTorch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a process that is gone is pages of C++ frames
     interruption.release_ctrl_c()
     sys.unraisablehook = interruption.unraisable
