@@ -1,8 +1,8 @@
 # make demo    train on the embedded furniture and make shapes from prompts; prints the path of the gallery (< 20 minutes)
+# make setup   what each of the others does first: .venv from Python 3.11 and constraints.txt, 3 GB, five minutes or more
 # make quick   the tests of the rooms that need no training, a minute
 # make test    the tests        make check    linters, types, import direction        make clean    remove .venv
 # make cluster-test    trainings on a Slurm of two nodes that it sets up on this machine (packages: Debian, root or sudo)
-# Each sets .venv up by itself, from Python 3.11 and constraints.txt.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -10,16 +10,19 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test cluster-test check format clean
+.PHONY: help setup demo quick test cluster-test check format clean
 
 help:
 	@sed -n 's/^# //p' Makefile
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not there: install Python 3.11, or say which: make PYTHON=... demo" >&2; exit 2; }
+	@echo "setting up $(VENV): 3 GB, five minutes or more without a line"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[prepare,demo,cloud,image,sweep,test]'
 	@touch $@
+
+setup: $(READY)
 
 demo: $(READY)
 	$(BIN)/python train.py experiment=shape_latent

@@ -46,7 +46,7 @@ def main() -> None:
     try:
         ratios = []
         for number in range(options.rounds):
-            yielding, spinning = steps_per_second(GOMP_SPINCOUNT="1000"), steps_per_second()
+            yielding, spinning = steps_per_second(GOMP_SPINCOUNT="10000"), steps_per_second()
             ratios.append(yielding / spinning)
             print(f"round {number + 1}: {yielding:.2f} steps a second, {spinning:.2f} where threads spin", flush=True)
     finally:

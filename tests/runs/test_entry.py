@@ -306,6 +306,14 @@ def test_the_first_line_needs_no_heavy_module(tmp_path: Path):
     assert done.stdout.splitlines() == ["body", "registered for the exit"]
 
 
+@pytest.mark.parametrize("word", ["--experiment", "--experiment=shape_latent", "--exp"])
+def test_a_key_with_dashes_is_a_sentence(word: str):
+    """Hydra would take it for its own `--experimental-rerun`, and look for a file."""
+    with pytest.raises(UserError, match="keys have no dashes here, write experiment="):
+        check_dashes([word, "shape_latent"])
+    check_dashes(["experiment=shape_latent", "--help", "--cfg", "--experimental-rerun"])
+
+
 @pytest.mark.parametrize("name", ["a_file", "a_file/below"])
 def test_an_output_that_cannot_be_is_refused_by_its_key(place: Place, tmp_path: Path, name: str):
     (tmp_path / "a_file").touch()

@@ -46,9 +46,9 @@ def _stage(stage: StagePlan, cluster: Cluster) -> list[str]:
     lines.append(_row("  in all", "".join(f"{binary(sum(rows.values())):>14}" for rows in layouts.values())))
     if cost.checkpointed < 0.9 * cost.activations:
         lines.append(_row("", f"with transformers that recompute activations, these are {binary(cost.checkpointed)}"))
-    budget = f"{stage.max_steps:,} steps" + (
-        f" or {stage.max_minutes:g} minutes" if stage.max_minutes is not None else ""
-    )
+    least = f", at least {stage.min_steps:,} steps" if stage.min_steps else ""
+    minutes = "" if stage.max_minutes is None else f" or {stage.max_minutes:g} minutes{least}"
+    budget = f"{stage.max_steps:,} steps{minutes}"
     lines.append(
         _row(
             "time",

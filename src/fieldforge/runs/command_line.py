@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from fieldforge.errors import UserError
+
 TEXTS = ("prompt", "guidance.negative", "to", "class")
 PATHS = (
     *("run", "output", "output_dir", "name", "autoencoder_name", "autoencoder_run", "teacher", "continue_from"),
@@ -30,6 +32,14 @@ def rewritten(
     ordered = multirun_first([spelled_out(argument, words) for argument in arguments])
     sweeps = ordered[:1] == ["--multirun"]
     return [quoted(as_choice(argument, groups), sweeps) for argument in ordered]
+
+
+def check_dashes(arguments: Iterable[str]) -> None:
+    """UserError for a key that is written with dashes, as options of other programs are."""
+    for argument in arguments:
+        name, _, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--exp") and "experiment".startswith(name):
+            raise UserError(f"{argument}: keys have no dashes here, write experiment={value or '<its name>'}")
 
 
 def as_choice(argument: str, groups: Collection[str]) -> str:

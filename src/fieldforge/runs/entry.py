@@ -27,7 +27,7 @@ from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
 from fieldforge.errors import UserError, memory_shortage
 from fieldforge.runs import help
 from fieldforge.runs.additions import check_additions
-from fieldforge.runs.command_line import literal, rewritten
+from fieldforge.runs.command_line import check_dashes, literal, rewritten
 from fieldforge.runs.leaving import leave
 from fieldforge.runs.mistakes import chain, explain, of_the_system
 from fieldforge.sweeps.job import is_trial, run_trial
@@ -81,9 +81,9 @@ def _set_up_process() -> None:
     # PyTorch's large temporaries in huge pages: page faults were a tenth of a training step on a CPU. Read once, at the
     # first allocation, so it is set before anything is built.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    # Threads that wait for each other give their core away at once. By default they spin for milliseconds: beside other
-    # work, where a partner is not running, a training step then takes ten times as long. Read as PyTorch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Threads that wait for each other soon give their core away. By default they spin for milliseconds: beside other
+    # work, where a partner is not running, a step then takes several times as long. Read as PyTorch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a process that is gone is pages of C++ frames
     interruption.release_ctrl_c()
     sys.unraisablehook = interruption.unraisable
@@ -106,6 +106,7 @@ def _exit_code(
         _task(body, about, name, failures)
     )
     try:
+        check_dashes(sys.argv[1:])
         launchers.check_ranks()
         if alone:
             launchers.check_alone()

@@ -116,7 +116,8 @@ class Progress(pl.callbacks.ProgressBar, Watcher):
         share = budget.progress(step, seconds)
         left = budget.seconds_left(step, seconds)
         loss = float(outputs["loss"]) if isinstance(outputs, dict) and "loss" in outputs else None
-        parts = [f"{self.context.stage} {share:4.0%}", f"step {step}"]
+        least = f" of at least {budget.min_steps}" if budget.max_minutes and step < budget.min_steps else ""
+        parts = [f"{self.context.stage} {share:4.0%}", f"step {step}{least}"]
         if not last:
             parts.append(f"{clock_time(left)} left")
         parts.append(f"{clock_time(seconds)} spent")
