@@ -310,8 +310,8 @@ def test_the_first_line_needs_no_heavy_module(tmp_path: Path):
 def test_a_key_with_dashes_is_a_sentence(word: str):
     """Hydra would take it for its own `--experimental-rerun`, and look for a file."""
     with pytest.raises(UserError, match="keys have no dashes here, write experiment="):
-        check_dashes([word, "shape_latent"])
-    check_dashes(["experiment=shape_latent", "--help", "--cfg", "--experimental-rerun"])
+        typed.check_dashes([word, "shape_latent"])
+    typed.check_dashes(["experiment=shape_latent", "--help", "--cfg", "--experimental-rerun"])
 
 
 @pytest.mark.parametrize("name", ["a_file", "a_file/below"])
