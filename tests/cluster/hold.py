@@ -6,10 +6,11 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
+from fieldforge.training.callbacks.context import TrainingContext, Watcher
 from fieldforge.training.processes import interruption
 
 
-class Hold(pl.Callback):
+class Hold(Watcher):
     """Once in a run, in the given step of each stage, rank 0 waits before the backward pass until a signal has come.
 
     Other ranks wait for it in their backward pass, as they would for a slow one. That rank 0 has come there shows as
@@ -18,11 +19,14 @@ class Hold(pl.Callback):
     Args:
         folder: where the file is made.
         steps: stage → step.
-        name: the stage that is trained.
     """
 
-    def __init__(self, folder: str, steps: dict[str, int], name: str):
-        self.mark, self.step = Path(folder) / f"held_{name}", steps.get(name)
+    def __init__(self, folder: str, steps: dict[str, int]):
+        self.folder, self.steps = Path(folder), dict(steps)
+
+    def watch(self, context: TrainingContext) -> None:
+        super().watch(context)
+        self.mark, self.step = self.folder / f"held_{context.stage}", self.steps.get(context.stage)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: torch.Tensor) -> None:
         if trainer.global_step != self.step or not trainer.is_global_zero or self.mark.exists():
