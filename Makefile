@@ -47,7 +47,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=benchmarks $(BIN)/mypy --explicit-package-bases benchmarks
+	MYPYPATH=benchmarks:src $(BIN)/mypy --explicit-package-bases benchmarks
 	$(BIN)/lint-imports
 
 format: $(READY)

@@ -34,7 +34,7 @@ from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.shape_schema import SAMPLE
-from fieldforge.data.transforms import Labels, Latent
+from fieldforge.data.transforms import Labels, Latent, Transform
 from fieldforge.data.writer import ShardWriter
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.runs.entry import CONFIGS
@@ -86,7 +86,7 @@ def save_data(samples: Path, latents: Path, count: int, views: int, pixels: int)
             whole |= {f"view_{view:03d}.png": picture, f"depth_{view:03d}.png": np.ones((pixels, pixels), np.uint16)}
         latent = random.normal(size=LATENT_SHAPE[:2]).astype(np.float32)
         for writer, sample in zip(writers, (whole, {"meta.json": meta, "latent.npy": latent}), strict=True):
-            writer.write(meta["id"], sample)
+            writer.write(str(meta["id"]), sample)
     for writer in writers:
         writer.close()
         write_manifest(writer.folder, writer.schema, {}, writer.entries)
@@ -110,7 +110,11 @@ def cost_of(conditioner: Conditioner, data: ShardDataModule, config: DictConfig,
     """
     model = build_model(config, LATENT_SHAPE)
     optimizer = build_optimizer(build(config, "training.diffusion.optimizer"), model, conditioner)
-    loss_of, weighting, low = build(config, "loss"), build(config, "weighting"), best_precision() == "bf16-mixed"
+    loss_of, weighting, low = (
+        build(config, "loss"),
+        build(config, "weighting"),
+        best_precision(gpu=False) == "bf16-mixed",
+    )
     generator, batches = torch.Generator().manual_seed(0), iter(data.train_dataloader())
     costs = []
     for _ in range(1 + steps):
@@ -151,15 +155,16 @@ def main() -> None:
         seconds = (time.process_time() - started) / given.assets
         print(f"embedding ahead: {seconds:.2f} CPU-seconds an asset (5 captions, 4 views), once")
 
-        def data(stage: object) -> ShardDataModule:
-            stages = {"latent": Latent(), "labels": Labels(), "condition": stage}
-            return ShardDataModule(latents, stages, batch_size)
+        def data(transform: Transform) -> ShardDataModule:
+            transforms: dict[str, Transform] = {"latent": Latent(), "labels": Labels(), "condition": transform}
+            return ShardDataModule(latents, transforms, batch_size)
 
         ahead, view = data(StoredFeatures(str(samples), conditioner.names)), data(View(str(samples)))
         with build(config, "trainer").products():
             live, stored = (cost_of(conditioner, way, config, given.steps) for way in (view, ahead))
         print(
-            f"default denoiser, {best_precision()}: a step of {batch_size} samples takes {live} live, {stored} stored"
+            f"default denoiser, {best_precision(gpu=False)}: a step of {batch_size} samples takes {live} live, "
+            f"{stored} stored"
         )
         print(f"ratio: {live.step / stored.step:.2f}")
 

@@ -23,6 +23,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import torch
 from memory import peak_mb
@@ -81,7 +82,7 @@ class UnfusedBlock(nn.Module):
 class UnfusedBackbone(InContext):
     """`InContext` with its transformer replaced: same parameters, same names."""
 
-    def __init__(self, **sizes: int):
+    def __init__(self, **sizes: Any):
         super().__init__(**sizes)
         blocks = [UnfusedBlock(sizes["width"], sizes["heads"]) for _ in range(sizes["layers"])]
         self.transformer.blocks = nn.ModuleList(blocks)
@@ -95,7 +96,7 @@ class UnfusedBackbone(InContext):
         return self.project(self.final_norm(sequence[:, -self.tokens :]))
 
 
-def build(side: str, sizes: dict[str, int]) -> DiffusionModel:
+def build(side: str, sizes: dict[str, Any]) -> DiffusionModel:
     torch.manual_seed(0)
     backbone = UnfusedBackbone(**sizes) if side == "reference" else InContext(**sizes)
     nn.init.normal_(backbone.project.weight, std=0.02)  # a zero output would leave the blocks without gradient

@@ -74,7 +74,7 @@ def trained(objective: Objective, latents: Tensor, steps: int, width: int, layer
     optimizer = build_optimizer(lambda groups: torch.optim.AdamW(groups, PEAK, (0.9, 0.99), weight_decay=0.01), model)
     average = EMA(model, PowerDecay(0.05))
     generator = torch.Generator().manual_seed(objective.seed)
-    autocast = best_precision() == "bf16-mixed"
+    autocast = best_precision(gpu=False) == "bf16-mixed"
     for step in range(steps):
         rate = min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         for group_of_parameters in optimizer.param_groups:

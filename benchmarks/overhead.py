@@ -87,7 +87,7 @@ def bare_loop(
     assert isinstance(optimizer, torch.optim.Optimizer)
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     average = [p.detach().clone() for p in trained]
-    mixed = best_precision() == "bf16-mixed"
+    mixed = best_precision(gpu=False) == "bf16-mixed"
     count = 0
 
     def step() -> None:
@@ -149,7 +149,8 @@ def compare(stage: str) -> float:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", ["experiment=shape_latent", f"training.{stage}.budget.max_minutes=null",
             f"training.{stage}.budget.max_steps={steps * (pairs + 1)}", "monitor.validation_batches=0",
-            "trainer.accelerator=cpu", f"+callbacks.turns._target_={__name__}.the_turns"])  # fmt: skip
+            "trainer.accelerator=cpu", f"+callbacks.turns._target_={__name__}.the_turns",
+            f"+callbacks.turns.name={stage}"])  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
         if stage == "autoencoder":
             module: Any = AutoencoderStage(config).module()

@@ -39,7 +39,6 @@ from fieldforge.rendering.pictures import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.sample_measures import training_samples
-from fieldforge.training.callbacks.metrics_table import read_table
 
 AT_A_TIME, SHOWN, COLUMNS, CELL = 32, 24, 8, 96
 
@@ -120,10 +119,9 @@ def run(arguments: argparse.Namespace) -> None:
     latents["reconstructed training pictures"] = training_latents(domain, autoencoder, root, shape[0])
     outputs = {name: domain.decode(autoencoder, value) for name, value in latents.items()}
     signatures = {name: domain.signatures(pictures) for name, pictures in outputs.items()}
-    steps = max(read_table(folder / "metrics.csv")) + 1
     facts = (
         f"{len(prompts)} prompts × {seeds} seeds, {arguments.steps} steps of the sampler, guidance "
-        f"{arguments.guidance:g}; the model trained for {steps:,} steps."
+        f"{arguments.guidance:g}; the model trained for {label['steps']:,} steps."
     )
     retrieval = comparison.retrieval(signatures["generated"], [prompt for prompt in prompts for _ in range(seeds)])
     text = "\n\n".join([facts, retrieval, comparison.distances(signatures)])

@@ -30,7 +30,7 @@ class Samples:
         count = len(batch["latent"])
         self.sampler = sampler
         self.noise = torch.randn(count, *sampler.latent_shape[:2], generator=torch.Generator().manual_seed(0))
-        self.autocast = best_precision() == "bf16-mixed"
+        self.autocast = best_precision(gpu=False) == "bf16-mixed"
         guidance = sampler.guidance(scale) if baked else ClassifierFree(scale)
         self.denoisers: list[Denoiser] = []
         with torch.no_grad():

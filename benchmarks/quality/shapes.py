@@ -13,6 +13,7 @@ from fieldforge.data.shape_transforms import Surface
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta
 from fieldforge.domains.shape import ShapeDomain
+from fieldforge.domains.shapes import Shapes as DecodedShapes
 from fieldforge.errors import UserError
 from fieldforge.metrics.clouds import chamfer_matrix, normalized_cloud
 from fieldforge.metrics.distribution import nearest_neighbour_accuracy
@@ -37,6 +38,7 @@ class Shapes:
     def accuracy(self, latents: Tensor) -> float:
         """latents (G, T, C), of which as many count as there are reference shapes."""
         shapes = ShapeDomain(resolution=RESOLUTION).decode(self.autoencoder, latents[: len(self.reference)])
+        assert isinstance(shapes, DecodedShapes)
         rng = np.random.default_rng(0)
         clouds = []
         for index in range(len(shapes)):
