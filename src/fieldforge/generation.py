@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from fieldforge.diffusion.sampler import Sampler
 from fieldforge.errors import UserError
 from fieldforge.nn.latent_shape import LatentShape
 
+Extended = TypeVar("Extended")
 Scale = float | Mapping[str, float]
 """Of guidance: one for all, or one for each of what sources read ("caption", "image", …)."""
 
@@ -83,6 +84,10 @@ class Generator:
     def with_steps(self, steps: int | None) -> Generator:
         """The same with so many steps of the sampler; None: with those that it has."""
         return self if steps is None else replace(self, sampler=replace(self.sampler, steps=steps))
+
+    def extended(self, kind: Callable[..., Extended], **further: Any) -> Extended:
+        """A generator of another kind with the parts of this one, and what that kind has `further`."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(Generator)}, **further)
 
     @property
     def device(self) -> torch.device:

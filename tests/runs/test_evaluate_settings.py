@@ -109,7 +109,6 @@ def test_the_judged_scale_is_one_of_those_that_are_made():
 @pytest.mark.parametrize("given", ["split=train", "limit=3"])
 def test_a_choice_of_assets_is_used_or_refused(given, stage, monkeypatch, tmp_path):
     made = []
-    monkeypatch.setattr(evaluate, "label_of", lambda _: {})
     monkeypatch.setattr(evaluate, "find_model", lambda *_: (tmp_path / "model.ckpt", stage))
     monkeypatch.setitem(evaluate.BY_STAGE, stage, lambda model, _: made.append(model))
     if stage != "diffusion":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,9 +44,8 @@ class ClassifierGuidance(ConditionGuidance):
         classifier, labels = load_classifier(path, generator.device)
         check_latents(self.run, labels.get("autoencoder"), label)
         classifier.process = generator.model.process
-        parts = {field.name: getattr(beneath.generator, field.name) for field in fields(Generator)}
-        guided = ClassifierGuided(
-            **parts, classifier=classifier, classes=labels["classes"], classifier_scale=self.classifier_scale
+        guided = beneath.generator.extended(
+            ClassifierGuided, classifier=classifier, classes=labels["classes"], classifier_scale=self.classifier_scale
         )
         return replace(beneath, generator=guided)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -47,8 +47,7 @@ class WeakModelGuidance(GuidanceChoice):
         if weak_label["config"]["process"] != label["config"]["process"]:
             raise UserError(f"guidance.run={self.run} was trained with another noise process: give one with the same")
         self.check_sources(weak, generator)
-        parts = {field.name: getattr(generator, field.name) for field in fields(Generator)}
-        return Guided(AutoGuided(**parts, weak=weak), self.scale, {})
+        return Guided(generator.extended(AutoGuided, weak=weak), self.scale, {})
 
     def check_sources(self, weak: Generator, generator: Generator) -> None:
         """UserError where the weaker model reads by another encoder; warns of what it does not read."""

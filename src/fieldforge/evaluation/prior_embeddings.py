@@ -24,6 +24,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import first_caption
 from fieldforge.stages.fingerprint import differences
 from fieldforge.stages.prior_stage import PriorStage, load_prior
+from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
@@ -38,6 +39,7 @@ def evaluate_prior(model: Path, settings: EvaluationSettings) -> Path:
     """
     ours = settings.prior
     _, label = load_run(model, PriorStage)
+    warn_if_untrained(label, model.parent)
     prior = load_prior(model, best_device(settings.device))
     prior = replace(prior, generator=prior.generator.with_steps(ours.steps))
     root = data_root(settings.data_root, label["config"], model)

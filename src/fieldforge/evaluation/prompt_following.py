@@ -25,6 +25,7 @@ from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.sample_measures import training_samples
+from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
@@ -38,6 +39,7 @@ def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
     A model that reads pictures is asked with these too, or with these alone: see `evaluate_images`.
     """
     generator, autoencoder, label = load_diffusion(model, None, best_device(settings.device))
+    warn_if_untrained(label, model.parent)
     root = data_root(settings.data_root, label["config"], model)
     domain = load_domain(label, model, settings.domain)
     training = training_samples(domain, root)

@@ -22,6 +22,7 @@ from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.diffusion_stage import load_domain
+from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
@@ -33,6 +34,7 @@ def evaluate_autoencoder(model: Path, settings: EvaluationSettings) -> Path:
     Every sample goes through the latents that the diffusion sees.
     """
     autoencoder, label = load_autoencoder(model, best_device(settings.device))
+    warn_if_untrained(label, model.parent)
     domain = load_domain(label, model, settings.domain)
     root = data_root(settings.data_root, label["config"], model)
     samples, split = heldout_samples(domain, root, settings.split, settings.limit), settings.split

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,16 @@ from fieldforge.runs.near_keys import near_keys
 
 OPEN = frozenset({"callbacks", "logger", "parts", "phases", "space", "transforms"})
 """Blocks whose keys are names that a user chooses."""
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 
-def check_additions(config_name: str) -> None:
+def check_additions(config_name: str, configs: Path) -> None:
     """Every `+key=value` of the command that Hydra is running.
 
     Blocks with a `_target_` are left to `configuration.build`, which knows the arguments.
 
     Args:
         config_name: of the primary configuration.
+        configs: the folder of all configurations.
 
     Raises:
         UserError: nothing reads the key.
@@ -39,7 +40,7 @@ def check_additions(config_name: str) -> None:
     before = hydra.compose(config_name, [*places, *(override for override in overrides if override not in added)])
     for path in added.values():
         parts = path.split(".")
-        if not _has_place(before, parts) and not any(_has_place(block, parts) for block in _experiments()):
+        if not _has_place(before, parts) and not any(_has_place(block, parts) for block in _experiments(configs)):
             near = near_keys(before, parts[-1]) if len(parts) == 1 else []
             meant = f"did you mean {' or '.join(near)}? (`--cfg job` lists all keys)" if near else "leave it out"
             raise UserError(f"+{path}= adds a key that nothing reads: {meant}")
@@ -71,7 +72,8 @@ def _has_place(node: Any, parts: Sequence[str]) -> bool:
     return True
 
 
-def _experiments() -> list[Any]:
+@cache
+def _experiments(configs: Path) -> list[Any]:
     """What experiments and their stages add to the configuration themselves, such as the settings of a prior."""
-    files = [file for folder in ("experiment", "stage") for file in sorted((CONFIGS / folder).glob("*.yaml"))]
+    files = [file for folder in ("experiment", "stage") for file in sorted((configs / folder).glob("*.yaml"))]
     return [OmegaConf.load(file) for file in files]

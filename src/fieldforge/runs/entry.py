@@ -148,7 +148,7 @@ def _task(
             return body(config)
 
     def checked(config: DictConfig) -> Any:
-        check_additions(config_name)
+        check_additions(config_name, CONFIGS)
         return with_trust(config)
 
     def task(config: DictConfig) -> float | None:
@@ -159,7 +159,7 @@ def _task(
         if is_trial(config):
             return run_trial(checked, config, explain)
         try:
-            check_additions(config_name)
+            check_additions(config_name, CONFIGS)
             if about is not None:
                 _say(about(config))
             with_trust(config)

@@ -15,8 +15,7 @@ from fieldforge.evaluation.prompt_following import evaluate_diffusion
 from fieldforge.evaluation.reconstructions import evaluate_autoencoder
 from fieldforge.evaluation.settings import EvaluationSettings
 from fieldforge.stages.ema_length import of_length
-from fieldforge.stages.locate import find_model, label_of
-from fieldforge.stages.untrained import warn_if_untrained
+from fieldforge.stages.locate import find_model
 from fieldforge.storage.files import MACHINE, make_folder, writing
 
 BY_STAGE: Mapping[str, Callable[[Path, EvaluationSettings], Path]] = {
@@ -35,7 +34,6 @@ def run_evaluation(config: DictConfig) -> None:
     settings = read_settings(config, EvaluationSettings)
     model, stage = find_model(settings.run, settings.output_dir, *BY_STAGE)
     settings.check_assets(stage)
-    warn_if_untrained(label_of(model), model.parent)
     model = of_length(model, settings.ema_length)
     folder = make_folder(model.parent / "evaluation", "run")
     try:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
 from fieldforge.nn.ema import EMA, Decay
 from fieldforge.training.callbacks.steps import StepCallback
-from fieldforge.training.processes.strategies import placed_like, whole_module
+from fieldforge.training.processes import ranks
+from fieldforge.training.processes.strategies import placed_like, where_there_is_room, whole_module
 
 
 class EMACallback(StepCallback):
@@ -59,6 +61,16 @@ class EMACallback(StepCallback):
             yield pl_module
         finally:
             self._swap_out(pl_module)
+
+    @torch.no_grad()
+    def show(self, pl_module: pl.LightningModule, look: Callable[[pl.LightningModule], str | None]) -> str:
+        """What `look` says, in the first process, of a module that evaluates by the averaged weights. Collective."""
+        was_training = pl_module.training
+        pl_module.eval()
+        with self.averaged(pl_module) as averaged:
+            text = ranks.first_alone(lambda: look(where_there_is_room(averaged, pl_module.device).eval()))
+        pl_module.train(was_training)
+        return text
 
     def finished(self, pl_module: pl.LightningModule) -> pl.LightningModule:
         """After training: a whole module with the averaged weights, the one given where it is whole. A collective."""

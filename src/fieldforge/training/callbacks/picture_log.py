@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 
 from fieldforge.ranges import Positive
 from fieldforge.terminal import status
@@ -15,7 +14,6 @@ from fieldforge.training.callbacks.context import Draw, TrainingContext, Watcher
 from fieldforge.training.callbacks.steps import StepCallback, logs_now
 from fieldforge.training.callbacks.tolerance import Tolerance
 from fieldforge.training.processes import interruption, ranks
-from fieldforge.training.processes.strategies import where_there_is_room
 
 log = logging.getLogger(__name__)
 
@@ -48,17 +46,12 @@ class Pictures(StepCallback, Watcher):
         if interruption.noted() is None:  # whoever sends a signal waits
             self._show(trainer, pl_module)
 
-    @torch.no_grad()
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         draw = self.context.draw
         if draw is None:
             return
         path = self.context.pictures / f"step_{trainer.global_step:09d}.png"
-        was_training = pl_module.training
-        pl_module.eval()
-        with self.context.ema.averaged(pl_module) as averaged:
-            ranks.first_alone(lambda: self._draw(draw, where_there_is_room(averaged, pl_module.device).eval(), path))
-        pl_module.train(was_training)
+        self.context.ema.show(pl_module, lambda module: self._draw(draw, module, path))
         if trainer.is_global_zero and path.is_file():
             for logger in trainer.loggers:
                 if hasattr(logger, "log_image"):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 
 import pytorch_lightning as pl
-import torch
 
 from fieldforge.ranges import Count
 from fieldforge.training.callbacks.context import Measure, Sampling, Watcher
 from fieldforge.training.callbacks.steps import StepCallback
 from fieldforge.training.processes import ranks
-from fieldforge.training.processes.strategies import where_there_is_room
 
 
 class SampleMeasures(StepCallback, Watcher):
@@ -50,16 +48,7 @@ class SampleMeasures(StepCallback, Watcher):
         if measure and (trainer.global_step % self.every_steps == 0 or self.context.clock.is_spent(trainer)):
             pl_module.log_dict({f"samples/{name}": value for name, value in self._numbers(measure, pl_module).items()})
 
-    @torch.no_grad()
     def _numbers(self, measure: Measure, pl_module: pl.LightningModule) -> dict[str, float]:
-        was_training = pl_module.training
-        pl_module.eval()
-        with self.context.ema.averaged(pl_module) as averaged:
-
-            def numbers() -> str:
-                module = where_there_is_room(averaged, pl_module.device).eval()
-                return json.dumps(measure(module, self.sampling))
-
-            measured: dict[str, float] = json.loads(ranks.first_alone(numbers))
-        pl_module.train(was_training)
-        return measured
+        text = self.context.ema.show(pl_module, lambda module: json.dumps(measure(module, self.sampling)))
+        numbers: dict[str, float] = json.loads(text)
+        return numbers
