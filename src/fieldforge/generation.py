@@ -17,6 +17,7 @@ from torch import Tensor
 from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.prior import EmbeddingSpace
+from fieldforge.diffusion.completion import Completion
 from fieldforge.diffusion.denoiser import Guidance, Watched
 from fieldforge.diffusion.guidance.several import Several
 from fieldforge.diffusion.model import DiffusionModel
@@ -148,22 +149,26 @@ class Generator:
         start: Tensor | None = None,
         strength: float = 1.0,
         look: Callable[[int], None] | None = None,
+        anew: Tensor | None = None,
     ) -> Tensor:
-        """Latents (B, T, C) out of noise (B, T, C), or variations of latents.
+        """Latents (B, T, C) out of noise (B, T, C), variations of latents, or latents of which a part is known.
 
         Args:
             steering: where to.
             noise: (B, T, C).
             seed: of what a stochastic sampler adds on its way.
             start: latents (B, T, C) to vary, see `Sampler.vary`; None: out of noise alone.
-            strength: how far variations go.
+            strength: how far variations go; 1: what is drawn begins as noise alone.
             look: takes the number of the denoiser's evaluations after each of them.
+            anew: (T,) bool, the tokens to draw, the others stay those of `start`; None: all.
         """
         denoise = self.model.guided(steering.guidance, steering.condition, steering.null)
+        if start is not None and anew is not None:
+            denoise = Completion(denoise, start, anew)
         if look is not None:
             denoise = Watched(denoise, look)
         steps = torch.Generator(self.device).manual_seed(seed)
-        if start is None:
+        if start is None or strength == 1:
             return self.sampler(denoise, noise, self.model.process, steps)
         return self.sampler.vary(denoise, start, noise, self.model.process, steps, strength)
 

@@ -27,6 +27,7 @@ class Drawing:
         prior_scale: of the prior's guidance.
         start: latent (1, T, C) to vary, or none.
         strength: how far, see `Sampler.vary`.
+        anew: (T,) bool, the tokens to draw, the others stay those of `start`; None: all.
     """
 
     guided: Guided
@@ -34,6 +35,7 @@ class Drawing:
     prior_scale: float = 1.0
     start: Tensor | None = None
     strength: float = 1.0
+    anew: Tensor | None = None
 
     @property
     def evaluations(self) -> int:
@@ -53,7 +55,7 @@ class Drawing:
         if end_seeds != seeds:
             noise = between(noise, generator.noise(end_seeds), weights)
         start = None if self.start is None else self.start.expand(len(jobs), -1, -1)
-        return generator.draw(steering, noise, seeds[0], start, self.strength, look)
+        return generator.draw(steering, noise, seeds[0], start, self.strength, look, self.anew)
 
     def steering(self, requests: Sequence[Request], seeds: Sequence[int]) -> Steering:
         """Where B requests lead."""

@@ -11,7 +11,7 @@ from fieldforge.asking.requests import Request
 from fieldforge.asking.sample_files import slug
 from fieldforge.asking.settings import SamplingSettings
 
-PATHS = ("from", "prior", "guided_by_run")
+PATHS = ("from", "mask", "prior", "guided_by_run")
 """Facts whose last part stands in the name of a folder."""
 
 
@@ -26,10 +26,13 @@ def facts_of(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
 
 def options(settings: SamplingSettings) -> dict[str, Any]:
     """What is asked for besides scale, prompts, classes and pictures, as far as it is."""
-    values = {"to": settings.to, "to_seed": settings.to_seed, "from": settings.from_, "prior": settings.prior}
-    facts = {key: value for key, value in (values | {"ema_length": settings.ema_length}).items() if value is not None}
+    values: dict[str, Any] = {"to": settings.to, "to_seed": settings.to_seed, "from": settings.from_}
+    values |= {"mask": settings.mask, "prior": settings.prior, "ema_length": settings.ema_length}
+    facts: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
     if settings.from_ is not None:
         facts["strength"] = settings.variation_strength
+    if settings.paste:
+        facts["paste"] = True
     if settings.prior is not None:
         facts["prior_guidance"] = settings.prior_scale
     if settings.sampler is not None:

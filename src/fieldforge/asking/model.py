@@ -19,7 +19,7 @@ from fieldforge.asking.settings import SamplingSettings
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.stored import plain_config
 from fieldforge.configuration.values import whole_number
-from fieldforge.domains.domain import Domain
+from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
@@ -71,11 +71,21 @@ class SamplingModel:
 
     def drawing(self, settings: SamplingSettings) -> Drawing:
         """Jobs → latents, as the command says. UserError for a file to vary that cannot be read."""
-        start = None
+        start = anew = None
         if settings.from_ is not None:
-            start = encoded_file(self.domain, self.autoencoder, Path(settings.from_), settings.seed)
+            file = Path(settings.from_)
+            if settings.mask is not None:
+                anew = self.domain.read_mask(Path(settings.mask), file, self.autoencoder.latent_shape)
+            start = encoded_file(self.domain, self.autoencoder, file, settings.seed)
         strength = settings.variation_strength
-        return Drawing(self.guided, self.prior, settings.prior_scale, start, strength)
+        return Drawing(self.guided, self.prior, settings.prior_scale, start, strength, anew)
+
+    def outputs(self, latents: Tensor, settings: SamplingSettings) -> Outputs:
+        """Latents (B, T, C) → things, as the command says."""
+        outputs = self.domain.decode(self.autoencoder, latents, settings.resolution)
+        if not settings.paste:
+            return outputs
+        return self.domain.pasted(outputs, Path(str(settings.mask)), Path(str(settings.from_)))
 
 
 def load_model(settings: SamplingSettings) -> SamplingModel:

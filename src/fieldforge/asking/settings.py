@@ -41,7 +41,9 @@ class SamplingSettings:
         prior: directory of a prior's run, which makes a picture's features of a text.
         prior_guidance: scale of its guidance; None: 1.
         from_: a file to vary.
-        strength: how far variations go; None: 0.6.
+        strength: how far variations go; None: 0.6, and 1 under a mask.
+        mask: a file that says which parts of `from_` are drawn anew.
+        paste: put what the mask keeps back as it is in `from_`.
         sampler: in the place of the run's.
         steps: of the sampler; None: its own.
         resolution: of the outputs: cells along an axis of a mesh's grid, pixels of a picture; None: the domain's.
@@ -68,6 +70,8 @@ class SamplingSettings:
     prior_guidance: float | None
     from_: str | None
     strength: Annotated[float, Range(0, 1, open_below=True)] | None
+    mask: str | None
+    paste: bool
     sampler: DictConfig | None
     steps: Steps | None
     resolution: GridCells | None
@@ -100,7 +104,9 @@ class SamplingSettings:
 
     @property
     def variation_strength(self) -> float:
-        return STRENGTH if self.strength is None else self.strength
+        if self.strength is not None:
+            return self.strength
+        return STRENGTH if self.mask is None else 1.0
 
     @property
     def prior_scale(self) -> float:
@@ -113,7 +119,7 @@ class SamplingSettings:
         if self.to is not None and not self.to.strip():
             raise UserError("to= is empty: write the prompt to go to")
         paths = {"run": self.run, "output_dir": self.output_dir, "output": self.output, "prompts": self.prompts}
-        for key, value in (paths | {"prior": self.prior, "from": self.from_}).items():
+        for key, value in (paths | {"prior": self.prior, "from": self.from_, "mask": self.mask}).items():
             if value is not None and not value.strip():
                 raise UserError(f"{key}= is empty: give a path, or leave it out")
         for key, values in (("class", self.classes), ("image", self.images)):
@@ -130,6 +136,10 @@ class SamplingSettings:
         ):
             if value is not None and cause is None:
                 raise UserError(f"{key}={value:g} has no effect without {other}=: give that too, or leave it out")
+        if self.mask is not None and self.from_ is None:
+            raise UserError("mask= has no effect without from=: give the file that it is a mask of, or leave it out")
+        if self.paste and self.mask is None:
+            raise UserError("paste=true has no effect without mask=: give that too, or leave it out")
         if self.remove_background and self.image is None and self.prompts is None:
             raise UserError("remove_background=true has no effect without a picture: give image=, or leave it out")
 

@@ -22,6 +22,7 @@ from fieldforge.data.schema import Sample, Schema
 from fieldforge.data.transforms import Transform
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
+from fieldforge.nn.latent_shape import LatentShape
 
 Truth = Mapping[str, Any]
 """A batch that the transforms of `Domain.truth_transforms` made, with `meta`."""
@@ -135,6 +136,14 @@ class Domain(ABC):
     def read_file(self, path: Path, seed: int) -> Tensor:
         """`input` (1, …) of a user's file: what `sample.py from=` starts at. UserError for one that cannot be read."""
         raise UserError(f"from={path}: nothing of this domain can be read from a file, leave it out")
+
+    def read_mask(self, path: Path, file: Path, shape: LatentShape) -> Tensor:
+        """bool (T,): latent tokens of a user's `file` that are drawn anew. UserError for a mask that will not do."""
+        raise UserError(f"mask={path}: a {self.noun} is not completed by a mask, leave it out")
+
+    def pasted(self, outputs: Outputs, path: Path, file: Path) -> Outputs:
+        """The outputs with what the mask in `path` keeps as it is in the user's `file`."""
+        raise UserError(f"paste=true: nothing is pasted into a {self.noun}, leave it out")
 
     @torch.no_grad()
     def decode(self, autoencoder: Autoencoder, latents: Tensor, resolution: int | None = None) -> Outputs:

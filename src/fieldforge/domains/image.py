@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,15 @@ from torch import Tensor
 from fieldforge.conditioning.efficientnet import efficientnet_lite0
 from fieldforge.data.image_schema import IMAGE
 from fieldforge.data.image_transforms import Pixels
-from fieldforge.data.picture_files import read_picture
 from fieldforge.data.schema import Sample
 from fieldforge.data.transforms import Transform
 from fieldforge.domains.domain import Domain, Outputs, Truth
-from fieldforge.domains.pictures import Pictures
-from fieldforge.errors import UserError
+from fieldforge.domains.picture_mask import anew_tokens, picture_file, read_mask
+from fieldforge.domains.pictures import Kept, Pictures
 from fieldforge.fields.base import Field, Params
 from fieldforge.metrics.distribution import frechet_distance, kernel_distance
 from fieldforge.metrics.reconstruction import peak_signal_to_noise
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.ranges import Count
 from fieldforge.ranges import Pixels as Side
 
@@ -118,14 +119,18 @@ class ImageDomain(Domain):
 
     def read_file(self, path: Path, seed: int) -> Tensor:
         """`input` (1, 3, H, W) of a picture file. UserError for one that is not there or cannot be read."""
-        if not path.is_file():
-            raise UserError(f"from={path}: there is no such file, give the path of a picture")
-        try:
-            picture = read_picture(path.read_bytes())
-        except (UserError, ValueError, OSError) as error:
-            raise UserError(f"from={path}: {error}") from error
-        fields = Pixels(self.size)({"image.png": picture.pixels}, np.random.default_rng(seed))
-        return torch.from_numpy(fields["input"])[None]
+        return torch.from_numpy(square_of(path, self.size))[None]
+
+    def read_mask(self, path: Path, file: Path, shape: LatentShape) -> Tensor:
+        """bool (T,): the cells that the white of a mask touches. UserError for one that will not do."""
+        return torch.from_numpy(anew_tokens(read_mask(path, file, self.size), shape.grid, path))
+
+    def pasted(self, outputs: Outputs, path: Path, file: Path) -> Pictures:
+        """With the pixels of the file's square wherever the mask is black, at the outputs' resolution."""
+        assert isinstance(outputs, Pictures)
+        size = outputs.resolution
+        own = (square_of(file, size).transpose(1, 2, 0) + 1) / 2  # (H, W, 3)
+        return replace(outputs, kept=Kept(own, ~read_mask(path, file, size)))
 
     @cached_property
     def _network(self) -> Any:
@@ -143,6 +148,13 @@ class ImageDomain(Domain):
 def image_of(pixels: Tensor) -> Image.Image:
     """`input` (3, H, W) in -1…1 as a picture."""
     return Image.fromarray(((pixels.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy())
+
+
+def square_of(path: Path, size: int) -> np.ndarray:
+    """`input` (3, size, size) of the picture that `from=` names. UserError for one that cannot be read."""
+    pixels = picture_file(path, "from").pixels
+    square: np.ndarray = Pixels(size)({"image.png": pixels}, np.random.default_rng(0))["input"]
+    return square
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,12 +17,26 @@ from fieldforge.training.processes.side_files import side_file
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Pixels of a picture that stand in the place of a field's.
+
+    Args:
+        pixels: float32 (H, W, 3), sRGB in 0…1.
+        where: bool (H, W).
+    """
+
+    pixels: np.ndarray
+    where: np.ndarray
+
+
+@dataclass(frozen=True)
 class Pictures:
-    """Fields of B pictures, seen at resolution² pixels."""
+    """Fields of B pictures, seen at resolution² pixels; `kept`: pixels of each that are known."""
 
     field: Field
     params: Params  # name → (B, rows, width)
     resolution: int
+    kept: Kept | None = None
 
     is_empty = False
 
@@ -31,7 +45,7 @@ class Pictures:
 
     def __getitem__(self, index: int) -> Pictures:
         one = {name: value[index : index + 1] for name, value in self.params.items()}
-        return Pictures(self.field, one, self.resolution)
+        return replace(self, params=one)
 
     @cached_property
     def pixels(self) -> np.ndarray:
@@ -40,7 +54,8 @@ class Pictures:
         points = pixel_centres(self.resolution).to(rows.device).expand(len(rows), -1, -1)  # (B, H · W, 2)
         with torch.no_grad():
             rgb = self.field.query(points, self.params)["rgb"].clamp(0, 1)  # (B, H · W, 3)
-        return rgb.float().cpu().numpy().reshape(len(rows), self.resolution, self.resolution, 3)
+        drawn = rgb.float().cpu().numpy().reshape(len(rows), self.resolution, self.resolution, 3)
+        return drawn if self.kept is None else np.where(self.kept.where[..., None], self.kept.pixels, drawn)
 
     @property
     def image(self) -> Image.Image:

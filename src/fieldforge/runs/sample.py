@@ -67,7 +67,7 @@ def draw_all(
     for number, part in enumerate(parts, start=1):
         progress = Denoising(f"batch {number} of {len(parts)}", drawing.evaluations)
         latents = drawing(part, progress)  # (B, T, C)
-        outputs = model.domain.decode(model.autoencoder, latents, settings.resolution)  # B of them
+        outputs = model.outputs(latents, settings)  # B of them
         with files.batch():
             for index, job in enumerate(part):
                 status(f"sample {len(files.entries) + 1} of {len(jobs)}: drawn and written, {job.title[:50]}")
