@@ -108,7 +108,7 @@ def cost_of(conditioner: Conditioner, data: ShardDataModule, config: DictConfig,
 
     CPU time, not wall time: other work on the machine counts only as far as it takes caches and memory away.
     """
-    model = build_model(config, LATENT_SHAPE)
+    model = build_model(config, LATENT_SHAPE, conditioner)
     optimizer = build_optimizer(build(config, "training.diffusion.optimizer"), model, conditioner)
     loss_of, weighting, low = (
         build(config, "loss"),

@@ -28,7 +28,7 @@ def asked(prompt: str) -> Request:
 
 @pytest.fixture
 def guided() -> Guided:
-    generator: Any = SimpleNamespace(sampler=SimpleNamespace(steps=7))
+    generator: Any = SimpleNamespace(sampler=SimpleNamespace(steps=7), keys=set())
     return Guided(generator, 3.0, {})
 
 

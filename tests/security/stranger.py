@@ -13,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.autoencoder_stage import AutoencoderStage
 from fieldforge.stages.denoiser import build_model
@@ -50,7 +51,7 @@ def diffusion_file(path: Path, change: Change) -> Path:
     config = tiny()
     stored = OmegaConf.to_container(config, resolve=True)
     autoencoder = AutoencoderStage(config).module().autoencoder
-    model = build_model(config, autoencoder.latent_shape)
+    model = build_model(config, autoencoder.latent_shape, Conditioner({}))
     change(stored)
     label = {
         "format": FORMAT, "stage": "diffusion", "fingerprint": "1" * 12, "config": stored, "encoders": {},

@@ -26,7 +26,7 @@ class ConditionGuidance(GuidanceChoice):
     """Classifier-free guidance in the form of the run, or in that which `rescale` and `interval` give.
 
     Args:
-        scale: 0 is unconditional, 1 conditional; None: 3.
+        scale: 0 is unconditional, 1 conditional; None: 3, and 1 of a model that enlarges.
         text, image, class_: the same of each source by itself; None: `scale`.
         rescale: share of the conditional estimate's deviation that is given back, see `Rescaled`; None: the run's form.
         interval: noise levels σ/α between which is guided, see `Interval`; None: the run's form.
@@ -82,10 +82,11 @@ class ConditionGuidance(GuidanceChoice):
                 )
         if not read:
             self.check_unconditional()
-        common = SCALE if self.scale is None else self.scale
+        own = 1.0 if "coarse" in read else SCALE  # an enlarged picture is to look as the small one, not more so
+        common = own if self.scale is None else self.scale
         if not self.own_scales:
             return common
-        return {key: self.own_scales.get(key, common) for key in OWN_SCALES if key in read}
+        return {key: self.own_scales.get(key, common) for key in (*OWN_SCALES, "coarse") if key in read}
 
     def check_unconditional(self) -> None:
         """UserError where the guidance of a model that reads nothing is set."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fieldforge.asking.coarse import CoarseFile
 from fieldforge.asking.guidance import Guided
 from fieldforge.asking.jobs import Job
 from fieldforge.asking.requests import Request
@@ -28,6 +29,7 @@ class Drawing:
         start: latent (1, T, C) to vary, or none.
         strength: how far, see `Sampler.vary`.
         anew: (T,) bool, the tokens to draw, the others stay those of `start`; None: all.
+        coarse: what is enlarged, or none.
     """
 
     guided: Guided
@@ -36,6 +38,7 @@ class Drawing:
     start: Tensor | None = None
     strength: float = 1.0
     anew: Tensor | None = None
+    coarse: CoarseFile | None = None
 
     @property
     def evaluations(self) -> int:
@@ -65,9 +68,11 @@ class Drawing:
 
     def batch(self, requests: Sequence[Request], seeds: Sequence[int]) -> dict[str, Any]:
         """What the generator's conditioner reads; the prior makes a picture that is not there."""
+        features = {} if self.coarse is None else self.coarse.features(self.guided.generator.conditioner, seeds)
         batch: dict[str, Any] = {key: [request.values[key] for request in requests] for key in requests[0].values}
         known = {key: values for key, values in batch.items() if key in self.guided.generator.keys}
         if self.prior is None or "image" in batch:
-            return known
+            return {**known, "features": features} if features else known
         texts = {key: values for key, values in batch.items() if key in self.prior.generator.keys}
-        return {**known, "features": self.prior(texts, [seed + PRIOR_SEEDS for seed in seeds], self.prior_scale)}
+        features |= self.prior(texts, [seed + PRIOR_SEEDS for seed in seeds], self.prior_scale)
+        return {**known, "features": features}

@@ -20,17 +20,17 @@ def facts_of(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
     return {
         "guidance": scale_by_name(guided.scale),
         "steps": guided.generator.sampler.steps,
-        **options(settings),
+        **options(settings, guided),
     }
 
 
-def options(settings: SamplingSettings) -> dict[str, Any]:
+def options(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
     """What is asked for besides scale, prompts, classes and pictures, as far as it is."""
     values: dict[str, Any] = {"to": settings.to, "to_seed": settings.to_seed, "from": settings.from_}
     values |= {"mask": settings.mask, "prior": settings.prior, "ema_length": settings.ema_length}
     facts: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
     if settings.from_ is not None:
-        facts["strength"] = settings.variation_strength
+        facts["strength"] = (settings.strength or 0.0) if guided.enlarges else settings.variation_strength
     if settings.paste:
         facts["paste"] = True
     if settings.prior is not None:
@@ -43,7 +43,7 @@ def options(settings: SamplingSettings) -> dict[str, Any]:
 def folder_name(requests: Sequence[Request], settings: SamplingSettings, guided: Guided) -> str:
     """Of what the folder holds: the same for the same call."""
     more = f"-and-{len(requests) - 1}-more" if len(requests) > 1 else ""
-    texts = {key: Path(value).stem if key in PATHS else str(value) for key, value in options(settings).items()}
+    texts = {key: Path(value).stem if key in PATHS else str(value) for key, value in options(settings, guided).items()}
     further = "".join(f"_{key.replace('_', '-')}-{slug(text)}" for key, text in texts.items())
     scale = scale_text(guided.scale).replace(" ", "-")
     return f"{slug(requests[0].title)}{more}{further}_g{scale}_s{settings.seed}"

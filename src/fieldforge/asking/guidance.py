@@ -25,6 +25,11 @@ class Guided:
     scale: Scale
     negative: Mapping[str, Any]
 
+    @property
+    def enlarges(self) -> bool:
+        """Whether the model draws large things for small ones: `from=` is the small one then."""
+        return "coarse" in self.generator.keys
+
 
 class GuidanceChoice(ABC):
     """Settings of one kind of guidance."""

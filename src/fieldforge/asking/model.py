@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from fieldforge.asking.coarse import CoarseFile
 from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.guidance import Guided
 from fieldforge.asking.requests import Request, ways
@@ -57,7 +58,9 @@ class SamplingModel:
         return self.guided.generator.keys | (self.prior.generator.keys if self.prior else set())
 
     def check(self, requests: Sequence[Request]) -> None:
-        """UserError for a prior that makes no picture."""
+        """UserError for a prior that makes no picture, or a model that has nothing to enlarge."""
+        if self.guided.enlarges and not any("from" in request.labels for request in requests):
+            raise UserError(f"this model enlarges a small {self.domain.noun}: give from= its file")
         if self.prior is not None and not any(self.imagines(request) for request in requests):
             raise UserError(
                 f"prior= makes a picture out of a text: give {ways(self.prior.generator.keys)} without image=, or "
@@ -71,6 +74,8 @@ class SamplingModel:
 
     def drawing(self, settings: SamplingSettings) -> Drawing:
         """Jobs → latents, as the command says. UserError for a file to vary that cannot be read."""
+        if self.guided.enlarges:
+            return Drawing(self.guided, self.prior, settings.prior_scale, coarse=self.coarse(settings))
         start = anew = None
         if settings.from_ is not None:
             file = Path(settings.from_)
@@ -79,6 +84,13 @@ class SamplingModel:
             start = encoded_file(self.domain, self.autoencoder, file, settings.seed)
         strength = settings.variation_strength
         return Drawing(self.guided, self.prior, settings.prior_scale, start, strength, anew)
+
+    def coarse(self, settings: SamplingSettings) -> CoarseFile:
+        """The file to enlarge. UserError for one that cannot be read, and for a mask of it."""
+        if settings.mask is not None:
+            raise UserError(f"mask= has no effect on this model, which enlarges a {self.domain.noun}: leave it out")
+        values = self.domain.read_coarse(Path(str(settings.from_)), self.autoencoder.latent_shape)
+        return CoarseFile(values, settings.strength or 0.0)
 
     def outputs(self, latents: Tensor, settings: SamplingSettings) -> Outputs:
         """Latents (B, T, C) → things, as the command says."""

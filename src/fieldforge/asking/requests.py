@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from fieldforge.errors import UserError
 from fieldforge.generation import Generator
 
 log = logging.getLogger(__name__)
-OPTIONS = {"caption": "prompt=", "class": "class=", "image": "image="}
+OPTIONS = {"caption": "prompt=", "class": "class=", "image": "image=", "coarse": "from="}
 """What sources read → how it is asked for."""
 
 
@@ -25,7 +25,7 @@ class Request:
 
     Args:
         values: what sources read (caption, class, image as RGBA pixels).
-        labels: the same for people, a picture by its path.
+        labels: the same for people, a picture by its path; and what is enlarged, `from`.
     """
 
     values: Mapping[str, Any]
@@ -33,8 +33,10 @@ class Request:
 
     @property
     def title(self) -> str:
-        image = Path(self.labels["image"]).name if "image" in self.labels else ""
-        return self.labels.get("caption") or self.labels.get("class") or image or "unconditional"
+        files = [Path(self.labels[key]).name for key in ("image", "from") if key in self.labels]
+        return next((self.labels[key] for key in ("caption", "class") if self.labels.get(key)), None) or (
+            files[0] if files else "unconditional"
+        )
 
 
 def requests_of(settings: SamplingSettings, generator: Generator, understood: Collection[str]) -> list[Request]:
@@ -66,6 +68,8 @@ def requests_of(settings: SamplingSettings, generator: Generator, understood: Co
         raise UserError("remove_background=true has no effect without a picture: give image=, or leave it out")
     for complaint in complaints:
         log.warning("%s (left out)", complaint)
+    if "coarse" in understood and settings.from_ is not None:
+        return [replace(one, labels={**one.labels, "from": settings.from_}) for one in requests]
     return requests
 
 

@@ -40,8 +40,9 @@ class SamplingSettings:
         frames: of such a way, both ends counted; None: 8.
         prior: directory of a prior's run, which makes a picture's features of a text.
         prior_guidance: scale of its guidance; None: 1.
-        from_: a file to vary.
-        strength: how far variations go; None: 0.6, and 1 under a mask.
+        from_: a file to vary, or of a model that enlarges, the small one.
+        strength: how far variations go; None: 0.6, and 1 under a mask. Of a model that enlarges: of the noise that the
+            small one gets; None: none.
         mask: a file that says which parts of `from_` are drawn anew.
         paste: put what the mask keeps back as it is in `from_`.
         sampler: in the place of the run's.

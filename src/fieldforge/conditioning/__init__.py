@@ -1,5 +1,6 @@
 """What steers the shape: class, text, image."""
 
+from fieldforge.conditioning.aligned import AlignedSource
 from fieldforge.conditioning.class_label import ClassSource
 from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.conditioning.conditioner import Conditioner, compose
@@ -12,6 +13,7 @@ from fieldforge.conditioning.text import TextSource
 from fieldforge.conditioning.text_encoder import ClipTextEncoder, SentenceEncoder, TextEncoder
 
 __all__ = [
+    "AlignedSource",
     "ClassSource",
     "ClipImageEncoder",
     "ClipTextEncoder",

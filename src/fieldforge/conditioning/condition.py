@@ -1,12 +1,13 @@
 """What a source says about a sample (`Features`) and what the backbone is steered by (`Condition`).
 
-Axis letters: B batch, L condition tokens, F width of an encoder's features, D condition width.
+Axis letters: B batch, L condition tokens, F width of an encoder's features, D condition width, T latent tokens, A
+numbers of a condition at each of these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,15 +18,17 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Features:
-    """Raw features of one source: a pooled vector, a sequence of tokens with its mask, or both.
+    """Raw features of one source: a pooled vector, a sequence of tokens with its mask, numbers at each latent token.
 
     `vector` (B, F) goes to adaptive normalisation; `tokens` (B, L, F') to attention, where `mask` (B, L) bool says
-    which of them are real. Tokens without a mask are all real. The two widths may differ.
+    which of them are real. Tokens without a mask are all real. The two widths may differ. `aligned` (B, T, A) stands
+    beside the noisy latent; (B, 1, A) says the same at every token.
     """
 
     vector: Tensor | None = None
     tokens: Tensor | None = None
     mask: Tensor | None = None
+    aligned: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.tokens is not None and self.mask is None:
@@ -35,6 +38,7 @@ class Features:
         assert self.vector is None or self.vector.ndim == 2, f"vector is (B, F), not {tuple(self.vector.shape)}"
         assert self.tokens is None or self.tokens.ndim == 3, f"tokens are (B, L, F), not {tuple(self.tokens.shape)}"
         assert (self.tokens is None) == (self.mask is None), "a mask belongs to tokens"
+        assert self.aligned is None or self.aligned.ndim == 3, f"aligned is (B, T, A), not {tuple(self.aligned.shape)}"
         if self.tokens is not None and self.mask is not None:
             assert self.mask.dtype == torch.bool, f"the mask is bool, not {self.mask.dtype}"
             assert self.mask.shape == self.tokens.shape[:2], (
@@ -44,12 +48,12 @@ class Features:
 
     @property
     def batch_size(self) -> int | None:
-        """B, or None where there is neither vector nor tokens (nothing steers)."""
-        features = self.vector if self.vector is not None else self.tokens
-        return None if features is None else len(features)
+        """B, or None where there is nothing that steers."""
+        present = [part for part in (self.vector, self.tokens, self.aligned) if part is not None]
+        return len(present[0]) if present else None
 
     def to(self, *args, **kwargs) -> Self:
-        """Moves like `Tensor.to`; a dtype reaches vector and tokens, never the mask."""
+        """Moves like `Tensor.to`; a dtype reaches all but the mask."""
         moved = {name: None if t is None else t.to(*args, **kwargs) for name, t in self._items()}
         if moved["mask"] is not None:
             moved["mask"] = moved["mask"].bool()
@@ -69,16 +73,25 @@ class Features:
             return self
         more = length - self.tokens.shape[1]
         assert more > 0, f"{self.tokens.shape[1]} tokens do not fit into {length}"
-        return type(self)(self.vector, F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more)))
+        return type(self)(self.vector, F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more)), self.aligned)
+
+    def at_tokens(self, count: int) -> Self:
+        """`aligned` at T = `count` places where it says the same at each; unchanged without any."""
+        if self.aligned is None or self.aligned.shape[1] == count:
+            return self
+        assert self.aligned.shape[1] == 1, f"numbers at {self.aligned.shape[1]} tokens do not fit to {count}"
+        return replace(self, aligned=self.aligned.expand(-1, count, -1))
 
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
         """Stacks batches: (B₁ + B₂ + …) rows; shorter token sequences are padded with masked zeros."""
         assert parts, "cat of nothing"
         length = max((part.tokens.shape[1] for part in parts if part.tokens is not None), default=0)
+        count = max((part.aligned.shape[1] for part in parts if part.aligned is not None), default=0)
         joined: dict[str, Tensor | None] = {}
-        for name in ("vector", "tokens", "mask"):
-            values = [getattr(part.padded(length), name) for part in parts]
+        for field in fields(cls):
+            name = field.name
+            values = [getattr(part.padded(length).at_tokens(count), name) for part in parts]
             present = [t for t in values if t is not None]
             assert len(present) in (0, len(values)), f"some parts have {name}, others none"
             joined[name] = torch.cat(present) if present else None
@@ -113,7 +126,9 @@ class FeatureRow:
 
 @dataclass(frozen=True)
 class Condition(Features):
-    """What steers the denoiser: `vector` (B, D), `tokens` (B, L, D), `mask` (B, L) bool; each may be absent.
+    """What steers the denoiser: `vector` (B, D), `tokens` (B, L, D), `mask` (B, L) bool, `aligned` (B, T or 1, A).
+
+    Each may be absent.
 
     At least one token of every row is real, so that attention over the tokens always has something to look at.
     """
@@ -145,14 +160,14 @@ class Condition(Features):
         return Condition(**chosen)
 
     def lerp(self, other: Condition, weight: float | Tensor) -> Condition:
-        """On the way from this condition (weight 0) to another (1): vectors and tokens, place by place, are mixed.
+        """On the way from this condition (weight 0) to another (1): all but masks is mixed, place by place.
 
         The weight is one number, or (B,) of them. Where only one of the two has a token it is mixed with zeros, and
         counts as real strictly between the ends.
         """
         length = max((c.tokens.shape[1] for c in (self, other) if c.tokens is not None), default=0)
         start, end = self.padded(length), other.padded(length)
-        vector = tokens = mask = None
+        vector = tokens = mask = aligned = None
         if start.vector is not None and end.vector is not None:
             rows = torch.as_tensor(weight).reshape(-1, 1).to(start.vector)  # (B, 1) or (1, 1)
             vector = torch.lerp(start.vector, end.vector, rows)
@@ -161,4 +176,7 @@ class Condition(Features):
             ends = start.tokens * start.mask[..., None], end.tokens * end.mask[..., None]  # (B, L, D) each
             tokens = torch.lerp(*ends, rows[..., None])
             mask = (start.mask & (rows < 1)) | (end.mask & (rows > 0))
-        return Condition(vector, tokens, mask)
+        if start.aligned is not None and end.aligned is not None:
+            rows = torch.as_tensor(weight).reshape(-1, 1, 1).to(start.aligned)  # (B, 1, 1) or (1, 1, 1)
+            aligned = torch.lerp(start.aligned, end.aligned, rows)
+        return Condition(vector, tokens, mask, aligned)

@@ -16,7 +16,8 @@ from fieldforge.ranges import Count, Share
 
 
 class Conditioner(nn.Module):
-    """Composes any set of sources: their vectors add up, their tokens follow each other.
+    """Composes any set of sources: their vectors add up, their tokens follow each other, and so do their numbers at
+    each latent token.
 
     Without sources it is the condition of an unconditional model: `Condition()`.
 
@@ -36,6 +37,11 @@ class Conditioner(nn.Module):
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.sources)
+
+    @property
+    def aligned_channels(self) -> int:
+        """A: how many numbers the sources have at each latent token, together."""
+        return sum(source.aligned_channels for source in self.sources.values())
 
     def embed(self, batch: Mapping[str, Any], sources: Iterable[str] | None = None) -> dict[str, Features]:
         """Raw features of the batch from the frozen encoders, no gradient.
@@ -63,6 +69,10 @@ class Conditioner(nn.Module):
                 )
             features[name] = source.embed(batch[source.key], self.device)
         return features
+
+    def augmented(self, features: Mapping[str, Features], randomness: random_numbers.Randomness) -> dict[str, Features]:
+        """The features as a training step sees them, see `Source.augmented`."""
+        return {name: self.source(name).augmented(each, randomness) for name, each in features.items()}
 
     def forward(
         self, features: Mapping[str, Features], drop: Mapping[str, Tensor] | None = None, batch_size: int | None = None
@@ -200,8 +210,11 @@ def _join(parts: Sequence[Condition]) -> Condition:
     vectors = [part.vector for part in parts if part.vector is not None]
     tokens = [part.tokens for part in parts if part.tokens is not None]
     masks = [part.mask for part in parts if part.mask is not None]
+    count = max((part.aligned.shape[1] for part in parts if part.aligned is not None), default=0)
+    aligned = [part.aligned for part in (each.at_tokens(count) for each in parts) if part.aligned is not None]
     return Condition(
         torch.stack(vectors).sum(0) if vectors else None,  # (B, D)
         torch.cat(tokens, 1) if tokens else None,  # (B, L₁ + L₂ + …, D)
         torch.cat(masks, 1) if masks else None,
+        torch.cat(aligned, 2) if aligned else None,  # (B, T, A₁ + A₂ + …)
     )

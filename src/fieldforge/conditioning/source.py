@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.errors import UserError
+from fieldforge.noise.randomness import Randomness
 
 
 class Source(nn.Module, ABC):
@@ -32,6 +33,8 @@ class Source(nn.Module, ABC):
     (`set_statistics`): what all of them share says nothing, and drowns what tells them apart.
     """
 
+    aligned_channels = 0
+    """A: numbers that the source has at each latent token."""
     vector_mean: Tensor
     vector_std: Tensor
     null_vector: Tensor
@@ -67,6 +70,10 @@ class Source(nn.Module, ABC):
     @abstractmethod
     def embed(self, values: Any, device: torch.device) -> Features:
         """Features of the batch's values: from frozen encoders, without gradient, on `device`."""
+
+    def augmented(self, features: Features, randomness: Randomness) -> Features:
+        """The features as a training step sees them: as they are, but for sources that say otherwise."""
+        return features
 
     @abstractmethod
     def fingerprint(self) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.relight import relit_view
 from fieldforge.conditioning.stored import FIELDS, KeyedEmbeddings, KeyedShards, Report, embed_shards, embedding_folder
 from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
+from fieldforge.data.transforms import Transform
 from fieldforge.errors import UserError
 
 
@@ -38,6 +39,21 @@ class View:
         views = range(len(shape["cameras.npy"])) if self.views is None else self.views
         view = views[int(generator.integers(len(views)))]
         return {"image": relit_view(shape, view, generator) if self.lit else np.array(shape[f"view_{view:03d}.png"])}
+
+
+class FromSample:
+    """What a transform makes of the sample with this key in other shards: latents have their pictures there.
+
+    Args:
+        root: of these shards.
+        transform: of what they hold.
+    """
+
+    def __init__(self, root: str, transform: Transform) -> None:
+        self.shards, self.transform = KeyedShards(root), transform
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        return self.transform(self.shards.read(sample["__key__"]), generator)
 
 
 class StoredFeatures:

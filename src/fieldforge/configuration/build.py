@@ -23,7 +23,8 @@ from fieldforge.errors import UserError
 # files, no entry point, nothing that builds from a configuration in its turn.
 SAFE_PLACES = (
     *(f"fieldforge.{room}." for room in ("autoencoder", "conditioning", "diffusion", "domains", "fields", "nn")),
-    *(f"fieldforge.data.{module}." for module in ("cache", "datamodule", "order", "shape_transforms", "transforms")),
+    *(f"fieldforge.data.{module}." for module in ("cache", "datamodule", "order", "transforms")),
+    *(f"fieldforge.data.{kind}_transforms." for kind in ("image", "shape")),
     "fieldforge.noise.",
 )
 SAFE_FUNCTIONS = (

@@ -47,6 +47,25 @@ class Pixels:
         return left, top, left + side, top + side
 
 
+class Coarse:
+    """`coarse` (T, 3): the picture with `factor` times fewer pixels along a side, row by row, sRGB in -1…1.
+
+    A pixel is where a latent token is, if the autoencoder makes the sides of a picture so many times smaller.
+
+    Args:
+        size: pixels along a side of the large picture, see `Pixels`.
+        factor: of the sides.
+    """
+
+    def __init__(self, size: Count, factor: Count) -> None:
+        if size % factor:
+            raise UserError(f"factor={factor} must divide size={size}, the pixels along a side of the large picture")
+        self.pixels = Pixels(size // factor)
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        return {"coarse": self.pixels(sample, generator)["input"].reshape(3, -1).T.copy()}
+
+
 def over_white(pixels: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 3) of uint8 (H, W, 3 or 4): straight alpha over white, rounded to the nearest."""
     if pixels.shape[2] == 3:

@@ -137,6 +137,10 @@ class Domain(ABC):
         """`input` (1, …) of a user's file: what `sample.py from=` starts at. UserError for one that cannot be read."""
         raise UserError(f"from={path}: nothing of this domain can be read from a file, leave it out")
 
+    def read_coarse(self, path: Path, shape: LatentShape) -> np.ndarray:
+        """`coarse` (T, A) of a user's small file, which is to be enlarged. UserError for one that cannot be read."""
+        raise UserError(f"from={path}: nothing of this domain is enlarged, leave it out")
+
     def read_mask(self, path: Path, file: Path, shape: LatentShape) -> Tensor:
         """bool (T,): latent tokens of a user's `file` that are drawn anew. UserError for a mask that will not do."""
         raise UserError(f"mask={path}: a {self.noun} is not completed by a mask, leave it out")

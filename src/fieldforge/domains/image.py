@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -30,6 +32,8 @@ from fieldforge.metrics.reconstruction import peak_signal_to_noise
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.ranges import Count
 from fieldforge.ranges import Pixels as Side
+
+log = logging.getLogger(__name__)
 
 
 class ConditionPicture:
@@ -120,6 +124,14 @@ class ImageDomain(Domain):
     def read_file(self, path: Path, seed: int) -> Tensor:
         """`input` (1, 3, H, W) of a picture file. UserError for one that is not there or cannot be read."""
         return torch.from_numpy(square_of(path, self.size))[None]
+
+    def read_coarse(self, path: Path, shape: LatentShape) -> np.ndarray:
+        """`coarse` (T, 3) of a small picture file, see `Coarse`; one that is larger is made as small as that."""
+        side = math.isqrt(shape.tokens)
+        height, width = picture_file(path, "from").pixels.shape[:2]
+        if (height, width) != (side, side):
+            log.warning("from=%s: of %d × %d pixels, %d × %d are made and enlarged", path, width, height, side, side)
+        return square_of(path, side).reshape(3, -1).T.copy()
 
     def read_mask(self, path: Path, file: Path, shape: LatentShape) -> Tensor:
         """bool (T,): the cells that the white of a mask touches. UserError for one that will not do."""

@@ -16,6 +16,7 @@ from PIL import Image
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.stored import data_root
 from fieldforge.domains.domain import Domain, Outputs
+from fieldforge.errors import UserError
 from fieldforge.evaluation.picture_following import evaluate_images
 from fieldforge.evaluation.questions import Question, questions_for
 from fieldforge.evaluation.settings import EvaluationSettings, PromptSettings
@@ -40,6 +41,8 @@ def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
     """
     generator, autoencoder, label = load_diffusion(model, None, best_device(settings.device))
     warn_if_untrained(label, model.parent)
+    if "coarse" in generator.keys:
+        raise UserError(f"run={model.parent} enlarges pictures: python benchmarks/upscaling.py judges such a run")
     root = data_root(settings.data_root, label["config"], model)
     domain = load_domain(label, model, settings.domain)
     training = training_samples(domain, root)

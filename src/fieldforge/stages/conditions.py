@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fieldforge.conditioning.transforms import FromSample
+from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import ShardSet
 from fieldforge.data.transforms import Meta, Transform
 from fieldforge.domains.domain import Domain
+
+
+def from_samples(data: ShardDataModule) -> list[Transform]:
+    """Those of a data module's transforms that give latents what only sample shards have, found there by the key."""
+    return [transform for transform in data.transforms if isinstance(transform, FromSample)]
 
 
 def conditions(

@@ -39,8 +39,11 @@ def stand_in_classes(config: DictConfig, classes: list[str] | tuple[str, ...]) -
     return config
 
 
-def build_model(config: DictConfig, latent_shape: LatentShape, trusted: bool = True) -> DiffusionModel:
-    """Backbone, process and parameterization for such latents, as the kind of model that the loss trains."""
+def build_model(
+    config: DictConfig, latent_shape: LatentShape, conditioner: Conditioner, trusted: bool = True
+) -> DiffusionModel:
+    """Backbone, process and parameterization for such latents and conditions, of the kind that the loss trains."""
+    aligned = {"aligned_channels": conditioner.aligned_channels} if conditioner.aligned_channels else {}
     kind: type[DiffusionModel] = build(config, "loss", trusted=trusted).model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(whole_number(config, "seed", least=0))
@@ -53,6 +56,7 @@ def build_model(config: DictConfig, latent_shape: LatentShape, trusted: bool = T
             grid=latent_shape.grid,
             condition_width=whole_number(config, "conditioner.width"),
             output_channels=kind.outputs * latent_shape.channels,
+            **aligned,
         )
     return kind(backbone, build(config, "process", trusted=trusted), build(config, "parameterization", trusted=trusted))
 
@@ -62,7 +66,7 @@ def build_module(
 ) -> DiffusionModule:
     """A denoiser of latents and how `training.<stage>` trains it."""
     return DiffusionModule(
-        build_model(config, latent_shape),
+        build_model(config, latent_shape, conditioner),
         conditioner,
         loss=build(config, "loss"),
         density=build_with(config, "density", {"tokens": latent_shape.tokens}),

@@ -149,7 +149,7 @@ def load_diffusion(
         stored = plain_config(label["autoencoder"]["config"])
         autoencoder: Autoencoder = build(stored, "autoencoder", trusted=False)
         conditioner: Conditioner = build(config, "conditioner", trusted=False)
-        model = build_model(config, autoencoder.latent_shape, trusted=False)
+        model = build_model(config, autoencoder.latent_shape, conditioner, trusted=False)
         changed = differences(conditioner.fingerprint(), label["encoders"])
     load_weights(autoencoder, label["autoencoder_state_dict"], path)
     load_weights(torch.nn.ModuleDict({"model": model, "conditioner": conditioner}), weights, path)

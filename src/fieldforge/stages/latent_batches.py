@@ -12,7 +12,8 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.stage import Batch
 
-Widths = tuple[int | None, int, int | None]  # of the vector, number of tokens, of the tokens; None: there is none
+Widths = tuple[int | None, int, int | None, int]
+"""Of the vector, number of tokens, of the tokens, numbers at each latent token; None and 0: there is none."""
 
 
 def latent_batches(
@@ -25,8 +26,9 @@ def latent_batches(
             name: Features(
                 torch.rand(size, width).half() if width else None,
                 torch.rand(size, length, token_width).half() if token_width else None,
+                aligned=torch.rand(size, shape.tokens, aligned) if aligned else None,
             )
-            for name, (width, length, token_width) in features.items()
+            for name, (width, length, token_width, aligned) in features.items()
         }
         return {"latent": torch.rand(size, *shape[:2]), "features": encoded, "class": list(classes[:1]) * size}
 
@@ -40,6 +42,7 @@ def feature_widths(conditioner: Conditioner, text_tokens: int) -> dict[str, Widt
             input_width(source.vector_projection),
             text_tokens if source.positions is None else len(source.positions),
             input_width(source.token_projection),
+            source.aligned_channels,
         )
         for name, source in conditioner.sources.items()
     }

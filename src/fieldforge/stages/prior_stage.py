@@ -150,7 +150,7 @@ def load_prior(path: Path, device: torch.device | str = "cpu") -> ImagePrior:
     with of_run(path):
         space = EmbeddingSpace(label["space"]["mean"], label["space"]["std"])
         conditioner: Conditioner = build(config, "conditioner", trusted=False)
-        model = build_model(config, space.latent_shape, trusted=False)
+        model = build_model(config, space.latent_shape, conditioner, trusted=False)
     load_weights(torch.nn.ModuleDict({"model": model, "conditioner": conditioner}), weights, path)
     for part in (space, conditioner, model):
         part.to(device).eval()

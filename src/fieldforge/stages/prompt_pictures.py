@@ -15,7 +15,7 @@ from fieldforge.data.shards import open_shards
 from fieldforge.domains.domain import Domain
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.rendering.sheet import picture_sheet
-from fieldforge.stages.conditions import conditions
+from fieldforge.stages.conditions import conditions, from_samples
 from fieldforge.stages.denoiser import build_generator
 from fieldforge.stages.training_run import PictureSettings
 from fieldforge.training.callbacks.context import Draw
@@ -25,7 +25,7 @@ from fieldforge.training.modules.conditional_module import ConditionalModule
 def pictures_of_prompts(
     config: DictConfig, data: ShardDataModule, autoencoder: Autoencoder, settings: PictureSettings | None = None
 ) -> Draw:
-    """Draws what the first training captions, or pictures of the first held-out samples, give: a column a seed."""
+    """Draws what the first training captions, or the first held-out samples' pictures, give: a column a seed."""
     domain: Domain = build(config, "domain")
     shown: PictureSettings = settings or build(config, "monitor.pictures")
 
@@ -35,8 +35,9 @@ def pictures_of_prompts(
         assert isinstance(quick, DictConfig)
         generator = build_generator(quick, module.model, module.conditioner, autoencoder.latent_shape)
         seen = "image" in generator.keys  # latent shards have no pictures
-        shards = open_shards(config.data.root, data.shown_split) if seen else data.shards(data.train_split)
-        condition = conditions(domain, shards, generator.keys, shown.count)
+        unseen = bool(generator.keys & {"image", "coarse"})  # what was never seen tells most
+        shards = open_shards(config.data.root, data.shown_split) if unseen else data.shards(data.train_split)
+        condition = conditions(domain, shards, generator.keys, shown.count, from_samples(data))
         batch = {key: [value for value in condition[key] for _ in range(shown.seeds)] for key in generator.keys}
         seeds = [seed for _ in condition["meta"] for seed in range(shown.seeds)]
         latents = generator(batch, seeds, shown.scale)  # (B, T, C)

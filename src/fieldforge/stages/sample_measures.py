@@ -17,7 +17,7 @@ from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Transform
 from fieldforge.domains.domain import Domain
 from fieldforge.metrics.prompts import agreement
-from fieldforge.stages.conditions import conditions
+from fieldforge.stages.conditions import conditions, from_samples
 from fieldforge.stages.denoiser import build_generator
 from fieldforge.training.callbacks.context import Sampling
 from fieldforge.training.modules.conditional_module import ConditionalModule
@@ -50,7 +50,7 @@ class MeasuresOfSamples:
         generator = build_generator(quick, module.model, module.conditioner, self.autoencoder.latent_shape)
         split = self.data.train_split
         shards = open_shards(self.config.data.root, split) if "image" in generator.keys else self.data.shards(split)
-        batch = conditions(self.domain, shards, generator.keys, sampling.count)
+        batch = conditions(self.domain, shards, generator.keys, sampling.count, from_samples(self.data))
         autoencoder, signatures = self.autoencoder.to(module.device), list[np.ndarray]()
         for start in range(0, len(batch["meta"]), sampling.at_a_time):
             part = slice(start, start + sampling.at_a_time)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition
+from fieldforge.diffusion.backbones.aligned import beside
 from fieldforge.diffusion.backbones.readout import Readout
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
 from fieldforge.nn.grouping import Patches
@@ -54,11 +55,13 @@ class DiT(nn.Module):
         group: Count = 1,
         condition_rank: Whole = 0,
         grid: Sequence[int] | None = None,
+        aligned_channels: Whole = 0,
     ):
         super().__init__()
+        self.aligned_channels = aligned_channels
         self.patches = patches = Patches(tokens, group, "backbone.group", grid)
         self.cross_attention, self.condition_width = cross_attention, condition_width
-        self.embed = nn.Linear(patches.size * channels, width)
+        self.embed = nn.Linear(patches.size * (channels + aligned_channels), width)
         self.positions = nn.Parameter(first_places(patches.tokens, width, patches.grid, deviation=0.02))
         self.embed_noise_level = NoiseLevelEmbedding(width)
         self.embed_condition = nn.Linear(condition_width, width)
@@ -77,7 +80,8 @@ class DiT(nn.Module):
         steering = zeros[:, 0] if condition.vector is None else condition.vector
         vector = self.embed_noise_level(noise_level) + self.embed_condition(steering)  # (B, width)
         context, context_mask = self._context(condition, zeros) if self.cross_attention else (None, None)
-        tokens = self.embed(self.patches.join(x)) + self.positions  # (B, T / group, width)
+        joined = self.patches.join(beside(x, condition, self.aligned_channels))  # (B, T / group, group · (C + A))
+        tokens = self.embed(joined) + self.positions  # (B, T / group, width)
         if self.place_condition is not None:
             tokens = tokens + self.place_condition(steering)  # (B, T / group, width)
         tokens = self.transformer(tokens, vector, context, context_mask)  # (B, T / group, width)

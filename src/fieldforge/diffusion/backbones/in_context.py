@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition
+from fieldforge.diffusion.backbones.aligned import beside
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
 from fieldforge.nn.places import first_places
 from fieldforge.nn.transformer import Transformer
@@ -31,10 +32,12 @@ class InContext(nn.Module):
         checkpointing: bool = False,
         output_channels: int | None = None,
         grid: Sequence[int] | None = None,
+        aligned_channels: Whole = 0,
     ):
         super().__init__()
+        self.aligned_channels = aligned_channels
         self.tokens = tokens
-        self.embed = nn.Linear(channels, width)
+        self.embed = nn.Linear(channels + aligned_channels, width)
         self.positions = nn.Parameter(first_places(tokens, width, grid, deviation=0.05))
         self.embed_noise_level = NoiseLevelEmbedding(width)
         self.embed_vector = nn.Linear(condition_width, width)
@@ -53,7 +56,7 @@ class InContext(nn.Module):
             self.embed_noise_level(noise_level)[:, None],  # (B, 1, width)
             self.embed_vector(vector)[:, None],  # (B, 1, width)
             self.embed_tokens(tokens),  # (B, L, width)
-            self.embed(x) + self.positions,  # (B, T, width)
+            self.embed(beside(x, condition, self.aligned_channels)) + self.positions,  # (B, T, width)
         ]
         sequence = torch.cat([part.to(parts[-1].dtype) for part in parts], dim=1)  # (B, 2 + L + T, width)
         sequence = self.first_norm(sequence)

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition
+from fieldforge.diffusion.backbones.aligned import beside
 from fieldforge.diffusion.backbones.readout import Readout
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
 from fieldforge.nn.grouping import Patches
 from fieldforge.nn.joint_transformer import JointTransformer
 from fieldforge.nn.places import first_places
-from fieldforge.ranges import Count
+from fieldforge.ranges import Count, Whole
 
 
 class MMDiT(nn.Module):
@@ -38,11 +39,13 @@ class MMDiT(nn.Module):
         output_channels: int | None = None,
         group: Count = 1,
         grid: Sequence[int] | None = None,
+        aligned_channels: Whole = 0,
     ):
         super().__init__()
+        self.aligned_channels = aligned_channels
         self.condition_width = condition_width
         self.patches = patches = Patches(tokens, group, "backbone.group", grid)
-        self.embed = nn.Linear(patches.size * channels, width)
+        self.embed = nn.Linear(patches.size * (channels + aligned_channels), width)
         self.positions = nn.Parameter(first_places(patches.tokens, width, patches.grid, deviation=0.02))
         self.embed_noise_level = NoiseLevelEmbedding(width)
         self.embed_vector = nn.Sequential(nn.Linear(condition_width, width), nn.SiLU(), nn.Linear(width, width))
@@ -54,7 +57,8 @@ class MMDiT(nn.Module):
         """x (B, T, C), noise_level (B,) → (B, T, output_channels)."""
         pooled, context, mask = self._parts(x, condition)  # (B, D), (B, L, D), (B, L)
         vector = self.embed_noise_level(noise_level) + self.embed_vector(pooled)  # (B, width)
-        tokens = self.embed(self.patches.join(x)) + self.positions  # (B, T / group, width)
+        joined = self.patches.join(beside(x, condition, self.aligned_channels))  # (B, T / group, group · (C + A))
+        tokens = self.embed(joined) + self.positions  # (B, T / group, width)
         mask = torch.cat([mask.new_ones(tokens.shape[:2]), mask], dim=1)  # (B, T / group + L)
         tokens = self.transformer(tokens, self.embed_tokens(context), vector, mask)  # (B, T / group, width)
         return self.readout(tokens, x, vector)  # (B, T, output_channels)

@@ -45,7 +45,7 @@ class ConditionalModule(StageModule, ABC):
         """The batch's condition, dropped for some samples as the conditioner's sources say."""
         size = len(batch["latent"])
         with torch.autocast(self.device.type, enabled=False):  # frozen encoders have a precision of their own
-            features = self.conditioner.embed(batch)
+            features = self.conditioner.augmented(self.conditioner.embed(batch), randomness)
         drop = self.conditioner.draw_drop(size, randomness, self.device)  # {source: (B,)}
         return self.conditioner(features, drop, batch_size=size)
 
