@@ -24,7 +24,15 @@ OWN_REASONS = {
         "latent_data.transforms.latent.": "by all but a prior, whose latents are vectors",
     },
 }
-WATCHED = ["clip_prior", "distill", "image_latent", "latent_classifier", "shape_autoencoder", "shape_latent_image"]
+WATCHED = [
+    "clip_prior",
+    "distill",
+    "image_latent",
+    "image_upscale",
+    "latent_classifier",
+    "shape_autoencoder",
+    "shape_latent_image",
+]
 """Each kind of stage, domain and condition once; the others change values alone."""
 FREE = ("autoencoder.", "backbone.", "data.augment")
 """Blocks that are built whole, with the keys of the class that is chosen."""
