@@ -22,7 +22,7 @@ from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.guidance import Guided
 from fieldforge.asking.jobs import Job, batches, jobs
 from fieldforge.asking.model import encoded_file
-from fieldforge.asking.requests import OPTIONS, request
+from fieldforge.asking.requests import request
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.asking.weak_guidance import AutoGuided
 from fieldforge.conditioning.stored import embedding_folder
@@ -141,8 +141,11 @@ def test_each_scale_weighs_its_own_source(sampler, photo):
 
 def test_guidance_is_a_number_or_one_for_each(trained):
     place, _ = trained
-    assert guidance(place).scale_for(OPTIONS) == guidance(place, "guidance.scale=3").scale_for(OPTIONS) == 3.0
-    assert guidance(place, "guidance.text=4").scale_for(OPTIONS) == {"caption": 4.0, "image": 3.0, "class": 3.0}
+    read = {"caption", "class", "image"}
+    assert guidance(place).scale_for(read) == guidance(place, "guidance.scale=3").scale_for(read) == 3.0
+    assert guidance(place, "guidance.text=4").scale_for(read) == {"caption": 4.0, "image": 3.0, "class": 3.0}
+    assert guidance(place).scale_for({"coarse"}) == 1.0  # what is enlarged is to look as the small one
+    assert guidance(place, "guidance.text=4").scale_for({"caption", "coarse"}) == {"caption": 4.0, "coarse": 1.0}
 
 
 def test_guidance_takes_the_form_that_is_asked_for(sampler, trained, tmp_path):
@@ -174,6 +177,8 @@ def test_a_scale_of_what_the_model_does_not_read_is_refused(trained):
         guidance(place, "guidance.image=2").scale_for({"caption"})
     with pytest.raises(UserError, match="it is unconditional"):
         guidance(place, "guidance.text=2").scale_for(set())
+    with pytest.raises(UserError, match="its scales are guidance= a number"):
+        guidance(place, "guidance.text=2").scale_for({"coarse"})
 
 
 def test_away_from_the_prompt_itself_nothing_is_guided(sampler):

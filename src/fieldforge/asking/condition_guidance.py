@@ -75,7 +75,8 @@ class ConditionGuidance(GuidanceChoice):
         """
         for key in self.own_scales:
             if key not in read:
-                known = ", ".join(f"guidance.{OWN_SCALES[one]}" for one in sorted(read)) or "none, it is unconditional"
+                known = ", ".join(f"guidance.{OWN_SCALES[one]}" for one in sorted(read) if one in OWN_SCALES)
+                known = known or ("guidance= a number" if read else "none, it is unconditional")
                 raise UserError(
                     f"guidance.{OWN_SCALES[key]} is given, but this model was not trained with it: its scales are "
                     f"{known}"
