@@ -1,8 +1,13 @@
 """Measure a finished run on held-out assets or prompts: python evaluate.py run=outputs/... (see --help)."""
 
-from omegaconf import DictConfig
+from __future__ import annotations
 
-from fieldforge.runs.entry import run
+from typing import TYPE_CHECKING
+
+from set_up import check_set_up
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def main(config: DictConfig) -> None:
@@ -16,4 +21,8 @@ def about(config: DictConfig) -> str:
 
 
 if __name__ == "__main__":
-    run(main, "commands/evaluate", about=about)
+    check_set_up()
+    from fieldforge.runs.early_checks import check_evaluation_keys
+    from fieldforge.runs.entry import run
+
+    run(main, "commands/evaluate", check=check_evaluation_keys, about=about)

@@ -1,8 +1,13 @@
 """Turn assets into sample shards: python prepare.py source=furniture (see --help)."""
 
-from omegaconf import DictConfig
+from __future__ import annotations
 
-from fieldforge.runs.entry import run
+from typing import TYPE_CHECKING
+
+from set_up import check_set_up
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def main(config: DictConfig) -> None:
@@ -12,10 +17,12 @@ def main(config: DictConfig) -> None:
 
 
 def about(config: DictConfig) -> str:
-    if config.embed is not None:
-        return f"embedding {config.shards}"
-    return f"preparing shards in {config.output}" if config.get("source") else "preparing nothing"
+    return f"preparing shards in {config.output}" if config.embed is None else f"embedding {config.shards}"
 
 
 if __name__ == "__main__":
-    run(main, "prepare", about=about)
+    check_set_up()
+    from fieldforge.runs.early_checks import check_preparation_keys
+    from fieldforge.runs.entry import run
+
+    run(main, "prepare", check=check_preparation_keys, about=about)

@@ -1,8 +1,13 @@
 """Make samples from prompts with a finished latent run: python sample.py prompt="a red armchair" (see --help)."""
 
-from omegaconf import DictConfig
+from __future__ import annotations
 
-from fieldforge.runs.entry import run
+from typing import TYPE_CHECKING
+
+from set_up import check_set_up
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def main(config: DictConfig) -> None:
@@ -16,10 +21,15 @@ def about(config: DictConfig) -> str:
 
 
 if __name__ == "__main__":
+    check_set_up()
+    from fieldforge.runs.early_checks import check_sampling_keys
+    from fieldforge.runs.entry import run
+
     run(
         main,
         "commands/sample",
         words={"guidance": ("guidance", "guidance.scale")},
         choices=True,
+        check=check_sampling_keys,
         about=about,
     )

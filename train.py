@@ -1,10 +1,13 @@
 """Train a generative model of 3D shapes: python train.py experiment=shape_latent (see --help)."""
 
-from typing import Any
+from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING, Any
 
-from fieldforge.runs.entry import run
+from set_up import check_set_up
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def main(config: DictConfig) -> dict[str, Any]:
@@ -20,11 +23,16 @@ def about(config: DictConfig) -> str:
 
 
 if __name__ == "__main__":
+    check_set_up()
+    from fieldforge.runs.early_checks import check_training_keys
+    from fieldforge.runs.entry import run
+
     run(
         main,
         "train",
         keeps_state=True,
         words={"plan": ("plan.show", "plan.show")},
         example="experiment=shape_latent",
+        check=check_training_keys,
         about=about,
     )

@@ -377,7 +377,6 @@ def test_the_entry_embeds_what_it_is_told(roots, clip_folder):
     found = read_manifest(embedding_folder(samples, "clip_image")).extra["fingerprint"]
     assert found == by_hand.fingerprint()["clip_image"]
     for embed, shards, sentence in (
-        ("clip_text", None, "needs the shards"),
         ("class", "x", "need no encoder"),
         ("sound", "x", r"conditioner\.sources names sound"),
         ("clip_text", str(samples / "nowhere"), "there is no manifest"),

@@ -6,6 +6,7 @@ from tests.planning.train_and_measure import composed
 
 from fieldforge.errors import UserError
 from fieldforge.nn.latent_shape import LatentShape
+from fieldforge.planning import plan
 from fieldforge.planning.estimate import Cluster, DataSide, EncodingPlan, Plan, StagePlan
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.plan import make_plan, print_plan
@@ -85,7 +86,7 @@ def test_what_will_go_wrong_is_said(changed, warning):
 
 def test_the_table_names_every_figure():
     table = text(Plan("name", cluster(), (stage(),)))
-    for told in ("2 nodes × 4 GPUs", "DDP", "FSDP", "activations", "20 ms a step", "64 for 8 ranks", "2.4 hours"):
+    for told in ("2 nodes × 4 GPUs", "DDP", "FSDP", "activations", "20 ms a step", "64 for 8 ranks", "2 h 24 min"):
         assert told in table
 
 
@@ -125,3 +126,13 @@ def test_shap_e_scale_has_the_originals_sizes():
         blocks = model.backbone.transformer.blocks
         assert len(blocks) == 24
         assert blocks[0].attention.to_out.in_features == 1024
+
+
+def test_a_missing_gpu_is_named_first(capsys, monkeypatch):
+    monkeypatch.setattr(plan.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(plan, "make_plan", lambda config: print("planned"))
+    monkeypatch.setattr(plan, "text", str)
+    print_plan(composed(["experiment=shape_latent", "plan.show=true"]))
+    first, _, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("This machine lacks a GPU, which is planned for: trainer.accelerator=cpu")
+    assert second == "planned"

@@ -100,7 +100,8 @@ def test_unknown_keys_are_refused():
     ("arguments", "code", "output"),
     [
         (["--help"], 0, "python prepare.py source=folder source.path=my_meshes"),
-        ([], 2, "error: no source is chosen: python prepare.py source=furniture"),
+        ([], 2, "^error: there is nothing to prepare: choose what to make shards of .*\n$"),
+        (["embed=text"], 2, "^error: embed= needs the shards to embed"),
         (["source=folder"], 2, "error: .*source.path"),
     ],
 )

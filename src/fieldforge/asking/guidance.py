@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fieldforge.errors import UserError
-from fieldforge.generation import Generator, Scale
+
+if TYPE_CHECKING:  # settings are checked before torch is imported
+    from fieldforge.generation import Generator, Scale
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class GuidanceChoice(ABC):
         Raises:
             UserError: guidance that this model cannot take, or that changes nothing; no such further run.
         """
+
+    def check_requests(self, keys: Collection[str]) -> None:
+        """UserError for guidance that changes nothing, as samples are asked for by these keys alone (caption, …)."""
+        return None
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:

@@ -26,17 +26,37 @@ def read_settings(config: DictConfig, kind: type[Kind]) -> Kind:
     Raises:
         UserError: a value of another type, or beyond its range; names the key.
     """
+    check_plain_fields(config, kind)
+    return kind(**{name: _value(config, key_of(name), hint) for name, hint in _hints(kind).items()})
+
+
+def check_plain_fields(config: DictConfig, kind: type) -> None:
+    """UserError for a value of another type, or beyond its range, among the fields that are no blocks.
+
+    It builds nothing, and imports no classes of blocks.
+    """
     check_finite(config)
+    for name, hint in _hints(kind).items():
+        if not _is_block(hint):
+            _value(config, key_of(name), hint)
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    """Annotations of the fields, in their order."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: _value(config, key_of(name), hints[name]) for name in names})
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def _is_block(hint: Any) -> bool:
+    """Whether an object that a block describes is wanted."""
+    return inspect.isclass(hint) and hint.__module__ != "builtins"
 
 
 def _value(config: DictConfig, key: str, hint: Any) -> Any:
     value = OmegaConf.select(config, key)
     if isinstance(value, DictConfig) and DictConfig in (hint, *typing.get_args(hint)):
         return value
-    if inspect.isclass(hint) and hint.__module__ != "builtins":
+    if _is_block(hint):
         if isinstance(value, DictConfig) and "_target_" in value:
             return build(config, key)
         raise UserError(f"config key {key} = {value!r} must be a block of settings: give its values, {key}.<name>=…")

@@ -36,13 +36,12 @@ def print_plan(config: DictConfig) -> None:
     form = "text" if config.plan.show is True else config.plan.show
     if form not in FORMS:
         raise UserError(f"plan={config.plan.show}: give true for a table, or json")
-    plan = make_plan(config)
     if form == "json":
-        print(json.dumps(plan.plain(), indent=2))
+        print(json.dumps(make_plan(config).plain(), indent=2))
         return
-    print(text(plan))
     if config.trainer.accelerator == "auto" and not torch.cuda.is_available():
-        print("It is planned for a GPU, which this machine lacks; trainer.accelerator=cpu plans for its processor.")
+        print("This machine lacks a GPU, which is planned for: trainer.accelerator=cpu plans for its processor.\n")
+    print(text(make_plan(config)))
 
 
 def make_plan(config: DictConfig) -> Plan:

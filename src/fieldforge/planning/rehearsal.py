@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -18,43 +18,14 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.optim import Optimizer
 
 from fieldforge.configuration.build import REFUSALS, build, call, reason_of
-from fieldforge.configuration.values import check_keys, check_name
 from fieldforge.errors import UserError
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.step import try_step
-from fieldforge.ranges import Count, GridCells, Pixels, Seed, Whole
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.stage import Known, Stage, Step, TrainedStage
 from fieldforge.stages.training_run import build_callbacks, training_context
 from fieldforge.training.modules.optimization import build_optimizer
 from fieldforge.training.processes.hardware import Hardware
-
-PLAIN_KEYS: dict[str, Any] = {
-    "seed": Seed,
-    "output_dir": str,
-    "autoencoder_run": str | None,
-    "continue_from": str | None,
-    "init_from": str | None,
-    "teacher": str,
-    "monitor.log_every": Count,
-    "monitor.validate_every": Count,
-    "monitor.validation_batches": Whole,
-    "monitor.pictures.count": Count,
-    "monitor.pictures.size": Pixels,
-    "monitor.pictures.resolution": GridCells | None,
-    "plan.show": bool | Literal["json", "text"],
-    "prior.source": str,
-}
-
-
-def check_plain_keys(config: DictConfig) -> None:
-    """UserError for the first of the keys beside all blocks that is of the wrong kind, or out of range."""
-    check_keys(config, PLAIN_KEYS)
-    for key in ("name", "autoencoder_name"):
-        if key in config:
-            check_name(key, config[key])
-    if not str(config.output_dir).strip():
-        raise UserError("output_dir= is empty: give the folder that runs lie in")
 
 
 def rehearse(stages: Sequence[Stage]) -> None:

@@ -20,14 +20,10 @@ def run_embedding(config: DictConfig) -> None:
     """Embeds `config.shards` by the sources that `config.embed` names, as `config.conditioner` sets them.
 
     Raises:
-        UserError: no shards given, no such source, a missing encoder, features of another encoder in the place.
+        UserError: no such source, a missing encoder, features of another encoder in the place.
     """
     wanted = config.embed
     names = list(wanted) if isinstance(wanted, ListConfig) else [name.strip() for name in str(wanted).split(",")]
-    if not config.get("shards"):
-        raise UserError(
-            "embed= needs the shards to embed: give shards=shards/furniture, the output of an earlier prepare"
-        )
     config = config.copy()
     # A class is looked up, not encoded; the projection's width does not matter here.
     if "class" in names:

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def run(
     words: Mapping[str, tuple[str, str]] = {},
     choices: bool = False,
     example: str | None = None,
+    check: Callable[[DictConfig], None] | None = None,
     about: Callable[[DictConfig], str] | None = None,
 ) -> None:
     """Compose `configs/<config_name>.yaml` with the command line and call `body(config)`; then leave the process.
@@ -57,6 +58,7 @@ def run(
         words: key → the keys that are meant where its value is a word, and a number: guidance=interval, guidance=3.
         choices: training's choices of a group are this one's too, although it lies in a folder of its own.
         example: a choice without which the configuration is not whole; `--help` is shown for this one.
+        check: raises UserError for what can be known of the configuration without heavy modules.
         about: what is going to happen, in a line that shows while the heavy modules are imported.
     """
     _set_up_process()
@@ -68,7 +70,8 @@ def run(
         sys.argv.insert(_first_override(sys.argv), f"hydra.searchpath=[{literal(f'file://{CONFIGS}')}]")
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
-    code = _exit_code(body, config_name, about, alone=not keeps_state)
+    checks = [lambda config: check_additions(config_name.rpartition("/")[2], CONFIGS), *([check] if check else [])]
+    code = _exit_code(body, config_name, checks, about, alone=not keeps_state)
     if code == interruption.EXIT_CTRL_C:
         interruption.deafen()  # all is said and saved: one more Ctrl-C would only spoil the exit code
     if body.__module__ == "__main__":
@@ -97,13 +100,17 @@ def _first_override(arguments: list[str]) -> int:
 
 
 def _exit_code(
-    body: Callable[[DictConfig], Any], config_name: str, about: Callable[[DictConfig], str] | None, alone: bool
+    body: Callable[[DictConfig], Any],
+    config_name: str,
+    checks: Sequence[Callable[[DictConfig], None]],
+    about: Callable[[DictConfig], str] | None,
+    alone: bool,
 ) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
     folder, _, name = config_name.rpartition("/")
     failures: list[BaseException] = []
     main = hydra.main(version_base="1.3", config_path=str(CONFIGS / folder), config_name=name)(
-        _task(body, about, name, failures)
+        _task(body, checks, about, failures)
     )
     try:
         check_dashes(sys.argv[1:])
@@ -137,8 +144,8 @@ def _exit_code(
 
 def _task(
     body: Callable[[DictConfig], Any],
+    checks: Sequence[Callable[[DictConfig], None]],
     about: Callable[[DictConfig], str] | None,
-    config_name: str,
     failures: list[BaseException],
 ) -> Callable[[DictConfig], float | None]:
     """What Hydra calls: the body, whose exception goes into `failures`, or a trial of a search."""
@@ -147,8 +154,12 @@ def _task(
         with trusting(trusted_by(config)):
             return body(config)
 
+    def check(config: DictConfig) -> None:
+        for one in checks:
+            one(config)
+
     def checked(config: DictConfig) -> Any:
-        check_additions(config_name, CONFIGS)
+        check(config)
         return with_trust(config)
 
     def task(config: DictConfig) -> float | None:
@@ -159,7 +170,7 @@ def _task(
         if is_trial(config):
             return run_trial(checked, config, explain)
         try:
-            check_additions(config_name, CONFIGS)
+            check(config)
             if about is not None:
                 _say(about(config))
             with_trust(config)

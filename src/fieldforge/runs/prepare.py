@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Annotated
 
 from omegaconf import DictConfig
 
 from fieldforge.configuration.build import build
-from fieldforge.configuration.values import check_finite, check_keys
-from fieldforge.errors import UserError
 from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, AssetSource, prepare
 from fieldforge.preparation.recipe import Recipe
-from fieldforge.ranges import Range, Seed
+from fieldforge.runs.early_checks import check_preparation_keys
 from fieldforge.runs.embed import run_embedding
 
 log = logging.getLogger(__name__)
@@ -26,30 +23,21 @@ def run_preparation(config: DictConfig) -> None:
     Raises:
         UserError: a wrong configuration, a source that cannot be had, an output folder that holds something else.
     """
+    check_preparation_keys(config)
     if config.embed is not None:
         run_embedding(config)
         return
-    if "_target_" not in (config.get("source") or {}):
-        raise UserError("no source is chosen: python prepare.py source=furniture, or source=folder source.path=…")
-    source, recipe = check_preparation(config)
+    source: AssetSource = build(config, "source")
+    recipe: Recipe = build(config, "preparation")
     workers, output = _workers(config), Path(config.output)
     report = prepare(source, recipe, config.seed, output, workers)
     splits = ", ".join(f"{count} {split}" for split, count in report.manifest.extra["splits"].items())
     log.info("%d assets: %s; %d rejected (%s)", report.assets, splits, report.rejected, output / REJECTED_NAME)
     if report.cpu_seconds is None:
-        log.info("nothing was left to do")
+        log.info("all of them were prepared before: nothing was left to do")
     else:
         log.info("%.2f CPU-seconds an asset, workers=%d", report.cpu_seconds, workers)
     log.info("shards in %s; look at %s", output, output / CONTACT_SHEET_NAME)
-
-
-def check_preparation(config: DictConfig) -> tuple[AssetSource, Recipe]:
-    """Source and recipe. UserError for the first value that will not do, before anything is written."""
-    check_finite(config)
-    check_keys(config, {"seed": Seed, "workers": Annotated[int, Range(1, 4096)] | None, "output": str})
-    if not config.output.strip():
-        raise UserError("output= is empty: give a folder for the shards")
-    return build(config, "source"), build(config, "preparation")
 
 
 def _workers(config: DictConfig) -> int:

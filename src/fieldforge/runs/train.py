@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 
 from fieldforge.configuration.build import build, check
 from fieldforge.errors import UserError
-from fieldforge.planning.rehearsal import check_plain_keys, rehearse
+from fieldforge.planning.rehearsal import rehearse
+from fieldforge.runs.early_checks import check_training_keys
 from fieldforge.stages.continuation import check_continuation
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.registry import kinds_of, stages_of
@@ -59,7 +60,7 @@ def check_training(config: DictConfig) -> None:
     Raises:
         UserError: the first mistake in the configuration; names the key.
     """
-    check_plain_keys(config)
+    check_training_keys(config)
     check(config)
     stages = stages_of(config)
     if config.plan.show:
