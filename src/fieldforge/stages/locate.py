@@ -9,6 +9,7 @@ from typing import Any
 
 from fieldforge.errors import UserError
 from fieldforge.stages.directory import MODEL
+from fieldforge.stages.run_list import run_list
 from fieldforge.training.processes.checkpoints import load_safely
 
 log = logging.getLogger(__name__)
@@ -33,31 +34,32 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
         path = Path(run)
         model = path if path.is_file() else path / MODEL
         if not path.exists():
-            there = ", ".join(str(model.parent) for model in finished(output_dir)[:SHOWN])
+            runs = ", ".join(str(model.parent) for model in finished(output_dir)[:SHOWN])
             raise UserError(
-                f"{key}={run}: there is no such run, the newest finished ones are {there or 'none'}, below {output_dir}"
+                f"{key}={run}: there is no such run, the newest finished ones are {runs or 'none'}, below {output_dir}"
             )
         named = [] if model.is_file() else _newest_first(path.glob(f"*/{MODEL}"))
         if named:
-            model, stage = _first_of(named, stages, f"in {run}")
+            model, stage = _first_of(named, stages, f"in {run}", path)
             log.info("%s holds runs: the newest finished one is taken, %s", run, model.parent)
             return model, stage
         if not model.is_file():
             unfinished = list(path.glob("checkpoints/*.ckpt"))
             advice = "train.py has not finished it, run its command again" if unfinished else "give a run's directory"
-            raise UserError(f"{key}={run} has no {MODEL}: {advice}")
+            runs = f", only runs: {there}" if (there := run_list(path)) else ""
+            raise UserError(f"{key}={run} has no {MODEL}{runs}: {advice}")
         found = stage_of(model)
         if found not in stages:
             raise UserError(f"{key}={run} holds a model of stage {found}, not of stage {wanted}: give another run")
         return model, found
-    return _first_of(finished(output_dir), stages, f"below {output_dir}")
+    return _first_of(finished(output_dir), stages, f"below {output_dir}", Path(output_dir))
 
 
-def _first_of(models: Iterable[Path], stages: Sequence[str], place: str) -> tuple[Path, str]:
+def _first_of(models: Iterable[Path], stages: Sequence[str], place: str, folder: Path) -> tuple[Path, str]:
     """The first model of one of the stages, with its stage; damaged ones are passed over with a warning.
 
     Raises:
-        UserError: none of them is; names the place.
+        UserError: none of them is; names the place, and the runs in the folder.
     """
     wanted, damaged = " or ".join(stages), 0
     for model in models:
@@ -71,7 +73,8 @@ def _first_of(models: Iterable[Path], stages: Sequence[str], place: str) -> tupl
             return model, found
     if damaged:
         raise UserError(f"there is no {wanted} {place} that can be read: train one again, or give run=")
-    raise UserError(f"there is no finished {wanted} {place}: train one first, or give run=")
+    runs = f", which holds {there}" if (there := run_list(folder)) else ""
+    raise UserError(f"there is no finished {wanted} {place}{runs}: train one first, or give run=")
 
 
 def finished(output_dir: str) -> list[Path]:
