@@ -76,3 +76,27 @@ def test_a_way_has_two_ends():
     assert built("prompt=a ball", "to=a box").is_way
     assert built("prompt=a ball", "to=a ball", "to_seed=1").is_way
     assert built("prompt=a ball", "to=a box", "to_seed=0", "frames=3").frame_count == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keys", "sentence"),
+    [
+        (["guidance.scale=3"], [], "guidance=3 has no effect, as nothing is asked for: give prompt="),
+        (["guidance.rescale=0.5"], [], "guidance.rescale=0.5 has no effect, as nothing is asked for"),
+        (["guidance=interval"], [], r"guidance.interval=\[0.2, 5.0\] has no effect, as nothing is asked for"),
+        (["guidance.image=2"], ["caption"], "guidance.image=2 has no effect, as no image is asked for"),
+        (["guidance.text=2"], ["image"], "guidance.text=2 has no effect, as no text is asked for"),
+        (["guidance.scale=3"], ["class"], None),
+        (["guidance.scale=3", "guidance.negative=legs"], [], None),
+        (["guidance.text=2", "guidance.image=3"], ["caption", "image"], None),
+        (["guidance=autoguidance", "guidance.run=a"], [], None),
+        ([], [], None),
+    ],
+)
+def test_guidance_wants_something_to_lead_to(overrides: list[str], keys: list[str], sentence: str | None):
+    choice = built(*overrides).guidance
+    if sentence is None:
+        choice.check_requests(keys)
+        return
+    with pytest.raises(UserError, match=sentence):
+        choice.check_requests(keys)

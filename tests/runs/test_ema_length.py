@@ -15,9 +15,10 @@ from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
+from fieldforge.stages import ema_length
 from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.directory import StageDirectory
-from fieldforge.stages.ema_length import of_length
+from fieldforge.stages.ema_length import model_of_length, of_length
 from fieldforge.training.processes.interruption import Interrupted, forget
 
 KEEPING = [
@@ -111,3 +112,22 @@ def test_commands_take_a_length(run, place):
 def test_lengths_that_there_are_not(run, length, sentence):
     with pytest.raises(UserError, match=sentence):
         of_length(run.model, length)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_refusal_leaves_no_average_that_was_not_there(tmp_path, monkeypatch, earlier):
+    path = tmp_path / "model_ema_0.1.ckpt"
+    if earlier:
+        path.touch()
+    monkeypatch.setattr(ema_length, "of_length", lambda model, length: path.touch() or path)
+
+    def refuse(averaged: Path):
+        assert averaged.is_file()
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"), model_of_length(tmp_path / "model.ckpt", 0.1) as averaged:
+        refuse(averaged)
+    assert path.is_file() == earlier
+    with model_of_length(tmp_path / "model.ckpt", 0.1):
+        pass
+    assert path.is_file()

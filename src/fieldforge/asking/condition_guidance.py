@@ -91,11 +91,27 @@ class ConditionGuidance(GuidanceChoice):
 
     def check_unconditional(self) -> None:
         """UserError where the guidance of a model that reads nothing is set."""
+        for text in self.common_settings:
+            raise UserError(f"{text} has no effect on this model, which reads nothing: leave it out")
+
+    @property
+    def common_settings(self) -> list[str]:
+        """What is set for all that is asked for together, as it is typed."""
         values = {"guidance": self.scale, "guidance.rescale": self.rescale, "guidance.interval": self.interval}
-        for key, value in values.items():
-            if value is not None:
-                text = f"{value:g}" if isinstance(value, int | float) else list(value)
-                raise UserError(f"{key}={text} has no effect on this model, which reads nothing: leave it out")
+        return [
+            f"{key}={value:g}" if isinstance(value, int | float) else f"{key}={list(value)}"
+            for key, value in values.items()
+            if value is not None
+        ]
+
+    def check_requests(self, keys: Collection[str]) -> None:
+        if self.negative is None and not keys:
+            for text in self.common_settings:
+                raise UserError(f"{text} has no effect, as nothing is asked for: give prompt=, class= or image= too")
+        for key, scale in self.own_scales.items():
+            if key not in keys and not (key == "caption" and self.negative is not None):
+                name = OWN_SCALES[key]
+                raise UserError(f"guidance.{name}={scale:g} has no effect, as no {name} is asked for: leave it out")
 
     def check_form(self, label: Mapping[str, Any], scale: Scale) -> None:
         """UserError for a form that changes nothing at this scale, and for what a model's own guidance rules out."""

@@ -24,7 +24,6 @@ from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
-from fieldforge.stages.ema_length import of_length
 from fieldforge.stages.locate import find_model
 from fieldforge.stages.prior_stage import load_prior
 from fieldforge.stages.untrained import warn_if_untrained
@@ -57,10 +56,12 @@ class SamplingModel:
         """What may be asked for."""
         return self.guided.generator.keys | (self.prior.generator.keys if self.prior else set())
 
-    def check(self, requests: Sequence[Request]) -> None:
-        """UserError for a prior that makes no picture, or a model that has nothing to enlarge."""
+    def check(self, settings: SamplingSettings, requests: Sequence[Request]) -> None:
+        """UserError for guidance that no request lets lead, a prior that makes no picture, or nothing to enlarge."""
         if self.guided.enlarges and not any("from" in request.labels for request in requests):
             raise UserError(f"this model enlarges a small {self.domain.noun}: give from= its file")
+        imagined = {"image"} if self.prior is not None else set()
+        settings.guidance.check_requests(imagined.union(*(request.values for request in requests)))
         if self.prior is not None and not any(self.imagines(request) for request in requests):
             raise UserError(
                 f"prior= makes a picture out of a text: give {ways(self.prior.generator.keys)} without image=, or "
@@ -100,14 +101,12 @@ class SamplingModel:
         return self.domain.pasted(outputs, Path(str(settings.mask)), Path(str(settings.from_)))
 
 
-def load_model(settings: SamplingSettings) -> SamplingModel:
-    """The run that the command means.
+def load_model(path: Path, settings: SamplingSettings) -> SamplingModel:
+    """The diffusion model in a file, with what the command sets beside it.
 
     Raises:
-        UserError: no such run, sampler, guidance or prior, or one that does not go with the run.
+        UserError: no such sampler, guidance or prior, or one that does not go with the model.
     """
-    path, _ = find_model(settings.run, settings.output_dir, "diffusion")
-    path = of_length(path, settings.ema_length)
     generator, autoencoder, label = load_diffusion(path, sampler_block(settings), best_device(settings.device))
     warn_if_untrained(label, path.parent)
     if "distillation" in label["config"]:

@@ -14,7 +14,7 @@ from fieldforge.evaluation.prior_embeddings import evaluate_prior
 from fieldforge.evaluation.prompt_following import evaluate_diffusion
 from fieldforge.evaluation.reconstructions import evaluate_autoencoder
 from fieldforge.evaluation.settings import EvaluationSettings
-from fieldforge.stages.ema_length import of_length
+from fieldforge.stages.ema_length import model_of_length
 from fieldforge.stages.locate import find_model
 from fieldforge.storage.files import MACHINE, make_folder, writing
 
@@ -34,14 +34,14 @@ def run_evaluation(config: DictConfig) -> None:
     settings = read_settings(config, EvaluationSettings)
     model, stage = find_model(settings.run, settings.output_dir, *BY_STAGE)
     settings.check_assets(stage)
-    model = of_length(model, settings.ema_length)
-    folder = make_folder(model.parent / "evaluation", "run")
-    try:
-        with writing(folder, MACHINE), naming_data_root(settings):
-            BY_STAGE[stage](model, settings)
-    finally:
-        with contextlib.suppress(OSError):  # where something is written, it is not empty
-            folder.rmdir()
+    with model_of_length(model, settings.ema_length) as averaged:
+        folder = make_folder(averaged.parent / "evaluation", "run")
+        try:
+            with writing(folder, MACHINE), naming_data_root(settings):
+                BY_STAGE[stage](averaged, settings)
+        finally:
+            with contextlib.suppress(OSError):  # where something is written, it is not empty
+                folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ from fieldforge.asking.requests import Request, requests_of, ways
 from fieldforge.asking.sample_files import SampleFiles
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.configuration.settings import read_settings
+from fieldforge.stages.ema_length import model_of_length
+from fieldforge.stages.locate import find_model
 from fieldforge.storage.files import MACHINE, make_folder, writing
 from fieldforge.terminal import printable, status
 
@@ -33,12 +35,14 @@ def run_sampling(config: DictConfig) -> Path:
         UserError: a setting that will not do, or that changes nothing. No folder is made then.
     """
     settings = read_settings(config, SamplingSettings)
-    model = load_model(settings)
-    requests = requests_of(settings, model.guided.generator, model.understood)
-    model.check(requests)
-    jobs = jobs_of(settings, requests)
-    drawing = model.drawing(settings)
-    files = sample_files(settings, model, requests)
+    run, _ = find_model(settings.run, settings.output_dir, "diffusion")
+    with model_of_length(run, settings.ema_length) as path:
+        model = load_model(path, settings)
+        requests = requests_of(settings, model.guided.generator, model.understood)
+        model.check(settings, requests)
+        jobs = jobs_of(settings, requests)
+        drawing = model.drawing(settings)
+        files = sample_files(settings, model, requests)
     log.info("%s: %d samples at guidance %s", model.path.parent, len(jobs), scale_text(model.guided.scale))
     if model.understood and settings.from_ is None and not any(request.values for request in requests):
         log.info("nothing is asked for: give %s to lead it", ways(model.understood))

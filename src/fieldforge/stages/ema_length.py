@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,19 @@ from fieldforge.training.callbacks.snapshots import FOLDER
 from fieldforge.training.processes.checkpoints import load_safely, save_atomically
 
 MISFIT = 0.2  # a profile further than this from the one that is asked for is refused
+
+
+@contextlib.contextmanager
+def model_of_length(model: Path, length: Any) -> Iterator[Path]:
+    """`of_length`, for what may refuse it: a file that was not there before is gone again after a UserError inside."""
+    before = set(model.parent.glob(f"{model.stem}_ema_*.ckpt"))
+    path = of_length(model, length)
+    try:
+        yield path
+    except UserError:
+        if path != model and path not in before:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def of_length(model: Path, length: Any) -> Path:
