@@ -1,7 +1,11 @@
 """One picture of everything prepared, to look at before training."""
 
+from unicodedata import normalize
+
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from fieldforge.rendering.font import label_font
 
 TILE = 128
 TEXT = 14
@@ -17,10 +21,10 @@ def contact_sheet(tiles: list[tuple[str, np.ndarray]], columns: int = 16) -> Ima
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (columns * TILE, rows * (TILE + TEXT)), PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    draw, font = ImageDraw.Draw(sheet), label_font(10)
     for index, (name, pixels) in enumerate(tiles):
         left, top = index % columns * TILE, index // columns * (TILE + TEXT)
         picture = Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.LANCZOS)
         sheet.paste(picture, (left, top), picture)
-        draw.text((left + TILE / 2, top + TILE), name[:22], (60, 60, 60), font, anchor="ma")
+        draw.text((left + TILE / 2, top + TILE), normalize("NFC", name)[:22], (60, 60, 60), font, anchor="ma")
     return sheet.quantize(256)  # a third of the bytes, and no difference to the eye

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from fieldforge.rendering.font import label_font
 from fieldforge.rendering.pictures import PAPER, flatten
 
 INK, FAINT = (38, 38, 42), (222, 222, 218)
@@ -25,7 +26,7 @@ def picture_sheet(
     columns = max((len(row) for row in rows), default=0)
     assert row_labels is None or len(row_labels) == len(rows), f"{len(row_labels or [])} labels for {len(rows)} rows"
     assert column_labels is None or len(column_labels) == columns, f"{len(column_labels or [])} labels for {columns}"
-    font, large = _font(max(11, cell // 11)), _font(max(14, cell // 8))
+    font, large = label_font(max(11, cell // 11)), label_font(max(14, cell // 8))
     heads = [_wrapped(label, font, cell - 2 * GAP) for label in column_labels or []]
     line = font.size * 1.25
     left = round(0.9 * cell) if row_labels is not None else GAP
@@ -54,19 +55,10 @@ def picture_sheet(
     return sheet
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont), "pillow was built without FreeType"
-    return font
-
-
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
     """The text in lines no wider than that many pixels, as far as its words allow."""
-    # Pillow's own font has ASCII only: ü becomes u, what has no such relative a question mark.
-    text = unicodedata.normalize("NFKD", text)
-    text = "".join(c for c in text if not unicodedata.combining(c)).encode("ascii", "replace").decode()
     lines: list[str] = []
-    for paragraph in text.split("\n"):
+    for paragraph in unicodedata.normalize("NFC", text).split("\n"):  # marks are not put on letters by Pillow itself
         lines.append("")
         for word in paragraph.split():
             longer = f"{lines[-1]} {word}".strip()

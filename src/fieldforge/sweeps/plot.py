@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fieldforge.errors import install_command
 from fieldforge.sweeps.records import FAILED, FINISHED, PRUNED
 from fieldforge.sweeps.table import Row, Table, short_names, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-log = logging.getLogger(__name__)
 DECADES = 1.3  # numbers that span more than so many powers of ten are drawn on a logarithmic axis
 COLORS = {PRUNED: "0.6", FAILED: "tab:red"}
 DASHES = {PRUNED: "--", FAILED: ":"}
@@ -51,17 +48,14 @@ def write_plot(table: Table, path: Path) -> None:
     """A PNG with the trials of the table: finished ones coloured from the best (dark) to the worst, on top the best.
 
     Pruned and failed ones end before the objective's axis: they have no value at the end of a training. Nothing is
-    drawn for fewer than two trials, and, with a message, where matplotlib is not installed.
+    drawn for fewer than two trials.
     """
     if len(table.rows) < 2 or not table.keys:
         return
-    try:
-        from matplotlib import colormaps
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        log.warning("no plot of the sweep, for want of matplotlib: %s", install_command("sweep"))
-        return
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     axes = [
         Axis.of(name, [row.values[key] for row in table.rows if key in row.values])
         for key, name in zip(table.keys, short_names(table.keys), strict=True)
