@@ -21,7 +21,7 @@ TRIANGLE = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 
 BAD = {
     "empty.obj": (b"", "the file is empty"),
-    "garbage.glb": (b"not a glb at all, but long enough to look at", "cannot be read"),
+    "garbage.glb": (b"not a glb at all, but long enough to look at", "it is not a glTF file"),
     "garbage.ply": (b"ply\nformat ascii 1.0\nelement face x\nend_header\n", "cannot be read|no faces"),
     "half.glb": (struct.pack("<4sIIII", b"glTF", 2, 999, 500, 0x4E4F534A) + b'{"asset": ', "cannot be read"),
     "nan.obj": (CUBE_OBJ.replace("v 1 1 1", "v nan 1 1").encode(), "NaN or infinite"),

@@ -237,6 +237,8 @@ def _unpack(payload: bytes) -> tuple[Json, memoryview | None]:
         plain = text.rstrip(b"\0 \r\n\t").removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
         root = json.loads(plain, object_hook=_without_nulls)
     except (ValueError, RecursionError) as error:
+        if not text.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
+            raise AssetError("it is not a glTF file, nor a GLB; get it or export it again.") from error
         raise AssetError(f"the glTF description cannot be read ({error}); export the asset again.") from error
     if not isinstance(root, dict):
         raise AssetError("the glTF description cannot be read (it is no object); export the asset again.")
