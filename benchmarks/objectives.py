@@ -41,6 +41,7 @@ from objectives_compared.choices import (
     PREDICTIONS,
     PROCESSES,
     REPEATED,
+    SHIFTED_TOKENS,
     WEIGHTINGS,
     Objective,
 )
@@ -82,7 +83,7 @@ def trained(objective: Objective, latents: Tensor, steps: int, width: int, layer
         chosen = torch.randint(len(latents), (BATCH,), generator=generator)
         uniform = stratified_uniform(BATCH, generator)  # (B,)
         noise = torch.randn(BATCH, tokens, channels, generator=generator)
-        t = density.times(uniform, process)  # (B,)
+        t = density.times(uniform, process, SHIFTED_TOKENS)  # (B,)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             loss = denoising_loss(model, latents[chosen], noise, t, NOTHING, WEIGHTINGS[objective.weighting]).mean()
         optimizer.zero_grad(set_to_none=True)

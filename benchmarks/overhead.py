@@ -122,7 +122,7 @@ def diffusion_loss(module: DiffusionModule) -> Callable[[Any, int], Tensor]:
             features = module.conditioner.embed(batch)
         drop = module.conditioner.draw_drop(len(x0), generator)
         condition = module.conditioner(features, drop, batch_size=len(x0))
-        t = module.density.times(stratified_uniform(len(x0), generator), module.model.process)  # (B,)
+        t = module.density.times(stratified_uniform(len(x0), generator), module.model.process, x0.shape[1])  # (B,)
         noise = torch.randn(x0.shape, generator=generator)  # (B, T, C)
         return module.loss(module.model, x0, noise, t, condition, module.weighting).mean()
 

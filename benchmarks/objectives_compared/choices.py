@@ -46,12 +46,14 @@ PROCESSES: dict[str, Process] = {
     "exploding": VarianceExploding(160.0),
     "interpolation": LinearInterpolation(),
 }
+SHIFTED_TOKENS = 4096
+"""Whatever the latents have, so that `shifted(8)` is 8 times the noise: √(4096 / 64)."""
 DENSITIES: dict[str, Density] = {
     "uniform": UniformTime(),
     "shapes": LogNormalSigma(1.6, 1.4),
     "log_normal": LogNormalSigma(-0.5, 1.2),
     "logit_normal": LogitNormal(),
-    "shifted(8)": Shifted(LogitNormal(), tokens=4096, base_tokens=64),
+    "shifted(8)": Shifted(LogitNormal(), base_tokens=64),
 }
 
 

@@ -51,7 +51,7 @@ class Perceptron(nn.Module):
 def draw(count, process, density, generator):
     x0 = RING.sample(count, generator).float()
     noise = torch.randn(x0.shape, generator=generator)
-    return x0, noise, density.times(stratified_uniform(count, generator), process)
+    return x0, noise, density.times(stratified_uniform(count, generator), process, x0.shape[1])
 
 
 def optimal_loss(x0, noise, t, process, parameterization, weighting):

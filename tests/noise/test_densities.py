@@ -9,7 +9,8 @@ from fieldforge.noise.processes import Exponential, LinearInterpolation, Varianc
 
 def draw(density, process, count=20_000):
     generator = torch.Generator().manual_seed(0)
-    return density.times(torch.rand(count, generator=generator, dtype=torch.float64).clamp(1e-9, 1 - 1e-9), process)
+    uniform = torch.rand(count, generator=generator, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
+    return density.times(uniform, process, tokens=16)
 
 
 def test_every_stratum_of_the_batch_is_met_once():
@@ -49,12 +50,12 @@ def test_logit_normal_has_that_law():
 def test_shift_is_the_published_one_for_the_straight_path():
     """Esser et al. 2024, eq. 23: t' = s t / (1 + (s - 1) t), s = √(tokens / base)."""
     u = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
-    shifted = Shifted(UniformTime(), tokens=1024, base_tokens=256).times(u, LinearInterpolation())
+    shifted = Shifted(UniformTime(), base_tokens=256).times(u, LinearInterpolation(), tokens=1024)
     torch.testing.assert_close(shifted, 2 * u / (1 + u))
 
 
 def test_shift_multiplies_the_noise_under_every_process():
     u, process = torch.linspace(0.05, 0.9, 50, dtype=torch.float64), Exponential(12.0)
-    raised = process.log_snr(Shifted(UniformTime(), 4, 1).times(u, process))
+    raised = process.log_snr(Shifted(UniformTime(), 1).times(u, process, tokens=4))
     inside = process.log_snr(u) - 2 * math.log(2) > process.log_snr(torch.ones((), dtype=torch.float64))
     torch.testing.assert_close(raised[inside], (process.log_snr(u) - 2 * math.log(2))[inside])

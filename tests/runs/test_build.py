@@ -125,7 +125,7 @@ def test_times_are_shifted_by_the_tokens_of_the_latents(tmp_path):
     config = Place(tmp_path, tmp_path).compose("density=shifted", "conditioner=none")
     module = denoiser.build_module(config, "diffusion", LatentShape(1024, 4), build(config, "conditioner"))
     u = torch.tensor([0.5], dtype=torch.float64)
-    twice = module.density.times(u, module.model.process)  # √(1024 / 256)
+    twice = module.density.times(u, module.model.process, 1024)  # √(1024 / 256)
     expected = module.model.process.time_of_log_snr(module.model.process.log_snr(u) - 2 * math.log(2))
     torch.testing.assert_close(twice, expected)
 
@@ -141,7 +141,7 @@ def test_stable_diffusion_3_is_composed(tmp_path):
     assert type(module.model.backbone).__name__ == "MMDiT"
     u = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
     logit_normal = torch.sigmoid(torch.special.ndtri(u))
-    drawn = module.density.times(u, module.model.process)
+    drawn = module.density.times(u, module.model.process, 1024)
     torch.testing.assert_close(drawn, 2 * logit_normal / (1 + logit_normal))
     even = torch.linspace(1, 0, 11, dtype=torch.float64)
     times = build(config, "sampler").spacing.times(10, module.model.process)

@@ -25,15 +25,15 @@ def stratified_uniform(count: int, generator: torch.Generator, dtype: torch.dtyp
 class Density(Protocol):
     """A density of training times, as its quantile function."""
 
-    def times(self, uniform: Tensor, process: Process) -> Tensor:
-        """uniform (B,) in (0, 1) → t (B,) in [0, 1]; rising."""
+    def times(self, uniform: Tensor, process: Process, tokens: int) -> Tensor:
+        """uniform (B,) in (0, 1) → t (B,) in [0, 1], rising; of latents with so many tokens."""
         ...
 
 
 class UniformTime:
     """t itself is uniform (DDPM, Shap-E, rectified flow)."""
 
-    def times(self, uniform: Tensor, process: Process) -> Tensor:
+    def times(self, uniform: Tensor, process: Process, tokens: int) -> Tensor:
         return uniform
 
 
@@ -44,7 +44,7 @@ class LogNormalSigma:
         self.mean = mean
         self.std = std
 
-    def times(self, uniform: Tensor, process: Process) -> Tensor:
+    def times(self, uniform: Tensor, process: Process, tokens: int) -> Tensor:
         log_sigma = self.mean + self.std * torch.special.ndtri(uniform)
         return process.time_of_log_snr(-2 * log_sigma)
 
@@ -56,7 +56,7 @@ class LogitNormal:
         self.mean = mean
         self.std = std
 
-    def times(self, uniform: Tensor, process: Process) -> Tensor:
+    def times(self, uniform: Tensor, process: Process, tokens: int) -> Tensor:
         return torch.sigmoid(self.mean + self.std * torch.special.ndtri(uniform))
 
 
@@ -67,12 +67,11 @@ class Shifted:
     process (Hoogeboom et al. 2023, "Simple diffusion", eq. 4).
     """
 
-    def __init__(self, density: Density, tokens: Count, base_tokens: Count):
-        if tokens < 1 or base_tokens < 1:
-            raise UserError(f"Shifted needs positive token counts, got {tokens} and {base_tokens}")
-        self.density = density
-        self.log_factor = 0.5 * math.log(tokens / base_tokens)
+    def __init__(self, density: Density, base_tokens: Count):
+        if base_tokens < 1:
+            raise UserError(f"Shifted needs a positive number of base_tokens, got {base_tokens}")
+        self.density, self.base_tokens = density, base_tokens
 
-    def times(self, uniform: Tensor, process: Process) -> Tensor:
-        log_snr = process.log_snr(self.density.times(uniform, process))
-        return process.time_of_log_snr(log_snr - 2 * self.log_factor)
+    def times(self, uniform: Tensor, process: Process, tokens: int) -> Tensor:
+        log_snr = process.log_snr(self.density.times(uniform, process, tokens))
+        return process.time_of_log_snr(log_snr - math.log(tokens / self.base_tokens))

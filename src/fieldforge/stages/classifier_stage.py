@@ -22,7 +22,7 @@ from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.latent_batches import latent_batches
 from fieldforge.stages.stage import NOISY_LATENTS, Known, Results, Saved, Step, TrainedStage
-from fieldforge.stages.training_run import build_with, plain, seeded
+from fieldforge.stages.training_run import plain, seeded
 from fieldforge.training.modules.classifier_module import NOISE_LEVELS, ClassifierModule
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class ClassifierStage(TrainedStage):
         return ClassifierModule(
             seeded(self.config, "classifier", **sizes),
             classes,
-            density=build_with(self.config, "density", {"tokens": tokens}),
+            density=build(self.config, "density"),
             optimizer=build(self.config, f"{self.key}.optimizer"),
             seed=self.seed,
         )

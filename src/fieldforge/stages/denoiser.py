@@ -13,7 +13,6 @@ from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampler import Sampler
 from fieldforge.generation import Generator
 from fieldforge.nn.latent_shape import LatentShape
-from fieldforge.stages.training_run import build_with
 from fieldforge.training.modules.diffusion_module import DiffusionModule
 
 
@@ -69,7 +68,7 @@ def build_module(
         build_model(config, latent_shape, conditioner),
         conditioner,
         loss=build(config, "loss"),
-        density=build_with(config, "density", {"tokens": latent_shape.tokens}),
+        density=build(config, "density"),
         weighting=build(config, "weighting"),
         optimizer=build(config, f"training.{stage}.optimizer"),
         seed=whole_number(config, "seed", least=0),

@@ -53,7 +53,7 @@ class ClassifierModule(StageModule):
         """Cross-entropy of the class of x_t: batch: latent (B, T, C), class [B names] → ()."""
         x0 = batch["latent"]  # (B, T, C)
         randomness = self.randomness(len(x0), batch_idx)
-        t = self.density.times(randomness.stratified(), self.classifier.process)  # (B,)
+        t = self.density.times(randomness.stratified(), self.classifier.process, x0.shape[1])  # (B,)
         noise = randomness.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
         loss = classifier_loss(self.classifier, x0, noise, t, self.labels(batch)).mean()
         self.log_step({"loss": loss})

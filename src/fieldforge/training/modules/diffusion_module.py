@@ -51,6 +51,6 @@ class DiffusionModule(ConditionalModule):
         """Ho & Salimans 2022, algorithm 1; batch: latent (B, T, C) and what the conditioner's sources read → ()."""
         x0 = batch["latent"]  # (B, T, C)
         condition = self.condition(batch, randomness)
-        t = self.density.times(randomness.stratified(), self.model.process)  # (B,)
+        t = self.density.times(randomness.stratified(), self.model.process, x0.shape[1])  # (B,)
         noise = randomness.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
         return self.loss(self.model, x0, noise, t, condition, self.weighting).mean()
