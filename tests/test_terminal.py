@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fieldforge import terminal
-from fieldforge.terminal import Formatter, format_warning, printable, status
+from fieldforge.terminal import Formatter, duration, format_warning, printable, status
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,11 @@ def test_progress_on_a_terminal_overwrites_itself(clock: list[float], capsys, mo
     status("chair \x1b[31m" + "x" * 50)
     status("")
     assert capsys.readouterr().err == "\rchair \\x1b[31mxxxxxxxxxxxxxxx" + "\x1b[K\n"
+
+
+def test_durations_have_one_style():
+    seconds = (None, 0, 0.0123, 0.5, 5, 7.25, 59, 60, 3725, 86_399, 100_000, 10_000_000)
+    assert [duration(number) for number in seconds] == [
+        *("?", "0 s", "12 ms", "500 ms", "5 s", "7.2 s", "59 s", "1 min 00 s", "1 h 02 min"),
+        *("23 h 59 min", "1 d 03 h", "115 d 17 h"),
+    ]

@@ -50,6 +50,29 @@ def format_warning(
     return printable(f"warning: {message} ({category.__name__})", keep="\n\t") + "\n"
 
 
+def duration(seconds: float | None) -> str:
+    """A time span in the two largest units that it has; ? where it is unknown.
+
+    >>> [duration(seconds) for seconds in (0.0123, 5, 65, 3725, 100_000)]
+    ['12 ms', '5 s', '1 min 05 s', '1 h 02 min', '1 d 03 h']
+    """
+    if seconds is None:
+        return "?"
+    if 0 < seconds < 1:
+        return f"{_two_digits(1000 * seconds)} ms"
+    for length, unit, part, name in _UNITS:
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit} {int(seconds % length // part):02d} {name}"
+    return f"{_two_digits(seconds)} s"
+
+
+def _two_digits(number: float) -> str:
+    return f"{number:.0f}" if number >= 9.95 else f"{number:.2g}"
+
+
+_UNITS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
+
+
 @dataclass
 class _Line:
     text: str = ""  # the newest, not shown yet where lines are a minute apart

@@ -63,7 +63,7 @@ def train(
     module.ema = ema or EMACallback(PlainDecay(0.9))
     clock = BudgetCallback(Budget(steps, warmup_steps=0, final_rate=1.0))
     guard = guard or GradientGuard()
-    context = TrainingContext("stage", root, "mine", {}, 4, clock, module.ema, guard, draw)
+    context = TrainingContext("stage", root, "mine", {}, 4, clock, module.ema, guard, draw, place="stage 2 of 3")
     for callback in callbacks:
         if isinstance(callback, Watcher):
             callback.watch(context)

@@ -6,13 +6,14 @@ import signal
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import wandb
 
 from fieldforge.sweeps.forwarding import children
 from fieldforge.training.callbacks import wandb_run
-from fieldforge.training.callbacks.wandb_run import clean_id, unreachable, wandb_logger
+from fieldforge.training.callbacks.wandb_run import Wandb, clean_id, unreachable
 
 KEY = "0123456789" * 4
 
@@ -36,9 +37,15 @@ def account(tmp_path, monkeypatch):
     wandb.teardown()  # its process would keep the settings for the next test
 
 
-def reported(folder: Path, run_id: str = "tiny-autoencoder-0123") -> wandb_run.Reporter:
+def begun(folder: Path, name: str) -> wandb_run.Reporter:
+    """The logger of a training."""
+    context = SimpleNamespace(run=folder, config={"name": name}, stage="autoencoder", fingerprint="0123")
+    return Wandb().begin(context)  # type: ignore[arg-type]
+
+
+def reported(folder: Path, name: str = "tiny") -> wandb_run.Reporter:
     """A logger that has written a row."""
-    logger = wandb_logger(folder, run_id)
+    logger = begun(folder, name)
     logger.log_hyperparams({"lr": 0.1})
     logger.log_metrics({"train/loss": 1.0}, 3)
     logger.finalize("success")
@@ -92,14 +99,14 @@ def test_ids_are_such_as_the_service_takes_and_never_collide():
 
 
 def test_a_name_that_the_service_refuses_is_reported(tmp_path, caplog):
-    reported(tmp_path, "what's/this:one?-autoencoder-0123")
+    reported(tmp_path, "what's/this:one?")
     assert list(tmp_path.glob("wandb/offline-run-*-what-s-this-one--autoencoder-0123-*"))
 
 
 def test_a_service_process_that_dies_does_not_end_the_training(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_MODE", "offline")
     before = set(children())
-    logger = wandb_logger(tmp_path, "killed")
+    logger = begun(tmp_path, "killed")
     logger.log_metrics({"train/loss": 1.0}, 1)
     [service] = set(children()) - before
     os.kill(service, signal.SIGKILL)
@@ -114,7 +121,7 @@ def test_a_service_process_that_dies_does_not_end_the_training(tmp_path, monkeyp
 
 def test_an_error_of_the_library_is_said_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    logger = wandb_logger(tmp_path, "broken")
+    logger = begun(tmp_path, "broken")
     monkeypatch.setattr(type(logger.experiment), "log", lambda *a, **k: 1 / 0)
     logger.log_metrics({"train/loss": 1.0}, 1)
     logger.log_metrics({"train/loss": 1.0}, 2)

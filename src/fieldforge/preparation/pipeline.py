@@ -25,7 +25,7 @@ from fieldforge.preparation.workers import stage_all
 from fieldforge.readers.file_store import plain_text
 from fieldforge.storage.files import MACHINE, atomic_file, make_folder, remove_leftovers, writing
 from fieldforge.storage.lock import scope, take
-from fieldforge.terminal import status
+from fieldforge.terminal import duration, status
 
 log = logging.getLogger(__name__)
 
@@ -173,20 +173,15 @@ def _stage_with_progress(
 
     def look() -> None:
         passed = time.monotonic() - start
-        more = f"{_clock(passed / len(seconds) * (len(left) - len(seconds)))} left, " if seconds else ""
+        more = f"{duration(passed / len(seconds) * (len(left) - len(seconds)))} left, " if seconds else ""
         count = len(records) - len(left) + len(seconds)
-        status(f"preparing: {count} of {len(records)} assets, {_clock(passed)}, {more}last: {name}")
+        status(f"preparing: {count} of {len(records)} assets, {duration(passed)} spent, {more}last: {name}")
 
     stage_all(left, recipe, seed, staging, workers, done, look)
     if left:
         look()
     status("")
     return sum(seconds) / len(seconds) if seconds else None
-
-
-def _clock(seconds: float) -> str:
-    """Hours, minutes, seconds."""
-    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02}:{int(seconds) % 60:02}"
 
 
 def _line(record: AssetRecord, kind: str, text: str) -> dict[str, str]:

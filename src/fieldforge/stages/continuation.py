@@ -13,6 +13,7 @@ from fieldforge.errors import UserError
 from fieldforge.stages.directory import MODEL, StageDirectory
 from fieldforge.stages.fingerprint import differences, fingerprint
 from fieldforge.sweeps.job import is_trial
+from fieldforge.terminal import duration
 from fieldforge.training.processes.checkpoints import find_last, read_checkpoint
 
 SCRATCH = "scratch"
@@ -99,6 +100,6 @@ def check_budget(earlier: Path, mark: str, budget: Any, wanted: str) -> None:
     seconds = next((state["seconds"] for name, state in states.items() if name.startswith("BudgetCallback")), 0.0)
     if budget.progress(last.step, seconds) >= 1:
         raise UserError(
-            f"continue_from={wanted} has made {last.step} steps in {seconds / 60:.1f} minutes, which is all of this "
+            f"continue_from={wanted} has made {last.step} steps in {duration(seconds)}, which is all of this "
             f"budget: give more, as budget.max_steps or budget.max_minutes of the stage"
         )

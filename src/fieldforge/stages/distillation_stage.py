@@ -76,7 +76,9 @@ class DistillationStage(Stage):
         plan = planned(self.config)
         teacher, guidance = plan.teacher, plan.guidance
         for phase in plan.phases:
-            result = StudentStage(self.config, teacher, plan, phase, guidance).run({})
+            student = StudentStage(self.config, teacher, plan, phase, guidance)
+            student.place = self.place
+            result = student.run({})
             teacher, guidance = result.run.model, Baked(plan.scale, plan.scale)
         return result
 

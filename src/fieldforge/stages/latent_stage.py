@@ -74,15 +74,20 @@ class LatentStage(Stage):
             log.info("latents: encoded already, reused from %s", folder)
         else:
             data = sample_data(self.config)
-            ranks.first_alone(lambda: encode_all(data, domain, autoencoder_run, folder, settings))
+            ranks.first_alone(lambda: encode_all(self.title, data, domain, autoencoder_run, folder, settings))
         return StageResult(self.name, folder)
 
 
 @scope()
 def encode_all(
-    data: ShardDataModule, domain: Domain, autoencoder_run: StageDirectory, folder: Path, settings: dict[str, Any]
+    title: str,
+    data: ShardDataModule,
+    domain: Domain,
+    autoencoder_run: StageDirectory,
+    folder: Path,
+    settings: dict[str, Any],
 ) -> None:
-    """Write the latent shards of all splits that are not there yet, and their manifest."""
+    """Write the latent shards of all splits that are not there yet, and their manifest; `title` is of progress."""
     take(folder)
     autoencoder, _ = load_autoencoder(autoencoder_run.model)
     manifests = open_shards(data.root, data.train_split).manifests
@@ -90,7 +95,7 @@ def encode_all(
     entries = []
     for split in splits:
         with ShardWriter(folder, LATENT, settings, SHARD, split) as writer:
-            for key, meta, latent in encoded(autoencoder, data, domain, split, writer.finished_keys):
+            for key, meta, latent in encoded(title, autoencoder, data, domain, split, writer.finished_keys):
                 writer.write(key, {"meta.json": meta, "latent.npy": latent.numpy()})
         entries += writer.entries
     extra = {
@@ -104,7 +109,7 @@ def encode_all(
 
 @torch.no_grad()
 def encoded(
-    autoencoder: Autoencoder, data: ShardDataModule, domain: Domain, split: str, finished: set[str]
+    title: str, autoencoder: Autoencoder, data: ShardDataModule, domain: Domain, split: str, finished: set[str]
 ) -> Iterator[tuple[str, dict[str, Any], Tensor]]:
     """(key, meta, latent (T, C)) of every sample of a split, in order; `finished` ones are not encoded."""
     transforms: list[Transform] = [*domain.input_transforms(), Meta(), Key()]
@@ -118,5 +123,5 @@ def encoded(
             latents = autoencoder.encode(batch["input"])  # (B, T, C)
         yield from zip(batch["key"], batch["meta"], latents, strict=True)
         done += len(batch["meta"])
-        status(f"latents: {split} {done}/{samples.samples}")
+        status(f"{title}: {split} {done}/{samples.samples}")
     status("")

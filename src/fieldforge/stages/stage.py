@@ -116,6 +116,12 @@ class Stage(Labelled, ABC):
 
     def __init__(self, config: DictConfig, name: str | None = None):
         self.config, self.name = config, name or self.kind
+        self.place = ""  # among the stages of a training, such as "stage 2 of 3"
+
+    @property
+    def title(self) -> str:
+        """What progress calls it."""
+        return f"{self.place}, {self.name}" if self.place else self.name
 
     @property
     def training(self) -> str | None:
@@ -261,7 +267,9 @@ class TrainedStage(Stage):
         ranks.first_alone(lambda: directory.open(config))
         log.info("%s: in %s", called, directory.path)
         self.begin(directory)
-        training = train(self.config, directory, self.first_module(), self.data(), self.pictures(), self.measure())
+        training = train(
+            self.config, directory, self.first_module(), self.data(), self.pictures(), self.measure(), self.place
+        )
         label = training_label(budget, training.steps, self.has_start)
 
         def save() -> None:

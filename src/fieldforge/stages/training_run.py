@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 from collections import defaultdict
@@ -13,10 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers.logger import Logger
 
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.source import lacking
@@ -30,7 +29,7 @@ from fieldforge.stages.directory import StageDirectory
 from fieldforge.terminal import count
 from fieldforge.training.callbacks import wandb_run
 from fieldforge.training.callbacks.budget import BudgetCallback
-from fieldforge.training.callbacks.context import Draw, Measure, TrainingContext, Watcher
+from fieldforge.training.callbacks.context import Draw, LoggerChoice, Measure, TrainingContext, Watcher
 from fieldforge.training.callbacks.metrics_table import MetricsTable
 from fieldforge.training.callbacks.snapshots import Snapshots
 from fieldforge.training.processes import interruption, ranks
@@ -75,6 +74,7 @@ def train(
     data: ShardDataModule,
     draw: Draw | None,
     measure: Measure | None = None,
+    place: str = "",
 ) -> Training:
     """Train `module` by `config.training.<stage>` to the end of its budget, from the last checkpoint in `directory`.
 
@@ -83,14 +83,14 @@ def train(
     Raises:
         Interrupted: a signal stopped it; its state is saved.
     """
-    context = training_context(config, directory, draw, measure)
+    context = training_context(config, directory, draw, measure, place)
     stage, budget = context.stage, context.clock.budget
     hardware: Hardware = build(config, "trainer")
     data.batch_size = hardware.share(context.batch_size)
     hardware.prepare(module)
     callbacks = [context.clock, context.ema, context.guard, *build_callbacks(config, context)]
     last = ranks.first_alone(lambda: last_checkpoint(directory) or end_of_earlier(directory))
-    loggers = build_loggers(config, directory)
+    loggers = build_loggers(config, context)
     try:
         trainer = hardware.trainer(
             budget.max_steps,
@@ -124,7 +124,11 @@ def memory_advice(stage: str, batch_size: int) -> Iterator[None]:
 
 
 def training_context(
-    config: DictConfig, directory: StageDirectory, draw: Draw | None = None, measure: Measure | None = None
+    config: DictConfig,
+    directory: StageDirectory,
+    draw: Draw | None = None,
+    measure: Measure | None = None,
+    place: str = "",
 ) -> TrainingContext:
     """What `config.training.<stage>` makes of a stage in that directory."""
     key = f"training.{directory.stage}"
@@ -139,6 +143,7 @@ def training_context(
         guard=build(config, f"{key}.gradients"),
         draw=draw,
         measure=measure,
+        place=place,
     )
 
 
@@ -234,36 +239,17 @@ def measure_vectors(data: ShardDataModule, conditioner: Conditioner, directory: 
         conditioner.source(name).set_statistics(torch.tensor(mean), torch.tensor(std).clamp(min=1e-4))
 
 
-def build_with(config: DictConfig, key: str, context: dict[str, Any]) -> Any:
-    """Build `key`; arguments that it asks for and the configuration lacks are filled in by name from `context`."""
-    node = OmegaConf.select(config, key)
-    names = arguments(config, key)
-    return build(config, key, **{name: context[name] for name in names if name in context and name not in node})
-
-
-def arguments(config: DictConfig, key: str) -> list[str]:
-    """Names of what the class at `key` takes."""
-    node = OmegaConf.select(config, key)
-    target = node.get("_target_") if isinstance(node, DictConfig) else None
-    if target is None:
-        raise UserError(f"config key {key} must be a block with a _target_: give the path of a class")
-    try:
-        return list(inspect.signature(hydra.utils.get_object(target)).parameters)
-    except Exception as error:
-        raise UserError(f"{key}._target_ = {target}: there is no such class, correct the path") from error
-
-
-def build_loggers(config: DictConfig, directory: StageDirectory) -> list[Any]:
-    """The table always; besides it what `logger` names."""
-    table = MetricsTable(directory.path)
-    if config.get("logger") is None:
+def build_loggers(config: DictConfig, context: TrainingContext) -> list[Logger]:
+    """The table always; besides it what `logger` names. UserError for what is no logger."""
+    table = MetricsTable(context.run)
+    if not config.get("logger"):
         return [table]
-    make = build_with(config, "logger", {})
-    if getattr(make, "func", None) is MetricsTable:
-        return [table]
-    parameters = inspect.signature(make).parameters
-    context = {"directory": directory.path, "run_id": f"{config.name}-{directory.stage}-{directory.fingerprint}"}
-    return [table, make(**{name: value for name, value in context.items() if name in parameters})]
+    logger = build(config, "logger")
+    if isinstance(logger, LoggerChoice):
+        logger = logger.begin(context)
+    if not isinstance(logger, Logger):
+        raise UserError(f"logger._target_ = {config.logger._target_} makes no logger of Lightning: name one that does")
+    return [table, logger]
 
 
 def seeded(config: DictConfig, key: str, **node: Any) -> Any:

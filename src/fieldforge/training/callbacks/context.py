@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers.logger import Logger
 
 from fieldforge.training.callbacks.averaging import EMACallback
 from fieldforge.training.callbacks.budget import BudgetCallback
@@ -53,6 +54,7 @@ class TrainingContext:
         guard: leaves out steps, and counts them.
         draw: of the stage, which draws random numbers from generators of its own; None where it draws nothing.
         measure: of the stage, likewise; None where it makes no samples.
+        place: of the stage among those of the training, such as "stage 2 of 3"; empty where it is the only one.
     """
 
     stage: str
@@ -65,6 +67,12 @@ class TrainingContext:
     guard: GradientGuard
     draw: Draw | None = None
     measure: Measure | None = None
+    place: str = ""
+
+    @property
+    def title(self) -> str:
+        """What progress calls the stage."""
+        return f"{self.place}, {self.stage}" if self.place else self.stage
 
     @property
     def checkpoints(self) -> Path:
@@ -80,6 +88,15 @@ class TrainingContext:
     def label(self) -> dict[str, Any]:
         """Plain values that a checkpoint carries."""
         return {"stage": self.stage, "fingerprint": self.fingerprint, "config": self.config}
+
+
+@runtime_checkable
+class LoggerChoice(Protocol):
+    """Settings of a logger that goes with a training."""
+
+    def begin(self, context: TrainingContext) -> Logger:
+        """The logger of this training, or of the one that it goes on with."""
+        ...
 
 
 class Watcher(pl.Callback):

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from fieldforge.ranges import NotNegative
+from fieldforge.terminal import duration
 from fieldforge.training.callbacks.context import Watcher
 from fieldforge.training.callbacks.steps import logs_now, step_ended
 
@@ -62,7 +63,7 @@ def _waited(trainer: pl.Trainer) -> float:
 
 
 class Progress(pl.callbacks.ProgressBar, Watcher):
-    """One line that lives: step, share of the budget, time left, loss. Plain lines now and then where nobody watches.
+    """One line that lives: stage, step, share of the budget, time left, loss. Plain lines where nobody watches.
 
     Args:
         quiet_seconds: between lines when stderr is not a terminal.
@@ -109,7 +110,7 @@ class Progress(pl.callbacks.ProgressBar, Watcher):
         now = time.monotonic()
         if self._enabled and (self._live or now - self._shown > self._pause):
             self._shown = now
-            self._print(f"{self.context.stage}: {text} …", end="" if self._live else "\n")
+            self._print(f"{self.context.title}: {text} …", end="" if self._live else "\n")
 
     def _show(self, trainer: pl.Trainer, outputs: Any, last: bool = False) -> None:
         step, seconds, budget = trainer.global_step, self.context.clock.seconds, self.context.clock.budget
@@ -117,10 +118,10 @@ class Progress(pl.callbacks.ProgressBar, Watcher):
         left = budget.seconds_left(step, seconds)
         loss = float(outputs["loss"]) if isinstance(outputs, dict) and "loss" in outputs else None
         least = f" of at least {budget.min_steps}" if budget.max_minutes and step < budget.min_steps else ""
-        parts = [f"{self.context.stage} {share:4.0%}", f"step {step}{least}"]
+        parts = [f"{self.context.title} {share:4.0%}", f"step {step}{least}"]
         if not last:
-            parts.append(f"{clock_time(left)} left")
-        parts.append(f"{clock_time(seconds)} spent")
+            parts.append(f"{duration(left)} left")
+        parts.append(f"{duration(seconds)} spent")
         speed = trainer.logged_metrics
         if "speed/samples_per_second" in speed:
             parts.append(f"{float(speed['speed/samples_per_second']):.1f} samples/s")
@@ -136,12 +137,3 @@ class Progress(pl.callbacks.ProgressBar, Watcher):
     def _print(self, line: str, end: str) -> None:
         with contextlib.suppress(OSError):  # a terminal that is gone, a log on a full disk
             print(f"\r{line}\x1b[K" if self._live else line, end=end, file=sys.stderr, flush=True)
-
-
-def clock_time(seconds: float | None) -> str:
-    """1:02:03, 4:05 or ? where it is unknown."""
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -20,6 +20,8 @@ from urllib.request import getproxies, proxy_bypass
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
+from fieldforge.training.callbacks.context import TrainingContext
+
 log = logging.getLogger(__name__)
 _SECONDS = 20  # in which the service has to let a run begin
 _LAST_SECONDS = 60  # for what is not uploaded yet when a run ends; `wandb sync` sends the rest
@@ -71,20 +73,34 @@ class Reporter(WandbLogger):
             log.warning("warning: Weights & Biases fails (%s): the training goes on without it", _line(error))
 
 
-def wandb_logger(directory: Path, run_id: str, project: str = "fieldforge", **options: Any) -> Reporter:
-    """A logger whose run has the id of ours, so that a resumed training goes on in the same one.
+class Wandb:
+    """The choice `logger=wandb`: `begin` makes the logger.
 
-    Without a key, or where the service cannot be had, it writes offline below `directory`; `wandb sync` sends that
-    later. WANDB_MODE and WANDB_DISABLED are honoured.
+    Args:
+        project: of the service.
+        mode: "online", "offline" or "disabled"; None: WANDB_MODE and WANDB_DISABLED are honoured, else online where
+            there is a key and the service can be had.
+        options: further ones, as Lightning's logger takes them.
     """
-    return Reporter(
-        options.pop("mode", None) or _mode(),
-        project=project,
-        id=clean_id(run_id),
-        name=run_id[:128],
-        save_dir=str(directory),
-        **options,
-    )
+
+    def __init__(self, project: str = "fieldforge", mode: str | None = None, **options: Any):
+        self.project, self.mode, self.options = project, mode, options
+
+    def begin(self, context: TrainingContext) -> Reporter:
+        """A logger whose run has the id of ours, so that a resumed training goes on in the same one.
+
+        Without a key, or where the service cannot be had, it writes offline below the run's directory; `wandb sync`
+        sends that later.
+        """
+        run_id = f"{context.config['name']}-{context.stage}-{context.fingerprint}"
+        return Reporter(
+            self.mode or _mode(),
+            project=self.project,
+            id=clean_id(run_id),
+            name=run_id[:128],
+            save_dir=str(context.run),
+            **self.options,
+        )
 
 
 def finish() -> None:
