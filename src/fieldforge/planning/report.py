@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fieldforge.planning.estimate import SECONDS_A_DAY, Cluster, EncodingPlan, Plan, StagePlan, memory_ddp, memory_fsdp
+from fieldforge.terminal import duration
 
 WIDTH = 18
 UNKNOWN = "not known, the data is not here: give plan.shards and plan.samples"
@@ -18,7 +19,7 @@ def text(plan: Plan) -> str:
     for stage in plan.stages:
         lines += ["", stage.name]
         lines += _encoding(stage, cluster) if isinstance(stage, EncodingPlan) else _stage(stage, cluster)
-    lines += ["", _row("in all", _duration(plan.days * SECONDS_A_DAY) if plan.days is not None else UNKNOWN)]
+    lines += ["", _row("in all", duration(plan.days * SECONDS_A_DAY) if plan.days is not None else UNKNOWN)]
     lines += [
         "",
         "Memory is that of tensors: a device's context, libraries and fragmentation come on top (1 GiB and 10 %, say).",
@@ -30,53 +31,61 @@ def text(plan: Plan) -> str:
 def _stage(stage: StagePlan, cluster: Cluster) -> list[str]:
     cost, world = stage.cost, cluster.world
     parts = " · ".join(f"{name.removeprefix('autoencoder.')} {short(size)}" for name, size in cost.parts.items())
-    lines = [_row("parameters", f"{short(sum(cost.parts.values()))}: {parts}")]
     share = f", {stage.batch_size // world} a device" if world > 1 else ""
     share += f" in {stage.accumulate} parts" if stage.accumulate > 1 else ""
     each = f", {short(stage.operations)}FLOP a device" if world > 1 else ""
     operations = f"{short(stage.operations * world)}FLOP{each}"
-    lines.append(_row("a step", f"{stage.batch_size} samples{share} · {operations}"))
+    return [
+        _row("parameters", f"{short(sum(cost.parts.values()))}: {parts}"),
+        _row("a step", f"{stage.batch_size} samples{share} · {operations}"),
+        *_memory(stage, world),
+        _row("time", _time(stage, cluster)),
+        _row("shards", _shards(stage, world)),
+        *(_row("note", note) for note in stage.notes),
+        *(_row("warning", warning) for warning in stage.warnings(cluster)),
+    ]
+
+
+def _memory(stage: StagePlan, world: int) -> list[str]:
+    """A column for each way to spread what is held."""
+    cost = stage.cost
     layouts = {"DDP": memory_ddp(cost, world), "FSDP": memory_fsdp(cost, world)} if world > 1 else {
         "one process": memory_ddp(cost, world)
     }  # fmt: skip
-    lines.append(_row("memory a device", "".join(f"{name:>14}" for name in layouts)))
+    lines = [_row("memory a device", "".join(f"{name:>14}" for name in layouts))]
     for name in next(iter(layouts.values())):
         if any(rows[name] for rows in layouts.values()):
             lines.append(_row(f"  {name}", "".join(f"{binary(rows[name]):>14}" for rows in layouts.values())))
     lines.append(_row("  in all", "".join(f"{binary(sum(rows.values())):>14}" for rows in layouts.values())))
     if cost.checkpointed < 0.9 * cost.activations:
         lines.append(_row("", f"with transformers that recompute activations, these are {binary(cost.checkpointed)}"))
+    return lines
+
+
+def _time(stage: StagePlan, cluster: Cluster) -> str:
     least = f", at least {stage.min_steps:,} steps" if stage.min_steps else ""
     minutes = "" if stage.max_minutes is None else f" or {stage.max_minutes:g} minutes{least}"
-    budget = f"{stage.max_steps:,} steps{minutes}"
-    lines.append(
-        _row(
-            "time",
-            f"{_duration(stage.step_seconds(cluster))} a step ({stage.utilisation(cluster):.2g} of the peak) · "
-            f"{short(stage.samples_a_day(cluster))}samples a day · "
-            f"{budget}: {_duration(stage.days(cluster) * SECONDS_A_DAY)}",
-        )
+    return (
+        f"{duration(stage.step_seconds(cluster))} a step ({stage.utilisation(cluster):.2g} of the peak) · "
+        f"{short(stage.samples_a_day(cluster))}samples a day · "
+        f"{stage.max_steps:,} steps{minutes}: {duration(stage.days(cluster) * SECONDS_A_DAY)}"
     )
+
+
+def _shards(stage: StagePlan, world: int) -> str:
     data = stage.data
     if data.shards is None:
-        lines.append(_row("shards", UNKNOWN))
-    else:
-        of_rank = data.shards / world
-        epochs = f" · {stage.max_steps * stage.batch_size / data.samples:,.1f} epochs" if data.samples else ""
-        lines.append(
-            _row(
-                "shards",
-                f"{data.shards:,} for {_count(world, 'rank')}: {of_rank:.4g} each, "
-                f"{_count(data.readers(world), 'reader')}{epochs}",
-            )
-        )
-    lines += [_row("note", note) for note in stage.notes]
-    return lines + [_row("warning", warning) for warning in stage.warnings(cluster)]
+        return UNKNOWN
+    epochs = f" · {stage.max_steps * stage.batch_size / data.samples:,.1f} epochs" if data.samples else ""
+    return (
+        f"{data.shards:,} for {_count(world, 'rank')}: {data.shards / world:.4g} each, "
+        f"{_count(data.readers(world), 'reader')}{epochs}"
+    )
 
 
 def _encoding(stage: EncodingPlan, cluster: Cluster) -> list[str]:
     days = stage.days(cluster)
-    time = UNKNOWN if days is None else f"{stage.samples:,} samples: {_duration(days * SECONDS_A_DAY)}"
+    time = UNKNOWN if days is None else f"{stage.samples:,} samples: {duration(days * SECONDS_A_DAY)}"
     return [
         _row("encoding", f"{short(stage.operations)}FLOP a sample · one process, {short(cluster.cpu_flops)}FLOP/s"),
         _row("time", time),
@@ -101,10 +110,3 @@ def short(number: float) -> str:
 
 def binary(size: float) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", SECONDS_A_DAY), ("hours", 3600), ("minutes", 60), ("s", 1)):
-        if seconds >= 2 * length or (unit == "s" and seconds >= 1):
-            return f"{seconds / length:.3g} {unit}"
-    return f"{1000 * seconds:.3g} ms"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -87,71 +87,105 @@ def measure_step(
         gpu: attention as a GPU computes it.
         checkpointing: all transformers recompute their activations, also those that do not by themselves.
     """
-    with ExitStack() as modes:
-        modes.enter_context(without_values())
-        memory = modes.enter_context(LiveMemory())
-        if gpu:
-            modes.enter_context(as_on_gpu())
-        module = make_module()
-        module.trainer = _NOBODY  # type: ignore[assignment]
-        for name in ("log", "log_dict"):
-            setattr(module, name, _say_nothing)
+    with _fake_tensors(gpu) as memory:
+        module = _unattended(make_module())
         if checkpointing:
             recompute(module)
         parameters = memory.live
         average = EMA(module, decay)
         averaged = memory.live - parameters
-        optimizer = module.configure_optimizers()
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        trained = [p for group in optimizer.param_groups for p in group["params"]]
-
-        def step(batch: Batch) -> None:  # in Lightning's order: old gradients live through the forward pass
-            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                loss = module.training_step(batch, 0)
-            assert isinstance(loss, torch.Tensor)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            average.update(module, 1)
-
-        step(make_batch())  # the optimiser's state comes into being
+        training = _Training(module, average, _optimizer(module), bfloat16)
+        training.step(make_batch())  # the optimiser's state comes into being
         with Kernels() as kernels:
-            step(make_batch())
-        gradients = sum(_bytes(p.grad) for p in trained if p.grad is not None)
-        state = sum(_bytes(t) for buffers in optimizer.state.values() for t in buffers.values() if torch.is_tensor(t))
-        held = parameters + averaged + gradients + state
-        memory.restart_peak()
-        step(make_batch())
-        activations = memory.peak - held
-        memory.restart_peak()
-        validate(module, make_heldout_batch(), bfloat16)
-        validation = memory.peak - held
+            training.step(make_batch())
+        held = parameters + averaged + training.gradient_bytes + training.state_bytes
+        activations = _peak(memory, lambda: training.step(make_batch())) - held
+        validation = _peak(memory, lambda: validate(module, make_heldout_batch(), bfloat16)) - held
         recompute(module.train())
-        memory.restart_peak()
-        step(make_batch())
+        checkpointed = _peak(memory, lambda: training.step(make_batch())) - held
         blocks = [count(part) for part in module.modules() if isinstance(part, Block)]
         return StepCost(
             parts=parts_of(module),
-            trained=sum(p.numel() for p in trained),
+            trained=sum(parameter.numel() for parameter in training.parameters),
             kernels=kernels.rows,
             parameters=parameters,
-            gradients=gradients,
-            optimizer=state,
+            gradients=training.gradient_bytes,
+            optimizer=training.state_bytes,
             average=averaged,
             activations=activations,
-            checkpointed=memory.peak - held,
+            checkpointed=checkpointed,
             validation=validation,
             block=4 * max(blocks, default=0),
             outside_blocks=4 * (count(module) - sum(blocks)),
         )
 
 
-def try_step(module: pl.LightningModule, batch: Batch) -> None:
-    """The forward pass of a training step, where all tensors are fake: raises what the module does for what misfits."""
+@contextmanager
+def _fake_tensors(gpu: bool) -> Iterator[LiveMemory]:
+    """Inside, tensors have no values, and what they would take is counted."""
+    with without_values(), LiveMemory() as memory, as_on_gpu() if gpu else nullcontext():
+        yield memory
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What a step changes."""
+
+    module: pl.LightningModule
+    average: EMA
+    optimizer: torch.optim.Optimizer
+    bfloat16: bool
+
+    def step(self, batch: Batch) -> None:
+        """In Lightning's order: old gradients live through the forward pass."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            loss = self.module.training_step(batch, 0)
+        assert isinstance(loss, torch.Tensor)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.average.update(self.module, 1)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that are trained."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    @property
+    def gradient_bytes(self) -> int:
+        return sum(_bytes(parameter.grad) for parameter in self.parameters if parameter.grad is not None)
+
+    @property
+    def state_bytes(self) -> int:
+        """Of the optimiser."""
+        buffers = (buffer for state in self.optimizer.state.values() for buffer in state.values())
+        return sum(_bytes(buffer) for buffer in buffers if torch.is_tensor(buffer))
+
+
+def _optimizer(module: pl.LightningModule) -> torch.optim.Optimizer:
+    optimizer = module.configure_optimizers()
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    return optimizer
+
+
+def _peak(memory: LiveMemory, work: Callable[[], None]) -> int:
+    """Bytes at the worst moment of some work."""
+    memory.restart_peak()
+    work()
+    return memory.peak
+
+
+def _unattended(module: pl.LightningModule) -> pl.LightningModule:
+    """The module with a trainer that does nothing, and without a log."""
     module.trainer = _NOBODY  # type: ignore[assignment]
     for name in ("log", "log_dict"):
         setattr(module, name, _say_nothing)
-    module.training_step(batch, 0)
+    return module
+
+
+def try_step(module: pl.LightningModule, batch: Batch) -> None:
+    """The forward pass of a training step, where all tensors are fake: raises what the module does for what misfits."""
+    _unattended(module).training_step(batch, 0)
 
 
 def recompute(module: nn.Module) -> None:
@@ -172,15 +206,15 @@ def validate(module: pl.LightningModule, batch: Batch, bfloat16: bool) -> None:
 
 def parts_of(module: nn.Module) -> dict[str, int]:
     """Parameters of the parts of a model, two levels deep where there are several."""
-    found: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for name, child in module.named_children():
         inner = {f"{name}.{inner}": count(grandchild) for inner, grandchild in child.named_children()}
         named = {key: number for key, number in inner.items() if number}
         own = count(child) - sum(named.values())
-        found |= named
+        numbers |= named
         if own:
-            found[name if not named else f"{name} (own)"] = own
-    return found
+            numbers[name if not named else f"{name} (own)"] = own
+    return numbers
 
 
 def count(module: nn.Module) -> int:

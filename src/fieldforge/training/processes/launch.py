@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
@@ -83,40 +83,59 @@ def processes(
         UserError: the launcher has started another number of processes than the configuration says, the environment
             contradicts itself, or processes lack GPUs.
     """
-    size, place = devices * num_nodes, launchers.started()
+    place = launchers.started()
+    _check_size(place, devices, num_nodes)
+    if devices * num_nodes == 1:
+        yield
+        return
+    others: list[subprocess.Popen] = []
+    with _surroundings_kept(), ExitStack() as ends:
+        ends.callback(lambda: _end(others))
+        ends.callback(ranks.disconnect)
+        ends.enter_context(_announcing())
+        if place is None:
+            if gpu and devices > torch.cuda.device_count():
+                raise gpus.too_few(devices, torch.cuda.device_count())
+            others = _start_others(devices, num_nodes, command)
+        else:
+            _adopt(place, devices, num_nodes)
+        _connect(devices, gpu, minutes)
+        try:
+            yield
+        except RuntimeError as error:
+            if not ranks.is_loss(error):
+                raise
+            raise _loss(others) from error
+
+
+def _check_size(place: launchers.Place | None, devices: int, num_nodes: int) -> None:
+    """UserError where a launcher has started another number of processes than the configuration says."""
+    size = devices * num_nodes
     if place is not None and place.size != size:
         raise UserError(
             f"{place.launcher} has started {place.size} processes ({place.said}), but trainer.devices={devices} × "
             f"trainer.num_nodes={num_nodes} make {size}: set trainer=ddp (or fsdp), trainer.devices to the processes "
             f"of a node and trainer.num_nodes to the nodes, or start {size}"
         )
-    if size == 1:
-        yield
-        return
-    before, level, children = dict(os.environ), logging.getLogger().level, []
+
+
+@contextmanager
+def _surroundings_kept() -> Iterator[None]:
+    """Environment and log level are those of before again at the end."""
+    before, level = dict(os.environ), logging.getLogger().level
     try:
-        if place is None:
-            if gpu and devices > torch.cuda.device_count():
-                raise gpus.too_few(devices, torch.cuda.device_count())
-            children = _start_others(devices, num_nodes, command)
-        else:
-            _adopt(place, devices, num_nodes)
-        if gpu:
-            own = gpus.of_process(Launched().local_rank(), devices)
-            torch.cuda.set_device(own)
-        if Launched().global_rank() > 0:
-            logging.getLogger().setLevel(logging.ERROR)  # the first process speaks for all
-        if os.environ.get(_STARTED_BY) == str(os.getppid()):
-            leave_with(os.getppid(), interruption.EXIT_UNFINISHED, _GRACE)
-        ranks.connect("cpu:gloo,cuda:nccl" if gpu else "gloo", minutes)
-        if gpu:
-            gpus.check_own(own)
-        try:
-            yield
-        except RuntimeError as error:
-            if not ranks.is_loss(error):
-                raise
-            raise _loss(children) from error
+        yield
+    finally:
+        logging.getLogger().setLevel(level)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _announcing() -> Iterator[None]:
+    """The other processes learn of an error in this one."""
+    try:
+        yield
     except UserError as error:
         error.everywhere = error.everywhere and ranks.first_says_too(str(error))
         ranks.announce(error.exit_code)
@@ -125,12 +144,20 @@ def processes(
         if not isinstance(error, interruption.Interrupted):
             ranks.announce(1)
         raise
-    finally:
-        ranks.disconnect()
-        _end(children)
-        logging.getLogger().setLevel(level)
-        os.environ.clear()
-        os.environ.update(before)
+
+
+def _connect(devices: int, gpu: bool, minutes: float) -> None:
+    """This process with the others, on its own GPU."""
+    if gpu:
+        own = gpus.of_process(Launched().local_rank(), devices)
+        torch.cuda.set_device(own)
+    if Launched().global_rank() > 0:
+        logging.getLogger().setLevel(logging.ERROR)  # the first process speaks for all
+    if os.environ.get(_STARTED_BY) == str(os.getppid()):
+        leave_with(os.getppid(), interruption.EXIT_UNFINISHED, _GRACE)
+    ranks.connect("cpu:gloo,cuda:nccl" if gpu else "gloo", minutes)
+    if gpu:
+        gpus.check_own(own)
 
 
 def _adopt(place: launchers.Place, devices: int, num_nodes: int) -> None:
