@@ -1,4 +1,4 @@
-"""Configuration → objects: Hydra's `instantiate`, with mistakes found beforehand and told by their key."""
+"""Configuration → objects: Hydra's `instantiate`, and mistakes named by their key before that."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SAFE_FUNCTIONS = (
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
-def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -> Any:
+def build(config: DictConfig, key: str, *, trusted: bool = True, **arguments: Any) -> Any:
     """Build what stands at `key` of `config`.
 
     Args:
@@ -42,7 +42,7 @@ def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -
         key: dotted path of a node with `_target_`.
         trusted: False for a configuration that came with a checkpoint: its `_target_`s must be parts of models and data
             (`SAFE_PLACES`), its values plain.
-        given: arguments that only the program knows; they win over the configuration's.
+        arguments: those that only the program knows; they win over the configuration's.
 
     Raises:
         UserError: unknown key, missing or wrongly typed value, unknown or forbidden target; names the key.
@@ -50,37 +50,37 @@ def build(config: DictConfig, key: str, *, trusted: bool = True, **given: Any) -
     node = OmegaConf.select(config, key)
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise UserError(f"config key {key} must be a block with a _target_: choose one of the files in configs/{key}")
-    _check(node, key, trusted, set(given))
-    node = _without(node, given)
+    _check(node, key, trusted, set(arguments))
+    node = _without(node, arguments)
     _rename_keywords(node)
     try:
-        # `given` stays out of Hydra's hands: it would merge dicts into the configuration and build what they contain.
-        made = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
+        # `arguments` stay out of Hydra's hands: it would merge dicts into the configuration and build what is in them.
+        factory = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
     except InstantiationException as error:
         cause = error.__cause__
-        found = re.search(r"full_key: (\S+)", str(error))
-        where = found[1] if found else key
+        match = re.search(r"full_key: (\S+)", str(error))
+        where = match[1] if match else key
         if isinstance(cause, UserError):
             raise _with_key(cause, where) from error
         raise UserError(f"config key {where}: {reason_of(cause or error)}") from error
     if node.get("_partial_", False):
-        return functools.partial(made, **given)
-    return call(made, key, **given)
+        return functools.partial(factory, **arguments)
+    return call(factory, key, **arguments)
 
 
 REFUSALS = (ValueError, TypeError, AssertionError, ArithmeticError, LookupError, RuntimeError, MemoryError)
 """What constructors raise for values that they cannot take, networks for sizes that do not fit or are not to be had."""
 
 
-def call(made: functools.partial, key: str, *args: Any, **given: Any) -> Any:
+def call(factory: functools.partial, key: str, *args: Any, **arguments: Any) -> Any:
     """Call what stands at `key`. UserError, naming the value that is to blame where it can be found, if it refuses."""
     try:
-        return made(*args, **given)
+        return factory(*args, **arguments)
     except UserError as error:
         raise _with_key(error, key) from error
     except REFUSALS as error:
-        blamed = next((name for name, without in _without_one(made) if _succeeds(without, args, given)), None)
-        blames = [blamed] if blamed else _mentioned(made, reason_of(error))
+        blamed = next((name for name, without in _without_one(factory) if _succeeds(without, args, arguments)), None)
+        blames = [blamed] if blamed else _mentioned(factory, reason_of(error))
         where = " and ".join(f"{key}.{name}" for name in blames) or key
         raise UserError(f"config key {where}: {reason_of(error)}") from error
 
@@ -92,9 +92,9 @@ def _with_key(error: UserError, key: str) -> UserError:
     return UserError(f"config key {key}: {error}")
 
 
-def _without_one(made: functools.partial) -> Iterator[tuple[str, functools.partial]]:
+def _without_one(factory: functools.partial) -> Iterator[tuple[str, functools.partial]]:
     """The same call without one of its values, which takes its default then; also of calls among its arguments."""
-    function, keywords = _flat(made)
+    function, keywords = _flat(factory)
     for name, value in keywords.items():
         rest = {other: kept for other, kept in keywords.items() if other != name}
         if isinstance(value, int | float | str | list | tuple):
@@ -104,26 +104,26 @@ def _without_one(made: functools.partial) -> Iterator[tuple[str, functools.parti
                 yield f"{name}.{inner}", functools.partial(function, **rest, **{name: without})
 
 
-def _mentioned(made: functools.partial, reason: str) -> Iterator[str]:
+def _mentioned(factory: functools.partial, reason: str) -> Iterator[str]:
     """Values of the call, and of calls among its arguments, that an error names: `heads 3`."""
-    for name, value in _flat(made)[1].items():
+    for name, value in _flat(factory)[1].items():
         if isinstance(value, functools.partial):
             yield from (f"{name}.{inner}" for inner in _mentioned(value, reason))
         elif re.search(rf"\b{re.escape(name)}\b\W+{re.escape(str(value))}\b", reason):
             yield name
 
 
-def _flat(made: functools.partial) -> tuple[Any, dict[str, Any]]:
+def _flat(factory: functools.partial) -> tuple[Any, dict[str, Any]]:
     """Function and keywords of a call, those of the partial that it may wrap (Hydra's own kind) among them."""
-    if isinstance(made.func, functools.partial):
-        function, inner = _flat(made.func)
-        return function, {**inner, **made.keywords}
-    return made.func, dict(made.keywords)
+    if isinstance(factory.func, functools.partial):
+        function, inner = _flat(factory.func)
+        return function, {**inner, **factory.keywords}
+    return factory.func, dict(factory.keywords)
 
 
-def _succeeds(made: functools.partial, args: tuple, given: Mapping[str, Any]) -> bool:
+def _succeeds(factory: functools.partial, args: tuple, arguments: Mapping[str, Any]) -> bool:
     try:
-        made(*args, **given)
+        factory(*args, **arguments)
     except Exception:
         return False
     return True
@@ -177,29 +177,32 @@ def check(config: DictConfig) -> None:
     check_finite(config)
     for name in map(str, config):
         if not OmegaConf.is_missing(config, name):
-            _check(config[name], name, trusted=True, given=None)
+            _check(config[name], name, trusted=True, reserved=None)
     if all(name in config for name in ("sampler", "loss", "process", "parameterization")):
         process, parameterization = build(config, "process"), build(config, "parameterization")
         build(config, "sampler").rehearse(build(config, "loss").model, process, parameterization)
 
 
-def _check(node: Any, path: str, trusted: bool, given: set[str] | None) -> None:
-    """Walk all blocks below `node` before anything is built; `given` None: anything may still be given."""
+def _check(node: Any, path: str, trusted: bool, reserved: set[str] | None) -> None:
+    """Walk all blocks below `node` before anything is built.
+
+    `reserved`: names of arguments that the program gives; None: it may give any.
+    """
     if isinstance(node, ListConfig):
         for index in range(len(node)):
             _check_plain(node, index, f"{path}[{index}]", trusted)
             if not OmegaConf.is_missing(node, index):
-                _check(node[index], f"{path}[{index}]", trusted, None if given is None else set())
+                _check(node[index], f"{path}[{index}]", trusted, None if reserved is None else set())
         return
     if not isinstance(node, DictConfig):
         return
     for name in map(str, node):
         _check_plain(node, name, f"{path}.{name}", trusted)
     if "_target_" in node:
-        _check_call(node, path, trusted, given)
+        _check_call(node, path, trusted, reserved)
     for name in map(str, node):
-        if name not in (given or ()) and not OmegaConf.is_missing(node, name):
-            _check(node[name], f"{path}.{name}", trusted, None if given is None else set())
+        if name not in (reserved or ()) and not OmegaConf.is_missing(node, name):
+            _check(node[name], f"{path}.{name}", trusted, None if reserved is None else set())
 
 
 def _check_plain(node: DictConfig | ListConfig, key: str | int, path: str, trusted: bool) -> None:
@@ -208,13 +211,28 @@ def _check_plain(node: DictConfig | ListConfig, key: str | int, path: str, trust
         raise UserError(f"{path} refers to another value: a stored configuration holds plain values only")
 
 
-def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str] | None) -> None:
-    target = node["_target_"]
+def _check_call(node: DictConfig, path: str, trusted: bool, reserved: set[str] | None) -> None:
+    """UserError for a block whose call cannot be made: target, names and values of its arguments."""
+    called = _target(str(node["_target_"]), path, trusted)
+    try:
+        parameters = inspect.signature(called).parameters
+        hints = _hints(called)
+    except (ValueError, TypeError, NameError):
+        return  # built-in, or annotations that cannot be resolved: the call itself will tell
+    for name in map(str, node):
+        if name not in _HYDRA_KEYS and name not in (reserved or ()):
+            _check_argument(node, name, path, _name(called), parameters, hints, may_lack=reserved is None)
+    if reserved is not None and not node.get("_partial_", False) and "_args_" not in node:
+        _check_whole(node, path, _name(called), parameters, reserved)
+
+
+def _target(target: str, path: str, trusted: bool) -> Any:
+    """What a block calls. UserError where there is no such thing, or a stored configuration may not name it."""
     foreign = UserError(
         f"{path}._target_ = {target} is no part of a model or of its data: a stored configuration may not name it "
         "(of a plug-in that you know, sample.py and evaluate.py may: trust=<its package>)"
     )
-    if not trusted and not str(target).startswith("fieldforge.") and not is_trusted(str(target)):
+    if not trusted and not target.startswith("fieldforge.") and not is_trusted(target):
         raise foreign  # before anything is imported
     try:
         called = hydra.utils.get_object(target)
@@ -224,39 +242,43 @@ def _check_call(node: DictConfig, path: str, trusted: bool, given: set[str] | No
     safe = home in SAFE_FUNCTIONS or (inspect.isclass(called) and (home.startswith(SAFE_PLACES) or is_trusted(home)))
     if not trusted and not safe:
         raise foreign  # also something that a module of ours has merely imported
-    try:
-        parameters = inspect.signature(called).parameters
-        hints = _hints(called)
-    except (ValueError, TypeError, NameError):
-        return  # built-in, or annotations that cannot be resolved: the call itself will tell
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in map(str, node):
-        if name in _HYDRA_KEYS or name in (given or ()):
-            continue
-        if parameter_of(name) not in parameters:
-            if open_ended:
-                continue
-            known = ", ".join(p for p in parameters if p != "self")
-            raise UserError(f"unknown config key {path}.{name}: {_name(called)} takes {known}")
-        if OmegaConf.is_missing(node, name):
-            if given is None:
-                continue
-            raise UserError(f"the config key {path}.{name} has no value: give it on the command line, {path}.{name}=…")
-        value = node[name]
-        if parameter_of(name) in hints:
-            told = f"{path}.{name}"
-            if OmegaConf.is_interpolation(node, name):
-                told += f" ({OmegaConf.to_container(node, resolve=False)[name]})"  # type: ignore[index,call-overload]
-            check_value(told, value, hints[parameter_of(name)])
-    if given is not None and not node.get("_partial_", False):
-        for name, parameter in parameters.items():
-            required = parameter.default is parameter.empty and parameter.kind in (
-                parameter.POSITIONAL_OR_KEYWORD,
-                parameter.KEYWORD_ONLY,
-            )
-            key = key_of(name)
-            if required and key not in node and name not in given and "_args_" not in node:
-                raise UserError(f"config key {path}.{key} is missing: {_name(called)} needs it")
+    return called
+
+
+def _check_argument(
+    node: DictConfig,
+    key: str,
+    path: str,
+    called: str,
+    parameters: Mapping[str, inspect.Parameter],
+    hints: Mapping[str, Any],
+    may_lack: bool,
+) -> None:
+    """UserError for a key that is no parameter, or has no value (unless it `may_lack` one), or one of a wrong type."""
+    if parameter_of(key) not in parameters:
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return
+        names = ", ".join(parameter for parameter in parameters if parameter != "self")
+        raise UserError(f"unknown config key {path}.{key}: {called} takes {names}")
+    if OmegaConf.is_missing(node, key):
+        if may_lack:
+            return
+        raise UserError(f"the config key {path}.{key} has no value: give it on the command line, {path}.{key}=…")
+    if parameter_of(key) in hints:
+        label = f"{path}.{key}"
+        if OmegaConf.is_interpolation(node, key):
+            label += f" ({OmegaConf.to_container(node, resolve=False)[key]})"  # type: ignore[index,call-overload]
+        check_value(label, node[key], hints[parameter_of(key)])
+
+
+def _check_whole(
+    node: DictConfig, path: str, called: str, parameters: Mapping[str, inspect.Parameter], reserved: set[str]
+) -> None:
+    """UserError for a parameter without a default that has no argument."""
+    for name, parameter in parameters.items():
+        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if named and parameter.default is parameter.empty and key_of(name) not in node and name not in reserved:
+            raise UserError(f"config key {path}.{key_of(name)} is missing: {called} needs it")
 
 
 def _hints(called: Any) -> dict[str, Any]:
