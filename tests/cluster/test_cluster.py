@@ -40,9 +40,14 @@ def submit(slurm: Slurm, training: Training, *arguments: str, hold: dict[str, in
     )
 
 
+def over(slurm: Slurm, job: str) -> Callable[[], bool]:
+    """Whether a job has ended, and does not come back."""
+    return lambda: slurm.job(job)["JobState"] in ENDED
+
+
 def finished(slurm: Slurm, job: str, training: Training) -> dict[str, str]:
     """Waits for the end of a job; what Slurm knows of it."""
-    wait(lambda: slurm.job(job)["JobState"] in ENDED, f"the end of job {job}", training.said)
+    wait(over(slurm, job), f"the end of job {job}", training.said)
     return slurm.job(job)
 
 
@@ -61,7 +66,7 @@ def user_signal(slurm: Slurm, training: Training) -> None:
     """USR1 in both stages: each time the job saves, requeues itself and goes on."""
     job = submit(slurm, training, *TWO_NODES, hold={"autoencoder": 5, "diffusion": 7})
     for stage in ("autoencoder", "diffusion"):
-        training.wait_held(stage)
+        training.wait_held(stage, over(slurm, job))
         slurm.run("scancel", "--signal=USR1", job)
     assert_finished(finished(slurm, job, training), training, restarts=2)
     assert "autoencoder: goes on at step 6" in training.said()  # not the last checkpoint of the schedule, step 4
@@ -71,7 +76,7 @@ def user_signal(slurm: Slurm, training: Training) -> None:
 def preemption(slurm: Slurm, training: Training) -> None:
     """A job of a partition of higher priority takes the place; the training comes back after it."""
     job = submit(slurm, training, *TWO_NODES, "--partition=scavenge", "--gres=seat:1", hold={"diffusion": 5})
-    training.wait_held("diffusion")
+    training.wait_held("diffusion", over(slurm, job))
     other = slurm.submit(
         "--partition=urgent", "--nodes=2", "--gres=seat:1", f"--output={training.folder}/urgent.txt", "--wrap=true"
     )
@@ -83,7 +88,7 @@ def preemption(slurm: Slurm, training: Training) -> None:
 def time_limit(slurm: Slurm, training: Training) -> None:
     """Slurm's limit comes near: it signals, the training saves and requeues itself."""
     job = submit(slurm, training, *TWO_NODES, "--signal=USR1@45", hold={"autoencoder": 7})
-    training.wait_held("autoencoder")
+    training.wait_held("autoencoder", over(slurm, job))
     begun = datetime.fromisoformat(slurm.job(job)["StartTime"])
     minutes = math.ceil((datetime.now() - begun).total_seconds() / 60) + 1  # Slurm looks at limits every 30 s
     slurm.run("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
@@ -97,7 +102,7 @@ def time_limit(slurm: Slurm, training: Training) -> None:
 def killed_on_one_node(slurm: Slurm, training: Training) -> None:
     """The process on the second node dies; the first does not wait for it, and both go on from the last checkpoint."""
     job = submit(slurm, training, *TWO_NODES, hold={"autoencoder": 5})
-    training.wait_held("autoencoder")
+    training.wait_held("autoencoder", over(slurm, job))
     (process,) = processes_with(SLURM_JOB_ID=job, SLURM_PROCID="1")
     os.kill(process, signal.SIGKILL)
     assert_finished(finished(slurm, job, training), training, restarts=1)
@@ -107,7 +112,7 @@ def killed_on_one_node(slurm: Slurm, training: Training) -> None:
 def cancelled_step(slurm: Slurm, training: Training) -> None:
     """scancel of the step kills its processes on both nodes; the job goes on from the last checkpoint."""
     job = submit(slurm, training, *TWO_NODES, hold={"diffusion": 5})
-    training.wait_held("diffusion")
+    training.wait_held("diffusion", over(slurm, job))
     slurm.run("scancel", f"{job}.0")
     assert_finished(finished(slurm, job, training), training, restarts=1)
     assert "diffusion: goes on at step 4" in training.said()
@@ -116,7 +121,7 @@ def cancelled_step(slurm: Slurm, training: Training) -> None:
 def cancelled_job(slurm: Slurm, training: Training) -> None:
     """scancel of the whole job is the user's word: the training saves, and does not come back."""
     job = submit(slurm, training, *TWO_NODES, hold={"autoencoder": 3})
-    training.wait_held("autoencoder")
+    training.wait_held("autoencoder", over(slurm, job))
     slurm.run("scancel", job)
     known = finished(slurm, job, training)
     assert (known["JobState"], known["Restarts"]) == ("CANCELLED", "0"), training.said()
@@ -140,7 +145,7 @@ def sweep(slurm: Slurm, training: Training) -> None:
         )
     )
     job = submit(slurm, training, "trainer=cpu", "--array=1-2", SWEEP=str(lines))
-    tasks[1].wait_held("diffusion")
+    tasks[1].wait_held("diffusion", over(slurm, f"{job}_2"))
     slurm.run("scancel", "--signal=USR1", f"{job}_2")
     for number, restarts in ((1, 0), (2, 1)):
         assert_finished(finished(slurm, f"{job}_{number}", training), training, restarts)
@@ -163,11 +168,11 @@ def torchrun(slurm: Slurm, training: Training) -> None:
     mark = {"FIELDFORGE_TEST": str(training.folder)}
 
     def terminate(launcher: subprocess.Popen) -> None:
-        training.wait_held("autoencoder")
+        training.wait_held("autoencoder", lambda: launcher.poll() is not None)
         launcher.terminate()
 
     def kill_one(launcher: subprocess.Popen) -> None:
-        training.wait_held("diffusion")
+        training.wait_held("diffusion", lambda: launcher.poll() is not None)
         (process,) = processes_with(RANK="1", **mark)
         os.kill(process, signal.SIGKILL)
 

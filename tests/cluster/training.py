@@ -63,9 +63,9 @@ class Training:
         """Its log so far."""
         return self.log.read_text() if self.log.exists() else ""
 
-    def wait_held(self, stage: str) -> None:
-        """Until its rank 0 waits in the middle of a step of `stage`."""
-        wait(lambda: (self.folder / f"held_{stage}").exists(), f"the training of the {stage}", self.said)
+    def wait_held(self, stage: str, over: Callable[[], bool]) -> None:
+        """Until its rank 0 waits in the middle of a step of `stage`; an error once the training is `over`."""
+        wait(lambda: (self.folder / f"held_{stage}").exists(), f"the training of the {stage}", self.said, over)
 
     def weights(self) -> dict[str, dict[str, torch.Tensor]]:
         """Of each finished stage, by its name."""
@@ -102,9 +102,13 @@ def processes_with(**environment: str) -> list[int]:
     return [process for process, parent in parents.items() if parent not in parents]
 
 
-def wait(ready: Callable[[], bool], what: str, said: Callable[[], str] = str) -> None:
-    """Until something is so; an error with `said()` if it does not become so."""
+def wait(
+    ready: Callable[[], bool], what: str, said: Callable[[], str] = str, over: Callable[[], bool] = lambda: False
+) -> None:
+    """Until something is so; an error with `said()` if it does not become so, at once where it cannot: it is `over`."""
     deadline = time.monotonic() + PATIENCE
     while not ready():
+        if over() and not ready():  # what has ended may have become ready just before
+            raise RuntimeError(f"{what} did not come before the end; it said:\n{said()}")
         if GIVEN_UP.wait(0.2) or time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not come in {PATIENCE:g} s; it said:\n{said()}")
