@@ -26,6 +26,10 @@ SMALL = {
         *("encoder.cells=2", "encoder.patch=4", "encoder.width=32", "encoder.layers=1"),
         *("field.resolution=8", "field.features=8", "decoder.width=32", "decoder.layers=1"),
     ],
+    "sparse": [
+        *("encoder.cells=8", "encoder.width=32", "encoder.layers=1", "encoder.narrow=8"),
+        *("decoder.width=32", "decoder.layers=1", "decoder.narrow=8"),
+    ],
     "shap_e_small": [
         "encoder.tokens=12",
         "encoder.width=32",
@@ -71,7 +75,12 @@ def test_latents_have_the_announced_shape_and_decode_to_the_announced_parameters
     latents = autoencoder.encode(surface)
     assert latents.shape == (2, *autoencoder.latent_shape[:2])
     params = autoencoder.decode(latents)
-    assert {key: tuple(value.shape[1:]) for key, value in params.items()} == autoencoder.field.param_shapes
+    shapes = {key: tuple(value.shape[1:]) for key, value in params.items()}
+    announced = dict(autoencoder.field.param_shapes)
+    if name == "sparse":  # as many rows as cells are active
+        assert shapes["cells"][0] < announced["cells"][0]
+        announced["cells"] = (shapes["cells"][0], announced["cells"][1])
+    assert shapes == announced
     for key, value in autoencoder(surface)[0].items():
         torch.testing.assert_close(params[key], value, msg=f"{key}: encode and decode must be what forward does")
 
@@ -96,7 +105,10 @@ def test_training_teaches_a_sphere_and_every_weight_takes_part(name):
         optimizer.step()
         first = first or terms
     for term in ("distance", "occupancy", "color", "view", "opacity"):
-        assert terms[term] < 0.6 * first[term], f"{term} went from {first[term]:.3f} only to {terms[term]:.3f}"
+        share = (
+            0.8 if name == "sparse" else 0.6
+        )  # it holds a sphere before it is trained, but for the bottleneck's noise
+        assert terms[term] < share * first[term], f"{term} went from {first[term]:.3f} only to {terms[term]:.3f}"
 
 
 def test_statistics_make_latents_zero_mean_unit_variance_and_leave_the_reconstruction():

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fieldforge.noise.process import Process
 from fieldforge.noise.randomness import Randomness, normal, uniform
-from fieldforge.ranges import Count, Share
+from fieldforge.ranges import Count, NotNegative, Share
 
 Terms = dict[str, Tensor]
 
@@ -65,6 +65,39 @@ class NoisyBottleneck(Bottleneck):
         t = torch.where(chance < self.noised, time, 0.0)  # (B,)
         noise = normal(z.shape, randomness).to(z)  # (B, T, C)
         return self.process.add_noise(z, noise, t), {}
+
+
+class SparseBottleneck(Bottleneck):
+    """Latents of a grid of which few cells are active: the first channel is 1 or -1, the rest is tanh(h), 0 where it is
+    -1.
+
+    In training the channels of active cells get Gaussian noise: of deviation `noise`, and for a share `noised` of the
+    samples of one that is uniform up to `most`. So the decoder learns to bear what the latent diffusion leaves over.
+    `restore` gives generated latents that form: a cell is active where its first channel is positive.
+    """
+
+    def __init__(self, noise: NotNegative = 0.05, noised: Share = 0.1, most: NotNegative = 0.5):
+        super().__init__()
+        self.noise, self.noised, self.most = noise, noised, most
+
+    def latents(self, h: Tensor) -> Tensor:
+        return self.restore(torch.cat([h[..., :1], h[..., 1:].tanh()], -1))
+
+    def restore(self, latents: Tensor) -> Tensor:
+        active = (latents[..., :1] > 0).to(latents)
+        return torch.cat([2 * active - 1, latents[..., 1:].clamp(-1, 1) * active], -1)
+
+    def forward(self, h: Tensor, randomness: Randomness | None = None) -> tuple[Tensor, Terms]:
+        """h (B, T, C) → latents (B, T, C); noised in training mode, which needs randomness. No terms."""
+        z = self.latents(h)
+        if not self.training:
+            return z, {}
+        if randomness is None:
+            raise ValueError("SparseBottleneck draws noise in training mode: pass it randomness, or a generator")
+        chance, level = uniform((len(z), 2), randomness).to(z.device).unbind(1)  # (B,) each
+        deviation = torch.where(chance < self.noised, level * self.most, self.noise)[:, None, None]
+        noise = deviation * normal(z[..., 1:].shape, randomness).to(z)  # (B, T, C - 1)
+        return torch.cat([z[..., :1], z[..., 1:] + noise * (z[..., :1] > 0)], -1), {}
 
 
 class KLBottleneck(Bottleneck):

@@ -1,0 +1,110 @@
+"""Latents of active cells → the parameters of a `CellField`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fieldforge.autoencoder.quadrics import COEFFICIENTS, monomials
+from fieldforge.autoencoder.sparse_encoder import START, stretched
+from fieldforge.fields.cells import corner_grid
+from fieldforge.nn.cells import ActiveCells, CellNetwork
+from fieldforge.nn.winding import WindingNumber
+from fieldforge.ranges import Count, Whole
+
+FLAT_SECTION = 2 / 3  # mean area in which a plane cuts a cell, in areas of its face
+
+
+class SparseDecoder(nn.Module):
+    """Active cells look at those around them, then each makes the features at its own lattice points.
+
+    The first feature starts as the cell's quadric, the next three as its colour, so that a surface is there before
+    anything is learned. Points that cells share get the mean of their features, which makes the field continuous. Where
+    no cell is active the side is that of the winding number of the cells' dipoles (learned; at first their normals).
+    """
+
+    def __init__(
+        self,
+        tokens: int,
+        channels: int,
+        param_shapes: dict[str, tuple[int, int]],
+        sides: Count = 4,
+        width: Count = 160,
+        layers: Whole = 4,
+        narrow: Count = 40,
+    ):
+        super().__init__()
+        self.cells, self.sides, corners = round(tokens ** (1 / 3)), sides, (sides + 1) ** 3
+        rows, row_width = param_shapes.get("cells", (0, 0))
+        self.features = row_width // corners
+        if rows != tokens or self.features * corners != row_width:
+            raise ValueError(
+                f"SparseDecoder: the field must be a CellField of {tokens} cells with sides={sides}, and has the "
+                f"parameters {param_shapes}"
+            )
+        self.from_latent = nn.Linear(channels - 1, width)
+        self.network = CellNetwork(self.cells, width, layers, narrow)
+        self.norm, self.to_features = nn.LayerNorm(width), nn.Linear(width, row_width)
+        self.to_dipole = nn.Linear(width, 3)
+        self.winding = WindingNumber(self.cells)
+        with torch.no_grad():
+            self.to_features.weight.normal_(std=0.02)
+            self.to_dipole.weight.zero_()
+            self.to_dipole.bias.zero_()
+        self.corners: Tensor
+        self.register_buffer("corners", monomials(corner_grid(sides)), persistent=False)  # ((s + 1)³, 10)
+
+    def forward(self, latents: Tensor) -> dict[str, Tensor]:
+        """latents (B, c³, 1 + channels) → {"cells": (B, M, (s + 1)³ · F), "table": (B, c³, 1), "winding": (B, c³, 1)}.
+
+        M: active cells of the sample that has most; `table` is the row in `cells` of each cell, -1 where not active.
+        """
+        active = ActiveCells.of(latents[..., 0] > 0, self.cells)
+        tokens = latents[..., 1:].flatten(0, 1).index_select(0, active.flat)  # (A, channels)
+        x = self.norm(self.network(self.from_latent(tokens), active))  # (A, width)
+        features, dipole = self.to_features(x).float(), self.to_dipole(x).float()  # (A, (s + 1)³ · F), (A, 3)
+        with torch.autocast(latents.device.type, enabled=False):
+            coefficients = stretched(tokens[:, :COEFFICIENTS].float())  # (A, 10)
+            color = tokens[:, COEFFICIENTS:START].float().clamp(-0.995, 0.995).atanh()  # (A, 3)
+            quadric = (coefficients @ self.corners.T).clamp(-2, 2)  # (A, (s + 1)³)
+            start = torch.cat([quadric[..., None], color[:, None].expand(-1, quadric.shape[1], -1)], -1)
+            features = features.view(len(features), quadric.shape[1], self.features)
+            features = features + nn.functional.pad(start, (0, self.features - start.shape[-1]))
+            normal = nn.functional.normalize(coefficients[:, 1:4], dim=-1) * FLAT_SECTION
+            winding = self.winding(self._on_grid(normal + dipole, active))  # (B, c, c, c)
+            features = self._shared(features, active).flatten(1)
+        slot = active.slot
+        most = max(1, int(slot.max()) + 1) if len(slot) else 1
+        rows = features.new_zeros(len(latents) * most, features.shape[1])
+        table = features.new_full((latents[..., 0].numel(),), -1).index_copy(0, active.flat, slot.to(features))
+        return {
+            "cells": rows.index_copy(0, active.sample * most + slot, features).view(len(latents), most, -1),
+            "table": table.view(len(latents), -1, 1),
+            "winding": winding.reshape(len(latents), -1, 1),
+        }
+
+    def _on_grid(self, values: Tensor, active: ActiveCells) -> Tensor:
+        """values (A, W) → (B, c, c, c, W), zeros where no cell is active."""
+        empty = values.new_zeros(active.batch * self.cells**3, values.shape[1])
+        return empty.index_copy(0, active.flat, values).view(-1, *(self.cells,) * 3, values.shape[1])
+
+    def _shared(self, features: Tensor, active: ActiveCells) -> Tensor:
+        """Features (A, (s + 1)³, F) with their mean at each lattice point that several cells have."""
+        s, side = self.sides, self.cells * self.sides + 1
+        steps = torch.arange(s + 1, device=features.device)
+        x, y, z = (s * active.place).unbind(-1)  # (A,) each
+        x, y, z = (
+            x[:, None, None, None] + steps[:, None, None],
+            y[:, None, None, None] + steps[:, None],
+            z[:, None, None, None] + steps,
+        )
+        flat = (((active.sample[:, None, None, None] * side + x) * side + y) * side + z).flatten()  # (A · (s + 1)³,)
+        covered = torch.zeros(active.batch * side**3, dtype=torch.bool, device=features.device).index_fill(
+            0, flat, True
+        )
+        number = (covered.cumsum(0, dtype=torch.int32) - 1).index_select(0, flat).long()  # among the covered points
+        points = covered.nonzero().shape[0]
+        count = features.new_zeros(points).index_add(0, number, features.new_ones(len(flat)))
+        rows = features.flatten(0, 1)
+        means = rows.new_zeros(points, rows.shape[1]).index_add(0, number, rows) / count[:, None]
+        return means.index_select(0, number).view_as(features)

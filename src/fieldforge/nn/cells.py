@@ -1,0 +1,99 @@
+"""Networks on the active cells of a grid: a token each, which looks at the 27 cells around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from fieldforge.nn.blocks import Block, Stack
+from fieldforge.nn.transformer import FeedForward, TokenNorm
+
+
+@dataclass(frozen=True)
+class ActiveCells:
+    """The A active ones of the cells³ cells of each of B samples, in the order of sample, x, y, z.
+
+    flat: (A,) number of the cell among all B · cells³, rising.
+    """
+
+    flat: Tensor
+    batch: int
+    cells: int
+
+    @classmethod
+    def of(cls, active: Tensor, cells: int) -> ActiveCells:
+        """Those where `active` (B, cells³) is true."""
+        return cls(active.flatten().nonzero()[:, 0], len(active), cells)
+
+    def __len__(self) -> int:
+        return len(self.flat)
+
+    @cached_property
+    def sample(self) -> Tensor:
+        """Which sample each is of (A,)."""
+        return self.flat // self.cells**3
+
+    @cached_property
+    def place(self) -> Tensor:
+        """x, y, z of each (A, 3)."""
+        c = self.cells
+        return torch.stack([self.flat // c**2 % c, self.flat // c % c, self.flat % c], -1)
+
+    @cached_property
+    def slot(self) -> Tensor:
+        """Number of each within its sample (A,), from 0."""
+        counts = self.flat.new_zeros(self.batch).index_add(0, self.sample, torch.ones_like(self.flat))
+        before = counts.cumsum(0) - counts  # (B,)
+        return torch.arange(len(self), device=self.flat.device) - before[self.sample]
+
+    @cached_property
+    def around(self) -> Tensor:
+        """Numbers (A, 27) in 0 … A - 1 of the cells around each and of itself; A where none is active."""
+        c, count = self.cells, len(self)
+        numbers = torch.arange(count, device=self.flat.device)
+        inner = torch.full((self.batch * c**3,), count, device=self.flat.device).index_put((self.flat,), numbers)
+        table = nn.functional.pad(inner.view(self.batch, c, c, c), (1,) * 6, value=count)
+        x, y, z = self.place.unbind(-1)
+        steps = [(i, j, k) for i in range(3) for j in range(3) for k in range(3)]
+        return torch.stack([table[self.sample, x + i, y + j, z + k] for i, j, k in steps], -1)
+
+
+class CellBlock(Block):
+    """Pre-norm block: a linear map of the 27 cells around each (a sparse 3³ convolution), feed-forward; on residuals.
+
+    The cells around are seen in `narrow` channels, so that the map stays small beside the feed-forward.
+    """
+
+    def __init__(self, width: int, narrow: int, expansion: float):
+        super().__init__()
+        self.norm_around, self.norm_feed = TokenNorm(width), TokenNorm(width)
+        self.to_narrow = nn.Linear(width, narrow)
+        self.mix = nn.Linear(27 * narrow, width)
+        self.feed = FeedForward(width, expansion)
+
+    def forward(self, x: Tensor, around: Tensor) -> Tensor:
+        """x (A, width), around (A, 27) → (A, width)."""
+        seen = self.to_narrow(self.norm_around(x))  # (A, narrow)
+        seen = torch.cat([seen, seen.new_zeros(1, seen.shape[1])])  # the last: of a cell that is not active
+        x = x + self.mix(seen.index_select(0, around.flatten()).view(len(x), self.mix.in_features))
+        return x + self.feed(self.norm_feed(x))
+
+
+class CellNetwork(Stack):
+    """Learned places along each axis, then `layers` equal blocks. No final norm."""
+
+    def __init__(self, cells: int, width: int, layers: int, narrow: int, expansion: float = 4.0):
+        super().__init__()
+        self.places = nn.Parameter(torch.randn(3, cells, width) * 0.02)
+        self.blocks = nn.ModuleList(CellBlock(width, narrow, expansion) for _ in range(layers))
+
+    def forward(self, x: Tensor, cells: ActiveCells) -> Tensor:
+        """x (A, width) → (A, width)."""
+        place = cells.place
+        x = x + sum(self.places[axis][place[:, axis]] for axis in range(3))
+        for block in self.blocks:
+            x = self.call(block, x, cells.around)
+        return x

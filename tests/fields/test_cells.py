@@ -1,0 +1,82 @@
+"""The field of active cells: exact where features are linear, continuous between cells, far from surfaces elsewhere."""
+
+import torch
+
+from fieldforge.fields.cells import CellField, corner_grid
+
+CELLS = 4
+
+
+def plain_field() -> CellField:
+    """Without perceptrons: the first feature alone is the distance."""
+    field = CellField(CELLS, 2, features=4, hidden=8)
+    for part in (field.to_distance, field.to_color):
+        torch.nn.init.zeros_(part[-1].weight)
+    return field
+
+
+def params_of(function, active: torch.Tensor, winding: float = 0.0) -> dict[str, torch.Tensor]:
+    """Features of a function of box coordinates at the lattice points of the active cells (c³,) of one sample."""
+    places = torch.stack(torch.meshgrid(*[torch.arange(CELLS)] * 3, indexing="ij"), -1).view(-1, 3)[active]
+    points = (places[:, None] + (corner_grid(2) + 1) / 2) * (2 / CELLS) - 1  # (A, 27, 3)
+    features = torch.zeros(*points.shape[:2], 4)
+    features[..., 0] = function(points) * CELLS
+    table = torch.full((1, CELLS**3, 1), -1.0)
+    table[0, active, 0] = torch.arange(int(active.sum())).float()
+    return {"cells": features.flatten(1)[None], "table": table, "winding": torch.full((1, CELLS**3, 1), winding)}
+
+
+def linear(points: torch.Tensor) -> torch.Tensor:
+    return 0.3 * points[..., 0] - 0.5 * points[..., 1] + 0.1 * points[..., 2] + 0.05
+
+
+def test_a_linear_distance_is_exact_everywhere():
+    every = torch.ones(CELLS**3, dtype=torch.bool)
+    points = torch.rand(1, 500, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    points[0, :9] = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0, 0.25, -0.25, 0.75, -0.75])[:, None]  # walls and corners
+    with torch.no_grad():
+        sdf = plain_field().query(points, params_of(linear, every))["sdf"]
+    assert torch.allclose(sdf, linear(points), atol=1e-5)
+
+
+def test_points_on_the_wall_of_an_active_cell_are_its_own():
+    active = torch.zeros(CELLS**3, dtype=torch.bool)
+    active[(1 * CELLS + 1) * CELLS + 1] = True  # [-0.5, 0]³
+    corners = (corner_grid(1) - 1) / 4
+    inside = corners * 0.98 - 0.005
+    with torch.no_grad():
+        field, params = plain_field(), params_of(linear, active)
+        assert torch.allclose(field.query(corners[None], params)["sdf"][0], linear(corners), atol=1e-5)
+        assert torch.allclose(field.query(inside[None], params)["sdf"][0], linear(inside), atol=1e-5)
+        beyond = torch.tensor([[[0.01, -0.2, -0.2]]])
+        assert float(field.query(beyond, params)["sdf"]) == 0.5
+
+
+def test_the_winding_number_says_which_side():
+    none = torch.zeros(CELLS**3, dtype=torch.bool)
+    points = torch.zeros(1, 1, 3)
+    for winding, sdf in ((0.0, 0.5), (1.0, -0.5), (0.5, 0.0)):
+        params = params_of(linear, none, winding)
+        params["cells"] = torch.zeros(1, 1, 27 * 4)
+        with torch.no_grad():
+            assert abs(float(plain_field().query(points, params)["sdf"]) - sdf) < 1e-6
+
+
+def test_samples_of_a_batch_are_read_apart():
+    every = torch.ones(CELLS**3, dtype=torch.bool)
+    one, other = params_of(linear, every), params_of(lambda p: -linear(p), every)
+    both = {name: torch.cat([one[name], other[name]]) for name in one}
+    points = torch.rand(2, 50, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    sdf = plain_field().query(points, both)["sdf"]
+    assert torch.allclose(sdf, torch.stack([linear(points[0]), -linear(points[1])]), atol=1e-5)
+
+
+def test_gradients_reach_points_and_features():
+    field, every = CellField(CELLS, 2, features=4, hidden=8).double(), torch.ones(CELLS**3, dtype=torch.bool)
+    params = {name: value.double() for name, value in params_of(linear, every).items()}
+    points = (torch.rand(1, 20, 3, generator=torch.Generator().manual_seed(0)) * 1.8 - 0.9).requires_grad_()
+    params["cells"].requires_grad_()
+    field.float().query(points, params)["sdf"].sum().backward()
+    expected = torch.tensor([0.3, -0.5, 0.1]).expand(20, 3)
+    assert torch.allclose(points.grad[0], expected, atol=0.2)
+    assert params["cells"].grad.abs().sum() > 0
