@@ -1,4 +1,4 @@
-"""The default designs, as experiment=shape_latent has them, with pictures, spread over two processes."""
+"""The default designs, as experiment=shape_latent has them, and sparse latents, with pictures, over two processes."""
 
 import json
 import signal
@@ -29,6 +29,7 @@ SHORT = [
     *(f"training.{stage}.budget.max_minutes=null" for stage in ("autoencoder", "diffusion")),
     "trainer.matmul=highest",
 ]
+SPARSE = "autoencoder=sparse"
 EXACT, ROUND = "trainer.precision=32-true", "trainer.precision=bf16-mixed"
 PAIR = ["trainer.accelerator=cpu", "trainer.devices=2"]
 STOP = f"+callbacks.stop={{_target_:tests.runs.tiny.SignalAt,step:0,number:{int(signal.SIGUSR1)},rank:1}}"
@@ -37,6 +38,14 @@ SCENARIOS = [
     {"name": "ddp", "experiment": EXPERIMENT, "overrides": [*SHORT, EXACT, "trainer=ddp", *PAIR]},
     {**SPREAD, "name": "stopped", "overrides": [*SPREAD["overrides"], STOP]},
     {**SPREAD, "name": "fsdp"},
+    *(
+        {
+            "name": f"sparse_{strategy}",
+            "experiment": EXPERIMENT,
+            "overrides": [*SHORT, precision, SPARSE, f"trainer={strategy}", *PAIR],
+        }
+        for strategy, precision in (("ddp", EXACT), ("fsdp", ROUND))
+    ),
 ]
 
 
@@ -48,10 +57,13 @@ def pair(balls: Path, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone(balls: Path, tmp_path_factory) -> Path:
-    place = Place(balls, tmp_path_factory.mktemp("alone"), EXPERIMENT)
-    run_training(place.compose(*SHORT, EXACT, "trainer=cpu", "callbacks.pictures=null"))
-    return place.outputs
+def alone(balls: Path, tmp_path_factory) -> dict[str, Path]:
+    outputs = {}
+    for name, overrides in (("", []), ("sparse_", [SPARSE])):
+        place = Place(balls, tmp_path_factory.mktemp(f"{name}alone"), EXPERIMENT)
+        run_training(place.compose(*SHORT, EXACT, *overrides, "trainer=cpu", "callbacks.pictures=null"))
+        outputs[name] = place.outputs
+    return outputs
 
 
 def losses(outputs: Path, stage: str) -> list[float]:
@@ -66,12 +78,14 @@ def stage_of(run: Path) -> str:
 
 
 # bfloat16 rounds to 1 part in 256; a mean over many values differs less.
+@pytest.mark.parametrize("design", ["", "sparse_"])
 @pytest.mark.parametrize(("strategy", "rounding"), [("ddp", 1e-4), ("fsdp", 2e-3)])
-def test_two_processes_train_what_one_trains(pair, alone, strategy, rounding):
-    assert ends(pair, strategy) == ["finished", "finished"]
-    assert losses(pair / strategy, "autoencoder") == pytest.approx(losses(alone, "autoencoder"), rel=rounding)
+def test_two_processes_train_what_one_trains(pair, alone, strategy, rounding, design):
+    run, single = f"{design}{strategy}", alone[design]
+    assert ends(pair, run) == ["finished", "finished"]
+    assert losses(pair / run, "autoencoder") == pytest.approx(losses(single, "autoencoder"), rel=rounding)
     # Latents of an autoencoder that is equal to rounding differ by as much.
-    assert losses(pair / strategy, "diffusion") == pytest.approx(losses(alone, "diffusion"), rel=10 * rounding)
+    assert losses(pair / run, "diffusion") == pytest.approx(losses(single, "diffusion"), rel=10 * rounding)
 
 
 def test_spread_training_goes_on_after_a_signal(pair):

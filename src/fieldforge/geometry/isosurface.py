@@ -106,9 +106,8 @@ def _may_cross(grid: Tensor, lipschitz: float) -> Tensor:
     Every point of a cell is within half a diagonal of its nearest corner, and within a whole one of all corners.
     """
     diagonal = 3**0.5 * 2 * BOX / (len(grid) - 1)
-    size = grid.abs()[None, None]
-    nearest = -torch.nn.functional.max_pool3d(-size, 2, stride=1)[0, 0]
-    farthest = torch.nn.functional.max_pool3d(size, 2, stride=1)[0, 0]
+    size = grid.abs()
+    nearest, farthest = _of_pairs(torch.minimum, size), _of_pairs(torch.maximum, size)
     return (nearest <= lipschitz * diagonal / 2) & (farthest <= lipschitz * diagonal)
 
 
@@ -121,8 +120,15 @@ def _halved(cells: Tensor) -> Tensor:
 
 def _corners_of(cells: Tensor) -> Tensor:
     """Grid points that are a corner of at least one of the cells."""
-    padded = torch.nn.functional.pad(cells[None, None].float(), (1,) * 6)
-    return torch.nn.functional.max_pool3d(padded, 2, stride=1)[0, 0] > 0
+    return _of_pairs(torch.logical_or, torch.nn.functional.pad(cells, (1,) * 6))
+
+
+def _of_pairs(join: Callable[[Tensor, Tensor], Tensor], grid: Tensor) -> Tensor:
+    """What `join` makes of the 2³ neighbours of a grid (G, G, G): (G - 1)³, axis by axis, which pooling does not do."""
+    for axis in range(3):
+        count = grid.shape[axis] - 1
+        grid = join(grid.narrow(axis, 0, count), grid.narrow(axis, 1, count))
+    return grid
 
 
 def _close_at_box(grid: Tensor) -> None:

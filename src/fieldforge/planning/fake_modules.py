@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,18 +12,21 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+TRUE_SHARE = 0.125  # of a grid's cells that a surface runs through; of furniture it is a tenth of 16³
+
 
 @contextmanager
 def without_values() -> Iterator[None]:
     """Inside, tensors and modules are made without memory for their values.
 
     Modules may be converted as usual (`Module.to`): PyTorch exchanges parameters in place there, which tensors without
-    values do not bear, so here they are replaced. Numbers that the program asks a tensor for (`float(loss)`) are 0.
+    values do not bear, so here they are replaced. Numbers that the program asks a tensor for (`float(loss)`) are 0, and
+    of a mask whose places it asks for (`nonzero`) `TRUE_SHARE` is true.
     """
     usual = nn.Module._apply
     nn.Module._apply = _replacing  # type: ignore[assignment, method-assign]
     try:
-        with FakeTensorMode(), _NumbersAreZero():
+        with FakeTensorMode(), _Values():
             yield
     finally:
         nn.Module._apply = usual  # type: ignore[method-assign]
@@ -42,8 +46,13 @@ def _replacing(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: b
     return module
 
 
-class _NumbersAreZero(TorchDispatchMode):
+class _Values(TorchDispatchMode):
+    """Answers where a program asks for values."""
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.nonzero.default:
+            mask = args[0]
+            return mask.new_empty((math.ceil(mask.numel() * TRUE_SHARE), mask.ndim), dtype=torch.int64)
         if func is torch.ops.aten._local_scalar_dense.default:
             dtype = args[0].dtype
             return False if dtype == torch.bool else 0.0 if dtype.is_floating_point else 0
