@@ -111,6 +111,22 @@ def test_a_size_that_cannot_be_halved_is_refused() -> None:
         PictureEncoder(18, levels=2)
 
 
+@pytest.mark.parametrize("cells", [4, 8, 32])
+def test_a_field_may_have_the_cells_of_the_latents_times_a_power_of_two(cells: int) -> None:
+    field = LocalPictureField(cells, features=6, hidden=8)
+    params = PictureDecoder(16, 3, field.param_shapes, width=8, heads=2)(torch.randn(2, 16, 3))
+    assert params["features"].shape == (2, cells**2, 6)
+    assert field.query(pixel_centres(20).expand(2, -1, -1), params)["rgb"].shape == (2, 400, 3)
+
+
+@pytest.mark.parametrize("cells", [2, 6, 12])
+def test_other_numbers_of_cells_are_refused(cells: int) -> None:
+    with pytest.raises(
+        ValueError, match=f"{cells} cells along a side, give it the 4 of the latents times a power of 2"
+    ):
+        PictureDecoder(16, 3, LocalPictureField(cells).param_shapes)
+
+
 def test_a_token_is_replaced_by_the_code_of_the_smallest_angle() -> None:
     torch.manual_seed(0)
     bottleneck, h = VQBottleneck(8, 3, codes=20), torch.randn(2, 5, 8)

@@ -84,8 +84,11 @@ class PictureDecoder(nn.Module):
         ((self.name, (rows, features)),) = param_shapes.items()
         self.cells, size = math.isqrt(tokens), math.isqrt(rows)
         levels = round(math.log2(size / self.cells))
-        if self.cells**2 != tokens or self.cells * 2**levels != size:
-            raise ValueError(f"PictureDecoder: {tokens} tokens do not double to {size}² {self.name}")
+        if self.cells**2 != tokens or levels < 0 or self.cells * 2**levels != size:
+            raise ValueError(
+                f"PictureDecoder: the field has {size} cells along a side, give it the {self.cells} of the latents "
+                "times a power of 2"
+            )
         middle = width * 2**levels
         self.from_latent = nn.Conv2d(channels, middle, 3, padding=1)
         self.middle = Middle(middle, heads, layers)

@@ -69,7 +69,7 @@ class ConvolutionUp(nn.Sequential):
     """The mirror: `levels` doublings (nearest), channels halving down to `channels`: (B, in, r, r) → (B, out, R, R)."""
 
     def __init__(self, inputs: int, channels: int, outputs: int, levels: int):
-        parts: list[nn.Module] = [nn.Conv2d(inputs, channels * 2 ** (levels - 1), 3, 1, 1)]
+        parts: list[nn.Module] = [nn.Conv2d(inputs, channels * 2 ** max(levels - 1, 0), 3, 1, 1)]
         for level in reversed(range(levels)):
             here, above = channels * 2**level, channels * 2 ** max(level - 1, 0)
             parts += [nn.Upsample(scale_factor=2), ResidualConvolution(here), NormedConvolution(here, above)]
