@@ -4,11 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.domains.test_image import SMALL
+from torch import nn
 
+from fieldforge.conditioning import efficientnet
+from fieldforge.data.image_schema import IMAGE
+from fieldforge.data.manifest import write_manifest
 from fieldforge.data.shards import open_shards
+from fieldforge.data.writer import ShardWriter
 from fieldforge.domains.image import ImageDomain
 from fieldforge.errors import UserError
 from fieldforge.metrics.distribution import frechet_distance, kernel_distance
@@ -30,9 +36,50 @@ def _colours_are_the_features(monkeypatch) -> None:
     monkeypatch.setattr(ImageDomain, "_features", colours)
 
 
-def test_the_last_row_is_that_of_the_finished_model(tmp_path: Path) -> None:
-    words = ["experiment=image_latent", *SMALL, f"output_dir={tmp_path}", "callbacks=samples"]
+@pytest.fixture
+def squares(tmp_path: Path) -> Path:
+    """Shards of 12 pictures of 16 pixels: three classes, two names in each."""
+    rng, root, entries = np.random.default_rng(0), tmp_path / "squares", []
+    for split in ("train", "heldout"):
+        with ShardWriter(root, IMAGE, {}, 12, split) as writer:
+            for number in range(12):
+                kind = ("red", "green", "blue")[number % 3]
+                name, pixels = f"{kind} {number % 2}", rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+                texts = {"id": f"{split}-{number}", "name": name, "class": kind, "captions": [name], "split": split}
+                origin = {"tags": [], "source": "", "licence": "", "creator": "", "captions_by_language": {}}
+                writer.write(f"{split}-{number}", {"meta.json": {**texts, **origin}, "image.png": pixels})
+        entries += writer.entries
+    write_manifest(root, IMAGE, {}, entries, {"classes": {"red": 4, "green": 4, "blue": 4}})
+    return root
+
+
+@pytest.fixture
+def small_encoder(monkeypatch) -> None:
+    """In the place of the pretrained network."""
+
+    def patches() -> nn.Module:
+        torch.manual_seed(5)
+        return nn.Conv2d(3, 1280, 32, 32)
+
+    monkeypatch.setattr(efficientnet, "_build", patches)
+    monkeypatch.setattr(efficientnet, "_identity", lambda: {"backbone": "patches"})
+
+
+@pytest.mark.parametrize(
+    ("steered_by", "key", "label"),
+    [
+        (["conditioner=text"], "caption", "name"),
+        (["conditioner=class"], "class", "class"),
+        (["conditioner=image_features", "+embedded=stored"], "image", "name"),
+        (["conditioner=image_features", "+embedded=views"], "image", "name"),
+    ],
+)
+def test_the_last_row_is_that_of_the_finished_model(
+    tmp_path: Path, squares: Path, small_encoder: None, steered_by: list[str], key: str, label: str
+) -> None:
+    words = ["experiment=image_latent", *SMALL, f"output_dir={tmp_path}", "callbacks=samples", *steered_by]
     words += [f"callbacks.samples.count={COUNT}", "callbacks.samples.at_a_time=4", "callbacks.samples.steps=2"]
+    words += [f"data.root={squares}", "training.autoencoder.batch_size=4", "training.diffusion.batch_size=4"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", [*words, "monitor.log_every=1"])
         done = run_training(config)["diffusion"]
@@ -40,16 +87,17 @@ def test_the_last_row_is_that_of_the_finished_model(tmp_path: Path) -> None:
 
     few = OmegaConf.create({"sampler": {"steps": 2}})
     generator, autoencoder, _ = load_diffusion(done.path / "model.ckpt", few)
+    assert generator.keys == {key}
     domain = ImageDomain(16)
-    condition = conditions(domain, open_shards(config.data.root, "train"), {"caption"}, COUNT)
-    latents = generator({"caption": condition["caption"]}, list(range(COUNT)), 3.0)
+    condition = conditions(domain, open_shards(config.data.root, "train"), {key}, COUNT)
+    latents = generator({key: condition[key]}, list(range(COUNT)), 3.0)
     generated = np.stack(domain.signatures(domain.decode(autoencoder, latents)))
     metas, truth = training_samples(domain, config.data.root)
     assert logged["samples/frechet"] == pytest.approx(frechet_distance(generated, np.stack(truth)), rel=1e-3)
     assert logged["samples/kernel"] == pytest.approx(kernel_distance(generated, np.stack(truth)), rel=1e-3)
     nearest = domain.nearest(list(generated), truth)
-    names = [metas[index]["name"] == meta["name"] for index, meta in zip(nearest, condition["meta"], strict=True)]
-    assert logged["samples/retrieval"] == pytest.approx(np.mean(names))
+    hits = [metas[index][label] == meta[label] for index, meta in zip(nearest, condition["meta"], strict=True)]
+    assert logged["samples/retrieval"] == pytest.approx(np.mean(hits))
 
 
 def test_a_missing_network_ends_a_training_before_its_first_step(tmp_path: Path, monkeypatch) -> None:

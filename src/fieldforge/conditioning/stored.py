@@ -19,12 +19,11 @@ from torch import Tensor
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image import ImageSource
-from fieldforge.conditioning.relight import relit_view
 from fieldforge.conditioning.source import Source
+from fieldforge.conditioning.views import can_be_lit, has_views, view_numbers, view_of
 from fieldforge.data.latent_schema import EMBEDDING
 from fieldforge.data.manifest import MANIFEST_NAME, Manifest, ShardEntry, read_manifest, write_manifest
 from fieldforge.data.reader import LazySample, ShardReader
-from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shards import open_shards
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
@@ -67,7 +66,7 @@ def embed_shards(
     written = {}
     for name in conditioner.names if sources is None else sources:
         source = conditioner.source(name)
-        if isinstance(source, ImageSource) and data.schema != SAMPLE:
+        if isinstance(source, ImageSource) and not has_views(data.schema):
             raise UserError(
                 f"{root}: holds {data.schema.name} shards without views: embed {name} of the sample shards."
             )
@@ -183,12 +182,12 @@ def _embedded(source: Source, sample: LazySample, device: torch.device, batch_si
 
 def _views(sample: LazySample, lights: int) -> tuple[list[int], list[np.ndarray]]:
     """Numbers of the views that are embedded, and their pictures; a sample's lights are always the same."""
-    views = range(len(sample["cameras.npy"]))
-    if not lights:
-        return list(views), [sample[f"view_{view:03d}.png"] for view in views]
+    views = view_numbers(sample)
+    if not lights or not can_be_lit(sample):
+        return list(views), [view_of(sample, view) for view in views]
     generator = np.random.default_rng(zlib.crc32(sample.key.encode()))
     rows = [view for view in views for _ in range(lights)]
-    return rows, [relit_view(sample, view, generator) for view in rows]
+    return rows, [view_of(sample, view, generator) for view in rows]
 
 
 def _array(value: Tensor) -> np.ndarray:

@@ -13,20 +13,20 @@ import numpy as np
 
 from fieldforge.conditioning.condition import FeatureRow
 from fieldforge.conditioning.conditioner import Conditioner
-from fieldforge.conditioning.relight import relit_view
 from fieldforge.conditioning.stored import FIELDS, KeyedEmbeddings, KeyedShards, Report, embed_shards, embedding_folder
+from fieldforge.conditioning.views import view_numbers, view_of
 from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
 from fieldforge.data.transforms import Transform
 from fieldforge.errors import UserError
 
 
 class View:
-    """`image`: one of the sample's views, uint8 RGBA (H, W, 4).
+    """`image`: one of the sample's views, uint8 RGBA (H, W, 4); of a picture itself.
 
     Args:
         root: sample shards to take it from, by key; None: the sample has views of its own.
         views: numbers of the views to choose from; None: all.
-        lit: under a random light, instead of as it was rendered.
+        lit: under a random light, instead of as it was rendered; pictures stay as they are.
     """
 
     def __init__(self, root: str | None = None, views: Sequence[int] | None = None, lit: bool = False) -> None:
@@ -35,10 +35,10 @@ class View:
         self.lit = lit
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        shape = sample if self.shards is None else self.shards.read(sample["__key__"])
-        views = range(len(shape["cameras.npy"])) if self.views is None else self.views
+        stored = sample if self.shards is None else self.shards.read(sample["__key__"])
+        views = view_numbers(stored) if self.views is None else self.views
         view = views[int(generator.integers(len(views)))]
-        return {"image": relit_view(shape, view, generator) if self.lit else np.array(shape[f"view_{view:03d}.png"])}
+        return {"image": view_of(stored, view, generator if self.lit else None)}
 
 
 class FromSample:

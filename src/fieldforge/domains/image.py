@@ -19,6 +19,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from fieldforge.conditioning.efficientnet import efficientnet_lite0
+from fieldforge.conditioning.views import view_of
 from fieldforge.data.image_schema import IMAGE
 from fieldforge.data.image_transforms import Pixels
 from fieldforge.data.schema import Sample
@@ -40,7 +41,7 @@ class ConditionPicture:
     """`image`: the stored picture, uint8 RGBA (H, W, 4)."""
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        return {"image": np.array(Image.fromarray(np.asarray(sample["image.png"])).convert("RGBA"))}
+        return {"image": view_of(sample, 0)}
 
 
 class ImageDomain(Domain):

@@ -1,0 +1,39 @@
+"""The pictures of a stored sample: the views of a shape, and of a picture itself alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fieldforge.conditioning.relight import relit_view
+from fieldforge.data.image_schema import IMAGE
+from fieldforge.data.schema import Schema
+from fieldforge.data.shape_schema import SAMPLE
+
+PICTURE = "image.png"
+
+
+def has_views(schema: Schema) -> bool:
+    """Whether samples of that schema have pictures."""
+    return schema in (SAMPLE, IMAGE)
+
+
+def view_numbers(sample: Mapping[str, Any]) -> range:
+    """Of a stored sample."""
+    return range(1 if PICTURE in sample else len(sample["cameras.npy"]))
+
+
+def can_be_lit(sample: Mapping[str, Any]) -> bool:
+    """A picture has no depth, and the light in which it was taken."""
+    return PICTURE not in sample
+
+
+def view_of(sample: Mapping[str, Any], view: int, light: np.random.Generator | None = None) -> NDArray[np.uint8]:
+    """One of a sample's pictures, uint8 RGBA (H, W, 4); under a light that is drawn, where it can be lit."""
+    if PICTURE in sample:
+        return np.array(Image.fromarray(np.asarray(sample[PICTURE])).convert("RGBA"))
+    return np.array(sample[f"view_{view:03d}.png"]) if light is None else relit_view(sample, view, light)
