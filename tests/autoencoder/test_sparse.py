@@ -7,7 +7,7 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.autoencoder.bottleneck import SparseBottleneck
 from fieldforge.autoencoder.sparse_decoder import SparseDecoder
 from fieldforge.autoencoder.sparse_encoder import SparseEncoder, squashed, stretched
-from fieldforge.fields.cells import CellField
+from fieldforge.fields.cell_field import CellField
 
 
 def autoencoder(cells: int = 8, sides: int = 4) -> Autoencoder:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fieldforge.autoencoder.quadrics import COEFFICIENTS, monomials
 from fieldforge.autoencoder.sparse_encoder import START, stretched
-from fieldforge.fields.cells import corner_grid
+from fieldforge.fields.cell_field import corner_grid
 from fieldforge.nn.cells import ActiveCells, CellNetwork
 from fieldforge.nn.winding import WindingNumber
 from fieldforge.ranges import Count, Whole

@@ -20,7 +20,7 @@ from fieldforge.planning.step import measure_step
 from fieldforge.stages.denoiser import wants_classes
 from fieldforge.stages.registry import stages_of
 from fieldforge.stages.samples import training_split
-from fieldforge.stages.stage import Encoding, Known, Stage, Step
+from fieldforge.stages.stage import Encoding, Sizes, Stage, Step
 from fieldforge.training.callbacks.budget import Budget
 from fieldforge.training.processes.hardware import best_precision
 
@@ -60,16 +60,16 @@ def make_plan(config: DictConfig) -> Plan:
         precision=precision,
         kind=kind,
     )
-    known = known_data(config)
+    sizes = data_sizes(config)
     plans: list[StagePlan | EncodingPlan] = []
     for stage in stages_of(config):
-        work = stage.work(known)
+        work = stage.work(sizes)
         if isinstance(work, Encoding):
-            plans.append(EncodingPlan(operations(work), known.samples))
+            plans.append(EncodingPlan(operations(work), sizes.samples))
         elif work is not None:
-            plans.append(step_plan(config, cluster, stage, work, known.samples))
+            plans.append(step_plan(config, cluster, stage, work, sizes.samples))
         with without_values():
-            known = stage.after(known)
+            sizes = stage.after(sizes)
     return Plan(str(config.name), cluster, tuple(plans))
 
 
@@ -117,7 +117,7 @@ def step_plan(config: DictConfig, cluster: Cluster, stage: Stage, step: Step, sa
     )
 
 
-def known_data(config: DictConfig) -> Known:
+def data_sizes(config: DictConfig) -> Sizes:
     """Of the data where it is here; `plan.samples` and `plan.shards` go first."""
     samples, shards = config.plan.samples, config.plan.shards
     tokens = whole_number(config, "plan.text_tokens")
@@ -128,9 +128,9 @@ def known_data(config: DictConfig) -> Known:
             raise UserError(
                 "plan: the data is not here, so its classes are not known; give conditioner.classes=[…]"
             ) from None
-        return Known(classes=("?",) * 10, text_tokens=tokens, samples=samples, shards=shards)
+        return Sizes(classes=("?",) * 10, text_tokens=tokens, samples=samples, shards=shards)
     classes = tuple(split.classes) or ("?",) * 10
-    return Known(None, classes, tokens, samples or split.samples, shards or len(split))
+    return Sizes(None, classes, tokens, samples or split.samples, shards or len(split))
 
 
 def operations(encoding: Encoding) -> int:

@@ -22,7 +22,7 @@ from fieldforge.errors import UserError
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.step import try_step
 from fieldforge.stages.directory import StageDirectory
-from fieldforge.stages.stage import Known, Stage, Step, TrainedStage
+from fieldforge.stages.stage import Sizes, Stage, Step, TrainedStage
 from fieldforge.stages.training_run import build_callbacks, training_context
 from fieldforge.training.modules.optimization import build_optimizer
 from fieldforge.training.processes.hardware import Hardware
@@ -37,9 +37,9 @@ def rehearse(stages: Sequence[Stage]) -> None:
     for stage in stages:
         if stage.training is not None:
             rehearse_training(stage.config, stage.training)
-    known = Known()
+    sizes = Sizes()
     for stage in stages:
-        step = stage.work(known)
+        step = stage.work(sizes)
         if isinstance(step, Step):
             with refusals(stage.config, stage.name, step.blocks), without_values():
                 module = step.module()
@@ -48,7 +48,7 @@ def rehearse(stages: Sequence[Stage]) -> None:
                     stage.check_module(module)
                 try_step(module, step.batch(2))
         with without_values():
-            known = stage.after(known)
+            sizes = stage.after(sizes)
 
 
 def rehearse_training(config: DictConfig, stage: str) -> None:

@@ -131,8 +131,7 @@ def _exit_code(
             raise
         return _unread()
     except (UserError, HydraException, OmegaConfBaseException, OSError, RuntimeError, MemoryError) as error:
-        bug = isinstance(error, RuntimeError) and memory_shortage(error) is None
-        sentence = None if bug else explain(error)
+        sentence = None if isinstance(error, RuntimeError) and memory_shortage(error) is None else explain(error)
         if sentence is None and isinstance(error, OSError) and not failures:
             sentence = of_the_system(error)
         if sentence is None:

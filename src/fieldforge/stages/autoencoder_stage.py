@@ -24,7 +24,7 @@ from fieldforge.rendering.pictures import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.directory import MODEL, StageDirectory, load_weights
 from fieldforge.stages.samples import check_samples, data_fingerprint, sample_data
-from fieldforge.stages.stage import Batch, Known, Results, Saved, StageResult, Step, TrainedStage
+from fieldforge.stages.stage import Batch, Results, Saved, Sizes, StageResult, Step, TrainedStage
 from fieldforge.stages.training_run import PictureSettings, plain, seeded, stop_if_asked
 from fieldforge.terminal import status
 from fieldforge.training.callbacks.context import Draw
@@ -43,27 +43,27 @@ class AutoencoderStage(TrainedStage):
     def training(self) -> str | None:
         return None if self.config.get("autoencoder_run") else self.kind
 
-    def run(self, done: Results) -> StageResult:
+    def run(self, results: Results) -> StageResult:
         if self.config.get("autoencoder_run"):
             directory = finished_autoencoder(self.config)
             return StageResult(self.name, directory.path, directory)
-        return super().run(done)
+        return super().run(results)
 
     def check(self) -> None:
         if not self.config.get("autoencoder_run"):
             check_samples(self.config, self.data())
 
-    def after(self, known: Known) -> Known:
+    def after(self, sizes: Sizes) -> Sizes:
         run = self.config.get("autoencoder_run")
         config = finished_config(self.config) if run else self.config
         shape = build(config, "autoencoder", trusted=not run).latent_shape
-        return Known(**{**vars(known), "latent_shape": shape})
+        return Sizes(**{**vars(sizes), "latent_shape": shape})
 
-    def work(self, known: Known) -> Step | None:
+    def work(self, sizes: Sizes) -> Step | None:
         if self.config.get("autoencoder_run"):
             return None
         blocks = ("autoencoder", "autoencoder_loss", "data", "domain")
-        return Step(self.module, sample_batches(self.config), blocks, "data", known.shards)
+        return Step(self.module, sample_batches(self.config), blocks, "data", sizes.shards)
 
     def determining(self) -> dict[str, Any]:
         domain: Domain = build(self.config, "domain")

@@ -21,7 +21,7 @@ from fieldforge.rendering.pictures import write_whole
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.latent_batches import latent_batches
-from fieldforge.stages.stage import NOISY_LATENTS, Known, Results, Saved, Step, TrainedStage
+from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, Sizes, Step, TrainedStage
 from fieldforge.stages.training_run import plain, seeded
 from fieldforge.training.modules.classifier_module import NOISE_LEVELS, ClassifierModule
 
@@ -41,15 +41,15 @@ class ClassifierStage(TrainedStage):
     autoencoder_run: StageDirectory
     classes: list[str]
 
-    def work(self, known: Known) -> Step:
-        shape, classes = known.latent_shape, list(known.classes)
+    def work(self, sizes: Sizes) -> Step:
+        shape, classes = sizes.latent_shape, list(sizes.classes)
         assert shape is not None
         blocks = ("classifier", "process", "density")
         batch = latent_batches(shape, {}, classes)
-        return Step(lambda: self.classifier_module(shape, classes), batch, blocks, "latent_data", known.shards)
+        return Step(lambda: self.classifier_module(shape, classes), batch, blocks, "latent_data", sizes.shards)
 
-    def prepare(self, done: Results) -> None:
-        latents, self.autoencoder_run = done["latents"].path, done["autoencoder"].run
+    def prepare(self, results: Results) -> None:
+        latents, self.autoencoder_run = results["latents"].path, results["autoencoder"].run
         self.data_module = build(self.config, "latent_data", root=str(latents), batch_size=self.batch_size)
         self.classes = self.data_module.shards(self.data_module.train_split).classes
         if not self.classes:

@@ -29,10 +29,10 @@ def stage_directory(
     Raises:
         UserError: the earlier run differs in more than its budget, or this budget is spent in it already.
     """
-    wanted = config.get("continue_from")
-    if wanted in (None, SCRATCH):
-        return StageDirectory.of(stage, parent, determining, afresh=wanted == SCRATCH or is_trial(config))
-    earlier = Path(wanted)
+    choice = config.get("continue_from")
+    if choice in (None, SCRATCH):
+        return StageDirectory.of(stage, parent, determining, afresh=choice == SCRATCH or is_trial(config))
+    earlier = Path(choice)
     theirs = determining_of(earlier)
     if theirs["stage"] != stage:
         return StageDirectory.of(stage, parent, determining)
@@ -40,12 +40,12 @@ def stage_directory(
     strange = [text for text in changed if not text.startswith("training.budget.")]
     if strange:
         raise UserError(
-            f"continue_from={wanted}: only the budget may be another, and {'; '.join(strange[:8])} differs too "
+            f"continue_from={choice}: only the budget may be another, and {'; '.join(strange[:8])} differs too "
             f"(there → here): set it back, or leave continue_from= out to train a new run"
         )
     directory = StageDirectory.of(stage, parent, {**determining, KEY: fingerprint(theirs)}, earlier=earlier)
     if not directory.model.is_file():
-        check_budget(earlier, fingerprint(theirs), budget, wanted)
+        check_budget(earlier, fingerprint(theirs), budget, choice)
     return directory
 
 
@@ -55,21 +55,21 @@ def check_continuation(config: DictConfig, stages: Mapping[str, Any]) -> None:
     Raises:
         UserError: no such run, of another stage, or trained with other settings than a budget.
     """
-    wanted = config.get("continue_from")
-    if wanted in (None, SCRATCH):
+    choice = config.get("continue_from")
+    if choice in (None, SCRATCH):
         return
-    theirs = determining_of(Path(wanted))
+    theirs = determining_of(Path(choice))
     stage = theirs["stage"]
     if stage not in stages:
         raise UserError(
-            f"continue_from={wanted} is of stage {stage}, and this training has {', '.join(stages)}: give a run of one "
+            f"continue_from={choice} is of stage {stage}, and this training has {', '.join(stages)}: give a run of one "
             f"of these"
         )
     mine = {key: value for key, value in stages[stage].items() if key != "budget"}
     changed = differences(mine, {key: value for key, value in theirs["training"].items() if key != "budget"})
     if changed:
         raise UserError(
-            f"continue_from={wanted}: only the budget may be another, and of training.{stage} {'; '.join(changed[:8])} "
+            f"continue_from={choice}: only the budget may be another, and of training.{stage} {'; '.join(changed[:8])} "
             f"differs too (there → here): set it back, or leave continue_from= out to train a new run"
         )
 
@@ -90,16 +90,16 @@ def determining_of(run: Path) -> dict[str, Any]:
     return content
 
 
-def check_budget(earlier: Path, mark: str, budget: Any, wanted: str) -> None:
+def check_budget(earlier: Path, mark: str, budget: Any, choice: str) -> None:
     """UserError unless there is a checkpoint to start from, and something left to spend after it."""
     last = find_last(earlier / "checkpoints", mark)
     if last is None:
-        raise UserError(f"continue_from={wanted} has no checkpoints any more, only its model: train a new run")
+        raise UserError(f"continue_from={choice} has no checkpoints any more, only its model: train a new run")
     content = read_checkpoint(last.path)
     states = content.get("callbacks", {})
     seconds = next((state["seconds"] for name, state in states.items() if name.startswith("BudgetCallback")), 0.0)
     if budget.progress(last.step, seconds) >= 1:
         raise UserError(
-            f"continue_from={wanted} has made {last.step} steps in {duration(seconds)}, which is all of this "
+            f"continue_from={choice} has made {last.step} steps in {duration(seconds)}, which is all of this "
             f"budget: give more, as budget.max_steps or budget.max_minutes of the stage"
         )

@@ -26,7 +26,7 @@ from fieldforge.stages.fingerprint import differences
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
 from fieldforge.stages.prompt_pictures import pictures_of_prompts
 from fieldforge.stages.sample_measures import MeasuresOfSamples
-from fieldforge.stages.stage import NOISY_LATENTS, Known, Results, Saved, Step, TrainedStage
+from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, Sizes, Step, TrainedStage
 from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
 from fieldforge.training.callbacks.context import Draw, Measure
 
@@ -55,22 +55,22 @@ class DiffusionStage(TrainedStage):
     def check(self) -> None:
         check_diffusion_conditioner(self.config)
 
-    def work(self, known: Known) -> Step:
-        shape = known.latent_shape
+    def work(self, sizes: Sizes) -> Step:
+        shape = sizes.latent_shape
         assert shape is not None
-        config = stand_in_classes(self.config, known.classes)
+        config = stand_in_classes(self.config, sizes.classes)
         conditioner: Conditioner = seeded(config, "conditioner")
 
         def module() -> pl.LightningModule:
             return build_module(config, self.kind, shape, seeded(config, "conditioner"))
 
-        batch = latent_batches(shape, feature_widths(conditioner, known.text_tokens), known.classes)
+        batch = latent_batches(shape, feature_widths(conditioner, sizes.text_tokens), sizes.classes)
         notes = encoder_notes(config, conditioner)
-        return Step(module, batch, DENOISER, "latent_data", known.shards, notes)
+        return Step(module, batch, DENOISER, "latent_data", sizes.shards, notes)
 
-    def prepare(self, done: Results) -> None:
-        latents = str(done["latents"].path)
-        self.autoencoder_run = done["autoencoder"].run
+    def prepare(self, results: Results) -> None:
+        latents = str(results["latents"].path)
+        self.autoencoder_run = results["autoencoder"].run
         self.data_module = build(self.config, "latent_data", root=latents, batch_size=self.batch_size)
         self.config = with_classes(self.config, self.data_module.shards(self.data_module.train_split))
         self.conditioner = seeded(self.config, "conditioner")

@@ -71,7 +71,7 @@ class DistillationStage(Stage):
             build(own, "weighting")
             nested_times(build(own, "sampler"), phase.steps, phase.substeps, process)
 
-    def run(self, done: Results) -> StageResult:
+    def run(self, results: Results) -> StageResult:
         """Raises UserError for a teacher that is not there, or whose latents are gone."""
         plan = planned(self.config)
         teacher, guidance = plan.teacher, plan.guidance
@@ -167,7 +167,7 @@ class StudentStage(TrainedStage):
         """It starts from its teacher's weights."""
         return True
 
-    def prepare(self, done: Results) -> None:
+    def prepare(self, results: Results) -> None:
         with of_run(self.teacher):
             self.data_module = build(self.config, "latent_data", trusted=False, batch_size=self.batch_size)
 
@@ -257,11 +257,11 @@ def latents_of(model: Path, label: dict[str, Any], output_dir: str) -> Path:
     )
     if names_elsewhere(str(run)):
         raise UserError(f"{model} names {run} as its autoencoder, no folder here: give latent_data.root=")
-    known = model.with_name("fingerprint.json")
+    file = model.with_name("fingerprint.json")
     try:
-        wanted = json.loads(known.read_bytes()).get("latents") if known.is_file() else None
+        wanted = json.loads(file.read_bytes()).get("latents") if file.is_file() else None
     except (ValueError, AttributeError, RecursionError) as error:
-        raise UserError(f"{known} is damaged: delete it, or give latent_data.root=") from error
+        raise UserError(f"{file} is damaged: delete it, or give latent_data.root=") from error
     for manifest in sorted(run.glob(f"latents/*/{MANIFEST_NAME}")):
         fingerprints = [part.fingerprint for part in open_shards(manifest.parent, "train").manifests]
         if wanted in (None, fingerprints):

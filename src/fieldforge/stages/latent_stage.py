@@ -27,7 +27,7 @@ from fieldforge.stages.autoencoder_stage import finished_config, load_autoencode
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.fingerprint import fingerprint
 from fieldforge.stages.samples import data_fingerprint, sample_data
-from fieldforge.stages.stage import Encoding, Known, Results, Stage, StageResult
+from fieldforge.stages.stage import Encoding, Results, Sizes, Stage, StageResult
 from fieldforge.stages.training_run import stop_if_asked
 from fieldforge.storage.lock import scope, take
 from fieldforge.terminal import status
@@ -46,11 +46,11 @@ class LatentStage(Stage):
     needs = ("autoencoder",)
     blocks = ("domain", "data")
 
-    def after(self, known: Known) -> Known:
-        shards = known.shards if known.samples is None else -(-known.samples // SHARD)
-        return Known(**{**vars(known), "shards": shards})
+    def after(self, sizes: Sizes) -> Sizes:
+        shards = sizes.shards if sizes.samples is None else -(-sizes.samples // SHARD)
+        return Sizes(**{**vars(sizes), "shards": shards})
 
-    def work(self, known: Known) -> Encoding:
+    def work(self, sizes: Sizes) -> Encoding:
         domain: Domain = build(self.config, "domain")
         finished = bool(self.config.get("autoencoder_run"))
         config = finished_config(self.config) if finished else self.config
@@ -59,9 +59,9 @@ class LatentStage(Stage):
         shape = fields["input"].shape
         return Encoding(lambda: build(config, "autoencoder", trusted=not finished), lambda: torch.rand(1, *shape))
 
-    def run(self, done: Results) -> StageResult:
+    def run(self, results: Results) -> StageResult:
         """Raises Interrupted where a signal stopped it: finished shards stay and are not encoded again."""
-        autoencoder_run = done["autoencoder"].run
+        autoencoder_run = results["autoencoder"].run
         domain: Domain = build(self.config, "domain")
         settings = {
             "autoencoder": autoencoder_run.fingerprint,
@@ -114,7 +114,7 @@ def encoded(
     """(key, meta, latent (T, C)) of every sample of a split, in order; `finished` ones are not encoded."""
     transforms: list[Transform] = [*domain.input_transforms(), Meta(), Key()]
     samples = HeldOut(data.shards(split), transforms, seed=data.seed, batch_size=BATCH)
-    done = 0
+    encoded = 0
     for batch in samples:
         stop_if_asked()
         if finished.issuperset(batch["key"]):
@@ -122,6 +122,6 @@ def encoded(
         else:
             latents = autoencoder.encode(batch["input"])  # (B, T, C)
         yield from zip(batch["key"], batch["meta"], latents, strict=True)
-        done += len(batch["meta"])
-        status(f"{title}: {split} {done}/{samples.samples}")
+        encoded += len(batch["meta"])
+        status(f"{title}: {split} {encoded}/{samples.samples}")
     status("")

@@ -32,7 +32,7 @@ from fieldforge.stages.diffusion_stage import DENOISER
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
 from fieldforge.stages.samples import training_split
-from fieldforge.stages.stage import NOISY_LATENTS, Known, Results, Saved, Step, TrainedStage
+from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, Sizes, Step, TrainedStage
 from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
 
 
@@ -56,19 +56,19 @@ class PriorStage(TrainedStage):
     def check(self) -> None:
         check_prior_conditioner(self.config, image_source(self.config, self.source))
 
-    def work(self, known: Known) -> Step:
+    def work(self, sizes: Sizes) -> Step:
         generated: Any = image_source(self.config, self.source).source(self.source)
         width: int = generated.encoder.vector_width
-        config = stand_in_classes(self.config, known.classes)
-        features = feature_widths(seeded(config, "conditioner"), known.text_tokens)
+        config = stand_in_classes(self.config, sizes.classes)
+        features = feature_widths(seeded(config, "conditioner"), sizes.text_tokens)
 
         def module() -> pl.LightningModule:
             return build_module(config, self.kind, LatentShape(1, width), seeded(config, "conditioner"))
 
-        batch = latent_batches(LatentShape(1, width), features, known.classes)
-        return Step(module, batch, DENOISER, "latent_data", known.shards)
+        batch = latent_batches(LatentShape(1, width), features, sizes.classes)
+        return Step(module, batch, DENOISER, "latent_data", sizes.shards)
 
-    def prepare(self, done: Results) -> None:
+    def prepare(self, results: Results) -> None:
         """Embeds what is missing: the space of the vectors is measured before anything is trained."""
         root = self.config.data.root
         image = image_source(self.config, self.source)

@@ -65,8 +65,8 @@ def stage_of(config: DictConfig, name: str) -> Stage:
         return STAGES[name](config)
     phases = config.get("phases") or {}
     if name not in phases:
-        known = ", ".join([*STAGES, *phases])
-        raise UserError(f"stages: there is no stage {name}: give some of {known}")
+        kinds = ", ".join([*STAGES, *phases])
+        raise UserError(f"stages: there is no stage {name}: give some of {kinds}")
     block = phases[name]
     kind = block.get("of")
     if kind not in STAGES or "training" not in (block.keys() - {"of"}):

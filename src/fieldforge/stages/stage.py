@@ -57,8 +57,8 @@ Results = Mapping[str, StageResult]
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known of a training before it runs: handed from stage to stage when it is planned or rehearsed.
+class Sizes:
+    """Sizes of a training before it runs: handed from stage to stage when it is planned or rehearsed.
 
     latent_shape: of the latents so far. classes: names in the data, or stand-ins. text_tokens: of a caption.
     samples, shards: of the training split, None where the data are not here.
@@ -129,14 +129,14 @@ class Stage(Labelled, ABC):
         return None
 
     @abstractmethod
-    def run(self, done: Results) -> StageResult:
+    def run(self, results: Results) -> StageResult:
         """Reuse, resume or start it. Raises UserError for a mistake, Interrupted where a signal stopped it."""
 
-    def after(self, known: Known) -> Known:
+    def after(self, sizes: Sizes) -> Sizes:
         """What is known once this stage is done."""
-        return known
+        return sizes
 
-    def work(self, known: Known) -> Step | Encoding | None:
+    def work(self, sizes: Sizes) -> Step | Encoding | None:
         """What it does again and again; None where it does nothing, as a result of another run is used.
 
         Called where tensors have values; what the answer makes, and `after`, where they have none.
@@ -193,7 +193,7 @@ class TrainedStage(Stage):
     def batch_size(self) -> int:
         return whole_number(self.config, f"{self.key}.batch_size")
 
-    def prepare(self, done: Results) -> None:
+    def prepare(self, results: Results) -> None:
         """What `determining` depends on: results of earlier stages, data. In all processes alike."""
 
     @abstractmethod
@@ -253,10 +253,10 @@ class TrainedStage(Stage):
         return identity | self.determining()
 
     @scope()
-    def run(self, done: Results) -> StageResult:
-        if self.start is None and self.kind in done:
-            self.start = InitialWeights.of_run(done[self.kind].run, type(self))
-        self.prepare(done)
+    def run(self, results: Results) -> StageResult:
+        if self.start is None and self.kind in results:
+            self.start = InitialWeights.of_run(results[self.kind].run, type(self))
+        self.prepare(results)
         config, called = plain(self.config), self.label_name or self.name
         place = Path(self.config.output_dir) / str(self.config[self.run_name])
         budget = build(self.config, f"{self.key}.budget")

@@ -2,7 +2,7 @@
 
 import torch
 
-from fieldforge.fields.cells import CellField, corner_grid
+from fieldforge.fields.cell_field import CellField, corner_grid
 
 CELLS = 4
 
