@@ -34,11 +34,11 @@ from fieldforge.data.shards import open_shards
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
 from fieldforge.generation import Generator
-from fieldforge.metrics.prompts import agreement
+from fieldforge.metrics.agreement import agreement
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
-from fieldforge.stages.sample_measures import training_samples
+from fieldforge.stages.measures_of_samples import training_samples
 
 AT_A_TIME, SHOWN, COLUMNS, CELL = 32, 24, 8, 96
 

@@ -32,7 +32,7 @@ from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Transform
 from fieldforge.domains.domain import Outputs
 from fieldforge.domains.image import ImageDomain
-from fieldforge.domains.pictures import Pictures
+from fieldforge.domains.picture_outputs import Pictures
 from fieldforge.errors import UserError
 from fieldforge.generation import Generator
 from fieldforge.metrics.reconstruction import peak_signal_to_noise

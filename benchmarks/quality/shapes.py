@@ -13,7 +13,7 @@ from fieldforge.data.shape_transforms import Surface
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta
 from fieldforge.domains.shape import ShapeDomain
-from fieldforge.domains.shapes import Shapes as DecodedShapes
+from fieldforge.domains.shape_outputs import Shapes as DecodedShapes
 from fieldforge.errors import UserError
 from fieldforge.metrics.clouds import chamfer_matrix, normalized_cloud
 from fieldforge.metrics.distribution import nearest_neighbour_accuracy

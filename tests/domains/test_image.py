@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from fieldforge.domains.image import ImageDomain
-from fieldforge.domains.pictures import Pictures
+from fieldforge.domains.picture_outputs import Pictures
 from fieldforge.errors import UserError
 from fieldforge.fields.picture import PictureGrid
 from fieldforge.runs.entry import CONFIGS

@@ -22,7 +22,7 @@ from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import run_training
 from fieldforge.stages.conditions import conditions
 from fieldforge.stages.diffusion_stage import load_diffusion
-from fieldforge.stages.sample_measures import training_samples
+from fieldforge.stages.measures_of_samples import training_samples
 from fieldforge.training.callbacks.metrics_table import read_table
 
 COUNT = 6

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from fieldforge.errors import UserError
+from fieldforge.metrics.agreement import agreement, nearest_shapes
 from fieldforge.metrics.clouds import chamfer_matrix, normalized_cloud
-from fieldforge.metrics.prompts import agreement, nearest_shapes
 
 
 def box(size: tuple[float, float, float], seed: int) -> np.ndarray:

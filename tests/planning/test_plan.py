@@ -13,7 +13,7 @@ from fieldforge.planning.plan import make_plan, print_plan
 from fieldforge.planning.report import text
 from fieldforge.planning.step import StepCost
 from fieldforge.stages.autoencoder_stage import AutoencoderStage
-from fieldforge.stages.denoiser import build_module
+from fieldforge.stages.denoiser_parts import build_module
 from fieldforge.stages.training_run import seeded
 
 COST = StepCost(

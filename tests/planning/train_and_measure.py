@@ -17,7 +17,7 @@ from fieldforge.data.writer import ShardWriter
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.autoencoder_stage import AutoencoderStage
-from fieldforge.stages.denoiser import build_module
+from fieldforge.stages.denoiser_parts import build_module
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.samples import sample_data
 from fieldforge.stages.training_run import seeded, train

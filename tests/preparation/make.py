@@ -13,9 +13,9 @@ import trimesh
 from PIL import Image
 
 from fieldforge.geometry.mesh import Material, Mesh
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.recipe import PreparedAsset
-from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.settings import DistanceSettings, SurfaceSettings, ViewSettings
 from fieldforge.preparation.shape_recipe import ShapeRecipe
 from fieldforge.preparation.staging import Staging

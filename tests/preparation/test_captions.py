@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tests.preparation.make import record
 
+from fieldforge.preparation.asset_records import generator_for, split_of, stem
 from fieldforge.preparation.captions import captions_of, color_name_of_each, main_color, with_article
-from fieldforge.preparation.records import generator_for, split_of, stem
 
 RED = np.tile(np.uint8([200, 20, 20]), (10, 1))
 BLUE = np.tile(np.uint8([20, 40, 200]), (7, 1))

@@ -11,7 +11,7 @@ import pytest
 from fieldforge.data.manifest import read_manifest
 from fieldforge.data.schema import Sample
 from fieldforge.data.shape_schema import DEPTH_UNIT, SAMPLE
-from fieldforge.preparation.records import split_of
+from fieldforge.preparation.asset_records import split_of
 from fieldforge.runs.entry import CONFIGS
 
 FOLDER = CONFIGS.parent / "data" / "furniture_cc0"

@@ -16,10 +16,10 @@ from tests.preparation.make import CUBE_OBJ, LIMITS, read_lines, record, tiny_se
 
 from fieldforge.errors import UserError
 from fieldforge.preparation import workers
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.faults import lacks_memory, machine_fault
 from fieldforge.preparation.pipeline import prepare
 from fieldforge.preparation.recipe import PreparedAsset
-from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.staging import Staging
 from fieldforge.preparation.workers import stage_all
 from fieldforge.readers.file_store import AssetError

@@ -7,9 +7,9 @@ import pytest
 from tests.preparation.make import CUBE_OBJ, tiny_settings, write_zip
 
 from fieldforge.errors import UserError
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.folder import FolderSource, words_of
 from fieldforge.preparation.pipeline import prepare
-from fieldforge.preparation.records import AssetRecord
 from fieldforge.readers.file_store import AssetError, FolderStore, ZipStore
 
 CUBE = CUBE_OBJ.encode()

@@ -7,9 +7,9 @@ import pytest
 from tests.preparation.make import CUBE_OBJ, write_zip
 
 from fieldforge.errors import UserError
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.labels import Label, read_labels
-from fieldforge.preparation.records import AssetRecord
 from fieldforge.readers.load import MESH_ENDINGS
 
 CUBE = CUBE_OBJ.encode()

@@ -9,9 +9,9 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.index import check_folder
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta
+from fieldforge.preparation.asset_records import AssetRecord, hash_of, split_of, stem
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.pipeline import prepare
-from fieldforge.preparation.records import AssetRecord, hash_of, split_of, stem
 from fieldforge.preparation.splits import assign_splits, uneven
 
 NAMES = ["chair", "table", "lamp", "sofa", "bed", "desk", "shelf", "stool", "bench", "mirror", "rug", "vase"]

@@ -11,7 +11,7 @@ from fieldforge.configuration.build import build, check
 from fieldforge.errors import UserError
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.runs.train import run_training
-from fieldforge.stages import denoiser
+from fieldforge.stages import denoiser_parts as denoiser
 
 
 class Part:

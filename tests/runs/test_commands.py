@@ -11,7 +11,7 @@ import trimesh
 from PIL import Image
 from tests.runs.conftest import ROOT, Place
 
-from fieldforge.domains.shapes import Shapes
+from fieldforge.domains.shape_outputs import Shapes
 from fieldforge.errors import UserError
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import run_sampling
@@ -77,7 +77,7 @@ def test_what_is_drawn_is_kept_whatever_fails_after_it(walked, tmp_path, monkeyp
         return mesh(shapes, index, resolution)
 
     given = ["class=red", "n=1", "batch_size=1", f"output={tmp_path}", *SMALL]
-    monkeypatch.setattr("fieldforge.domains.shapes.write_turntable", broken)
+    monkeypatch.setattr("fieldforge.domains.shape_outputs.write_turntable", broken)
     run_sampling(command(walked[0], "sample", *given))
     (entry,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
     assert entry["turntable"] is None

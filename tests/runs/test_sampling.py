@@ -21,8 +21,8 @@ from fieldforge.asking.condition_guidance import ConditionGuidance
 from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.guidance import Guided
 from fieldforge.asking.jobs import Job, batches, jobs
-from fieldforge.asking.model import encoded_file
 from fieldforge.asking.requests import request
+from fieldforge.asking.sampling_model import encoded_file
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.asking.weak_guidance import AutoGuided
 from fieldforge.conditioning.stored import embedding_folder
@@ -211,7 +211,7 @@ def test_places_that_cannot_be_written_to_are_told(trained, tmp_path, monkeypatc
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("fieldforge.domains.shapes.Shapes.write", full)
+    monkeypatch.setattr("fieldforge.domains.shape_outputs.Shapes.write", full)
     with pytest.raises(UserError, match=rf"cannot write {tmp_path}/out \(No space left on device\)"):
         run_sampling(command(place, f"output={tmp_path}/out", "n=1", "resolution=8"))
     (run.path / "evaluation").write_text("in the way")

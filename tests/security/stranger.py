@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.autoencoder_stage import AutoencoderStage
-from fieldforge.stages.denoiser import build_model
+from fieldforge.stages.denoiser_parts import build_model
 from fieldforge.training.processes.checkpoints import FORMAT, save_atomically
 
 ROOT = Path(__file__).resolve().parents[2]

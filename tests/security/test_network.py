@@ -7,7 +7,7 @@ from tests.security.stranger import autoencoder_file, command, counting_host, di
 from fieldforge.conditioning import SentenceEncoder
 from fieldforge.conditioning.pretrained import reach_hub
 from fieldforge.conditioning.reach import local_encoders
-from fieldforge.configuration.stored import is_local, plain_config
+from fieldforge.configuration.stored_config import is_local, plain_config
 from fieldforge.errors import UserError
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.stages.autoencoder_stage import finished_autoencoder

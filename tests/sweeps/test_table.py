@@ -9,7 +9,7 @@ from PIL import Image
 
 from fieldforge.sweeps.plot import Axis, write_plot
 from fieldforge.sweeps.records import FAILED, FINISHED, PRUNED
-from fieldforge.sweeps.table import Row, Table, short_names
+from fieldforge.sweeps.trial_table import Row, Table, short_names
 
 ROWS = [
     Row(0, {"a.lr": 0.001, "b.kind": "x"}, FINISHED, 3.0, 100, 60.0, "runs/0", ""),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.training.small import train
 
-from fieldforge.data.workers import loss_of_worker
+from fieldforge.data.loader_workers import loss_of_worker
 from fieldforge.nn.ema import PlainDecay
 from fieldforge.training.callbacks.averaging import EMACallback
 from fieldforge.training.callbacks.metrics_table import MetricsTable, read_table

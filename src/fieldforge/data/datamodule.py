@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from fieldforge.data import workers
+from fieldforge.data import loader_workers as workers
 from fieldforge.data.cache import Cache
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.order import Mixing

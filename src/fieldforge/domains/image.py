@@ -26,7 +26,7 @@ from fieldforge.data.schema import Sample
 from fieldforge.data.transforms import Transform
 from fieldforge.domains.domain import Domain, Outputs, Truth
 from fieldforge.domains.picture_mask import anew_tokens, picture_file, read_mask
-from fieldforge.domains.pictures import Kept, Pictures
+from fieldforge.domains.picture_outputs import Kept, Pictures
 from fieldforge.fields.base import Field, Params
 from fieldforge.metrics.distribution import frechet_distance, kernel_distance
 from fieldforge.metrics.reconstruction import peak_signal_to_noise

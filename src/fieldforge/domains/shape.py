@@ -18,13 +18,13 @@ from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shape_transforms import Surface
 from fieldforge.data.transforms import Transform
 from fieldforge.domains.domain import Domain, Outputs, Truth
+from fieldforge.domains.shape_outputs import Shapes
 from fieldforge.domains.shape_truth import ConditionView, TrueGeometry, TrueViews
-from fieldforge.domains.shapes import Shapes
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
 from fieldforge.geometry.camera import fibonacci_poses, framing_distance
+from fieldforge.metrics.agreement import nearest_shapes
 from fieldforge.metrics.clouds import chamfer_matrix
-from fieldforge.metrics.prompts import nearest_shapes
 from fieldforge.metrics.reconstruction import (
     BOX_DIAGONAL,
     compare_surfaces,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fieldforge.conditioning.stored import KeyedShards, embedding_folder, read_embeddings, samples_of
-from fieldforge.configuration.stored import data_root, load_run
+from fieldforge.configuration.stored_config import data_root, load_run
 from fieldforge.errors import UserError
 from fieldforge.evaluation.picture_following import spread
 from fieldforge.evaluation.settings import EvaluationSettings, PriorSettings

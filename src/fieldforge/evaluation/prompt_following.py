@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.configuration.stored import data_root
+from fieldforge.configuration.stored_config import data_root
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.errors import UserError
 from fieldforge.evaluation.picture_following import evaluate_images
 from fieldforge.evaluation.questions import Question, questions_for
 from fieldforge.evaluation.settings import EvaluationSettings, PromptSettings
 from fieldforge.generation import Generator
-from fieldforge.metrics.prompts import agreement
+from fieldforge.metrics.agreement import agreement
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
-from fieldforge.stages.sample_measures import training_samples
+from fieldforge.stages.measures_of_samples import training_samples
 from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device

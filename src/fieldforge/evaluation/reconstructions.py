@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.configuration.stored import data_root
+from fieldforge.configuration.stored_config import data_root
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Key, Meta, Transform

@@ -17,7 +17,7 @@ from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.fused_attention import cpu_formulas
 from fieldforge.planning.report import text
 from fieldforge.planning.step import measure_step
-from fieldforge.stages.denoiser import wants_classes
+from fieldforge.stages.denoiser_parts import wants_classes
 from fieldforge.stages.registry import stages_of
 from fieldforge.stages.samples import training_split
 from fieldforge.stages.stage import Encoding, Sizes, Stage, Step

@@ -11,6 +11,7 @@ from fieldforge.data.shape_schema import DEPTH_UNIT, SAMPLE
 from fieldforge.geometry.camera import fibonacci_poses, orbit_poses
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.geometry.sampling import SurfaceSamples, sample_surface, sample_visible_surface
+from fieldforge.preparation.asset_records import AssetRecord, generator_for, split_of
 from fieldforge.preparation.captions import captions_of
 from fieldforge.preparation.clean import (
     NormalisedMesh,
@@ -21,7 +22,6 @@ from fieldforge.preparation.clean import (
 )
 from fieldforge.preparation.distance import Caster, exposed_sides, signed_distance
 from fieldforge.preparation.recipe import PreparedAsset
-from fieldforge.preparation.records import AssetRecord, generator_for, split_of
 from fieldforge.preparation.settings import DistanceSettings, PreparationSettings
 from fieldforge.preparation.views import View, camera_distance, render_view
 from fieldforge.readers.file_store import AssetError, FileStore, FolderStore, Notes

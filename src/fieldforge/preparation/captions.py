@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fieldforge.preparation.records import AssetRecord
+from fieldforge.preparation.asset_records import AssetRecord
 
 COLOR_SHARE = 0.4
 """From this share of the surface on, a colour is named."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fieldforge.errors import UserError, install_command
-from fieldforge.preparation.records import AssetRecord
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.readers.file_store import AssetError
 from fieldforge.storage.files import MACHINE
 

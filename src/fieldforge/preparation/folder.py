@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fieldforge.errors import UserError
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.labels import Label, read_labels, same_name
-from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.sh3f import class_of
 from fieldforge.preparation.walk import walk
 from fieldforge.readers.file_store import AssetError, FolderStore, normal_member, plain_text

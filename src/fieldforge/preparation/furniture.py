@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fieldforge.errors import UserError
-from fieldforge.preparation.records import AssetRecord
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.sh3f import read_library
 
 INSIDE_PACKAGE = "usr/share/sweethome3d/furniture"

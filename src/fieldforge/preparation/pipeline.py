@@ -16,9 +16,9 @@ from typing import Any, Protocol
 from fieldforge.data.manifest import MANIFEST_NAME, Manifest, read_manifest, settings_sha256, write_manifest
 from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError, install_command
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.contact_sheet import contact_sheet
 from fieldforge.preparation.recipe import Recipe
-from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.splits import assign_splits, uneven
 from fieldforge.preparation.staging import Staging
 from fieldforge.preparation.workers import stage_all

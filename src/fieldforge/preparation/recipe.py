@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fieldforge.data.schema import Schema
-from fieldforge.preparation.records import AssetRecord
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.readers.file_store import FileStore
 from fieldforge.readers.limits import AssetLimits
 

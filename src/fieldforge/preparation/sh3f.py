@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fieldforge.errors import UserError
-from fieldforge.preparation.records import AssetRecord
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.readers.file_store import AssetError, ZipStore, normal_member
 
 CATALOGUE = "PluginFurnitureCatalog"

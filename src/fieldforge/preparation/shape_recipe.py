@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.preparation.asset import prepare_asset
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.recipe import PreparedAsset, Recipe
-from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.settings import PreparationSettings
 from fieldforge.readers.file_store import FileStore
 

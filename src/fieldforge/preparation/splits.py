@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from fieldforge.preparation.records import AssetRecord, hash_of, split_of, stem
+from fieldforge.preparation.asset_records import AssetRecord, hash_of, split_of, stem
 
 TRAIN, HELDOUT = "train", "heldout"
 

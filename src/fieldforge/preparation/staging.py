@@ -10,8 +10,8 @@ import numpy as np
 
 from fieldforge.data.codec import decode_json, decode_png, encode_json, encode_png
 from fieldforge.data.writer import END_OF_ARCHIVE, tar_member
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.recipe import PreparedAsset
-from fieldforge.preparation.records import AssetRecord
 from fieldforge.storage.files import atomic_file
 
 THUMBNAIL = "thumbnail.png"

@@ -15,10 +15,10 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from fieldforge.errors import UserError
+from fieldforge.preparation.asset_process import Outcome, work
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.faults import shell_memory_limit
 from fieldforge.preparation.recipe import Recipe
-from fieldforge.preparation.records import AssetRecord
-from fieldforge.preparation.stage import Outcome, work
 from fieldforge.preparation.staging import Staging
 from fieldforge.readers.limits import AssetLimits
 

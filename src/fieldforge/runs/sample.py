@@ -13,9 +13,9 @@ from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.facts import facts_of, folder_name
 from fieldforge.asking.guidance import scale_text
 from fieldforge.asking.jobs import Job, batches, jobs_of
-from fieldforge.asking.model import SamplingModel, load_model
 from fieldforge.asking.requests import Request, requests_of, ways
 from fieldforge.asking.sample_files import SampleFiles
+from fieldforge.asking.sampling_model import SamplingModel, load_model
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.configuration.settings import read_settings
 from fieldforge.stages.ema_length import model_of_length

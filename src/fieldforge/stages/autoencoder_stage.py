@@ -13,7 +13,7 @@ from torch import nn
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
-from fieldforge.configuration.stored import load_run, of_run, plain_config
+from fieldforge.configuration.stored_config import load_run, of_run, plain_config
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.transforms import Meta, Transform, apply_transforms

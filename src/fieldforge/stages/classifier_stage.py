@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fieldforge.configuration.build import build
-from fieldforge.configuration.stored import load_run, of_run, plain_config
+from fieldforge.configuration.stored_config import load_run, of_run, plain_config
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.diffusion.classifier import LatentClassifier, accuracy_by_noise
 from fieldforge.errors import UserError

@@ -11,7 +11,7 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.transforms import StoredFeatures, View
 from fieldforge.configuration.build import build
 from fieldforge.errors import UserError
-from fieldforge.stages.denoiser import wants_classes
+from fieldforge.stages.denoiser_parts import wants_classes
 from fieldforge.stages.training_run import seeded
 
 

@@ -13,19 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.configuration.build import build
-from fieldforge.configuration.stored import load_run, of_run, plain_config
+from fieldforge.configuration.stored_config import load_run, of_run, plain_config
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
 from fieldforge.generation import Generator
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.conditioner_check import check_diffusion_conditioner, encoder_notes
-from fieldforge.stages.denoiser import build_generator, build_model, build_module, stand_in_classes, with_classes
+from fieldforge.stages.denoiser_parts import build_generator, build_model, build_module, stand_in_classes, with_classes
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.fingerprint import differences
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
+from fieldforge.stages.measures_of_samples import MeasuresOfSamples
 from fieldforge.stages.prompt_pictures import pictures_of_prompts
-from fieldforge.stages.sample_measures import MeasuresOfSamples
 from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, Sizes, Step, TrainedStage
 from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
 from fieldforge.training.callbacks.context import Draw, Measure

@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fieldforge.configuration.build import build
-from fieldforge.configuration.stored import is_local, load_run, of_run, plain_config
+from fieldforge.configuration.stored_config import is_local, load_run, of_run, plain_config
 from fieldforge.configuration.values import number, whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import MANIFEST_NAME

@@ -9,7 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch import nn
 
-from fieldforge.configuration.stored import Labelled, load_run
+from fieldforge.configuration.stored_config import Labelled, load_run
 from fieldforge.errors import UserError
 from fieldforge.stages.directory import MODEL, StageDirectory
 from fieldforge.training.processes.checkpoints import load_safely

@@ -21,13 +21,13 @@ from fieldforge.conditioning.stored import embedding_folder
 from fieldforge.conditioning.text import TextSource
 from fieldforge.conditioning.transforms import StoredFeatures
 from fieldforge.configuration.build import build
-from fieldforge.configuration.stored import load_run, of_run, plain_config
+from fieldforge.configuration.stored_config import load_run, of_run, plain_config
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.conditioner_check import check_prior_conditioner
-from fieldforge.stages.denoiser import build_generator, build_model, build_module, stand_in_classes, with_classes
+from fieldforge.stages.denoiser_parts import build_generator, build_model, build_module, stand_in_classes, with_classes
 from fieldforge.stages.diffusion_stage import DENOISER
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.latent_batches import feature_widths, latent_batches

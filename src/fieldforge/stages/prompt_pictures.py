@@ -16,7 +16,7 @@ from fieldforge.domains.domain import Domain
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions, from_samples
-from fieldforge.stages.denoiser import build_generator
+from fieldforge.stages.denoiser_parts import build_generator
 from fieldforge.stages.training_run import PictureSettings
 from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.conditional_module import ConditionalModule

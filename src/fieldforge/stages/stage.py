@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
-from fieldforge.configuration.stored import Labelled
+from fieldforge.configuration.stored_config import Labelled
 from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.nn.latent_shape import LatentShape

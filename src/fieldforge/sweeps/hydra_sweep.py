@@ -22,7 +22,7 @@ from fieldforge.sweeps.settings import SearchSettings
 from fieldforge.sweeps.space import Dimension, dimension_of, parse_space
 from fieldforge.sweeps.study import Study
 from fieldforge.sweeps.sweep import Proposals, Sweep, write_settings
-from fieldforge.sweeps.table import Table
+from fieldforge.sweeps.trial_table import Table
 
 log = logging.getLogger(__name__)
 # What neither determines a result nor a proposal: a sweep goes on where these differ.

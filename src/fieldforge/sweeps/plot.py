@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fieldforge.sweeps.records import FAILED, FINISHED, PRUNED
-from fieldforge.sweeps.table import Row, Table, short_names, shown
+from fieldforge.sweeps.trial_table import Row, Table, short_names, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,7 @@ from fieldforge.sweeps.plot import write_plot
 from fieldforge.sweeps.records import FAILED, FINISHED, Record, record_path
 from fieldforge.sweeps.space import as_text
 from fieldforge.sweeps.study import Trial
-from fieldforge.sweeps.table import Row, Table
+from fieldforge.sweeps.trial_table import Row, Table
 from fieldforge.training.processes import interruption
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition
-from fieldforge.diffusion.backbones.aligned import beside
+from fieldforge.diffusion.backbones.aligned_input import beside
 from fieldforge.diffusion.backbones.readout import Readout
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
 from fieldforge.nn.grouping import Patches

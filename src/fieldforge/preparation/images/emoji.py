@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.images.npm import NpmPackage, member
-from fieldforge.preparation.records import AssetRecord
 from fieldforge.storage.files import atomic_file
 
 TONE = re.compile(r"-((?:light|medium-light|medium|medium-dark|dark)-skin-tone)")

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.folder import FolderSource
-from fieldforge.preparation.images.read import ENDINGS
+from fieldforge.preparation.images.pixels import ENDINGS
 from fieldforge.preparation.labels import Label
-from fieldforge.preparation.records import AssetRecord
 
 
 class PictureFolder(FolderSource):

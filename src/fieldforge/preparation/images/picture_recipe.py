@@ -8,9 +8,9 @@ import numpy as np
 from fieldforge.data.image_schema import IMAGE
 from fieldforge.data.image_transforms import over_white, resized
 from fieldforge.errors import UserError
-from fieldforge.preparation.images.read import pixels_of
+from fieldforge.preparation.asset_records import AssetRecord, split_of
+from fieldforge.preparation.images.pixels import pixels_of
 from fieldforge.preparation.recipe import PreparedAsset, Recipe
-from fieldforge.preparation.records import AssetRecord, split_of
 from fieldforge.ranges import Count, Pixels, Positive, ShareBelow1
 from fieldforge.readers.file_store import AssetError, FileStore, Notes
 from fieldforge.readers.limits import AssetLimits
@@ -42,7 +42,7 @@ class PictureRecipe(Recipe):
     schema = IMAGE
     version = 1
     libraries = ("psutil",)
-    preload = ("fieldforge.preparation.stage", "fieldforge.preparation.images.picture_recipe")
+    preload = ("fieldforge.preparation.asset_process", "fieldforge.preparation.images.picture_recipe")
 
     size: Pixels
     alpha: Literal["keep", "white"]

@@ -9,7 +9,7 @@ from fieldforge.data.reader import LazySample, ShardReader
 from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shards import ShardSet, open_shards
 from fieldforge.errors import UserError
-from fieldforge.preparation.records import AssetRecord
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.storage.files import atomic_file
 
 

@@ -16,7 +16,7 @@ import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from fieldforge.data import workers
+from fieldforge.data import loader_workers as workers
 from fieldforge.errors import UserError
 from fieldforge.nn.blocks import Block, Stack
 from fieldforge.ranges import Count, Positive

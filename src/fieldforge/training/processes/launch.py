@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment
 
-from fieldforge.data.workers import leave_with
+from fieldforge.data.loader_workers import leave_with
 from fieldforge.errors import Unfinished, UserError
 from fieldforge.training.processes import gpus, interruption, launchers, ranks
 

@@ -16,9 +16,9 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Transform
 from fieldforge.domains.domain import Domain
-from fieldforge.metrics.prompts import agreement
+from fieldforge.metrics.agreement import agreement
 from fieldforge.stages.conditions import conditions, from_samples
-from fieldforge.stages.denoiser import build_generator
+from fieldforge.stages.denoiser_parts import build_generator
 from fieldforge.training.callbacks.context import Sampling
 from fieldforge.training.modules.conditional_module import ConditionalModule
 

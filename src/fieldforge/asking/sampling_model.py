@@ -18,7 +18,7 @@ from fieldforge.asking.guidance import Guided
 from fieldforge.asking.requests import Request, ways
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.configuration.stored import plain_config
+from fieldforge.configuration.stored_config import plain_config
 from fieldforge.configuration.values import whole_number
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.errors import UserError

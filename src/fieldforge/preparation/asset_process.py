@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from fieldforge.errors import UserError
+from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.faults import lacks_memory, machine_fault
 from fieldforge.preparation.recipe import Recipe
-from fieldforge.preparation.records import AssetRecord
 from fieldforge.preparation.staging import Staging
 from fieldforge.readers.file_store import AssetError, FileStore, FolderStore, ZipStore
 from fieldforge.storage.files import writing
