@@ -11,7 +11,7 @@ from fieldforge.configuration.build import build, check
 from fieldforge.errors import UserError
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.runs.train import run_training
-from fieldforge.stages import denoiser_parts as denoiser
+from fieldforge.stages import denoiser_parts
 
 
 class Part:
@@ -123,7 +123,7 @@ def test_what_can_be_sampled_is_not(tmp_path, sampler):
 
 def test_times_are_shifted_by_the_tokens_of_the_latents(tmp_path):
     config = Place(tmp_path, tmp_path).compose("density=shifted", "conditioner=none")
-    module = denoiser.build_module(config, "diffusion", LatentShape(1024, 4), build(config, "conditioner"))
+    module = denoiser_parts.build_module(config, "diffusion", LatentShape(1024, 4), build(config, "conditioner"))
     u = torch.tensor([0.5], dtype=torch.float64)
     twice = module.density.times(u, module.model.process, 1024)  # √(1024 / 256)
     expected = module.model.process.time_of_log_snr(module.model.process.log_snr(u) - 2 * math.log(2))
@@ -137,7 +137,7 @@ def test_stable_diffusion_3_is_composed(tmp_path):
         *("weighting=velocity", "density=shifted", "density@density.density=logit_normal"),
         *("sampler=flow_euler", "spacing@sampler.spacing=shifted", "sampler.spacing.shift=2"),
     )
-    module = denoiser.build_module(config, "diffusion", LatentShape(1024, 4), build(config, "conditioner"))
+    module = denoiser_parts.build_module(config, "diffusion", LatentShape(1024, 4), build(config, "conditioner"))
     assert type(module.model.backbone).__name__ == "MMDiT"
     u = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
     logit_normal = torch.sigmoid(torch.special.ndtri(u))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from fieldforge.data import loader_workers as workers
+from fieldforge.data import loader_workers
 from fieldforge.data.cache import Cache
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.order import Mixing
@@ -34,7 +34,7 @@ class TimedLoader(DataLoader):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         batches = super().__iter__()
-        workers.open_iterators.add(batches)
+        loader_workers.open_iterators.add(batches)
         while True:
             started = time.perf_counter()
             try:
@@ -43,7 +43,7 @@ class TimedLoader(DataLoader):
             except StopIteration:
                 return
             except RuntimeError as error:
-                raise workers.loss_of_worker(error) or error from error
+                raise loader_workers.loss_of_worker(error) or error from error
             finally:
                 self.waited_seconds += time.perf_counter() - started
             yield batch
@@ -152,7 +152,7 @@ class ShardDataModule(pl.LightningDataModule):
             collate_fn=_as_it_is,
             num_workers=count,
             persistent_workers=count > 0,
-            worker_init_fn=workers.begin,
+            worker_init_fn=loader_workers.begin,
             prefetch_factor=self.prefetch_batches if count else None,
             # Connections to object storage do not survive a fork.
             multiprocessing_context="forkserver" if count and dataset.shards.is_remote else None,

@@ -16,7 +16,7 @@ import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from fieldforge.data import loader_workers as workers
+from fieldforge.data import loader_workers
 from fieldforge.errors import UserError
 from fieldforge.nn.blocks import Block, Stack
 from fieldforge.ranges import Count, Positive
@@ -188,12 +188,12 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, resume_from:
         Unfinished: a data worker was killed.
     """
     try:
-        with workers.none_left():
+        with loader_workers.none_left():
             trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except SystemExit as error:  # Lightning's answer to a second Ctrl-C
         raise KeyboardInterrupt from error
     except RuntimeError as error:
-        if lost := workers.loss_of_worker(error):
+        if lost := loader_workers.loss_of_worker(error):
             raise lost from error
         if type(error).__module__ != "torch._inductor.exc":  # not imported here: that takes a second
             raise
