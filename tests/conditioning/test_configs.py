@@ -32,6 +32,7 @@ def test_each_choice_conditions_a_batch(choice, clip_folder, pictures):
         pytest.importorskip("efficientnet_lite_pytorch")
     conditioner = built(clip_folder, f"+conditioner={choice}")
     batch = {"class": ["Bed", "Sofa"], "caption": ["a bed", "a sofa"], "image": pictures[:2]}
+    batch["coarse"] = torch.zeros(2, 16, 3)
     drop = conditioner.draw_drop(2, torch.Generator().manual_seed(0))
     condition = conditioner(conditioner.embed(batch), drop)
     assert set(drop) == set(conditioner.names)

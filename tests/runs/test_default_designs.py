@@ -101,7 +101,7 @@ def test_each_stage_draws_its_picture(pair, strategy):
 
 
 def test_spread_weights_stay_in_float32_and_are_exported_whole(pair, alone):
-    [found], [expected] = (list(path.glob("shape_latent/*/model.ckpt")) for path in (pair / "fsdp", alone))
+    [found], [expected] = (list(path.glob("shape_latent/*/model.ckpt")) for path in (pair / "fsdp", alone[""]))
     weights, whole = (torch.load(path, weights_only=True)["state_dict"] for path in (found, expected))
     assert {name: (value.shape, value.dtype) for name, value in weights.items()} == {
         name: (value.shape, value.dtype) for name, value in whole.items()

@@ -19,7 +19,7 @@ def clone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("places") / "a,b (1)=ü'x $q" / "lr=1 [0]"
     for name in ("configs", "src"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in PROGRAMS:
+    for name in (*PROGRAMS, "set_up.py"):
         shutil.copy(ROOT / name, folder)
     return folder
 

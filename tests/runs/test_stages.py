@@ -38,7 +38,9 @@ def test_latents_are_normalised_and_name_their_autoencoder(walked):
 
     config = walked[0].compose()
     data, domain = sample_data(config), build(config, "domain")
-    latents = torch.stack([latent for *_, latent in encoded(autoencoder, data, domain, "train", set())])  # (9, T, C)
+    latents = torch.stack(
+        [latent for *_, latent in encoded("latents", autoencoder, data, domain, "train", set())]
+    )  # (9, T, C)
     assert torch.allclose(latents.mean((0, 1)), torch.zeros(latents.shape[-1]), atol=1e-4)
     assert torch.allclose(latents.std((0, 1)), torch.ones(latents.shape[-1]), atol=1e-2)
 

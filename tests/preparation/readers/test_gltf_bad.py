@@ -120,8 +120,8 @@ CONTAINERS = [
     (b'{"asset": ', "cannot be read"),
     (b"[]", "it is no object"),
     (b'{"asset": {"version": "2.0"}}', "no faces"),
-    (b"[" * 200_000, "cannot be read"),
-    (b"\xff\xfe\xfd\xfc" * 9, "cannot be read"),
+    (b"[" * 200_000, "not a glTF file"),
+    (b"\xff\xfe\xfd\xfc" * 9, "not a glTF file"),
     (b"<html>not found</html>", "web page"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS"),
 ]
