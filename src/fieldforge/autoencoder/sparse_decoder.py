@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fieldforge.autoencoder.encoders import scatter_mean
 from fieldforge.autoencoder.quadrics import COEFFICIENTS, monomials
 from fieldforge.autoencoder.sparse_encoder import START, stretched
 from fieldforge.fields.cell_field import corner_grid
@@ -103,8 +104,5 @@ class SparseDecoder(nn.Module):
             0, flat, True
         )
         number = (covered.cumsum(0, dtype=torch.int32) - 1).index_select(0, flat).long()  # among the covered points
-        points = covered.nonzero().shape[0]
-        count = features.new_zeros(points).index_add(0, number, features.new_ones(len(flat)))
-        rows = features.flatten(0, 1)
-        means = rows.new_zeros(points, rows.shape[1]).index_add(0, number, rows) / count[:, None]
+        means = scatter_mean(features.flatten(0, 1)[None], number[None], covered.nonzero().shape[0])[0]
         return means.index_select(0, number).view_as(features)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fieldforge.autoencoder.encoders import SURFACE_WIDTH, Encoder, appearance
+from fieldforge.autoencoder.encoders import SURFACE_WIDTH, Encoder, appearance, scatter_mean
 from fieldforge.autoencoder.quadrics import COEFFICIENTS, fit_quadrics
 from fieldforge.nn.cells import ActiveCells, CellNetwork
 from fieldforge.nn.latent_shape import LatentShape
@@ -113,9 +113,8 @@ class SparseEncoder(Encoder):
     def start(self, x: Tensor, points: Tensor, cell: Tensor, count: int) -> Tensor:
         """Quadric and mean colour of each cell's points (A, 13), as latents before tanh."""
         coefficients = fit_quadrics(x, points[:, 3:6], cell, count)  # (A, 10)
-        ones = points.new_ones(len(points), 1)
-        sums = points.new_zeros(count, 4).index_add(0, cell, torch.cat([2 * points[:, 6:] - 1, ones], -1))
-        return torch.cat([squashed(coefficients), sums[:, :3] / sums[:, 3:]], -1)
+        color = scatter_mean(appearance(points)[None, :, 3:], cell[None], count)[0]  # (A, 3)
+        return torch.cat([squashed(coefficients), color], -1)
 
     def parts(self, x: Tensor, points: Tensor, cell: Tensor, count: int) -> Tensor:
         """Means of embedded points in each of a cell's s³ parts, and whether there is one (A, s³ · (point width +
@@ -126,7 +125,6 @@ class SparseEncoder(Encoder):
         features = self.embed(torch.cat([within, appearance(points), x], -1)).float()  # (P, point width)
         i, j, k = part.long().unbind(-1)
         bins = ((cell * s + i) * s + j) * s + k  # (P,)
-        filled = features.new_zeros(count * s**3).index_add(0, bins, features.new_ones(len(bins)))  # (A · s³,)
-        shares = features / filled.index_select(0, bins)[:, None]
-        means = features.new_zeros(len(filled), features.shape[1]).index_add(0, bins, shares)
-        return torch.cat([means, (filled > 0).to(means)[:, None]], -1).view(count, -1)
+        means = scatter_mean(features[None], bins[None], count * s**3)[0]  # (A · s³, point width)
+        filled = means.new_zeros(len(means), 1).index_fill(0, bins, 1)
+        return torch.cat([means, filled], -1).view(count, -1)

@@ -18,11 +18,13 @@ class Field(nn.Module, ABC):
     A *row* of a generated parameter is what one latent token is projected to: a patch of a feature lattice, or the
     incoming weights of one hidden unit (Shap-E, Jun & Nichol 2023, section 3.1).
 
-    dimensions: d of the points it is asked at. heads: what it answers by name, with its channels; 0: a number.
+    dimensions: d of the points it is asked at. heads: what it answers by name, with its channels; 0: a number. ragged:
+    generated parameters that may have fewer rows than `param_shapes` says, as many as the samples need.
     """
 
     dimensions: int
     heads: Mapping[str, int]
+    ragged: frozenset[str] = frozenset()
 
     @property
     @abstractmethod
@@ -38,7 +40,8 @@ class Field(nn.Module, ABC):
         for name, (rows, width) in self.param_shapes.items():
             if name not in params:
                 raise ValueError(f"field parameter '{name}' is missing: got {sorted(params)}")
-            if params[name].shape[1:] != (rows, width):
+            fits = params[name].shape[1] <= rows if name in self.ragged else params[name].shape[1] == rows
+            if not fits or params[name].shape[2] != width:
                 raise ValueError(
                     f"field parameter '{name}' must be (B, {rows}, {width}), got {tuple(params[name].shape)}"
                 )

@@ -26,6 +26,7 @@ class CellField(Field):
 
     dimensions = 3
     heads = SHAPE_HEADS
+    ragged = frozenset({"cells"})
 
     def __init__(
         self,
@@ -50,9 +51,8 @@ class CellField(Field):
         return {"cells": (self.cells**3, row), "table": (self.cells**3, 1), "winding": (self.cells**3, 1)}
 
     def query(self, points: Tensor, params: Params) -> Values:
-        """Points outside of the box are read at its walls. `cells` may have fewer rows than `param_shapes` says."""
-        wide = {"cells": params["cells"][:, :1].expand(-1, self.cells**3, -1)} if "cells" in params else {}
-        self.check({**params, **wide})
+        """Points outside of the box are read at its walls."""
+        self.check(params)
         points = points.float()
         cell, row = self._find(points, params["table"][..., 0].long())  # (B, N, 3), (B, N)
         live = (row >= 0).flatten().nonzero()[:, 0]  # (M,)
