@@ -8,7 +8,7 @@ from fieldforge.evaluation.picture_following import print_figures, spread
 from fieldforge.evaluation.prior_embeddings import Truth, figures
 from fieldforge.evaluation.prompt_following import agreements
 from fieldforge.evaluation.questions import Question, questions_for
-from fieldforge.evaluation.reconstructions import statistics
+from fieldforge.evaluation.reconstructions import quarters, statistics
 from fieldforge.metrics.retrieval import Views
 
 METAS = [{"name": "Red Ball", "class": "ball"}, {"name": "box", "class": "box"}, {"name": "red ball", "class": "ball"}]
@@ -69,3 +69,11 @@ def test_things_are_called_as_their_domain_calls_them(capsys):
     assert "nearest training sound" in out
     assert "held-out sound" in out
     assert "shape" not in out
+
+
+def test_quarters_follow_the_measure_and_hold_every_asset_once():
+    assets = [{"thickness": float(number), "iou": number / 10, "f_score": 1.0} for number in (7, 1, 5, 3, 6, 2, 4, 8, 9)]
+    parts = quarters(assets, "thickness", ("iou",))
+    assert [part["up_to"] for part in parts] == [2, 4, 6, 9]
+    assert [round(part["iou"], 6) for part in parts] == [0.15, 0.35, 0.55, 0.8]
+    assert quarters(assets, "", ("iou",)) == quarters(assets[:3], "thickness", ("iou",)) == []

@@ -70,6 +70,8 @@ class Domain(ABC):
     """Titles of the columns of `compare`."""
     shown_measures: ClassVar[tuple[str, ...]] = ()
     """Of `measure`, what stands beside each row of a sheet."""
+    quarters_by: ClassVar[str] = ""
+    """Of `measure`, by what reports also tell a split's quarters apart; empty: they do not."""
 
     def settings(self) -> dict[str, Any]:
         """All settings, by their arguments' names: reports say what was measured with."""
@@ -108,6 +110,10 @@ class Domain(ABC):
     @abstractmethod
     def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
         """Numbers of one reconstruction against its truth, both with B = 1."""
+
+    def describe(self, output: Outputs) -> dict[str, float]:
+        """Numbers of one generated output that need no truth, by name."""
+        return {}
 
     @abstractmethod
     def signatures(self, outputs: Outputs) -> list[np.ndarray]:

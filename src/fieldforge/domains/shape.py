@@ -25,6 +25,7 @@ from fieldforge.fields.base import Field, Params
 from fieldforge.geometry.camera import fibonacci_poses, framing_distance
 from fieldforge.metrics.agreement import nearest_shapes
 from fieldforge.metrics.clouds import chamfer_matrix
+from fieldforge.metrics.pieces import count_pieces
 from fieldforge.metrics.reconstruction import (
     BOX_DIAGONAL,
     compare_surfaces,
@@ -63,6 +64,7 @@ class ShapeDomain(Domain):
     heads = frozenset({"sdf", "density", "rgb"})
     comparison_heads = ("truth", "volume", "mesh")
     shown_measures = ("iou", "f_score")
+    quarters_by = "thickness"
 
     def __init__(
         self,
@@ -128,10 +130,15 @@ class ShapeDomain(Domain):
 
     @torch.no_grad()
     def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
-        """Volume IoU, Chamfer distance, F-score and normal consistency of all and of outside points, PSNR of views."""
+        """Volume IoU, Chamfer distance, F-score and normal consistency of all and of outside points, PSNR of views,
+        pieces.
+
+        `thickness` is the truth's: four times the mean depth of points inside, which is that of a wide plate.
+        """
         assert isinstance(output, Shapes)
         sdf = output.sdf(truth["box_points"].to(output.device))[0].cpu().numpy()  # (K,)
-        points, normals = surface_points(output.mesh(), self.surface_points, np.random.default_rng(0))
+        mesh, true_sdf = output.surface, truth["box_sdf"][0].numpy()
+        points, normals = surface_points(mesh, self.surface_points, np.random.default_rng(0))
         true_points, true_normals = truth["true_points"][0].numpy(), truth["true_normals"][0].numpy()
         outside = truth["exposed"][0].numpy()
         if not outside.any():
@@ -145,7 +152,7 @@ class ShapeDomain(Domain):
             output.views(pose[None], float(truth["fov_y"][0]), views.shape[1])[0] for pose in truth["cameras"][0]
         ]
         return {
-            "iou": volume_iou(sdf, truth["box_sdf"][0].numpy()),
+            "iou": volume_iou(sdf, true_sdf),
             "chamfer_l1": everything.chamfer_l1,
             "f_score": everything.f_score,
             "normal_consistency": everything.normal_consistency,
@@ -153,13 +160,21 @@ class ShapeDomain(Domain):
             "f_score_exposed": exposed.f_score,
             "normal_consistency_exposed": exposed.normal_consistency,
             "view_psnr": peak_signal_to_noise(torch.stack(views_of_output)[..., :3].cpu().numpy(), views[..., :3]),
+            "pieces": float(count_pieces(mesh.vertices, mesh.faces)),
+            "thickness": 4 * float(-true_sdf[true_sdf < 0].mean()) if (true_sdf < 0).any() else 0.0,
         }
+
+    def describe(self, output: Outputs) -> dict[str, float]:
+        """`pieces` of the mesh."""
+        assert isinstance(output, Shapes)
+        return {"pieces": float(count_pieces(output.surface.vertices, output.surface.faces))}
 
     def signatures(self, outputs: Outputs) -> list[np.ndarray]:
         """Points (N, 3) on each mesh, (0, 3) of an empty one."""
         assert isinstance(outputs, Shapes)
         rng = np.random.default_rng(0)
-        return [surface_points(outputs.mesh(index), self.cloud_points, rng)[0] for index in range(len(outputs))]
+        meshes = [outputs.surface] if len(outputs) == 1 else [outputs.mesh(index) for index in range(len(outputs))]
+        return [surface_points(mesh, self.cloud_points, rng)[0] for mesh in meshes]
 
     def stored_signatures(self, batch: Truth) -> list[np.ndarray]:
         return list(batch["input"][:, : self.cloud_points, :3].numpy())  # in random order already

@@ -81,8 +81,9 @@ class PromptJudge:
         outputs = {scale: self.outputs(questions, scale) for scale in self.settings.guidance}
         status("")
         by_guidance = {scale: self.agreements(questions, outputs[scale]) for scale in outputs}
+        described = {scale: self.descriptions(outputs[scale]) for scale in outputs}
         report = by_guidance[self.settings.judged_guidance] | {
-            "by_guidance": {f"{scale:g}": agreements for scale, agreements in by_guidance.items()},
+            "by_guidance": {f"{scale:g}": by_guidance[scale] | described[scale] for scale in outputs},
             **about,
             "measured_with": asdict(self.settings),
             "prompts": [{"prompt": one.text, "name": one.name, "class": one.kind} for one in questions],
@@ -95,6 +96,10 @@ class PromptJudge:
                 print(
                     f"guidance {scale:g}: nearest training {self.domain.noun} has the prompted {label}: "
                     f"{figures['share']:.1%}, by chance {figures['chance']:.2%}, {figures['lift']:.1f} times as often"
+                )
+            for label, numbers in described[scale].items():
+                print(
+                    f"guidance {scale:g}: {label} " + ", ".join(f"{name} {value:g}" for name, value in numbers.items())
                 )
         print(printable(f"{folder}/prompts.json and .png"))
         return folder / "prompts.json"
@@ -123,6 +128,16 @@ class PromptJudge:
         if not figures:
             noun = self.domain.noun
             log.warning("no prompt contains the name of a training %s, so agreement is not measured", noun)
+        return figures
+
+    def descriptions(self, outputs: Sequence[Outputs]) -> dict[str, dict[str, float]]:
+        """How many outputs are empty; median and 90th percentile of each number that the domain has of the others."""
+        empty = sum(output.is_empty for output in outputs)
+        rows = [self.domain.describe(output) for output in outputs if not output.is_empty]
+        figures = {"empty": {"count": float(empty), "of": float(len(outputs))}}
+        for name in rows[0] if rows else ():
+            values = [row[name] for row in rows]
+            figures[name] = {"median": float(np.median(values)), "90th percentile": float(np.quantile(values, 0.9))}
         return figures
 
     def sheet(self, questions: Sequence[Question], outputs: Mapping[float, Sequence[Outputs]]) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -40,7 +41,7 @@ def evaluate_autoencoder(model: Path, settings: EvaluationSettings) -> Path:
     samples, split = heldout_samples(domain, root, settings.split, settings.limit), settings.split
     assets = measurements(autoencoder, domain, samples, settings.reconstruction.resolution)
     means, medians = statistics(assets)
-    report = {
+    report: dict[str, Any] = {
         "run": str(model.parent),
         "fingerprint": label["fingerprint"],
         "data": str(root),
@@ -49,6 +50,7 @@ def evaluate_autoencoder(model: Path, settings: EvaluationSettings) -> Path:
         "measured_with": asdict(settings.reconstruction) | domain.settings(),
         "mean": means,
         "median": medians,
+        "quarters": quarters(assets, domain.quarters_by, domain.shown_measures),
         "per_asset": assets,
     }
     folder = model.parent / "evaluation"
@@ -59,6 +61,9 @@ def evaluate_autoencoder(model: Path, settings: EvaluationSettings) -> Path:
             write_picture(sheet(autoencoder, domain, samples, assets, settings.reconstruction), folder / f"{split}.png")
     for name, mean in means.items():
         print(f"{name:28s} {mean:8.4f}   median {medians[name]:8.4f}")
+    for quarter in report["quarters"]:
+        about = ", ".join(f"{name} {quarter[name]:.4f}" for name in domain.shown_measures)
+        print(f"{domain.quarters_by} up to {quarter['up_to']:.4f}: {about}")
     print(printable(f"{len(assets)} assets of {split}; {folder / split}.json and .png"))
     return folder / f"{split}.json"
 
@@ -90,6 +95,19 @@ def statistics(assets: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], d
         {name: fmean(values) for name, values in columns.items()},
         {name: median(values) for name, values in columns.items()},
     )
+
+
+def quarters(assets: Sequence[Mapping[str, Any]], by: str, names: Sequence[str]) -> list[dict[str, float]]:
+    """Means of measures over each quarter of the assets in the order of the measure `by`, and `up_to` what it goes.
+
+    Nothing without `by`, or with fewer assets than quarters.
+    """
+    if not by or len(assets) < 4:
+        return []
+    ordered = sorted(assets, key=lambda asset: asset[by])
+    bounds = [len(ordered) * quarter // 4 for quarter in range(5)]
+    parts = [ordered[first:last] for first, last in pairwise(bounds)]
+    return [{"up_to": part[-1][by]} | {name: fmean(asset[name] for asset in part) for name in names} for part in parts]
 
 
 def sheet(

@@ -1,0 +1,22 @@
+"""Into how many parts a surface falls."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+SMALLEST = 0.005  # share of the whole area below which a part is a crumb
+
+
+def count_pieces(vertices: NDArray[np.floating], faces: NDArray[np.integer], smallest: float = SMALLEST) -> int:
+    """Parts of a mesh, vertices (P, 3), faces (F, 3), that hang together by shared vertices and have more than the
+    share `smallest` of its area. 0 of an empty mesh."""
+    if not len(faces):
+        return 0
+    ends = faces[:, [0, 1, 1, 2]].reshape(-1, 2)
+    links = coo_matrix((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), (len(vertices),) * 2)
+    part = connected_components(links, directed=False)[1][faces[:, 0]]  # (F,)
+    corners = vertices[faces].astype(np.float64)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    areas = np.bincount(part, weights=area)
+    return int((areas > smallest * areas.sum()).sum())
