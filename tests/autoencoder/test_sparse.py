@@ -135,3 +135,15 @@ def test_generated_latents_get_the_form_of_encoded_ones():
 def test_a_field_of_other_cells_is_refused():
     with pytest.raises(ValueError, match="CellField of 512 cells with sides=4"):
         SparseDecoder(512, 17, CellField(8, 2).param_shapes, sides=4)
+
+
+def test_channels_get_the_deviations_that_their_meaning_deserves():
+    model, surface = autoencoder(), sphere(batch=4)
+    raw = model.encode(surface).flatten(0, 1)
+    before = model.decode(model.encode(surface))
+    model.set_statistics(raw.mean(0), raw.std(0))
+    latents = model.encode(surface).flatten(0, 1)
+    expected = torch.tensor([3.0, 1.5, *[1.0] * 3, *[0.5] * 6, *[1.25] * 3, *[0.5] * 3])
+    torch.testing.assert_close(latents.std(0), expected, rtol=1e-3, atol=1e-3)
+    after = model.decode(model.encode(surface))
+    torch.testing.assert_close(before["cells"], after["cells"], rtol=1e-3, atol=1e-3)

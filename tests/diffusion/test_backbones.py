@@ -2,6 +2,7 @@ import math
 from pathlib import Path
 
 import hydra
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -9,10 +10,13 @@ from omegaconf import OmegaConf
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.backbones.dit import DiT
 from fieldforge.diffusion.backbones.in_context import InContext
+from fieldforge.diffusion.backbones.local_readout import GridBlock, LocalReadout
 from fieldforge.diffusion.backbones.mmdit import MMDiT
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.parameterization import PredictData, PredictV
 from fieldforge.diffusion.sampler import Sampler
+from fieldforge.errors import UserError
+from fieldforge.nn.grouping import Patches
 from fieldforge.nn.places import grid_places
 from fieldforge.noise.processes import Exponential
 
@@ -40,6 +44,7 @@ BACKBONES = {
     "DiT": lambda **more: DiT(**SIZES, cross_attention=True, **more),
     "DiT, placed": lambda **more: DiT(**SIZES, cross_attention=True, condition_rank=2, group=2, **more),
     "DiT, on a grid": lambda **more: DiT(**SIZES, cross_attention=True, group=2, grid=(4, 2), **more),
+    "DiT, detail on a grid": lambda **more: DiT(**SIZES, cross_attention=True, group=2, grid=(4, 2), detail=6, **more),
     "InContext": lambda **more: InContext(**SIZES, **more),
     "InContext, on a grid": lambda **more: InContext(**SIZES, grid=(2, 2, 2), **more),
     "MMDiT": lambda **more: MMDiT(**SIZES, **more),
@@ -250,3 +255,40 @@ def test_every_weight_takes_part_without_a_condition(build) -> None:
     backbone(x, level, Condition()).square().sum().backward()
     lacking = [name for name, parameter in backbone.named_parameters() if parameter.grad is None]
     assert lacking == []
+
+
+@pytest.mark.parametrize("grid", [(8,), (4, 2), (2, 2, 2)])
+def test_blocks_of_detail_look_at_the_places_around_in_row_major_order(grid):
+    block = shaken(GridBlock(grid, width=3, vector_width=4))
+    x, vector = torch.randn(1, 8, 3, dtype=torch.float64), torch.randn(1, 4, dtype=torch.float64)
+    places = list(np.ndindex(*grid))
+    around = torch.zeros(8, 3, dtype=torch.float64)
+    for row, here in enumerate(places):  # the convolution, written out
+        for column, there in enumerate(places):
+            step = np.subtract(there, here)
+            if (abs(step) <= 1).all():
+                around[row] += block.around.weight[(slice(None), slice(None), *(step + 1))] @ x[0, column]
+    around += block.around.bias
+    shift, scale = block.modulation(vector)
+    expected = x + block.feed(torch.nn.functional.layer_norm(around, (3,)) * (1 + scale) + shift)
+    torch.testing.assert_close(block(x, vector), expected)
+
+
+def test_detail_reaches_as_far_as_its_blocks_and_its_patch():
+    readout = shaken(LocalReadout(Patches(16, 2, "group", (16,)), C, C, width=4, detail=5, layers=2))
+    tokens, x = torch.randn(1, 8, 4, dtype=torch.float64), torch.randn(1, 16, C, dtype=torch.float64)
+    vector = torch.randn(1, 4, dtype=torch.float64)
+    there, other = x.clone(), tokens.clone()
+    there[0, 7] += 1
+    other[0, 3] += torch.randn(4, dtype=torch.float64)  # of the latent tokens 6 and 7
+
+    def moved(out):
+        return (out - readout(tokens, x, vector)).abs().amax(dim=(0, 2)).gt(1e-9).nonzero()[:, 0].tolist()
+
+    assert moved(readout(tokens, there, vector)) == [5, 6, 7, 8, 9]
+    assert moved(readout(other, x, vector)) == [4, 5, 6, 7, 8, 9]
+
+
+def test_detail_needs_a_grid():
+    with pytest.raises(UserError, match=r"backbone\.detail=6: these latents have no grid"):
+        DiT(**SIZES, detail=6)

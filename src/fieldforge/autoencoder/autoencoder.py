@@ -15,7 +15,8 @@ from fieldforge.noise.randomness import Randomness
 class Autoencoder(nn.Module):
     """encoder → bottleneck → decoder → `field`'s parameters.
 
-    `encode` and `decode` speak of latents of zero mean and unit variance in every channel. The statistics behind that
+    `encode` and `decode` speak of latents of zero mean in every channel, and of unit variance, or of the encoder's
+    `deviations`. The statistics behind that
     are measured once over the training set (`set_statistics`) and travel in the checkpoint; before, they are 0 and 1.
     """
 
@@ -57,8 +58,13 @@ class Autoencoder(nn.Module):
         self.latent_std.fill_(1)
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Mean and standard deviation (C,) of the channels of `encode`'s output while these are still 0 and 1."""
+        """Mean and standard deviation (C,) of the channels of `encode`'s output while these are still 0 and 1.
+
+        `encode` divides by `latent_std`: the deviation over that which the encoder wants the channel to have.
+        """
         if mean.shape != self.latent_mean.shape or std.shape != self.latent_std.shape:
             raise ValueError(f"latent statistics must be ({self.latent_shape.channels},), got {tuple(mean.shape)}")
         self.latent_mean.copy_(mean)
-        self.latent_std.copy_(std.clamp(min=1e-4))
+        wanted = getattr(self.encoder, "deviations", None)
+        std = std.clamp(min=1e-4)
+        self.latent_std.copy_(std if wanted is None else std / torch.tensor(wanted).to(std))

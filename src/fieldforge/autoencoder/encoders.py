@@ -21,9 +21,14 @@ def appearance(surface: Tensor) -> Tensor:
 
 
 class Encoder(nn.Module, ABC):
-    """surface (B, N, 9) position · normal · sRGB → (B, T, C), before the bottleneck."""
+    """surface (B, N, 9) position · normal · sRGB → (B, T, C), before the bottleneck.
+
+    deviations: what the latents' channels (C,) get for the diffusion, where they do not all get 1. What matters more
+    gets more: the diffusion makes it first, and errs less in it.
+    """
 
     latent_shape: LatentShape
+    deviations: tuple[float, ...] | None = None
 
     @abstractmethod
     def forward(self, surface: Tensor) -> Tensor: ...

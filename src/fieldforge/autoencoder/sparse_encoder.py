@@ -17,6 +17,8 @@ from fieldforge.ranges import Count, NotNegative, Whole
 
 START = COEFFICIENTS + 3  # channels of a cell's quadric and mean colour
 SQUASH = 2.0
+ACTIVITY = 3.0  # deviation of the first channel: which cells there are is decided before what is in them
+OFFSET, SLOPE, CURVATURE, COLOR, REST = 1.5, 1.0, 0.5, 1.25, 0.5  # of the others, about the root of what they move
 
 
 def squashed(coefficients: Tensor) -> Tensor:
@@ -63,6 +65,8 @@ class SparseEncoder(Encoder):
             raise ValueError(f"SparseEncoder: margin={margin} must be below half a cell, 0.5")
         self.cells, self.sides, self.margin, self.channels = cells, sides, margin, channels
         self.latent_shape = LatentShape(cells**3, 1 + channels, (cells,) * 3)
+        quadric = (OFFSET, *(SLOPE,) * 3, *(CURVATURE,) * 6)
+        self.deviations = (ACTIVITY, *quadric, *(COLOR,) * 3, *(REST,) * (channels - START))
         self.embed = nn.Sequential(nn.Linear(SURFACE_WIDTH + 3, 32), nn.GELU(), nn.Linear(32, point_width))
         self.to_token = nn.Linear(sides**3 * (point_width + 1) + START, width)
         self.network = CellNetwork(cells, width, layers, narrow)

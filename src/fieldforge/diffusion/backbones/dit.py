@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.backbones.aligned_input import beside
+from fieldforge.diffusion.backbones.local_readout import LocalReadout
 from fieldforge.diffusion.backbones.readout import Readout
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
 from fieldforge.nn.grouping import Patches
@@ -37,7 +38,7 @@ class DiT(nn.Module):
     Tokens get learned positions and, with a `condition_rank`, a reading of the condition's vector of their own; with
     `cross_attention` every block also looks at the condition's tokens. Zeros stand for a vector or tokens that
     the condition lacks: every weight takes part in every step. `grid`, `group` and `output_channels`: see the package
-    and `Readout`.
+    and `Readout`, or with `detail` channels `LocalReadout`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class DiT(nn.Module):
         output_channels: int | None = None,
         group: Count = 1,
         condition_rank: Whole = 0,
+        detail: Whole = 0,
         grid: Sequence[int] | None = None,
         aligned_channels: Whole = 0,
     ):
@@ -72,7 +74,10 @@ class DiT(nn.Module):
         self.transformer = Transformer(
             width, heads, layers, width, context_width, qk_norm=qk_norm, checkpointing=checkpointing
         )
-        self.readout = Readout(patches, channels, output_channels or channels, width)
+        output_channels = output_channels or channels
+        self.readout: nn.Module = Readout(patches, channels, output_channels, width)
+        if detail:
+            self.readout = LocalReadout(patches, channels, output_channels, width, detail)
 
     def forward(self, x: Tensor, noise_level: Tensor, condition: Condition) -> Tensor:
         """x (B, T, C), noise_level (B,) → (B, T, output_channels)."""
