@@ -72,7 +72,9 @@ def test_things_are_called_as_their_domain_calls_them(capsys):
 
 
 def test_quarters_follow_the_measure_and_hold_every_asset_once():
-    assets = [{"thickness": float(number), "iou": number / 10, "f_score": 1.0} for number in (7, 1, 5, 3, 6, 2, 4, 8, 9)]
+    assets = [
+        {"thickness": float(number), "iou": number / 10, "f_score": 1.0} for number in (7, 1, 5, 3, 6, 2, 4, 8, 9)
+    ]
     parts = quarters(assets, "thickness", ("iou",))
     assert [part["up_to"] for part in parts] == [2, 4, 6, 9]
     assert [round(part["iou"], 6) for part in parts] == [0.15, 0.35, 0.55, 0.8]
