@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,20 +12,22 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from PIL import Image
 from torch import nn
 
-from fieldforge.autoencoder.perceptual import PerceptualDistance
-from fieldforge.autoencoder.picture_loss import PictureLoss, rebuilt_pictures
+from fieldforge.autoencoder.picture_loss import PictureLoss
 from fieldforge.configuration.build import build
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.domains.image import ImageDomain
+from fieldforge.domains.image import ImageDomain, image_of
 from fieldforge.noise.randomness import StepRandomness
+from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.training.callbacks.budget import Budget
 from fieldforge.training.modules.optimization import build_optimizer
 from fieldforge.training.processes.hardware import best_precision
 
 AT_A_TIME = 32  # held-out pictures
+SHOWN, CELL = 8, 96  # pictures on a sheet, pixels of each
 
 
 def picture_config(overrides: Sequence[str]) -> DictConfig:
@@ -94,11 +96,14 @@ def train_by_turns(sides: Sequence[Training]) -> None:
 
 @dataclass(frozen=True)
 class Figures:
-    """Means over held-out pictures: PSNR in dB, SSIM, perceptual distance (see `PerceptualDistance`)."""
+    """Of held-out pictures: means of PSNR in dB, SSIM and perceptual distance (see `PerceptualDistance`), and the
+    Fréchet distance of the reconstructions to them.
+    """
 
     psnr: float
     ssim: float
     perceptual: float
+    frechet: float
     count: int
 
     @property
@@ -106,21 +111,43 @@ class Figures:
         return [f"{self.psnr:.2f}", f"{self.ssim:.3f}", f"{self.perceptual:.4f}"]
 
 
+def heldout_batches(config: DictConfig) -> Iterator[dict[str, Any]]:
+    data: ShardDataModule = build(config, "data", batch_size=AT_A_TIME)
+    return iter(data.heldout_loader(data.heldout_split))
+
+
 @torch.no_grad()
 def heldout_figures(config: DictConfig, autoencoder: Any) -> Figures:
     """Reconstructions from the latents' means, in float32."""
     domain: ImageDomain = build(config, "domain")
-    data: ShardDataModule = build(config, "data", batch_size=AT_A_TIME)
-    distance, rows = PerceptualDistance(), []
+    rows, rebuilt_marks, true_marks = [], list[np.ndarray](), list[np.ndarray]()
     autoencoder = copy.deepcopy(autoencoder).eval()
-    for batch in data.heldout_loader(data.heldout_split):
+    for batch in heldout_batches(config):
+        true_marks += domain.stored_signatures(batch)
         for truth in batch["input"].split(1):
-            params, _ = autoencoder(truth, None)
-            measures = domain.measure(domain.outputs(autoencoder.field, params), {"input": truth})
-            rebuilt = rebuilt_pictures(autoencoder.field, params, truth).clamp(-1, 1)
-            rows.append((measures["psnr"], measures["ssim"], float(distance(rebuilt, truth))))
+            outputs = domain.outputs(autoencoder.field, autoencoder(truth, None)[0])
+            measures = domain.measure(outputs, {"input": truth})
+            rows.append((measures["psnr"], measures["ssim"], measures["perceptual"]))
+            rebuilt_marks += domain.signatures(outputs)
     psnr, ssim, perceptual = np.mean(rows, axis=0).tolist()
-    return Figures(psnr, ssim, perceptual, len(rows))
+    frechet = domain.compare_sets(rebuilt_marks, true_marks)["frechet"]
+    return Figures(psnr, ssim, perceptual, frechet, len(rows))
+
+
+@torch.no_grad()
+def heldout_sheet(config: DictConfig, autoencoders: Mapping[str, Any]) -> Image.Image:
+    """The first held-out pictures, a row each: the picture, then what each autoencoder makes of it."""
+    domain: ImageDomain = build(config, "domain")
+    truth = next(heldout_batches(config))["input"][:SHOWN]
+    columns = [[image_of(pixels) for pixels in truth]]
+    for model in autoencoders.values():
+        autoencoder = copy.deepcopy(model).eval()
+        outputs = domain.outputs(autoencoder.field, autoencoder(truth, None)[0])
+        columns.append([outputs[index].picture(CELL) for index in range(SHOWN)])
+    rows = [
+        [image.resize((CELL, CELL), Image.Resampling.NEAREST) for image in row] for row in zip(*columns, strict=True)
+    ]
+    return picture_sheet(rows, None, ["true", *(name.replace("`", "") for name in autoencoders)], cell=CELL)
 
 
 def parameters(module: nn.Module) -> int:

@@ -15,7 +15,6 @@ Writes the figures into docs/pictures.md and the first 24 prompts, three seeds e
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from command_line import answer, run_parser
 from latent_quality import ROOT, markdown_table, write_section
 from omegaconf import OmegaConf
 from PIL import Image
@@ -32,7 +32,6 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.domains.domain import Domain
-from fieldforge.errors import UserError
 from fieldforge.generation import Generator
 from fieldforge.metrics.agreement import agreement
 from fieldforge.rendering.pictures import write_picture
@@ -133,19 +132,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="directory of a finished text-conditioned run of pictures")
-    parser.add_argument("--data", help="sample shards; those of the run's configuration")
+    parser = run_parser(__doc__, "a finished text-conditioned run of pictures")
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=16, help="of the sampler")
     parser.add_argument("--guidance", type=float, default=3.0)
-    parser.add_argument("--dry", action="store_true", help="print only, leave docs/ as they are")
-    try:
-        run(parser.parse_args())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    answer(run, parser)
 
 
 if __name__ == "__main__":

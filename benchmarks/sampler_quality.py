@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from command_line import answer, run_parser
 from latent_quality import ROOT, LatentFrechet, read_latents, write_section
 from omegaconf import OmegaConf
 from quality.measures import Cell, Measures, change, verdict
@@ -40,7 +40,6 @@ from torch import Tensor
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
 from fieldforge.diffusion.variance import LearnedVarianceModel
-from fieldforge.errors import UserError
 from fieldforge.generation import Generator
 from fieldforge.rendering.pictures import write_whole
 from fieldforge.stages.diffusion_stage import load_diffusion
@@ -182,8 +181,7 @@ def compare_distilled(arguments: argparse.Namespace, reference: Reference) -> No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="directory of a finished diffusion run")
+    parser = run_parser(__doc__, "a finished diffusion run")
     parser.add_argument("--distilled", help="directory of a run that was distilled from it")
     parser.add_argument("--samples", type=int, default=192)
     parser.add_argument("--shapes", type=int, default=48, help="of them, decoded for 1-NNA")
@@ -192,14 +190,8 @@ def main() -> None:
     parser.add_argument("--evaluations", default=",".join(map(str, BUDGETS)))
     parser.add_argument("--samplers", help="only these, with commas between")
     parser.add_argument("--latents", help="folder of the latents; found beside the run by itself")
-    parser.add_argument("--data", help="sample shards; those of the run's configuration")
-    parser.add_argument("--dry", action="store_true", help="print only, leave docs/ as they are")
     torch.set_float32_matmul_precision("medium")
-    try:
-        run(parser.parse_args())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    answer(run, parser)
 
 
 if __name__ == "__main__":

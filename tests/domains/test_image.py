@@ -61,7 +61,10 @@ def test_measures_of_known_pictures() -> None:
     same = ImageDomain(16).measure(picture(rgb), truth)
     assert same["psnr"] > 60
     assert same["ssim"] == pytest.approx(1, abs=1e-4)
-    assert ImageDomain(16).measure(picture(rgb + 0.1), truth)["psnr"] == pytest.approx(20, abs=0.01)
+    assert same["perceptual"] == pytest.approx(0, abs=1e-4)
+    brighter = ImageDomain(16).measure(picture(rgb + 0.1), truth)
+    assert brighter["psnr"] == pytest.approx(20, abs=0.01)
+    assert ImageDomain(16).measure(picture(1 - rgb), truth)["perceptual"] > brighter["perceptual"] > 1e-3
 
 
 def test_a_file_of_a_picture_is_read_over_white(tmp_path: Path) -> None:
@@ -87,7 +90,7 @@ def test_text_to_picture_from_shards_to_files(tmp_path: Path) -> None:
     (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
     assert Image.open(tmp_path / "out" / entry["picture"]).size == (16, 16)
     report = json.loads((done["autoencoder"].path / "evaluation" / "heldout.json").read_text())
-    assert report["mean"].keys() == {"psnr", "ssim"}
+    assert report["mean"].keys() == {"psnr", "ssim", "perceptual"}
 
 
 @pytest.mark.parametrize("design", [["autoencoder=vq"], ["autoencoder=field", "autoencoder.field.cells=8"]])

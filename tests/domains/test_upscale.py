@@ -104,8 +104,20 @@ def test_what_it_cannot_enlarge(run: Path, tmp_path: Path, words: list[str], sen
     assert not (tmp_path / "out").exists()
 
 
-def test_evaluation_names_what_judges_it(run: Path) -> None:
+def test_evaluation_sets_it_beside_interpolation(run: Path) -> None:
+    words = ["enlarging.count=3", "enlarging.pictures=2", "enlarging.batch_size=2", "enlarging.picture_size=32"]
     with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
-        config = compose("evaluate", [f"run={run}"])
-    with pytest.raises(UserError, match=r"benchmarks/upscaling.py"):
-        run_evaluation(config)
+        run_evaluation(compose("evaluate", [f"run={run}", "device=cpu", *words]))
+    report = json.loads((run / "evaluation" / "enlargements.json").read_text())
+    assert report["samples"] == 3
+    means = report["mean"]
+    assert means.keys() == {"enlarged by the model", "interpolated", "the autoencoder's own"}
+    assert means["interpolated"]["psnr"] > means["enlarged by the model"]["psnr"]  # which was trained for two steps
+    assert (run / "evaluation" / "enlargements.png").is_file()
+
+
+def test_without_a_model_a_small_picture_is_enlarged_as_by_pillow() -> None:
+    small = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
+    coarse = torch.from_numpy(small.reshape(1, 16, 3) / np.float32(127.5) - 1)
+    large = Image.fromarray(small).resize((16, 16), Image.Resampling.BICUBIC)
+    assert np.array_equal(np.asarray(ImageDomain(16).interpolated(coarse).image), np.asarray(large))

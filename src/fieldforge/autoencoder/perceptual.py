@@ -10,10 +10,13 @@ from torch import Tensor
 
 from fieldforge.conditioning.efficientnet import efficientnet_lite0
 
+LEAST = 32  # pixels along a side
+
 
 class PerceptualDistance:
     """Squared difference of features of EfficientNet-Lite0 at four resolutions, each of length 1 at each place.
 
+    Pictures of fewer pixels than the network's kernels need are enlarged, bilinearly.
     LPIPS without its learned weights of channels (Zhang et al. 2018, arXiv 1801.03924, eq. 1). It is no `nn.Module`:
     the network is frozen, is loaded at the first use and belongs to no checkpoint.
 
@@ -35,6 +38,8 @@ class PerceptualDistance:
         return torch.stack(levels).mean()
 
     def _normalised(self, pictures: Tensor) -> Tensor:
+        if min(pictures.shape[-2:]) < LEAST:
+            pictures = F.interpolate(pictures, (LEAST, LEAST), mode="bilinear", align_corners=False)
         mean, std = (pictures.new_tensor(value).view(3, 1, 1) for value in (self.encoder.mean, self.encoder.std))
         return ((pictures + 1) / 2 - mean) / std
 

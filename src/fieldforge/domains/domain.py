@@ -147,6 +147,10 @@ class Domain(ABC):
         """`coarse` (T, A) of a user's small file, which is to be enlarged. UserError for one that cannot be read."""
         raise UserError(f"from={path}: nothing of this domain is enlarged, leave it out")
 
+    def interpolated(self, coarse: Tensor) -> Outputs:
+        """What `coarse` (B, T, A) is without a model: the outputs that enlarging is measured against."""
+        raise UserError(f"a {self.noun} is not enlarged: evaluate a run of another domain")
+
     def read_mask(self, path: Path, file: Path, shape: LatentShape) -> Tensor:
         """bool (T,): latent tokens of a user's `file` that are drawn anew. UserError for a mask that will not do."""
         raise UserError(f"mask={path}: a {self.noun} is not completed by a mask, leave it out")

@@ -18,6 +18,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
+from fieldforge.autoencoder.perceptual import PerceptualDistance
 from fieldforge.conditioning.efficientnet import efficientnet_lite0
 from fieldforge.conditioning.views import view_of
 from fieldforge.data.image_schema import IMAGE
@@ -28,6 +29,7 @@ from fieldforge.domains.domain import Domain, Outputs, Truth
 from fieldforge.domains.picture_mask import anew_tokens, picture_file, read_mask
 from fieldforge.domains.picture_outputs import Kept, Pictures
 from fieldforge.fields.base import Field, Params
+from fieldforge.fields.picture import PictureGrid
 from fieldforge.metrics.distribution import frechet_distance, kernel_distance
 from fieldforge.metrics.reconstruction import peak_signal_to_noise
 from fieldforge.nn.latent_shape import LatentShape
@@ -57,7 +59,7 @@ class ImageDomain(Domain):
     schema = IMAGE
     dimensions = 2
     heads = frozenset({"rgb"})
-    shown_measures = ("psnr", "ssim")
+    shown_measures = ("psnr", "ssim", "perceptual")
 
     def __init__(self, size: Side = 64, resolution: Side | None = None, batch: Count = 32):
         self.size, self.resolution, self.batch = size, resolution, batch
@@ -91,14 +93,17 @@ class ImageDomain(Domain):
         return [[true[index], outputs[index].picture(size)] for index in range(len(outputs))]
 
     def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
-        """PSNR in dB and SSIM, of sRGB in 0…1 at the size that the autoencoder sees."""
+        """PSNR in dB and SSIM of sRGB in 0…1, and `PerceptualDistance`, at the size that the autoencoder sees."""
         assert isinstance(output, Pictures)
         true = ((truth["input"][0] + 1) / 2).permute(1, 2, 0).numpy()  # (H, W, 3)
         pixels = Pictures(output.field, output.params, self.size).pixels[0]
+        with torch.no_grad():
+            distance = self._distance(torch.from_numpy(pixels * 2 - 1).permute(2, 0, 1)[None], truth["input"])
         similarity = structural_similarity(
             pixels, true, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )  # as Wang et al. 2004 have it
-        return {"psnr": peak_signal_to_noise(pixels, true), "ssim": float(similarity)}
+        ratio = peak_signal_to_noise(pixels, true)
+        return {"psnr": ratio, "ssim": float(similarity), "perceptual": float(distance)}
 
     def signatures(self, outputs: Outputs) -> list[np.ndarray]:
         """Features (1280,) of EfficientNet-Lite0, trained on ImageNet."""
@@ -134,6 +139,15 @@ class ImageDomain(Domain):
             log.warning("from=%s: of %d × %d pixels, %d × %d are made and enlarged", path, width, height, side, side)
         return square_of(path, side).reshape(3, -1).T.copy()
 
+    def interpolated(self, coarse: Tensor) -> Pictures:
+        """Bicubic, in 8 bits as picture programs do it; `coarse`: see `Coarse`."""
+        side = math.isqrt(coarse.shape[1])
+        small = ((coarse + 1) * 127.5).round().byte().unflatten(1, (side, side)).numpy()  # (B, h, w, 3)
+        sides = (self.size, self.size)
+        large = [np.asarray(Image.fromarray(one).resize(sides, Image.Resampling.BICUBIC)) for one in small]
+        pixels = torch.from_numpy(np.stack(large)).flatten(1, 2) / 127.5 - 1  # (B, H · W, 3)
+        return Pictures(PictureGrid(self.size), {"pixels": pixels}, self.size)
+
     def read_mask(self, path: Path, file: Path, shape: LatentShape) -> Tensor:
         """bool (T,): the cells that the white of a mask touches. UserError for one that will not do."""
         return torch.from_numpy(anew_tokens(read_mask(path, file, self.size), shape.grid, path))
@@ -144,6 +158,10 @@ class ImageDomain(Domain):
         size = outputs.resolution
         own = (square_of(file, size).transpose(1, 2, 0) + 1) / 2  # (H, W, 3)
         return replace(outputs, kept=Kept(own, ~read_mask(path, file, size)))
+
+    @cached_property
+    def _distance(self) -> PerceptualDistance:
+        return PerceptualDistance()
 
     @cached_property
     def _network(self) -> Any:

@@ -16,7 +16,7 @@ from PIL import Image
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.stored_config import data_root
 from fieldforge.domains.domain import Domain, Outputs
-from fieldforge.errors import UserError
+from fieldforge.evaluation.enlargements import EnlargementJudge, evaluate_enlargements
 from fieldforge.evaluation.picture_following import evaluate_images
 from fieldforge.evaluation.questions import Question, questions_for
 from fieldforge.evaluation.settings import EvaluationSettings, PromptSettings
@@ -37,18 +37,20 @@ log = logging.getLogger(__name__)
 def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
     """Samples prompts × seeds × guidance scales; writes `evaluation/prompts.json` and `.png` beside the model.
 
-    A model that reads pictures is asked with these too, or with these alone: see `evaluate_images`.
+    A model that reads pictures is asked with these too, or with these alone: see `evaluate_images`. One that enlarges
+    is asked with small samples: see `evaluate_enlargements`.
     """
     generator, autoencoder, label = load_diffusion(model, None, best_device(settings.device))
     warn_if_untrained(label, model.parent)
-    if "coarse" in generator.keys:
-        raise UserError(f"run={model.parent} enlarges pictures: python benchmarks/upscaling.py judges such a run")
     root = data_root(settings.data_root, label["config"], model)
     domain = load_domain(label, model, settings.domain)
-    training = training_samples(domain, root)
     folder = model.parent / "evaluation"
     folder.mkdir(exist_ok=True)
     about = {"run": str(model.parent), "fingerprint": label["fingerprint"], "data": str(root)}
+    if "coarse" in generator.keys:
+        judge_of_size = EnlargementJudge(generator, autoencoder, domain, settings.enlarging)
+        return evaluate_enlargements(judge_of_size, label, root, about, folder)
+    training = training_samples(domain, root)
     if "image" in generator.keys:
         report = evaluate_images(generator, autoencoder, domain, root, training, settings.images, about, folder)
         if generator.keys == {"image"}:

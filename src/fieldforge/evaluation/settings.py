@@ -85,6 +85,25 @@ class ImageSettings:
 
 
 @dataclass(frozen=True)
+class EnlargingSettings:
+    """What is measured of a diffusion model that enlarges.
+
+    Args:
+        count: how many held-out samples; None: all.
+        guidance: its scale.
+        steps, picture_size, batch_size: see `PromptSettings`.
+        pictures: rows of the sheet.
+    """
+
+    count: Count | None
+    guidance: float
+    steps: Steps | None
+    pictures: Count
+    picture_size: Pixels
+    batch_size: Count
+
+
+@dataclass(frozen=True)
 class PriorSettings:
     """What is measured of a prior.
 
@@ -132,6 +151,7 @@ class EvaluationSettings:
     reconstruction: ReconstructionSettings
     prompts: PromptSettings
     images: ImageSettings
+    enlarging: EnlargingSettings
     prior: PriorSettings
 
     def __post_init__(self) -> None:
@@ -145,7 +165,7 @@ class EvaluationSettings:
             return
         for key, usual, advice in (
             ("split", "heldout", "prompts are judged by the training split, pictures are of the held-out one"),
-            ("limit", None, "prompts.count=, images.icons= and images.heldout= say how many"),
+            ("limit", None, "prompts.count=, images.icons=, images.heldout= and enlarging.count= say how many"),
         ):
             value = getattr(self, key)
             if value != usual:

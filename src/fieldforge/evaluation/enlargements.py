@@ -1,0 +1,138 @@
+"""Are held-out samples enlarged more truly than by interpolation? The domain's numbers of each way, and a sheet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.configuration.build import build
+from fieldforge.configuration.stored_config import plain_config
+from fieldforge.data.shards import open_shards
+from fieldforge.data.transforms import Transform
+from fieldforge.domains.domain import Domain, Outputs
+from fieldforge.evaluation.settings import EnlargingSettings
+from fieldforge.generation import Generator
+from fieldforge.rendering.pictures import write_picture, write_whole
+from fieldforge.rendering.sheet import picture_sheet
+from fieldforge.stages.conditions import conditions
+from fieldforge.terminal import printable, status
+from fieldforge.training.processes.side_files import side_file
+
+MODEL, PLAIN, OWN = "enlarged by the model", "interpolated", "the autoencoder's own"
+"""Ways to a large sample; no model of its latents surpasses what an autoencoder makes of the large sample itself."""
+ANOTHER = 1000  # added to seeds, for the second column of the sheet
+Figures = dict[str, dict[str, float]]
+"""Way → means of the domain's measures."""
+
+
+def evaluate_enlargements(
+    judge: EnlargementJudge, label: Mapping[str, Any], root: Any, about: Mapping[str, Any], folder: Path
+) -> Path:
+    """Writes `enlargements.json` and `.png` into `folder`; returns the path of the first.
+
+    Args:
+        judge: of the run.
+        label: of the run.
+        root: its sample shards.
+        about: what the report says of the run.
+        folder: for the files.
+    """
+    samples = judge.heldout(label, root)
+    outputs = judge.outputs(samples)
+    status("")
+    figures = judge.figures(outputs, samples)
+    report = {**about, "samples": len(samples["input"]), "measured_with": asdict(judge.settings), "mean": figures}
+    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "enlargements.json")
+    with side_file(folder / "enlargements.png"):
+        write_picture(judge.sheet(outputs, samples), folder / "enlargements.png")
+    for way, means in figures.items():
+        print(f"{way:24s}" + "  ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
+    print(printable(f"{len(samples['input'])} held-out {judge.domain.noun}s; {folder}/enlargements.json and .png"))
+    return folder / "enlargements.json"
+
+
+@dataclass(frozen=True)
+class EnlargementJudge:
+    """Enlarges held-out samples by a model and without one.
+
+    Args:
+        generator, autoencoder, domain: of the run.
+        settings: the block `enlarging` of the configuration.
+    """
+
+    generator: Generator
+    autoencoder: Autoencoder
+    domain: Domain
+    settings: EnlargingSettings
+
+    def heldout(self, label: Mapping[str, Any], root: Any) -> dict[str, Any]:
+        """The first held-out samples as one batch: `input`, `coarse`, and what else the model reads."""
+        transforms = [*self.domain.input_transforms(), *coarse_transforms(label)]
+        return conditions(
+            self.domain, open_shards(root, "heldout"), self.generator.keys, self.settings.count, transforms
+        )
+
+    def outputs(self, samples: Mapping[str, Any]) -> dict[str, list[Outputs]]:
+        """Way → an output for each sample."""
+        plain, own = (
+            [outputs[index] for index in range(len(outputs))]
+            for outputs in (
+                self.domain.interpolated(samples["coarse"]),
+                self.domain.reconstruct(self.autoencoder, samples["input"]),
+            )
+        )
+        return {MODEL: self.enlarged(samples, 0), PLAIN: plain, OWN: own}
+
+    def enlarged(self, samples: Mapping[str, Any], seed: int, count: int | None = None) -> list[Outputs]:
+        """The first `count` samples as the model enlarges them; sample i has seed `seed` + i."""
+        generator, outputs = self.generator.with_steps(self.settings.steps), list[Outputs]()
+        total = len(samples["coarse"]) if count is None else count
+        for start in range(0, total, self.settings.batch_size):
+            part = slice(start, min(start + self.settings.batch_size, total))
+            batch = {key: samples[key][part] for key in generator.keys}
+            seeds = [seed + index for index in range(part.start, part.stop)]
+            decoded = self.domain.decode(self.autoencoder, generator(batch, seeds, self.settings.guidance))
+            outputs += [decoded[index] for index in range(len(decoded))]
+            status(f"enlarged: {len(outputs)}/{total}")
+        return outputs
+
+    def figures(self, outputs: Mapping[str, Sequence[Outputs]], samples: Mapping[str, Any]) -> Figures:
+        """Of each way, against the held-out samples themselves."""
+        return {way: self._means(column, samples["input"]) for way, column in outputs.items()}
+
+    def _means(self, outputs: Sequence[Outputs], truth: Tensor) -> dict[str, float]:
+        """truth (N, …): `input` of N outputs."""
+        numbers = [
+            self.domain.measure(output, {"input": one}) for output, one in zip(outputs, truth.split(1), strict=True)
+        ]
+        return {name: fmean(each[name] for each in numbers) for name in numbers[0]}
+
+    def sheet(self, outputs: Mapping[str, Sequence[Outputs]], samples: Mapping[str, Any]) -> Image.Image:
+        """A row for each of the first samples: what is enlarged, without a model, by it with two seeds, the truth."""
+        size, count = self.settings.picture_size, min(self.settings.pictures, len(samples["input"]))
+        truth = {"input": samples["input"][:count]}
+        columns = {
+            PLAIN: outputs[PLAIN],
+            "one seed": outputs[MODEL],
+            "another": self.enlarged(samples, ANOTHER, count),
+        }
+        true = [row[0] for row in self.domain.compare(self.domain.interpolated(samples["coarse"][:count]), truth, size)]
+        rows = [[*(column[row].picture(size) for column in columns.values()), true[row]] for row in range(count)]
+        names = [meta["name"].replace("_", " ") for meta in samples["meta"][:count]]
+        return picture_sheet(rows, names, [*columns, "true"], cell=size)
+
+
+def coarse_transforms(label: Mapping[str, Any]) -> list[Transform]:
+    """Stored sample → `coarse`, as the run's training made it from the shards of samples."""
+    config = plain_config(label["config"])
+    stages = config.latent_data.transforms
+    keys = [name for name in stages if stages[name] is not None and "transform" in stages[name]]
+    return [build(config, f"latent_data.transforms.{name}.transform", trusted=False) for name in keys]
