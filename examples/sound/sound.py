@@ -2,11 +2,14 @@
 
 import io
 import wave
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from examples.sound.autoencoder import BINS, loudness, missed_share
 from PIL import Image
+from scipy.spatial.distance import cdist
 
 from fieldforge.data.schema import FieldSpec, Schema
 from fieldforge.data.schemas import register
@@ -24,19 +27,12 @@ class Wave:
         return {"input": sample["wave.npy"]}
 
 
-def spectrum(sound: np.ndarray) -> np.ndarray:
-    """Log-magnitudes (frames, 129) of a sound (L,), in windows of 256 samples."""
-    frames = np.lib.stride_tricks.sliding_window_view(sound, 256)[::128] * np.hanning(256)
-    return np.log1p(np.abs(np.fft.rfft(frames)))
-
-
+@dataclass
 class Sounds:
-    """B sounds (B, L)."""
+    """B sounds."""
 
+    waves: torch.Tensor  # (B, L)
     is_empty = False
-
-    def __init__(self, waves: np.ndarray):
-        self.waves = waves
 
     def __len__(self):
         return len(self.waves)
@@ -46,33 +42,32 @@ class Sounds:
 
     def picture(self, size):
         """Spectrogram: time to the right, frequency upwards."""
-        loudness = spectrum(self.waves[0]).T[::-1] / 4
-        return Image.fromarray((255 * loudness.clip(0, 1)).astype(np.uint8)).convert("RGBA").resize((size, size))
+        drawn = loudness(self.waves)[0].T.flip(0).numpy() / 4
+        return Image.fromarray((255 * drawn.clip(0, 1)).astype(np.uint8)).convert("RGBA").resize((size, size))
 
     def media(self):
-        buffer = io.BytesIO()
-        self.encode(buffer)
-        return "audio/wav", buffer.getvalue()
+        return "audio/wav", self.wav()
 
     def write(self, folder: Path, name: str):
-        with (folder / f"{name}.wav").open("wb") as file:
-            self.encode(file)
+        (folder / f"{name}.wav").write_bytes(self.wav())
         return {"wav": f"{name}.wav"}
 
-    def encode(self, stream):
+    def wav(self):
         """The first sound as WAV, 16 bits."""
-        with wave.open(stream, "wb") as file:
+        content = io.BytesIO()
+        with wave.open(content, "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(len(self.waves[0]))
-            file.writeframes((self.waves[0].clip(-1, 1) * 32767).astype("<i2").tobytes())
+            file.writeframes((self.waves[0].clamp(-1, 1) * 32767).numpy().astype("<i2").tobytes())
+        return content.getvalue()
 
 
 class SoundDomain(Domain):
-    """Sounds of `resolution` samples; judged by their spectra."""
+    """Sounds of `resolution` samples; judged by their spectra, as phases are not heard."""
 
     noun = "sound"
-    schema, dimensions, heads, shown_measures = SOUND, 1, frozenset({"pressure"}), ("snr",)
+    schema, dimensions, heads, shown_measures = SOUND, 1, frozenset({"pressure"}), ("missed",)
 
     def __init__(self, resolution: int = RATE):
         self.resolution = resolution
@@ -89,32 +84,30 @@ class SoundDomain(Domain):
         return []
 
     def outputs(self, field, params, resolution=None):
-        # A sheet's resolution is too coarse for a sound.
-        count, batch = max(self.resolution, resolution or 0), len(next(iter(params.values())))
-        points = torch.linspace(-1, 1, count, device=next(iter(params.values())).device).expand(batch, count)
-        return Sounds(field.query(points[..., None], params)["pressure"].cpu().numpy())
+        count, rows = max(self.resolution, resolution or 0), next(iter(params.values()))  # sheets ask for too few
+        points = torch.linspace(-1, 1, count, device=rows.device).expand(len(rows), count)
+        return Sounds(field.query(points[..., None], params)["pressure"].cpu())
 
     def compare(self, outputs, truth, size):
-        true = Sounds(truth["input"].numpy())
-        return [[true[i].picture(size), outputs[i].picture(size)] for i in range(len(outputs))]
+        return [[Sounds(truth["input"])[i].picture(size), outputs[i].picture(size)] for i in range(len(outputs))]
 
     def measure(self, output, truth):
-        true, error = truth["input"][0].numpy(), output.waves[0] - truth["input"][0].numpy()
-        distance = np.abs(spectrum(output.waves[0]) - spectrum(true)).mean()
-        return {"snr": float(10 * np.log10((true**2).sum() / (error**2).sum())), "spectral_l1": float(distance)}
+        true, rebuilt = loudness(truth["input"]), loudness(output.waves)
+        return {"missed": float(missed_share(rebuilt, true)), "loudness": float((rebuilt - true).abs().mean())}
 
     def signatures(self, outputs):
-        return [spectrum(sound) for sound in outputs.waves]
+        return self.stored_signatures({"input": outputs.waves})
 
     def stored_signatures(self, batch):
-        return [spectrum(sound) for sound in batch["input"].numpy()]
+        """What sounds and when: loudness of each frequency and of each frame."""
+        known = loudness(batch["input"])
+        return list(torch.cat([known.mean(1) / BINS, known.mean(2) / known.shape[1]], 1).numpy())
 
     def nearest(self, these, those):
-        return np.array([np.argmin([self.distance(this, that) for that in those]) for this in these])
+        return cdist(these, those, "cityblock").argmin(1)
 
     def distance(self, this, that):
-        """Mean difference of sorted frames' spectra: what sounds, not when."""
-        return float(np.abs(this.mean(0) - that.mean(0)).mean() + np.abs(this.mean(1) - that.mean(1)).mean())
+        return float(np.abs(this - that).sum())
 
     def read_file(self, path: Path, seed: int):
         try:
