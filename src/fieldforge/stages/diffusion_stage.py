@@ -163,7 +163,8 @@ def load_diffusion(
     with of_run(path):
         for name, block in (overrides or {}).items():
             config[name] = block if "_target_" in block else OmegaConf.merge(config[name], block)
-        generator = build_generator(config, model, conditioner, autoencoder.latent_shape, trusted=False)
+        shape, hull = autoencoder.latent_shape, autoencoder.hull
+        generator = build_generator(config, model, conditioner, shape, hull, trusted=False)
     return generator, autoencoder, label
 
 
