@@ -37,7 +37,7 @@ from fieldforge.metrics.agreement import agreement
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
-from fieldforge.stages.measures_of_samples import training_samples
+from fieldforge.stages.measures_of_samples import stored_samples
 
 AT_A_TIME, SHOWN, COLUMNS, CELL = 32, 24, 8, 96
 
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
     generator, autoencoder, label = load_diffusion(folder / "model.ckpt", overrides)
     domain = load_domain(label, folder / "model.ckpt")
     root = arguments.data or label["config"]["data"]["root"]
-    comparison = Comparison(domain, autoencoder, *training_samples(domain, root))
+    comparison = Comparison(domain, autoencoder, *stored_samples(domain, root))
     names = sorted({str(meta["name"]) for meta in comparison.metas})
     prompts = [names[index] for index in np.random.default_rng(0).permutation(len(names))[: arguments.prompts]]
 

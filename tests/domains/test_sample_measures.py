@@ -22,7 +22,7 @@ from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import run_training
 from fieldforge.stages.conditions import conditions
 from fieldforge.stages.diffusion_stage import load_diffusion
-from fieldforge.stages.measures_of_samples import training_samples
+from fieldforge.stages.measures_of_samples import stored_samples
 from fieldforge.training.callbacks.metrics_table import read_table
 
 COUNT = 6
@@ -92,7 +92,7 @@ def test_the_last_row_is_that_of_the_finished_model(
     condition = conditions(domain, open_shards(config.data.root, "train"), {key}, COUNT)
     latents = generator({key: condition[key]}, list(range(COUNT)), 3.0)
     generated = np.stack(domain.signatures(domain.decode(autoencoder, latents)))
-    metas, truth = training_samples(domain, config.data.root)
+    metas, truth = stored_samples(domain, config.data.root)
     assert logged["samples/frechet"] == pytest.approx(frechet_distance(generated, np.stack(truth)), rel=1e-3)
     assert logged["samples/kernel"] == pytest.approx(kernel_distance(generated, np.stack(truth)), rel=1e-3)
     nearest = domain.nearest(list(generated), truth)

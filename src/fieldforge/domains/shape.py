@@ -25,6 +25,7 @@ from fieldforge.fields.base import Field, Params
 from fieldforge.geometry.camera import fibonacci_poses, framing_distance
 from fieldforge.metrics.agreement import nearest_shapes
 from fieldforge.metrics.clouds import chamfer_matrix
+from fieldforge.metrics.distribution import coverage, nearest_neighbour_accuracy
 from fieldforge.metrics.pieces import count_pieces
 from fieldforge.metrics.reconstruction import (
     BOX_DIAGONAL,
@@ -43,6 +44,7 @@ from fieldforge.readers.limits import Limits
 from fieldforge.rendering.pictures import image_of
 from fieldforge.rendering.shading import portrait
 
+SET, SET_POINTS = 64, 512  # shapes of a set that is compared with another, points of each: seconds
 LIMITS = Limits(max_triangles=2_000_000, max_file_mb=512, min_thickness=0.005)
 
 
@@ -181,6 +183,24 @@ class ShapeDomain(Domain):
 
     def nearest(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> NDArray[np.int64]:
         return nearest_shapes(these, those)
+
+    def compare_sets(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> dict[str, float]:
+        """`nearest_neighbour_accuracy` and `coverage` by chamfer_l1 of clouds as they lie.
+
+        Over equally many of both sets, at most `SET` that are spread over them. Nothing where fewer than two of either
+        have a surface.
+        """
+        these, those = ([cloud[:SET_POINTS] for cloud in clouds if len(cloud)] for clouds in (these, those))
+        count = min(len(these), len(those), SET)
+        if count < 2:
+            return {}
+        these, those = ([clouds[len(clouds) * n // count] for n in range(count)] for clouds in (these, those))
+        across = chamfer_matrix(these, those, squared=False)
+        own, other = chamfer_matrix(these, these, squared=False), chamfer_matrix(those, those, squared=False)
+        return {
+            "nearest_neighbour_accuracy": nearest_neighbour_accuracy(own, across, other),
+            "coverage": coverage(across),
+        }
 
     def distance(self, this: np.ndarray, that: np.ndarray) -> float:
         """chamfer_l1 of two clouds (N, 3), not normalised; the box's diagonal where there is no surface."""

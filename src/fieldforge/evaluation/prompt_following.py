@@ -15,6 +15,7 @@ from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.stored_config import data_root
+from fieldforge.data.shards import open_shards
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.evaluation.enlargements import EnlargementJudge, evaluate_enlargements
 from fieldforge.evaluation.picture_following import evaluate_images
@@ -25,7 +26,7 @@ from fieldforge.metrics.agreement import agreement
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
-from fieldforge.stages.measures_of_samples import training_samples
+from fieldforge.stages.measures_of_samples import stored_samples
 from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.terminal import printable, status
 from fieldforge.training.processes.hardware import best_device
@@ -50,14 +51,22 @@ def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
     if "coarse" in generator.keys:
         judge_of_size = EnlargementJudge(generator, autoencoder, domain, settings.enlarging)
         return evaluate_enlargements(judge_of_size, label, root, about, folder)
-    training = training_samples(domain, root)
+    training = stored_samples(domain, root)
     if "image" in generator.keys:
         report = evaluate_images(generator, autoencoder, domain, root, training, settings.images, about, folder)
         if generator.keys == {"image"}:
             return report
     prompts = settings.prompts
     judge = PromptJudge(generator.with_steps(prompts.steps), autoencoder, domain, prompts, *training)
-    return judge.write_report(folder, about)
+    return judge.write_report(folder, about, references(domain, root, training[1]))
+
+
+def references(domain: Domain, root: str, training: Sequence[np.ndarray]) -> dict[str, Sequence[np.ndarray]]:
+    """Split → signatures that generated ones are compared with as a set; held-out ones where the data have some."""
+    heldout = "heldout" in {
+        split for manifest in open_shards(root, "train").manifests for split in manifest.shards.splits
+    }
+    return {"train": training} | ({"heldout": stored_samples(domain, root, "heldout")[1]} if heldout else {})
 
 
 @dataclass(frozen=True)
@@ -77,13 +86,20 @@ class PromptJudge:
     metas: Sequence[Mapping[str, Any]]
     signatures: Sequence[np.ndarray]
 
-    def write_report(self, folder: Path, about: Mapping[str, Any]) -> Path:
-        """Writes `prompts.json` and `prompts.png` into `folder`, prints the figures; returns the path of the first."""
+    def write_report(
+        self, folder: Path, about: Mapping[str, Any], references: Mapping[str, Sequence[np.ndarray]]
+    ) -> Path:
+        """Writes `prompts.json` and `prompts.png` into `folder`, prints the figures; returns the path of the first.
+
+        references: signatures of stored samples by split.
+        """
         questions = questions_for(self.metas, self.generator.keys, self.settings.count, self.settings.file)
         outputs = {scale: self.outputs(questions, scale) for scale in self.settings.guidance}
         status("")
         by_guidance = {scale: self.agreements(questions, outputs[scale]) for scale in outputs}
-        described = {scale: self.descriptions(outputs[scale]) for scale in outputs}
+        described = {
+            scale: self.descriptions(outputs[scale]) | self.comparisons(outputs[scale], references) for scale in outputs
+        }
         report = by_guidance[self.settings.judged_guidance] | {
             "by_guidance": {f"{scale:g}": by_guidance[scale] | described[scale] for scale in outputs},
             **about,
@@ -122,10 +138,20 @@ class PromptJudge:
             status(f"guidance {scale:g}: {len(outputs)}/{len(jobs)}")
         return outputs
 
+    def signatures_of(self, outputs: Sequence[Outputs]) -> list[np.ndarray]:
+        return [signature for output in outputs for signature in self.domain.signatures(output)]
+
+    def comparisons(
+        self, outputs: Sequence[Outputs], references: Mapping[str, Sequence[np.ndarray]]
+    ) -> dict[str, dict[str, float]]:
+        """What the domain says of the outputs as a set, beside each split."""
+        own = self.signatures_of(outputs)
+        figures = {f"against {split}": self.domain.compare_sets(own, stored) for split, stored in references.items()}
+        return {label: numbers for label, numbers in figures.items() if numbers}
+
     def agreements(self, questions: Sequence[Question], outputs: Sequence[Outputs]) -> dict[str, Any]:
         """Agreement of names and of classes, between prompts and the training samples nearest to the outputs."""
-        signatures = [signature for output in outputs for signature in self.domain.signatures(output)]
-        nearest = self.domain.nearest(signatures, self.signatures)
+        nearest = self.domain.nearest(self.signatures_of(outputs), self.signatures)
         figures = agreements(nearest, [one for one in questions for _ in self.settings.seeds], self.metas)
         if not figures:
             noun = self.domain.noun

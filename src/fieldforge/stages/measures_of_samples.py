@@ -68,14 +68,14 @@ class MeasuresOfSamples:
 
     @cached_property
     def _training(self) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-        return training_samples(self.domain, self.config.data.root)
+        return stored_samples(self.domain, self.config.data.root)
 
 
-def training_samples(domain: Domain, root: Any) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-    """Metadata and signature of every training sample."""
+def stored_samples(domain: Domain, root: Any, split: str = "train") -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """Metadata and signature of every sample of a split."""
     metas, signatures = [], []
     transforms: list[Transform] = [*domain.input_transforms(), Meta()]
-    for batch in HeldOut(open_shards(root, "train"), transforms, seed=0, batch_size=16):
+    for batch in HeldOut(open_shards(root, split), transforms, seed=0, batch_size=16):
         metas += batch["meta"]
         signatures += domain.stored_signatures(batch)
     return metas, signatures
