@@ -58,10 +58,10 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     generated = f"{len(asked)} generated sounds, guidance"
     rows += [[f"{generated} {scale:g}", share(domain.signatures(one), asked)] for scale, one in drawn.items()]
-    steps = f"{label['autoencoder']['steps']:,} and {label['steps']:,} steps"
+    steps = f"{label['autoencoder']['steps']:,} and {label['steps']:,} steps of autoencoder and diffusion"
     text = (
         "![Spectrograms of each class: a held-out sound, its reconstruction, three seeds](images/sound.png)\n\n"
-        f"`python benchmarks/sounds.py <run>`, {steps} of autoencoder and diffusion; by chance {1 / len(classes):.1%}.\n"
+        f"`python benchmarks/sounds.py <run>`, {steps}; by chance {1 / len(classes):.1%}.\n"
         f"The picture shows guidance {scales[-1]:g}, the first seeds; nobody picked any.\n\n"
         + markdown_table(["sounds", "nearest training sound is of their class"], rows)
     )
