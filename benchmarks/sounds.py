@@ -26,7 +26,7 @@ from fieldforge.domains.domain import Outputs
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
-from fieldforge.stages.measures_of_samples import training_samples
+from fieldforge.stages.measures_of_samples import stored_samples
 
 EXAMPLE, SHOWN, CELL = "examples.sound", 3, 128
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
         generator, autoencoder, label = load_diffusion(model)
         domain = load_domain(label, model)
     root = arguments.data or label["config"]["data"]["root"]
-    metas, known = training_samples(domain, root)
+    metas, known = stored_samples(domain, root)
     heldout = open_shards(root, "heldout")
     samples = HeldOut(heldout, [*domain.input_transforms(), Meta()], seed=0, batch_size=heldout.samples)
     batch = next(iter(samples))
