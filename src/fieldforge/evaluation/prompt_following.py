@@ -26,6 +26,7 @@ from fieldforge.metrics.agreement import agreement
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
+from fieldforge.stages.locate import folder_of
 from fieldforge.stages.measures_of_samples import stored_samples
 from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.terminal import printable, status
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
-    """Samples prompts × seeds × guidance scales; writes `evaluation/prompts.json` and `.png` beside the model.
+    """Samples prompts × seeds × guidance scales; writes `evaluation/prompts.json` and `.png`, where `folder_of` says.
 
     A model that reads pictures is asked with these too, or with these alone: see `evaluate_images`. One that enlarges
     is asked with small samples: see `evaluate_enlargements`.
@@ -45,7 +46,7 @@ def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
     warn_if_untrained(label, model.parent)
     root = data_root(settings.data_root, label["config"], model)
     domain = load_domain(label, model, settings.domain)
-    folder = model.parent / "evaluation"
+    folder = folder_of(model, settings.output_dir) / "evaluation"
     folder.mkdir(exist_ok=True)
     about = {"run": str(model.parent), "fingerprint": label["fingerprint"], "data": str(root)}
     if "coarse" in generator.keys:

@@ -15,7 +15,7 @@ from fieldforge.evaluation.prompt_following import evaluate_diffusion
 from fieldforge.evaluation.reconstructions import evaluate_autoencoder
 from fieldforge.evaluation.settings import EvaluationSettings
 from fieldforge.stages.ema_length import model_of_length
-from fieldforge.stages.locate import find_model
+from fieldforge.stages.locate import find_model, folder_of
 from fieldforge.storage.files import MACHINE, make_folder, writing
 
 BY_STAGE: Mapping[str, Callable[[Path, EvaluationSettings], Path]] = {
@@ -35,7 +35,7 @@ def run_evaluation(config: DictConfig) -> None:
     model, stage = find_model(settings.run, settings.output_dir, *BY_STAGE)
     settings.check_assets(stage)
     with model_of_length(model, settings.ema_length) as averaged:
-        folder = make_folder(averaged.parent / "evaluation", "run")
+        folder = make_folder(folder_of(averaged, settings.output_dir) / "evaluation", "run")
         try:
             with writing(folder, MACHINE), naming_data_root(settings):
                 BY_STAGE[stage](averaged, settings)

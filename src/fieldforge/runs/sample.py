@@ -19,7 +19,7 @@ from fieldforge.asking.sampling_model import SamplingModel, load_model
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.configuration.settings import read_settings
 from fieldforge.stages.ema_length import model_of_length
-from fieldforge.stages.locate import find_model
+from fieldforge.stages.locate import find_diffusion, folder_of
 from fieldforge.storage.files import MACHINE, make_folder, writing
 from fieldforge.terminal import printable, status
 
@@ -35,7 +35,7 @@ def run_sampling(config: DictConfig) -> Path:
         UserError: a setting that will not do, or that changes nothing. No folder is made then.
     """
     settings = read_settings(config, SamplingSettings)
-    run, _ = find_model(settings.run, settings.output_dir, "diffusion")
+    run = find_diffusion(settings.run, settings.output_dir)
     with model_of_length(run, settings.ema_length) as path:
         model = load_model(path, settings)
         requests = requests_of(settings, model.guided.generator, model.understood)
@@ -55,8 +55,8 @@ def run_sampling(config: DictConfig) -> Path:
 def sample_files(settings: SamplingSettings, model: SamplingModel, requests: Sequence[Request]) -> SampleFiles:
     """The folder of the samples, there from now on. UserError for one that cannot be made."""
     run = model.path.parent
-    folder = run / "samples" / folder_name(requests, settings, model.guided)
-    folder = folder if settings.output is None else Path(settings.output)
+    own = folder_of(model.path, settings.output_dir) / "samples" / folder_name(requests, settings, model.guided)
+    folder = own if settings.output is None else Path(settings.output)
     make_folder(folder, "output")
     subtitle = f"{model.label['config'].get('name', '')} · guidance {scale_text(model.guided.scale)}"
     return SampleFiles(folder, {"run": str(run), "fingerprint": model.label["fingerprint"]}, subtitle)

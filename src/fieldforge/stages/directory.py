@@ -25,8 +25,10 @@ from fieldforge.storage.files import atomic_file, remove_leftovers
 from fieldforge.storage.lock import take
 from fieldforge.training.callbacks.snapshots import FOLDER as SNAPSHOTS
 from fieldforge.training.processes.checkpoints import FORMAT, load_safely, remove_unfinished, save_atomically
+from fieldforge.training.processes.published import SUFFIX
 
 MODEL = "model.ckpt"
+PUBLISHED = f"model{SUFFIX}"
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +43,7 @@ class StageDirectory:
         known: the fingerprint of a finished run, which its file says; None: it follows from `determining`.
         earlier: directory of the finished run from whose last checkpoint this one starts.
         afresh: starts anew although a finished run of another budget is there.
+        file: of the finished model, where that lies elsewhere.
     """
 
     stage: str
@@ -49,6 +52,7 @@ class StageDirectory:
     known: str | None = None
     earlier: Path | None = None
     afresh: bool = False
+    file: Path | None = None
 
     @staticmethod
     def of(stage: str, parent: Path, determining: Mapping[str, Any], **further: Any) -> StageDirectory:
@@ -73,7 +77,7 @@ class StageDirectory:
 
     @property
     def model(self) -> Path:
-        return self.path / MODEL
+        return self.file or self.path / MODEL
 
     @property
     def finished(self) -> bool:
@@ -154,6 +158,14 @@ class StageDirectory:
                 f"{self.stage}: {run} is finished and differs in nothing but its budget ({'; '.join(changed)}): give "
                 f"continue_from={run} to go on from its end, or continue_from=scratch to train a new one"
             )
+
+
+def model_in(place: Path) -> Path:
+    """The file of the finished model that a path means: itself, or what lies in the folder, published or not."""
+    if place.is_file():
+        return place
+    published = place / PUBLISHED
+    return published if published.is_file() and not (place / MODEL).is_file() else place / MODEL
 
 
 def load_weights(module: torch.nn.Module, weights: Mapping[str, Any], path: Path) -> None:

@@ -8,20 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from fieldforge.errors import UserError
-from fieldforge.stages.directory import MODEL
+from fieldforge.stages.directory import MODEL, PUBLISHED, model_in
+from fieldforge.stages.pretrained import place_of, shipped
 from fieldforge.stages.run_list import run_list
 from fieldforge.training.processes.checkpoints import load_safely
+from fieldforge.training.processes.published import SUFFIX
 
 log = logging.getLogger(__name__)
 SHOWN = 3  # of the finished runs, where the one that is asked for is not there
+
+
+class NoFinishedRun(UserError):
+    """No run of the stage that is looked for is finished."""
 
 
 def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run") -> tuple[Path, str]:
     """`model.ckpt` and stage of the run meant.
 
     Args:
-        run: directory of a run, or its `model.ckpt`; the folder of a name, for its newest finished run; None for the
-            newest one below `output_dir`.
+        run: directory of a run or of a published model, or the file in it; the folder of a name, for its newest
+            finished run; what `place_of` knows; None for the newest run below `output_dir`.
         output_dir: where runs lie.
         stages: those that will do, of "autoencoder", "diffusion", "classifier" and "prior".
         key: of the configuration, where `run` is given.
@@ -31,14 +37,14 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
     """
     wanted = " or ".join(stages)
     if run is not None:
-        path = Path(run)
-        model = path if path.is_file() else path / MODEL
+        path = place_of(run, key)
+        model = model_in(path)
         if not path.exists():
             runs = ", ".join(str(model.parent) for model in finished(output_dir)[:SHOWN])
             raise UserError(
                 f"{key}={run}: there is no such run, the newest finished ones are {runs or 'none'}, below {output_dir}"
             )
-        named = [] if model.is_file() else _newest_first(path.glob(f"*/{MODEL}"))
+        named = [] if model.is_file() else _newest_first([*path.glob(f"*/{MODEL}"), *path.glob(f"*/{PUBLISHED}")])
         if named:
             model, stage = _first_of(named, stages, f"in {run}", path)
             log.info("%s holds runs: the newest finished one is taken, %s", run, model.parent)
@@ -53,6 +59,28 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
             raise UserError(f"{key}={run} holds a model of stage {found}, not of stage {wanted}: give another run")
         return model, found
     return _first_of(finished(output_dir), stages, f"below {output_dir}", Path(output_dir))
+
+
+def find_diffusion(run: str | None, output_dir: str) -> Path:
+    """`find_model` of a diffusion model; where no run is meant and none is finished, that of the repository."""
+    try:
+        return find_model(run, output_dir, "diffusion")[0]
+    except NoFinishedRun:
+        model = shipped() if run is None else None
+        if model is None:
+            raise
+    log.info("there is no finished diffusion below %s: the pretrained one is used, %s", output_dir, model.parent)
+    return model
+
+
+def folder_of(model: Path, output_dir: str) -> Path:
+    """Where a command puts what it makes with a model: beside it in its run, below `output_dir` of a published one.
+
+    Published models lie in the source, or where nothing is to be written.
+    """
+    if model.suffix != SUFFIX:
+        return model.parent
+    return Path(output_dir) / "pretrained" / model.resolve().parent.name
 
 
 def _first_of(models: Iterable[Path], stages: Sequence[str], place: str, folder: Path) -> tuple[Path, str]:
@@ -74,7 +102,7 @@ def _first_of(models: Iterable[Path], stages: Sequence[str], place: str, folder:
     if damaged:
         raise UserError(f"there is no {wanted} {place} that can be read: train one again, or give run=")
     runs = f", which holds {there}" if (there := run_list(folder)) else ""
-    raise UserError(f"there is no finished {wanted} {place}{runs}: train one first, or give run=")
+    raise NoFinishedRun(f"there is no finished {wanted} {place}{runs}: train one first, or give run=")
 
 
 def finished(output_dir: str) -> list[Path]:

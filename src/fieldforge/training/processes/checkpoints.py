@@ -17,6 +17,7 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from fieldforge.errors import UserError
 from fieldforge.storage.files import atomic_file, remove_leftovers, writing
 from fieldforge.training.processes import ranks
+from fieldforge.training.processes.published import SUFFIX, read_published
 from fieldforge.training.processes.sharded_state import file_name, own_rows, read_folder, whole
 
 FORMAT = "fieldforge-checkpoint-1"
@@ -124,12 +125,15 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
 def load_safely(path: str | Path, map_location: Any = "cpu", mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint of this project; plain containers and tensors only, so a stranger's file cannot run code.
 
-    With `mmap` its tensors are read when they are used, and nothing is verified.
+    With `mmap` its tensors are read when they are used, and nothing is verified. A published model is read as the
+    checkpoint that it was made of.
 
     Raises:
         UserError: missing, truncated, altered, or not one of ours.
     """
     path = Path(path)
+    if path.suffix == SUFFIX:
+        return read_published(path, map_location)
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: train the stage first, or correct the path")
     _archive(path).close() if mmap else verify(path)

@@ -1,0 +1,42 @@
+"""The trained weights that come with the repository: `pretrained/<name>/model.safetensors`, wherever a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fieldforge.errors import UserError
+from fieldforge.stages.directory import PUBLISHED
+
+FOLDER = Path(__file__).resolve().parents[3] / "pretrained"
+WORD = "pretrained"
+DEFAULT = "shapes"
+"""The name that the word alone stands for."""
+
+
+def place_of(run: str, key: str) -> Path:
+    """The path that a value of `run=`, `init_from=` … means: the word stands for weights of the repository.
+
+    Args:
+        run: a path, `pretrained`, or `pretrained/<name>`; a folder of that name elsewhere is `./pretrained`.
+        key: of the configuration, where it is given.
+
+    Raises:
+        UserError: the repository holds no such weights.
+    """
+    if run == WORD:
+        found = shipped()
+        if found is None:
+            names = ", ".join(f"{WORD}/{path.parent.name}" for path in sorted(FOLDER.glob(f"*/{PUBLISHED}")))
+            raise UserError(
+                f"{key}={WORD}: there is no {FOLDER / DEFAULT / PUBLISHED}, only {names or 'nothing'}: give {key}= a "
+                f"run of your own, or get the weights with the repository"
+            )
+        return found.parent
+    word, _, name = run.partition("/")
+    return FOLDER / name if word == WORD and name and (FOLDER / name).exists() else Path(run)
+
+
+def shipped() -> Path | None:
+    """The file of the weights that `pretrained` stands for; None where the repository has none."""
+    path = FOLDER / DEFAULT / PUBLISHED
+    return path if path.is_file() else None

@@ -1,0 +1,113 @@
+"""Published models: weights of half precision in one safetensors file, whose header says what they are, as JSON.
+
+`model.ckpt` of a run is for this machine: it holds full precision and the places that it was trained from. A published
+model is for others: small, without places, and of a format that other programs read too (safetensors).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from fieldforge.errors import UserError
+from fieldforge.storage.files import atomic_file
+
+SUFFIX = ".safetensors"
+FORMAT = "fieldforge-model-1"
+LABEL, DIGEST = "fieldforge", "sha256"
+"""Keys of the header's metadata."""
+INNER = "autoencoder"
+"""The model inside of another one: its tensors have this prefix."""
+DTYPES = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.int64,
+    torch.int32,
+    torch.uint8,
+    torch.bool,
+)
+
+
+def write_published(content: Mapping[str, Any], path: Path) -> None:
+    """Write a model as a checkpoint holds it: a label of plain values, `state_dict`, and in the label that of INNER.
+
+    Raises:
+        UserError: it cannot be written; what was there is untouched.
+    """
+    label = dict(content["fieldforge"])
+    tensors = dict(content["state_dict"])
+    tensors |= {f"{INNER}.{name}": value for name, value in label.pop(f"{INNER}_state_dict").items()}
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    text = json.dumps({**label, "format": FORMAT}, sort_keys=True)
+    with atomic_file(path) as file:
+        file.write(save(tensors, {LABEL: text, DIGEST: digest(text, tensors)}))
+
+
+def read_published(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The model in a file, as it stands in a checkpoint; weights of half precision become float32.
+
+    They have values also where a rehearsal has put tensors without: the checksum is of values.
+
+    Raises:
+        UserError: missing, cut, altered, of another format, or with values of a strange type.
+    """
+    with unset_fake_temporarily():
+        return _read(path, map_location)
+
+
+def _read(path: Path, map_location: Any) -> dict[str, Any]:
+    text, checksum, tensors = _opened(path)
+    try:
+        label = json.loads(text)
+    except (ValueError, RecursionError):
+        label = None
+    if not isinstance(label, dict) or label.get("format") != FORMAT:
+        raise UserError(f"{path} is no published model of this version of fieldforge: use another copy of that file")
+    strange = next((name for name, value in tensors.items() if value.dtype not in DTYPES), None)
+    if strange is not None:
+        raise UserError(f"{path}: {strange} holds {tensors[strange].dtype}, no weights: use another copy of that file")
+    if checksum != digest(text, tensors):
+        raise UserError(f"{path} is damaged (its checksum is of other values): use another copy of that file")
+    widened = {name: _widened(value).to(map_location) for name, value in tensors.items()}
+    inner = {name: value for name, value in widened.items() if name.startswith(f"{INNER}.")}
+    label[f"{INNER}_state_dict"] = {name.removeprefix(f"{INNER}."): value for name, value in inner.items()}
+    return {"fieldforge": label, "state_dict": {name: value for name, value in widened.items() if name not in inner}}
+
+
+def _opened(path: Path) -> tuple[str, str, dict[str, Tensor]]:
+    """Label, checksum and tensors of a file. UserError where it is not whole."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no published model {path}: correct the path") from error
+    except Exception as error:  # the library's own, and what torch raises for sizes and types that it does not know
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is damaged ({reason}): use another copy of that file") from error
+    return about.get(LABEL, ""), about.get(DIGEST, ""), tensors
+
+
+def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a label and of the tensors beside it, by name: the format itself has no checksum."""
+    checksum = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        checksum.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        checksum.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return checksum.hexdigest()
+
+
+def _widened(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
