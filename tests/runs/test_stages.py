@@ -73,8 +73,9 @@ def test_autoencoder_given_by_its_directory_is_used(walked, balls, tmp_path):
     place = Place(balls, tmp_path)
     config = place.compose(f"autoencoder_run={done['autoencoder'].path}", "stages=[autoencoder,latents]")
     assert run_training(config)["autoencoder"].path == done["autoencoder"].path
-    with pytest.raises(UserError, match="not an autoencoder"):
-        run_training(place.compose(f"autoencoder_run={done['diffusion'].path}"))
+    inside = place.compose(f"autoencoder_run={done['diffusion'].path}", "stages=[autoencoder,latents]")
+    again = run_training(inside)["autoencoder"]
+    assert (again.fingerprint, again.path.parents[1]) == (done["autoencoder"].fingerprint, place.outputs)
 
 
 def test_latents_are_no_data_of_an_autoencoder(walked, place):

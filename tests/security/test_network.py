@@ -10,7 +10,7 @@ from fieldforge.conditioning.reach import local_encoders
 from fieldforge.configuration.stored_config import is_local, plain_config
 from fieldforge.errors import UserError
 from fieldforge.runs.evaluate import run_evaluation
-from fieldforge.stages.autoencoder_stage import finished_autoencoder
+from fieldforge.stages.autoencoder_stage import finished_autoencoder, finished_file
 from fieldforge.stages.diffusion_stage import load_diffusion
 
 SECRET = "the-canary"
@@ -101,7 +101,9 @@ def test_a_given_autoencoder_does_not_look_for_its_data(host, tmp_path):
 
     run = autoencoder_file(tmp_path / "run" / "model.ckpt", name_it).parent
     config = command("train", "experiment=tiny", "data.root=nowhere", f"+autoencoder_run={run}")
-    assert finished_autoencoder(config).fingerprint == "0" * 12
+    file = finished_file(config)
+    assert file is not None
+    assert finished_autoencoder(config, file).fingerprint == "0" * 12
     assert host.asked == []
 
 

@@ -28,16 +28,18 @@ class Labelled:
     """A kind of stage, as labels of checkpoints speak of it.
 
     kind: what a label calls it. noun: with its article, for sentences. label_types: what a label holds besides
-    fingerprint and configuration, dotted, and of which type.
+    fingerprint and configuration, dotted, and of which type. inside: its key in the label of a model that holds one of
+    this kind, with its label there and its weights in `<inside>_state_dict`; empty: no model does.
     """
 
     kind: ClassVar[str]
     noun: ClassVar[str]
     label_types: ClassVar[Mapping[str, type]] = {}
+    inside: ClassVar[str] = ""
 
 
 def load_run(path: Path, kind: type[Labelled], device: Any = "cpu") -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """Weights and label of the finished model in the file `path`.
+    """Weights and label of the finished model in the file `path`, or inside of the one there.
 
     The label's configurations hold plain values only: dicts, lists, texts, numbers, true, false and null.
 
@@ -45,6 +47,8 @@ def load_run(path: Path, kind: type[Labelled], device: Any = "cpu") -> tuple[Map
         UserError: missing, damaged, of another stage, or its label lacks something; names the file.
     """
     content = load_safely(path, device)
+    if holds(content["fieldforge"], kind):
+        content = _inner(content["fieldforge"], kind)
     label = content["fieldforge"]
     if label.get("stage") != kind.kind:
         raise UserError(f"{path} is of stage {label.get('stage')!r}, not {kind.noun}: give the directory of one")
@@ -61,6 +65,20 @@ def load_run(path: Path, kind: type[Labelled], device: Any = "cpu") -> tuple[Map
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"{path} is damaged, its weights are {_kind(weights)}: use another copy of that file")
     return weights, label
+
+
+def holds(label: Mapping[str, Any], kind: type[Labelled]) -> bool:
+    """Whether a model with this label has one of a kind inside."""
+    parts = (label.get(kind.inside), label.get(f"{kind.inside}_state_dict")) if kind.inside else ()
+    return bool(parts) and all(isinstance(part, dict) for part in parts)
+
+
+def _inner(label: Mapping[str, Any], kind: type[Labelled]) -> dict[str, Any]:
+    """The model of a kind inside of the one with this label, as a checkpoint of its own would hold it."""
+    return {
+        "fieldforge": {"stage": kind.kind, **label[kind.inside]},
+        "state_dict": label[f"{kind.inside}_state_dict"],
+    }
 
 
 def check_plain(value: Any, where: str, depth: int = DEEPEST) -> None:
@@ -123,6 +141,8 @@ def data_root(place: str | Sequence[str] | None, stored: Mapping[str, Any], path
     """
     if place is not None:
         return place
+    if _root(stored) is None:
+        raise UserError(f"{path} does not say which shards it was trained on: give data_root=")
     if not is_local(stored):
         raise UserError(
             f"{path}: the shards that it was trained on, {str(_root(stored))[:200]!r}, are no folder of this machine, "

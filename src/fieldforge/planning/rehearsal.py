@@ -21,7 +21,9 @@ from fieldforge.configuration.build import REFUSALS, build, call, reason_of
 from fieldforge.errors import UserError
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.step import try_step
+from fieldforge.stages.denoiser_parts import wants_classes
 from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.samples import training_split
 from fieldforge.stages.stage import Sizes, Stage, Step, TrainedStage
 from fieldforge.stages.training_run import build_callbacks, training_context
 from fieldforge.training.modules.optimization import build_optimizer
@@ -37,7 +39,7 @@ def rehearse(stages: Sequence[Stage]) -> None:
     for stage in stages:
         if stage.training is not None:
             rehearse_training(stage.config, stage.training)
-    sizes = Sizes()
+    sizes = sizes_of_data(stages)
     for stage in stages:
         step = stage.work(sizes)
         if isinstance(step, Step):
@@ -49,6 +51,15 @@ def rehearse(stages: Sequence[Stage]) -> None:
                 try_step(module, step.batch(2))
         with without_values():
             sizes = stage.after(sizes)
+
+
+def sizes_of_data(stages: Sequence[Stage]) -> Sizes:
+    """With the classes of the data, where a network has a row for each: weights that it starts from have to fit."""
+    config = next((stage.config for stage in stages if wants_classes(stage.config)), None)
+    if config is None:
+        return Sizes()
+    names = {name for manifest in training_split(config).manifests for name in manifest.extra.get("classes", {})}
+    return Sizes(classes=tuple(sorted(names)) or Sizes.classes)
 
 
 def rehearse_training(config: DictConfig, stage: str) -> None:

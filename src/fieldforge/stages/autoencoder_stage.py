@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch import nn
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
-from fieldforge.configuration.stored_config import load_run, of_run, plain_config
+from fieldforge.configuration.stored_config import holds, load_run, of_run, plain_config
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.transforms import Meta, Transform, apply_transforms
@@ -22,45 +24,59 @@ from fieldforge.errors import UserError
 from fieldforge.fields.base import Field
 from fieldforge.rendering.pictures import write_picture
 from fieldforge.rendering.sheet import picture_sheet
-from fieldforge.stages.directory import MODEL, StageDirectory, load_weights
+from fieldforge.stages.directory import MODEL, StageDirectory, load_weights, model_in
+from fieldforge.stages.initial_weights import kinds_of_steps, start_file
+from fieldforge.stages.pretrained import place_of
 from fieldforge.stages.samples import check_samples, data_fingerprint, sample_data
 from fieldforge.stages.stage import Batch, Results, Saved, Sizes, StageResult, Step, TrainedStage
 from fieldforge.stages.training_run import PictureSettings, plain, seeded, stop_if_asked
 from fieldforge.terminal import status
 from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
+from fieldforge.training.processes.checkpoints import load_safely
+
+log = logging.getLogger(__name__)
 
 
 class AutoencoderStage(TrainedStage):
-    """An autoencoder, trained unless a finished one is given (`autoencoder_run`)."""
+    """An autoencoder, trained unless a finished one is used (`finished_file`)."""
 
     kind = "autoencoder"
     noun = "an autoencoder"
     run_name = "autoencoder_name"
+    inside = "autoencoder"
     blocks = ("domain", "data", "autoencoder", "autoencoder_loss", "training.autoencoder", "monitor.pictures")
 
     @property
     def training(self) -> str | None:
-        return None if self.config.get("autoencoder_run") else self.kind
+        return None if self.finished else self.kind
+
+    @cached_property
+    def finished(self) -> Path | None:
+        """The file of the autoencoder that is used in place of one that is trained here."""
+        return finished_file(self.config)
 
     def run(self, results: Results) -> StageResult:
-        if self.config.get("autoencoder_run"):
-            directory = finished_autoencoder(self.config)
+        if self.finished:
+            directory = finished_autoencoder(self.config, self.finished)
+            log.info("%s: that of %s is used, none is trained", self.name, self.finished)
             return StageResult(self.name, directory.path, directory)
         return super().run(results)
 
     def check(self) -> None:
-        if not self.config.get("autoencoder_run"):
+        if self.finished:
+            autoencoder, _ = load_autoencoder(self.finished)
+            check_field(autoencoder.field, build(self.config, "domain"))
+        else:
             check_samples(self.config, self.data())
 
     def after(self, sizes: Sizes) -> Sizes:
-        run = self.config.get("autoencoder_run")
-        config = finished_config(self.config) if run else self.config
-        shape = build(config, "autoencoder", trusted=not run).latent_shape
+        config = finished_config(self.finished) if self.finished else self.config
+        shape = build(config, "autoencoder", trusted=not self.finished).latent_shape
         return Sizes(**{**vars(sizes), "latent_shape": shape})
 
     def work(self, sizes: Sizes) -> Step | None:
-        if self.config.get("autoencoder_run"):
+        if self.finished:
             return None
         blocks = ("autoencoder", "autoencoder_loss", "data", "domain")
         return Step(self.module, sample_batches(self.config), blocks, "data", sizes.shards)
@@ -132,27 +148,56 @@ def sample_batches(config: DictConfig) -> Any:
     return batch
 
 
-def finished_autoencoder(config: DictConfig) -> StageDirectory:
-    """The autoencoder in `autoencoder_run`, whatever it was trained on; that is not looked at."""
-    path = Path(config.autoencoder_run)
-    label = finished_label(path)
-    return StageDirectory(AutoencoderStage.kind, path, label["config"], label["fingerprint"])
+def finished_file(config: DictConfig) -> Path | None:
+    """The file of the finished autoencoder that a training uses; None where it trains one.
+
+    That is what `autoencoder_run` names; or what `init_from` does, where a later stage starts from that model: it knows
+    the latents of the autoencoder inside of it, and of no other.
+
+    Raises:
+        UserError: there is no finished model.
+    """
+    run = config.get("autoencoder_run")
+    if run:
+        path = model_in(place_of(str(run), "autoencoder_run"))
+        if not path.is_file():
+            raise UserError(
+                f"autoencoder_run={run} has no finished {MODEL}: give the directory of a finished autoencoder"
+            )
+        return path
+    start = start_file(config)
+    if start is None:
+        return None
+    label = load_safely(start, mmap=True)["fieldforge"]
+    return start if holds(label, AutoencoderStage) and label.get("stage") in kinds_of_steps(config) else None
 
 
-def finished_config(config: DictConfig) -> DictConfig:
-    """The stored configuration of the autoencoder in `autoencoder_run`."""
-    return plain_config(finished_label(Path(config.autoencoder_run))["config"])
+def finished_autoencoder(config: DictConfig, path: Path) -> StageDirectory:
+    """The autoencoder in a file, whatever it was trained on; that is not looked at.
+
+    Of one inside of another model the directory is where its own run would be.
+
+    Raises:
+        UserError: the file is none of an autoencoder, or names a folder of its own choice.
+    """
+    label = load_run(path, AutoencoderStage)[1]
+    if not label["fingerprint"].isalnum():
+        raise UserError(f"{path}: its label is damaged, the autoencoder's fingerprint is none: use another copy of it")
+    alone = not holds(load_safely(path, mmap=True)["fieldforge"], AutoencoderStage)
+    own = Path(config.output_dir) / str(config.autoencoder_name) / label["fingerprint"]
+    directory = path.parent if alone else own
+    return StageDirectory(AutoencoderStage.kind, directory, label["config"], label["fingerprint"], file=path)
 
 
-def finished_label(path: Path) -> dict[str, Any]:
-    """The label of the autoencoder in the directory that `autoencoder_run` names."""
-    if not (path / MODEL).is_file():
-        raise UserError(f"autoencoder_run={path} has no finished {MODEL}: give the directory of a finished autoencoder")
-    return load_run(path / MODEL, AutoencoderStage)[1]
+def finished_config(path: Path) -> DictConfig:
+    """The stored configuration of the autoencoder in a file."""
+    return plain_config(load_run(path, AutoencoderStage)[1]["config"])
 
 
 def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Autoencoder, dict[str, Any]]:
-    """A finished autoencoder from its `model.ckpt`, in evaluation mode, with its label (config, fingerprint, …).
+    """A finished autoencoder from its `model.ckpt`, or from that of a model that has it inside, in evaluation mode.
+
+    With its label (config, fingerprint, …).
 
     Raises:
         UserError: missing, damaged, of another stage, or its stored configuration names foreign code.

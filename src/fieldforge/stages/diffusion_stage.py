@@ -125,7 +125,7 @@ def check_same_latents(path: Path, label: dict[str, Any], autoencoder_run: Stage
     if theirs != autoencoder_run.fingerprint:
         raise UserError(
             f"init_from={path.parent} knows the latents of autoencoder {theirs}, and this training those of "
-            f"{autoencoder_run.fingerprint}: give autoencoder_run= the directory of the former, or another init_from="
+            f"{autoencoder_run.fingerprint}: leave autoencoder_run= out, or give another init_from="
         )
 
 

@@ -37,7 +37,19 @@ from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.distillation_module import DistillationModule
 
 log = logging.getLogger(__name__)
-OWN = ("name", "output_dir", "continue_from", "seed", "trainer", "logger", "callbacks", "monitor", "sampler")
+OWN = (
+    "name",
+    "output_dir",
+    "init_from",
+    "frozen",
+    "continue_from",
+    "seed",
+    "trainer",
+    "logger",
+    "callbacks",
+    "monitor",
+    "sampler",
+)
 
 
 @dataclass(frozen=True)
@@ -252,18 +264,18 @@ def latents_of(model: Path, label: dict[str, Any], output_dir: str) -> Path:
         UserError: they are not there.
     """
     stored, fingerprint = label["config"], label["autoencoder"]["fingerprint"]
-    run = Path(
-        str(stored.get("autoencoder_run") or Path(output_dir) / str(stored.get("autoencoder_name")) / fingerprint)
-    )
-    if names_elsewhere(str(run)):
-        raise UserError(f"{model} names {run} as its autoencoder, no folder here: give latent_data.root=")
+    run = Path(output_dir) / str(stored.get("autoencoder_name")) / fingerprint
+    runs = [Path(str(stored["autoencoder_run"])), run] if stored.get("autoencoder_run") else [run]
+    for place in runs:
+        if names_elsewhere(str(place)):
+            raise UserError(f"{model} names {place} as its autoencoder, no folder here: give latent_data.root=")
     file = model.with_name("fingerprint.json")
     try:
         wanted = json.loads(file.read_bytes()).get("latents") if file.is_file() else None
     except (ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{file} is damaged: delete it, or give latent_data.root=") from error
-    for manifest in sorted(run.glob(f"latents/*/{MANIFEST_NAME}")):
+    for manifest in sorted(path for place in runs for path in place.glob(f"latents/*/{MANIFEST_NAME}")):
         fingerprints = [part.fingerprint for part in open_shards(manifest.parent, "train").manifests]
         if wanted in (None, fingerprints):
             return manifest.parent
-    raise UserError(f"the latents of {model.parent} are not below {run}: give their folder, latent_data.root=…")
+    raise UserError(f"the latents of {model.parent} are not below {runs[0]}: give their folder, latent_data.root=…")

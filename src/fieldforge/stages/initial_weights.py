@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 from torch import nn
 
-from fieldforge.configuration.stored_config import Labelled, load_run
+from fieldforge.configuration.stored_config import Labelled, holds, load_run
 from fieldforge.errors import UserError
-from fieldforge.stages.directory import MODEL, StageDirectory
+from fieldforge.stages.directory import MODEL, StageDirectory, model_in
+from fieldforge.stages.pretrained import place_of
 from fieldforge.training.processes.checkpoints import load_safely
 
 
@@ -25,15 +28,20 @@ class InitialWeights:
 
     @staticmethod
     def of(config: DictConfig, kind: type[Labelled]) -> InitialWeights | None:
-        """What `init_from` names, if it is a model of that kind. UserError where there is no finished model."""
-        if config.get("init_from") is None:
+        """What `init_from` names, if it is a model of that kind, or has one inside and is itself of no stage here.
+
+        Raises:
+            UserError: there is no finished model.
+        """
+        path = start_file(config)
+        if path is None:
             return None
-        place = Path(str(config.init_from))
-        path = place if place.is_file() else place / MODEL
-        if not path.is_file():
-            raise UserError(f"init_from={place} has no finished {MODEL}: give the directory of a finished run")
         label = load_safely(path, mmap=True)["fieldforge"]
-        return InitialWeights(path, str(label.get("fingerprint")), kind) if label.get("stage") == kind.kind else None
+        if label.get("stage") == kind.kind:
+            return InitialWeights(path, str(label.get("fingerprint")), kind)
+        if holds(label, kind) and label.get("stage") not in kinds_of_steps(config):
+            return InitialWeights(path, str(label[kind.inside].get("fingerprint")), kind)
+        return None
 
     @staticmethod
     def of_run(directory: StageDirectory, kind: type[Labelled]) -> InitialWeights:
@@ -61,6 +69,23 @@ class InitialWeights:
                 f"init_from={self.path.parent}: its weights are not those of this model, {shown} differ: give a model "
                 f"of the same design, or leave init_from= out"
             )
+
+
+def start_file(config: DictConfig) -> Path | None:
+    """The file of the model that `init_from` names, None without one. UserError where there is no finished model."""
+    if config.get("init_from") is None:
+        return None
+    place = place_of(str(config.init_from), "init_from")
+    path = model_in(place)
+    if not path.is_file():
+        raise UserError(f"init_from={place} has no finished {MODEL}: give the directory of a finished run")
+    return path
+
+
+def kinds_of_steps(config: DictConfig) -> set[str]:
+    """Kinds of the stages of a training: a phase is of the kind that it names."""
+    phases: Mapping[str, Any] = config.get("phases") or {}
+    return {str(phases[name].get("of")) if name in phases else str(name) for name in config.stages}
 
 
 def freeze(model: nn.Module, patterns: list[str]) -> None:

@@ -23,7 +23,7 @@ from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Key, Meta, Transform, apply_transforms
 from fieldforge.data.writer import ShardWriter
 from fieldforge.domains.domain import Domain
-from fieldforge.stages.autoencoder_stage import finished_config, load_autoencoder
+from fieldforge.stages.autoencoder_stage import finished_config, finished_file, load_autoencoder
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.fingerprint import fingerprint
 from fieldforge.stages.samples import data_fingerprint, sample_data
@@ -52,8 +52,8 @@ class LatentStage(Stage):
 
     def work(self, sizes: Sizes) -> Encoding:
         domain: Domain = build(self.config, "domain")
-        finished = bool(self.config.get("autoencoder_run"))
-        config = finished_config(self.config) if finished else self.config
+        finished = finished_file(self.config)
+        config = finished_config(finished) if finished else self.config
 
         fields = apply_transforms(domain.example(), domain.input_transforms(), np.random.default_rng(0))
         shape = fields["input"].shape
