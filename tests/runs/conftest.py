@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from tests.runs.tiny import write_balls
 
 from fieldforge.runs.entry import CONFIGS
+from fieldforge.stages import pretrained
 from fieldforge.training.processes import interruption
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +50,12 @@ def balls(tmp_path_factory) -> Path:
 def place(balls: Path, tmp_path: Path) -> Place:
     (tmp_path / "outputs").mkdir()
     return Place(balls, tmp_path / "outputs")
+
+
+@pytest.fixture(autouse=True)
+def _no_pretrained_weights(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory):
+    """Whatever weights the repository holds, tests use their own."""
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path_factory.mktemp("empty"))
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from fieldforge.errors import UserError
 
-TEXTS = ("prompt", "guidance.negative", "to", "class")
+TEXTS = ("prompt", "guidance.negative", "to", "class", "command")
 PATHS = (
-    *("run", "output", "output_dir", "name", "autoencoder_name", "autoencoder_run", "teacher", "continue_from"),
+    *("run", "output", "output_dir", "name", "autoencoder_name", "autoencoder_run", "teacher"),
+    *("continue_from", "init_from"),
     *("prompts", "image", "from", "prior", "guidance.run", "shards", "embed"),
     *("source.path", "source.labels", "source.folder", "source.cache", "source.name", "source.licence"),
     *("source.creator", "data.root", "latent_data.root", "data_root", "prompts.file", "images.libraries"),

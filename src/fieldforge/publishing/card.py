@@ -1,0 +1,113 @@
+"""The card of a published model: what it is, what it was made of and by, how good it is; a person adds its limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fieldforge.publishing.assets import Asset, licences
+from fieldforge.publishing.rounding import Rounded
+from fieldforge.terminal import duration
+from fieldforge.training.callbacks.metrics_table import read_table
+
+HEADING = "## Limits (a person writes this)"
+"""From here on the card is a person's: publishing again leaves it as it is."""
+BLANK = "Not written yet: what the model does badly, and what it should not be used for."
+NO_FIGURES = ("measured_with", "per_asset", "prompts", "run", "data", "fingerprint", "split")
+"""Of a report of evaluate.py."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that a model comes from: its label, and its directory if that is here."""
+
+    label: Mapping[str, Any]
+    folder: Path | None
+
+    @property
+    def sentence(self) -> str:
+        steps, seconds = self.label.get("steps"), 0.0 if self.folder is None else spent_seconds(self.folder)
+        taken = f"{steps:,} steps" if isinstance(steps, int) else "steps unknown"
+        time = f" in {duration(seconds)}" if seconds else ""
+        return f"{self.label.get('stage', 'autoencoder')} {self.label['fingerprint']}: {taken}{time}"
+
+
+def card_text(
+    name: str, model: Rounded, size: int, trainings: Sequence[Training], assets: Sequence[Asset], command: str | None
+) -> str:
+    """All of the card but what a person writes.
+
+    Args:
+        name: of the folder that the model is published in.
+        model: the weights.
+        size: bytes of their file.
+        trainings: that they come from.
+        assets: of the training split.
+        command: of the training; None: nobody said.
+    """
+    errors = ", ".join(f"{kind} {error:.1e}" for kind, error in sorted(model.errors.items(), key=lambda pair: pair[1]))
+    config = model.label["config"]
+    facts = {
+        "File": f"`model.safetensors`, {size / 1e6:.1f} MB, {model.parameters:,} parameters in {model.precision}",
+        "Largest change by rounding": f"{errors}, relative to what the model makes in full precision",
+        "Trained by": f"`{command}`" if command else "(command not given)",
+        "Name of the training": f"`{config.get('name', '')}`, seed {config.get('seed', '')}",
+        "Trainings": "; ".join(training.sentence for training in trainings),
+        "Asked by": ", ".join(config.get("conditioner", {}).get("sources", [])) or "nothing",
+    }
+    counts = ", ".join(f"{licence}: {count}" for licence, count in licences(assets).most_common())
+    lines = [
+        f"# {name}",
+        "Trained weights; docs/pretrained.md says how they are used. `python -m fieldforge.publish` writes this page, "
+        "and a person its last part.",
+        table(("Fact", "Value"), facts),
+        "## Data",
+        f"{len(assets)} assets to train on, each with its creator and licence in [assets.csv](assets.csv). By licence: "
+        f"{counts}.",
+        "## Figures",
+        table(("Measure", "Value"), dict(all_figures(trainings))) if any(all_figures(trainings)) else "None are there.",
+    ]
+    return "\n\n".join(lines) + "\n\n"
+
+
+def persons_part(card: Path) -> str:
+    """What a person wrote in a card that is there; a blank to fill in where there is none."""
+    text = card.read_text() if card.is_file() else ""
+    _, heading, written = text.partition(HEADING)
+    return heading + written if heading else f"{HEADING}\n\n{BLANK}\n"
+
+
+def table(head: tuple[str, str], rows: Mapping[str, str]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())]
+    return "\n".join(lines)
+
+
+def spent_seconds(run: Path) -> float:
+    """Wall clock of a run's steps, as its `metrics.csv` has them; 0 where there is none."""
+    seconds, before = 0.0, 0
+    for step, row in sorted(read_table(run / "metrics.csv").items()):
+        if "speed/step_seconds" in row:
+            seconds, before = seconds + (step - before) * row["speed/step_seconds"], step
+    return seconds
+
+
+def all_figures(trainings: Sequence[Training]) -> Iterator[tuple[str, str]]:
+    """Every number in the reports that evaluate.py wrote of the trainings: `prompts.name.share` → its text."""
+    for training in trainings:
+        reports = training.folder.glob("evaluation/*.json") if training.folder else ()
+        for report in sorted(reports):
+            content = json.loads(report.read_text())
+            kept = {key: value for key, value in content.items() if key not in NO_FIGURES}
+            yield from figures(kept, report.stem)
+
+
+def figures(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Dotted path and text of every number in a report."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from figures(item, f"{path}.{key}")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path, f"{value:.4g}"

@@ -1,0 +1,80 @@
+"""Weights of half precision, of the kind that changes least of what a model makes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.configuration.stored_config import load_run
+from fieldforge.generation import Generator
+from fieldforge.stages.diffusion_stage import DiffusionStage, load_diffusion
+
+KINDS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+SEEDS = (0, 1)
+STEPS = 4  # of the sampler: enough for rounding to add up over some
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A diffusion model with the weights of all its parts rounded.
+
+    Args:
+        label: of the run, with the autoencoder's weights rounded too.
+        weights: of denoiser and conditioner.
+        precision: a key of KINDS.
+        errors: for each of KINDS, the largest relative change of what the model makes.
+        parameters: how many are learned.
+    """
+
+    label: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    precision: str
+    errors: Mapping[str, float]
+    parameters: int
+
+
+def round_model(path: Path) -> Rounded:
+    """The finished diffusion model in a file, rounded. UserError for one that cannot be loaded."""
+    generator, autoencoder, label = load_diffusion(path)
+    weights, _ = load_run(path, DiffusionStage)
+    inner = label["autoencoder_state_dict"]
+    denoiser = nn.ModuleDict({"model": generator.model, "conditioner": generator.conditioner})
+    exact = outcome(generator, autoencoder)
+    candidates, errors = {}, {}
+    for name, kind in KINDS.items():
+        candidates[name] = rounded(denoiser, weights, kind), rounded(autoencoder, inner, kind)
+        for module, values in zip((denoiser, autoencoder), candidates[name], strict=True):
+            module.load_state_dict(values)  # widens them
+        errors[name] = largest_error(exact, outcome(generator, autoencoder, exact[0]))
+    best = min(errors, key=lambda name: errors[name])
+    parameters = sum(one.numel() for module in (denoiser, autoencoder) for one in module.parameters())
+    own, within = candidates[best]
+    return Rounded({**label, "autoencoder_state_dict": within}, own, best, errors, parameters)
+
+
+def rounded(model: nn.Module, weights: Mapping[str, Tensor], kind: torch.dtype) -> dict[str, Tensor]:
+    """The weights, rounded where they are learned: statistics and tables are buffers, and stay as they are."""
+    learned = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return {name: value.to(kind) if name in learned else value for name, value in weights.items()}
+
+
+@torch.no_grad()
+def outcome(generator: Generator, autoencoder: Autoencoder, latents: Tensor | None = None) -> list[Tensor]:
+    """Unconditional latents (B, T, C), then the parameters of the fields of `latents`; None: of the former."""
+    few = generator.with_steps(min(STEPS, generator.sampler.steps))
+    drawn = few({}, SEEDS, 0.0)
+    fields = autoencoder.decode(drawn if latents is None else latents)
+    return [drawn, *(value for _, value in sorted(fields.items()))]
+
+
+def largest_error(exact: list[Tensor], other: list[Tensor]) -> float:
+    """The largest difference, relative to the root mean square of its tensor; infinite where there is no number."""
+    errors = [float((a - b).abs().max() / a.square().mean().sqrt()) for a, b in zip(exact, other, strict=True)]
+    return max(error if math.isfinite(error) else math.inf for error in errors)

@@ -1,0 +1,71 @@
+"""Body of `python -m fieldforge.publish`: a finished diffusion run → weights, their card and the list of their data."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from fieldforge.configuration.settings import read_settings
+from fieldforge.configuration.stored_config import data_root, load_run
+from fieldforge.errors import UserError
+from fieldforge.publishing.assets import table, training_assets, unfree
+from fieldforge.publishing.card import Training, card_text, persons_part
+from fieldforge.publishing.public_label import public_label
+from fieldforge.publishing.rounding import round_model
+from fieldforge.publishing.settings import PublishSettings
+from fieldforge.rendering.pictures import write_whole
+from fieldforge.stages.diffusion_stage import DiffusionStage
+from fieldforge.stages.directory import PUBLISHED
+from fieldforge.stages.locate import find_model
+from fieldforge.stages.untrained import warn_if_untrained
+from fieldforge.storage.files import MACHINE, make_folder, writing
+from fieldforge.terminal import printable
+from fieldforge.training.processes.published import SUFFIX, write_published
+
+log = logging.getLogger(__name__)
+LARGEST = 50 * 10**6  # bytes: hosts of repositories warn above that
+
+
+def run_publishing(config: DictConfig) -> Path:
+    """Writes `model.safetensors`, `README.md` and `assets.csv` into `output`; returns the path of the first.
+
+    Raises:
+        UserError: no such run, one that names places of this machine, or whose shards are not here.
+    """
+    settings = read_settings(config, PublishSettings)
+    run, _ = find_model(settings.run, settings.output_dir, DiffusionStage.kind)
+    if run.suffix == SUFFIX:
+        raise UserError(f"run={run.parent} is published already: give the run that it was made of")
+    _, label = load_run(run, DiffusionStage)
+    warn_if_untrained(label, run.parent)
+    public_label(label, "")  # what it refuses, before the work
+    assets = training_assets(data_root(settings.data_root, label["config"], run))
+    model = round_model(run)
+    folder = make_folder(Path(settings.output), "output")
+    path, card = folder / PUBLISHED, folder / "README.md"
+    content = {"fieldforge": public_label(model.label, model.precision), "state_dict": model.weights}
+    trainings = [Training(label, run.parent), Training(label["autoencoder"], autoencoder_folder(label, settings))]
+    with writing(folder, MACHINE):
+        write_published(content, path)
+        write_whole(table(assets), folder / "assets.csv")
+        size = path.stat().st_size
+        text = card_text(folder.resolve().name, model, size, trainings, assets, settings.command)
+        write_whole((text + persons_part(card)).encode(), card)
+    if doubtful := unfree(assets):
+        log.warning("warning: of these licences publishing asks more than a name: %s; read them", ", ".join(doubtful))
+    if size > LARGEST:
+        log.warning("warning: %s has %.0f MB, more than a repository takes easily", path, size / 1e6)
+    print(printable(str(path)))
+    return path
+
+
+def autoencoder_folder(label: dict[str, Any], settings: PublishSettings) -> Path | None:
+    """Directory of the run of a model's autoencoder; None where it is not here."""
+    config = label["config"]
+    own = Path(settings.output_dir) / str(config.get("autoencoder_name")) / label["autoencoder"]["fingerprint"]
+    given = config.get("autoencoder_run")
+    places = [own, *([Path(given)] if given else [])]
+    return next((place for place in places if place.is_dir()), None)
