@@ -80,19 +80,23 @@ def test_weights_that_are_no_real_numbers_are_named(sound, tmp_path):
         load_diffusion(path)
 
 
-def test_a_configuration_of_a_model_without_end_is_refused_while_it_is_built(sound, tmp_path):
-    backbone = {**sound["fieldforge"]["config"]["backbone"], "layers": 10**9}
+@pytest.mark.parametrize(("key", "value"), [("layers", 10**9), ("width", 2**14)])
+def test_a_configuration_of_a_larger_model_than_its_weights_is_refused_while_it_is_built(key, value, sound, tmp_path):
+    backbone = {**sound["fieldforge"]["config"]["backbone"], key: value}
     path = altered(sound, tmp_path / "model.ckpt", "fieldforge.config.backbone", backbone)
-    with pytest.raises(UserError, match=r"model\.ckpt: .*a model of more than 50,000 tensors.*cannot hold"):
+    room = f"{4 * path.stat().st_size:,}"
+    with pytest.raises(UserError, match=rf"model\.ckpt: .*a model of more than {room} bytes.*weights are those of a"):
         load_diffusion(path)
 
 
 def test_parameters_that_do_not_fit_are_refused_before_they_are_filled():
-    with pytest.raises(UserError, match=r"more than 0\.000977 GiB"), bounded(memory=2**20):
+    with pytest.raises(UserError, match=r"more than 1,048,576 bytes"), bounded(2**20):
         torch.nn.Linear(1024, 1024)
     torch.nn.Linear(1024, 1024)
-    with bounded(memory=2**20):
+    with bounded(2**20):
         torch.nn.Linear(256, 256)
+    with pytest.raises(UserError, match=r"more than 50,000 tensors"), bounded(2**20):
+        torch.nn.ParameterList([torch.empty(0)] * 50_001)
 
 
 def test_a_damaged_newest_run_is_passed_over(sound, tmp_path, caplog):

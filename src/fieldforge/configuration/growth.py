@@ -1,8 +1,7 @@
-"""How large a model may become that a stranger's configuration describes: no larger than this machine can hold."""
+"""How large a model may become that a stranger's configuration describes: not much larger than its weights are."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,16 +15,15 @@ MOST_PARAMETERS = 50_000
 
 
 @contextmanager
-def bounded(memory: int | None = None) -> Iterator[None]:
-    """Ends the building of models in the block before they outgrow this machine, while their values are still unset.
+def bounded(most: int) -> Iterator[None]:
+    """Ends the building of models in the block before they outgrow `most`, while their values are still unset.
 
     Args:
-        memory: bytes that all parameters may take together; None: what the machine has.
+        most: bytes that all parameters may take together.
 
     Raises:
         UserError: a model has too many parameters, or too large ones.
     """
-    limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if memory is None else memory
     count = size = 0
 
     def look(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -33,11 +31,11 @@ def bounded(memory: int | None = None) -> Iterator[None]:
         if parameter is None:
             return
         count, size = count + 1, size + parameter.numel() * parameter.element_size()
-        if count > MOST_PARAMETERS or size > limit:
-            much = f"{MOST_PARAMETERS:,} tensors" if count > MOST_PARAMETERS else f"{limit / 2**30:.3g} GiB"
+        if count > MOST_PARAMETERS or size > most:
+            much = f"{MOST_PARAMETERS:,} tensors" if count > MOST_PARAMETERS else f"{most:,} bytes"
             raise UserError(
-                f"its configuration describes a model of more than {much}, which this machine cannot hold: use another "
-                "copy of that file"
+                f"its configuration describes a model of more than {much}, and its weights are those of a smaller one: "
+                "use another copy of that file"
             )
 
     handle = register_module_parameter_registration_hook(look)

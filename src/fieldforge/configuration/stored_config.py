@@ -22,6 +22,8 @@ from fieldforge.storage.store import names_elsewhere
 from fieldforge.training.processes.checkpoints import load_safely
 
 DEEPEST = 50  # levels of a configuration
+ROOM = 4
+"""Bytes of a model's parameters for each byte of its file: shared and shortened weights take fewer in the file."""
 
 
 class Labelled:
@@ -114,9 +116,12 @@ def literal(value: Any) -> Any:
 
 @contextmanager
 def of_run(path: Path) -> Iterator[None]:
-    """For building what the run in the file `path` names: encoders come from this machine, mistakes name the file."""
+    """For building what the run in the file `path` names: encoders come from this machine, mistakes name the file.
+
+    A model much larger than the file is refused while it is built.
+    """
     try:
-        with local_encoders(), bounded():
+        with local_encoders(), bounded(ROOM * path.stat().st_size):
             yield
     except UserError as error:
         raise error if str(path) in str(error) else UserError(f"{path}: {error}") from error
