@@ -1,6 +1,7 @@
 """Object File Format (Geomview): OFF, COFF, NOFF, STOFF and what they combine to, in ASCII."""
 
 import re
+from itertools import chain
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from fieldforge.readers.faces import Polygons, cut
 from fieldforge.readers.file_store import AssetError, FileStore, Notes
 from fieldforge.readers.limits import Limits, check_announced
 from fieldforge.readers.numbers import parse_numbers
+from fieldforge.readers.off_lines import lines_of
 from fieldforge.readers.rgba import full_scale, unit_rgba
 
 EXPORT = "export the mesh again."
@@ -31,8 +33,13 @@ def read_off(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:
         if (words := line.partition(b"#")[0].split())
     ]
     has_colors, has_normals, coordinates = _keyword(lines)
-    vertex_count, face_count = _counts(lines)
+    vertex_count, face_count, rest_of_line = _counts(lines)
     check_announced(face_count, limits)
+    if rest_of_line or vertex_count + face_count > len(lines):
+        width = 3 + 3 * has_normals + coordinates
+        words = [*rest_of_line, *chain.from_iterable(lines)]
+        widths = (width + 4, width + 3) if has_colors else (width,)
+        lines = lines_of(words, vertex_count, face_count, widths) or lines
     if vertex_count + face_count > len(lines):
         raise AssetError(
             f"the file announces {vertex_count:,} vertices and {face_count:,} faces but holds {len(lines):,} lines; "
@@ -77,12 +84,15 @@ def _keyword(lines: list[list[bytes]]) -> tuple[bool, bool, int]:
     return "C" in parts, "N" in parts, 2 * ("ST" in parts)
 
 
-def _counts(lines: list[list[bytes]]) -> tuple[int, int]:
-    """Numbers of vertices and faces. Takes their line away; the number of edges may be missing."""
+def _counts(lines: list[list[bytes]]) -> tuple[int, int, list[bytes]]:
+    """Numbers of vertices and faces, and what stands behind them in their line, if it is more than the number of edges.
+
+    Takes the line away. The number of edges may be missing.
+    """
     if not lines or len(lines[0]) < 2 or not all(word.isdigit() and len(word) < 16 for word in lines[0][:2]):
         raise AssetError(f"the counts of vertices and faces cannot be read; {EXPORT}")
-    vertices, faces = (int(word) for word in lines.pop(0)[:2])
-    return vertices, faces
+    vertices, faces, *rest = lines.pop(0)
+    return int(vertices), int(faces), rest if len(rest) > 1 else []
 
 
 def _read_vertices(

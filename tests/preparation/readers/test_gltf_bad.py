@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -139,6 +140,17 @@ def test_containers_that_are_only_unusual(tmp_path: Path):
     assert len(read(tmp_path, pack_glb(chunks) + b"trailing bytes").faces) == 12
     gltf.json["buffers"] = [{"byteLength": len(binary) + 2}]  # counts a padding that is not there
     assert len(gltf.read(tmp_path).faces) == 12
+
+
+@pytest.mark.parametrize("over", [1, 2, 3])
+def test_padding_that_the_length_leaves_out_or_the_file_lacks(tmp_path: Path, over: int):
+    gltf = box_scene()
+    text, binary = gltf.text(), bytes(gltf.binary)
+    text += b" " * ((over - len(text)) % 4)  # so many bytes over a multiple of four
+    behind = struct.pack("<II", len(binary), 0x004E4942) + binary
+    for announced, padding in ((len(text), b" " * (-over % 4)), (len(text) + -over % 4, b""), (len(text), b"")):
+        payload = struct.pack("<4sIIII", b"glTF", 2, 0, announced, 0x4E4F534A) + text + padding + behind
+        np.testing.assert_array_equal(read(tmp_path, payload).bounds, read(tmp_path, gltf.glb()).bounds)
 
 
 def big_count(indexed: bool) -> Gltf:

@@ -59,6 +59,40 @@ def test_dialects_and_colours_of_vertices(tmp_path: Path, word: str, vertex: str
     assert not notes
 
 
+@pytest.mark.parametrize(
+    ("text", "color"),
+    [
+        ("OFF 4 2 0 0 0 0 1 0 0 1 1 0 0 1 0 3 0 1 2 3 0 2 3", GREY),
+        ("OFF\n4 2\n0 0 0 1 0 0 1 1 0 0 1 0 3 0 1 2 3 0 2 3", GREY),
+        ("4 2 5 0 0 0\n1 0 0 1 1 0\n0 1 0\n3 0 1 2 3\n0 2 3", GREY),
+        ("OFF\n4 2 0 0 0 0\n1 0 0\n1 1 0\n0 1 0\n3 0 1 2\n3 0 2 3", GREY),
+        ("COFF 4 2 0 " + "".join(f"{corner} 1 0 0.2 1 " for corner in CORNERS) + "3 0 1 2 3 0 2 3", (255, 0, 51, 255)),
+        ("COFF 4 2 0 " + "".join(f"{corner} 255 0 51 " for corner in CORNERS) + "3 0 1 2 3 0 2 3", (255, 0, 51, 255)),
+        ("NOFF 4 2 0 " + "".join(f"{corner} 0 0 1 " for corner in CORNERS) + "3 0 1 2 3 0 2 3", GREY),
+    ],
+)
+def test_numbers_may_stand_in_any_lines(tmp_path: Path, text: str, color: tuple[int, ...]):
+    mesh, notes = load(tmp_path, text.encode())
+    assert mesh.faces.tolist() == [[0, 1, 2], [0, 2, 3]]
+    np.testing.assert_array_equal(mesh.bounds, [[0, 0, 0], [1, 1, 0]])
+    assert colors(mesh) == [color] * 2
+    assert not notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OFF 4 2 0 0 0 0 1 0 0 1 1 0 0 1 0 3 0 1 2 3 0 2",
+        "OFF 4 2 0 0 0 0 1 0 0 1 1 0 0 1 0 3 0 1 2 3 0 2 4",
+        "OFF 4 2 0 0 0 0 1 0 0 1 1 0 0 1 0 3 0 1 2 255 0 0 3 0 2 3 255 0 0",
+        "OFF 4 2 0 0 0 0 1 0 0 1 1 0 0 1 0 3 0 1 2 99999999999999999999 0 2 3",
+    ],
+)
+def test_what_does_not_come_out_even_is_refused(tmp_path: Path, text: str):
+    with pytest.raises(AssetError, match="counts are wrong, or a line holds several"):
+        load(tmp_path, text.encode())
+
+
 @pytest.mark.parametrize("tail", ["255 0 0", "255 0 0 255", "1.0 0 0", "1 0 0 1"])
 def test_colours_of_faces(tmp_path: Path, tail: str):
     mesh, notes = load(tmp_path, off(faces=f"3 0 1 2 {tail}\n3 0 2 3\n"))

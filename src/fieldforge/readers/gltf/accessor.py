@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from fieldforge.readers.file_store import AssetError
-from fieldforge.readers.gltf.document import Document, Json, whole_number
+from fieldforge.readers.gltf.container import Json
+from fieldforge.readers.gltf.document import Document, whole_number
 
 COMPONENTS: dict[int, type[np.generic]] = {
     5120: np.int8,

@@ -1,10 +1,8 @@
-"""The container of a glTF asset: its JSON, what it refers to, its buffers. Everything is checked where it is used."""
+"""The description of a glTF asset, what it refers to, its buffers. Everything is checked where it is used."""
 
 import base64
 import binascii
-import json
 import re
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,10 +13,7 @@ import numpy as np
 from fieldforge.errors import UserError
 from fieldforge.readers.beside import read_beside
 from fieldforge.readers.file_store import AssetError, FileStore
-
-Json = dict[str, Any]
-
-JSON_CHUNK, BIN_CHUNK = 0x4E4F534A, 0x004E4942
+from fieldforge.readers.gltf.container import Json, unpack
 
 STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
 """From the alphabet for addresses, which some writers use."""
@@ -82,7 +77,7 @@ class Document:
     def __init__(self, payload: bytes, store: FileStore | None = None, folder: str = "") -> None:
         """`payload`: a GLB or the text of a glTF. AssetError if it is neither, or needs what is not known here."""
         self._store, self._folder = store, folder
-        self.json, self._binary = _unpack(payload)
+        self.json, self._binary = unpack(payload)
         self._buffers: dict[Any, bytes | memoryview] = {}
         self._check_version()
         self.required = set(_list(self.json, "extensionsRequired"))
@@ -227,52 +222,6 @@ def readable(uri: str) -> str:
 def _list(item: Json, key: str) -> list[Any]:
     entries = item.get(key, [])
     return entries if isinstance(entries, list) else []
-
-
-def _unpack(payload: bytes) -> tuple[Json, memoryview | None]:
-    """JSON and binary chunk of a GLB or a glTF, whichever it is."""
-    text, binary = _chunks(payload) if payload[:4] == b"glTF" else (payload, None)
-    try:
-        # Some writers put names in the encoding of their system: their bytes are kept.
-        plain = text.rstrip(b"\0 \r\n\t").removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-        root = json.loads(plain, object_hook=_without_nulls)
-    except (ValueError, RecursionError) as error:
-        if not text.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{"):
-            raise AssetError("it is not a glTF file, nor a GLB; get it or export it again.") from error
-        raise AssetError(f"the glTF description cannot be read ({error}); export the asset again.") from error
-    if not isinstance(root, dict):
-        raise AssetError("the glTF description cannot be read (it is no object); export the asset again.")
-    return root, binary
-
-
-def _without_nulls(item: Json) -> Json:
-    """Some writers put null where nothing is."""
-    return {key: value for key, value in item.items() if value is not None}
-
-
-def _chunks(payload: bytes) -> tuple[bytes, memoryview | None]:
-    """JSON and binary chunk of a GLB; others are passed over."""
-    if len(payload) < 20:
-        raise AssetError("the GLB cannot be read (it ends within its header); the file is cut, get it again.")
-    (version,) = struct.unpack_from("<I", payload, 4)
-    if version != 2:
-        raise AssetError(f"it is a GLB of version {version}, and 2 is read here; convert it to glTF 2.0.")
-    text: bytes | None = None
-    binary: memoryview | None = None
-    place = 12
-    while place + 8 <= len(payload):
-        length, kind = struct.unpack_from("<II", payload, place)
-        place += 8
-        if kind == JSON_CHUNK and text is None:
-            text = payload[place : place + length]
-            if len(text) < length:
-                raise AssetError("the GLB cannot be read (it ends within its description); it is cut, get it again.")
-        elif kind == BIN_CHUNK and binary is None:
-            binary = memoryview(payload)[place : place + length]  # if it is cut, the buffer says so when it is used
-        place += length
-    if text is None:
-        raise AssetError("the GLB cannot be read (it holds no description); export the asset again.")
-    return text, binary
 
 
 def _data_of(uri: str) -> bytes:

@@ -6,7 +6,8 @@ import numpy as np
 
 from fieldforge.errors import UserError, install_command
 from fieldforge.readers.file_store import AssetError
-from fieldforge.readers.gltf.document import Document, Json
+from fieldforge.readers.gltf.container import Json
+from fieldforge.readers.gltf.document import Document
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from fieldforge.readers.file_store import AssetError, Notes
-from fieldforge.readers.gltf.document import Document, Json, extension, readable
+from fieldforge.readers.gltf.container import Json
+from fieldforge.readers.gltf.document import Document, extension, readable
 from fieldforge.readers.texture import decode_texture
 
 BETTER = ("EXT_texture_webp", "EXT_texture_avif")

@@ -15,7 +15,8 @@ from PIL import Image
 from fieldforge.geometry.color import linear_to_srgb, srgb_to_linear
 from fieldforge.geometry.mesh import Material, Wrap
 from fieldforge.readers.file_store import Notes
-from fieldforge.readers.gltf.document import Document, Json, extension, numbers, whole_number
+from fieldforge.readers.gltf.container import Json
+from fieldforge.readers.gltf.document import Document, extension, numbers, whole_number
 from fieldforge.readers.gltf.image import Images
 
 WRAPS: dict[Any, Wrap] = {33071: "clamp", 33648: "mirror"}

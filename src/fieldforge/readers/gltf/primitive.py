@@ -8,7 +8,8 @@ import numpy as np
 
 from fieldforge.readers.file_store import AssetError
 from fieldforge.readers.gltf.accessor import count_of, normalise, read_numbers, read_rows
-from fieldforge.readers.gltf.document import Document, Json, extension
+from fieldforge.readers.gltf.container import Json
+from fieldforge.readers.gltf.document import Document, extension
 from fieldforge.readers.gltf.draco import DracoMesh, decode_draco
 
 DRACO = "KHR_draco_mesh_compression"

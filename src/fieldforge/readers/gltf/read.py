@@ -7,7 +7,8 @@ import numpy as np
 
 from fieldforge.geometry.mesh import Mesh, concatenate
 from fieldforge.readers.file_store import AssetError, FileStore, Notes
-from fieldforge.readers.gltf.document import Document, Json, damage_named
+from fieldforge.readers.gltf.container import Json
+from fieldforge.readers.gltf.document import Document, damage_named
 from fieldforge.readers.gltf.material import Look, Materials
 from fieldforge.readers.gltf.primitive import Primitive, attributes_of, triangle_count
 from fieldforge.readers.gltf.scene import Scene, instance_count, instance_matrices

@@ -8,7 +8,8 @@ import numpy as np
 
 from fieldforge.readers.file_store import AssetError
 from fieldforge.readers.gltf.accessor import count_of, read_numbers
-from fieldforge.readers.gltf.document import Document, Json, extension, numbers
+from fieldforge.readers.gltf.container import Json
+from fieldforge.readers.gltf.document import Document, extension, numbers
 
 MAX_SHARED = 20_000
 """How often nodes may be shown in all where some hang below several others."""

@@ -4,7 +4,8 @@ import numpy as np
 
 from fieldforge.readers.file_store import AssetError
 from fieldforge.readers.gltf.accessor import read_numbers
-from fieldforge.readers.gltf.document import Document, Json
+from fieldforge.readers.gltf.container import Json
+from fieldforge.readers.gltf.document import Document
 from fieldforge.readers.gltf.primitive import Primitive
 from fieldforge.readers.gltf.scene import Scene
 
