@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 
 from hydra.errors import (
@@ -57,7 +58,9 @@ def of_the_system(error: OSError) -> str | None:
     """One sentence for what the system refuses Hydra before a command begins; None where it names no place."""
     if error.filename is None:
         return None
-    return f"{error.filename} cannot be used ({error.strerror}): correct hydra.run.dir=, or the folder of configs"
+    typed = [word for word in sys.argv[1:] if word.lstrip("+").startswith("hydra.")]
+    keys = " ".join(word for word in typed if "searchpath" not in word) or "hydra.run.dir="
+    return f"{error.filename} cannot be used ({error.strerror}): correct {keys}, or the folder of configs"
 
 
 def _missing_choice(text: str) -> str:
