@@ -1,8 +1,14 @@
 """Training on after the end is the same as having trained on at once, where the learning rate allows that."""
 
+from pathlib import Path
+
 import pytest
+from tests.conditioning.conftest import clip_folder  # noqa: F401 (a fixture)
 from tests.runs.conftest import Place
+from tests.runs.test_classifier_stage import SMALL, STAGES
 from tests.runs.test_resume import assert_equal, weights
+from tests.runs.test_sampling import TINY_PRIOR
+from tests.runs.tiny import write_balls
 
 from fieldforge.errors import UserError
 from fieldforge.runs.train import run_training
@@ -44,6 +50,31 @@ def test_both_stages_continue_as_if_they_had_never_ended(walked, balls, tmp_path
     longer = run_training(place.compose(AUTOENCODER, *steps(8), f"continue_from={done['autoencoder'].path}"))
     whole = run_training(straight.compose(AUTOENCODER, *steps(8)))
     assert_equal(weights(longer["autoencoder"].path), weights(whole["autoencoder"].path))
+
+
+def continued_and_at_once(place: Place, folder: Path, kind: str, *overrides: str) -> tuple[Path, Path]:
+    """A stage of 8 steps: 4 and then 4 more, and in one go, in places of their own."""
+
+    def run(where: Place, count: int, *further: str) -> Path:
+        budget = [f"training.{kind}.budget.final_rate=1", f"training.{kind}.budget.max_steps={count}"]
+        return run_training(where.compose(*overrides, *budget, *further))[kind].path
+
+    continued = run(place, 8, f"continue_from={run(place, 4)}")
+    return continued, run(Place(place.data, folder), 8)
+
+
+def test_a_classifier_continues_as_if_it_had_never_ended(walked, tmp_path):
+    place, done = walked
+    given = f"autoencoder_run={done['autoencoder'].path}"
+    continued, at_once = continued_and_at_once(place, tmp_path, "classifier", STAGES, *SMALL, *steps(4), given)
+    assert_equal(weights(continued), weights(at_once))
+
+
+def test_a_prior_continues_as_if_it_had_never_ended(clip_folder, tmp_path):  # noqa: F811
+    place = Place(write_balls(tmp_path / "balls"), tmp_path / "first")
+    prior = [*TINY_PRIOR, f"conditioner.clip={clip_folder}"]
+    continued, at_once = continued_and_at_once(place, tmp_path / "second", "prior", *prior)
+    assert_equal(weights(continued), weights(at_once))
 
 
 def test_a_larger_budget_says_what_can_be_continued(walked):
