@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fieldforge import terminal
-from fieldforge.terminal import Formatter, duration, format_warning, printable, status
+from fieldforge.terminal import Formatter, duration, format_warning, printable, result, say, status
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,14 @@ def test_log_lines_keep_their_breaks_alone():
 def test_what_libraries_warn_of_holds_no_escapes():
     line = format_warning(UserWarning("cannot read \x1b]0;title\x07.png"), UserWarning, "a.py", 1)
     assert line == "warning: cannot read \\x1b]0;title\\x07.png (UserWarning)\n"
+
+
+def test_results_and_sentences_are_lines_without_escapes(capsys):
+    result("one\x1b[2J\ntwo", "three")
+    say("four\x1b]0;title\x07\nfive")
+    shown = capsys.readouterr()
+    assert shown.out == "one\\x1b[2J\\ntwo\nthree\n"
+    assert shown.err == "four\\x1b]0;title\\x07\\nfive\n"
 
 
 @pytest.fixture

@@ -43,6 +43,16 @@ class Formatter(logging.Formatter):
         return printable(super().format(record), keep="\n\t")
 
 
+def result(*lines: str) -> None:
+    """What a command was asked for, on stdout; names of strangers' files may stand in it."""
+    print("\n".join(map(printable, lines)), flush=True)
+
+
+def say(line: str) -> None:
+    """A sentence on stderr. OSError where the terminal is gone."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
 def format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:

@@ -24,7 +24,7 @@ from fieldforge.data.writer import shard_entry
 from fieldforge.errors import UserError
 from fieldforge.storage.files import atomic_file
 from fieldforge.storage.store import BadShardError
-from fieldforge.terminal import printable
+from fieldforge.terminal import result, say
 
 SHARD_NAME = re.compile(r"([A-Za-z0-9_]+)-\d+\.tar")
 SETTINGS = {"indexed": "written by others"}
@@ -125,10 +125,10 @@ def main(arguments: list[str] | None = None) -> int:
             check_folder(options.folder) if options.check else index_folder(options.folder, SCHEMAS[options.schema])
         )
     except UserError as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
+        say(f"error: {error}")
         return 2
     samples = sum(entry.samples for entry in manifest.shards)
-    print(printable(f"{options.folder}: {len(manifest.shards)} shards, {samples} samples, all sound"))
+    result(f"{options.folder}: {len(manifest.shards)} shards, {samples} samples, all sound")
     return 0
 
 

@@ -23,7 +23,7 @@ from fieldforge.generation import Generator
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions
-from fieldforge.terminal import printable, status
+from fieldforge.terminal import result, status
 from fieldforge.training.processes.side_files import side_file
 
 MODEL, PLAIN, OWN = "enlarged by the model", "interpolated", "the autoencoder's own"
@@ -54,8 +54,8 @@ def evaluate_enlargements(
     with side_file(folder / "enlargements.png"):
         write_picture(judge.sheet(outputs, samples), folder / "enlargements.png")
     for way, means in figures.items():
-        print(f"{way:24s}" + "  ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
-    print(printable(f"{len(samples['input'])} held-out {judge.domain.noun}s; {folder}/enlargements.json and .png"))
+        result(f"{way:24s}" + "  ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
+    result(f"{len(samples['input'])} held-out {judge.domain.noun}s; {folder}/enlargements.json and .png")
     return folder / "enlargements.json"
 
 

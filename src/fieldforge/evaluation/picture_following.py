@@ -26,7 +26,7 @@ from fieldforge.metrics.retrieval import Views, top_share
 from fieldforge.rendering.pictures import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions
-from fieldforge.terminal import printable, status
+from fieldforge.terminal import result, status
 from fieldforge.training.processes.side_files import side_file
 
 Sheet = Callable[[], Image.Image]
@@ -66,7 +66,7 @@ def evaluate_images(
         with side_file(folder / name):
             write_picture(sheet(), folder / name)
     print_figures(report, domain.noun)
-    print(printable(str(folder / "images.json")))
+    result(str(folder / "images.json"))
     return folder / "images.json"
 
 
@@ -74,15 +74,15 @@ def print_figures(report: Mapping[str, Any], noun: str) -> None:
     """The figures of icons, where there are some, and of views; `noun`: of the domain."""
     if "icons" in report:
         icons = report["icons"]
-        print(
+        result(
             f"nearest training {noun} is the one whose icon is given: {icons['share']:.1%} of {icons['samples']}, "
             f"by chance {icons['chance']:.2%}"
         )
-        print(f"  of the same ones' own reconstructions it is for {icons['reconstructed']:.1%}")
+        result(f"  of the same ones' own reconstructions it is for {icons['reconstructed']:.1%}")
         for source, share in icons["nearest_view"].items():
-            print(f"  by {source} alone, the nearest view of all is one of that {noun} for {share:.1%}")
+            result(f"  by {source} alone, the nearest view of all is one of that {noun} for {share:.1%}")
     views = report["views"]
-    print(
+    result(
         f"distance to the held-out {noun} whose view is given: {views['conditional']:.4f}, unconditional "
         f"{views['unconditional']:.4f}: {views['reduction']:.1%} lower, mean of {views['samples']}"
     )

@@ -25,7 +25,7 @@ from fieldforge.stages.conditions import first_caption
 from fieldforge.stages.fingerprint import differences
 from fieldforge.stages.prior_stage import PriorStage, load_prior
 from fieldforge.stages.untrained import warn_if_untrained
-from fieldforge.terminal import printable, status
+from fieldforge.terminal import result, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
 
@@ -60,7 +60,7 @@ def evaluate_prior(model: Path, settings: EvaluationSettings) -> Path:
     with side_file(folder / "prior.png"):
         write_picture(truth.sheet(cosines, root, ours), folder / "prior.png")
     print_figures(report)
-    print(printable(f"{folder}/prior.json and .png"))
+    result(f"{folder}/prior.json and .png")
     return folder / "prior.json"
 
 
@@ -100,9 +100,9 @@ def print_figures(report: Mapping[str, Any]) -> None:
     """Cosines and retrieval, a line each."""
     own, others = report["cosine"]["own"], report["cosine"]["others"]
     assets = report["assets"]
-    print(f"cosine to the views of the asset meant {own:.3f}, to those of others {others:.3f} ({assets} assets)")
+    result(f"cosine to the views of the asset meant {own:.3f}, to those of others {others:.3f} ({assets} assets)")
     for name, top in report["retrieval"].items():
-        print(f"the asset meant is in the {name.replace('_', ' ')}: {top['share']:.1%}, by chance {top['chance']:.1%}")
+        result(f"the asset meant is in the {name.replace('_', ' ')}: {top['share']:.1%}, by chance {top['chance']:.1%}")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.locate import folder_of
 from fieldforge.stages.measures_of_samples import stored_samples
 from fieldforge.stages.untrained import warn_if_untrained
-from fieldforge.terminal import printable, status
+from fieldforge.terminal import result, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
 
@@ -112,15 +112,15 @@ class PromptJudge:
             write_picture(self.sheet(questions, outputs), folder / "prompts.png")
         for scale, agreements in by_guidance.items():
             for label, figures in agreements.items():
-                print(
+                result(
                     f"guidance {scale:g}: nearest training {self.domain.noun} has the prompted {label}: "
                     f"{figures['share']:.1%}, by chance {figures['chance']:.2%}, {figures['lift']:.1f} times as often"
                 )
             for label, numbers in described[scale].items():
-                print(
+                result(
                     f"guidance {scale:g}: {label} " + ", ".join(f"{name} {value:g}" for name, value in numbers.items())
                 )
-        print(printable(f"{folder}/prompts.json and .png"))
+        result(f"{folder}/prompts.json and .png")
         return folder / "prompts.json"
 
     def outputs(self, questions: Sequence[Question], scale: float) -> list[Outputs]:

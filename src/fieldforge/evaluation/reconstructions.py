@@ -24,7 +24,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.diffusion_stage import load_domain
 from fieldforge.stages.untrained import warn_if_untrained
-from fieldforge.terminal import printable, status
+from fieldforge.terminal import result, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
 
@@ -60,11 +60,11 @@ def evaluate_autoencoder(model: Path, settings: EvaluationSettings) -> Path:
         with side_file(folder / f"{split}.png"):
             write_picture(sheet(autoencoder, domain, samples, assets, settings.reconstruction), folder / f"{split}.png")
     for name, mean in means.items():
-        print(f"{name:28s} {mean:8.4f}   median {medians[name]:8.4f}")
+        result(f"{name:28s} {mean:8.4f}   median {medians[name]:8.4f}")
     for quarter in report["quarters"]:
         about = ", ".join(f"{name} {quarter[name]:.4f}" for name in domain.shown_measures)
-        print(f"{domain.quarters_by} up to {quarter['up_to']:.4f}: {about}")
-    print(printable(f"{len(assets)} assets of {split}; {folder / split}.json and .png"))
+        result(f"{domain.quarters_by} up to {quarter['up_to']:.4f}: {about}")
+    result(f"{len(assets)} assets of {split}; {folder / split}.json and .png")
     return folder / f"{split}.json"
 
 

@@ -21,6 +21,7 @@ from fieldforge.stages.denoiser_parts import wants_classes
 from fieldforge.stages.registry import stages_of
 from fieldforge.stages.samples import training_split
 from fieldforge.stages.stage import Encoding, Sizes, Stage, Step
+from fieldforge.terminal import result
 from fieldforge.training.callbacks.budget import Budget
 from fieldforge.training.processes.hardware import best_precision
 
@@ -37,11 +38,11 @@ def print_plan(config: DictConfig) -> None:
     if form not in FORMS:
         raise UserError(f"plan={config.plan.show}: give true for a table, or json")
     if form == "json":
-        print(json.dumps(make_plan(config).plain(), indent=2))
+        result(*json.dumps(make_plan(config).plain(), indent=2).split("\n"))
         return
     if config.trainer.accelerator == "auto" and not torch.cuda.is_available():
-        print("This machine lacks a GPU, which is planned for: trainer.accelerator=cpu plans for its processor.\n")
-    print(text(make_plan(config)))
+        result("This machine lacks a GPU, which is planned for: trainer.accelerator=cpu plans for its processor.", "")
+    result(*text(make_plan(config)).split("\n"))
 
 
 def make_plan(config: DictConfig) -> Plan:

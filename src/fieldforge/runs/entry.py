@@ -31,7 +31,7 @@ from fieldforge.runs.command_line import check_dashes, literal, rewritten
 from fieldforge.runs.leaving import leave
 from fieldforge.runs.mistakes import chain, explain, of_the_system
 from fieldforge.sweeps.job import is_trial, run_trial
-from fieldforge.terminal import Formatter, format_warning, printable
+from fieldforge.terminal import Formatter, format_warning, say
 from fieldforge.training.processes import interruption, launchers
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -191,4 +191,4 @@ def _say(sentence: str, everywhere: bool = True) -> None:
     """On stderr, once: the first of several processes says what all have met."""
     if interruption.speaks() or not everywhere:
         with contextlib.suppress(OSError):  # a terminal that is gone
-            print(printable(sentence), file=sys.stderr, flush=True)
+            say(sentence)

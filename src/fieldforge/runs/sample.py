@@ -21,7 +21,7 @@ from fieldforge.configuration.settings import read_settings
 from fieldforge.stages.ema_length import model_of_length
 from fieldforge.stages.locate import find_diffusion, folder_of
 from fieldforge.storage.files import MACHINE, make_folder, writing
-from fieldforge.terminal import printable, status
+from fieldforge.terminal import result, status
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def run_sampling(config: DictConfig) -> Path:
         log.info("nothing is asked for: give %s to lead it", ways(model.understood))
     with writing(files.folder, MACHINE):
         draw_all(jobs, drawing, model, settings, files)
-    print(printable(str(files.page)))
+    result(str(files.page))
     return files.page
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from fieldforge.sweeps.space import Dimension, dimension_of, parse_space
 from fieldforge.sweeps.study import Study
 from fieldforge.sweeps.sweep import Proposals, Sweep, write_settings
 from fieldforge.sweeps.trial_table import Table
+from fieldforge.terminal import result
 
 log = logging.getLogger(__name__)
 # What neither determines a result nor a proposal: a sweep goes on where these differ.
@@ -68,7 +68,7 @@ def sweep(hydra: Any, arguments: Sequence[str]) -> Table:
         check=lambda jobs: Sweeper.validate_batch_is_legal(hydra, jobs),
         launch=lambda jobs, first: launcher.launch(jobs, initial_job_idx=first),
     ).run(propose)
-    print(f"\n{table.markdown()}\n\n{table.summary()}\n{directory / 'table.md'}", file=sys.stdout, flush=True)
+    result("", *table.markdown().split("\n"), "", *table.summary().split("\n"), f"{directory / 'table.md'}")
     return table
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from fieldforge.ranges import NotNegative
-from fieldforge.terminal import duration
+from fieldforge.terminal import duration, printable
 from fieldforge.training.callbacks.context import Watcher
 from fieldforge.training.callbacks.steps import logs_now, step_ended
 
@@ -136,4 +136,5 @@ class Progress(pl.callbacks.ProgressBar, Watcher):
 
     def _print(self, line: str, end: str) -> None:
         with contextlib.suppress(OSError):  # a terminal that is gone, a log on a full disk
+            line = printable(line)
             print(f"\r{line}\x1b[K" if self._live else line, end=end, file=sys.stderr, flush=True)

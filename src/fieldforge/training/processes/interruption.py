@@ -21,6 +21,7 @@ from typing import Any
 
 from fieldforge.errors import EXIT_UNFINISHED, Unfinished
 from fieldforge.storage import waiting
+from fieldforge.terminal import say
 
 EXIT_CTRL_C = 130  # the shell's own number for Ctrl-C
 TIME_IS_UP = "trainer.max_hours"
@@ -152,7 +153,8 @@ def _handle(number: int, frame: FrameType | None) -> None:
             _thread.start_new_thread(_end_waits, (number,))  # `threading` has a lock that the main thread may hold
         if speaks():
             with contextlib.suppress(OSError, RuntimeError):  # nobody reads it, or this process is printing just now
-                print(f"\n{signal.Signals(number).name}: finishing this step, then saving", file=sys.stderr, flush=True)
+                say("")  # after a line of progress, which has not ended
+                say(f"{signal.Signals(number).name}: finishing this step, then saving")
 
 
 def _end_waits(number: int) -> None:

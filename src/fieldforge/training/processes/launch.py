@@ -9,7 +9,6 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from lightning_fabric.plugins.environments import ClusterEnvironment, SLURMEnvir
 
 from fieldforge.data.loader_workers import leave_with
 from fieldforge.errors import Unfinished, UserError
+from fieldforge.terminal import say
 from fieldforge.training.processes import gpus, interruption, launchers, ranks
 
 log = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ def _watch(children: Sequence[subprocess.Popen]) -> None:
         lost = [child for child in children if child.poll() not in (None, *_EXPECTED_EXITS)]
         if lost:
             time.sleep(_GRACE)
-            print(f"error: process {lost[0].pid} of this training is gone, the others end too", file=sys.stderr)
+            say(f"error: process {lost[0].pid} of this training is gone, the others end too")
             for child in children:
                 child.kill()
             os._exit(_exit_code(lost[0]))
