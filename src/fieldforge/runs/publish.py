@@ -22,7 +22,7 @@ from fieldforge.stages.directory import PUBLISHED
 from fieldforge.stages.locate import find_model
 from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.storage.files import MACHINE, make_folder, writing
-from fieldforge.terminal import printable
+from fieldforge.terminal import result
 from fieldforge.training.processes.published import SUFFIX, write_published
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def run_publishing(config: DictConfig) -> Path:
         log.warning("warning: of these licences publishing asks more than a name: %s; read them", ", ".join(doubtful))
     if size > LARGEST:
         log.warning("warning: %s has %.0f MB, more than a repository takes easily", path, size / 1e6)
-    print(printable(str(path)))
+    result(str(path))
     return path
 
 
