@@ -31,7 +31,7 @@ from fieldforge.domains.image import ImageDomain, image_of
 from fieldforge.domains.picture_outputs import Pictures
 from fieldforge.generation import Generator
 from fieldforge.metrics.reconstruction import peak_signal_to_noise
-from fieldforge.rendering.pictures import write_picture
+from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 

@@ -23,7 +23,7 @@ from picture_training import Training, heldout_figures, heldout_sheet, picture_c
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
-from fieldforge.rendering.pictures import write_picture
+from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.training.callbacks.budget import Budget
 

@@ -41,7 +41,7 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
 from fieldforge.diffusion.variance import LearnedVarianceModel
 from fieldforge.generation import Generator
-from fieldforge.rendering.pictures import write_whole
+from fieldforge.rendering.bitmaps import write_whole
 from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.distillation_stage import latents_of
 from fieldforge.stages.locate import find_model

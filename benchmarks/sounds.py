@@ -23,7 +23,7 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta
 from fieldforge.domains.domain import Outputs
-from fieldforge.rendering.pictures import write_picture
+from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.measures_of_samples import stored_samples

@@ -19,7 +19,7 @@ from latent_quality import ROOT, markdown_table, write_section
 from fieldforge.errors import UserError
 from fieldforge.evaluation.enlargements import EnlargementJudge
 from fieldforge.evaluation.settings import EnlargingSettings
-from fieldforge.rendering.pictures import write_picture
+from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 
 SHOWN, CELL = 8, 128

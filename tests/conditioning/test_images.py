@@ -10,7 +10,7 @@ from torch import nn
 from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
 
 from fieldforge.conditioning import ClipImageEncoder, GridEncoder, ImageSource, efficientnet_lite0
-from fieldforge.conditioning.picture import frame, load_picture, object_mask, remove_background
+from fieldforge.conditioning.framing import frame, load_picture, object_mask, remove_background
 from fieldforge.errors import UserError
 
 CPU = torch.device("cpu")
@@ -174,7 +174,7 @@ class TestLoadPicture:
             load_picture(tmp_path / "clear.png")
 
     def test_too_many_pixels(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("fieldforge.conditioning.picture.MAX_PIXELS", 50)
+        monkeypatch.setattr("fieldforge.conditioning.framing.MAX_PIXELS", 50)
         Image.new("RGB", (8, 8), "white").save(tmp_path / "large.png")
         with pytest.raises(UserError, match="8 x 8 pixels are too many"):
             load_picture(tmp_path / "large.png")

@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 
+from fieldforge.nn.batched_mlp import batched_linear, batched_mlp
 from fieldforge.nn.embeddings import (
     NoiseLevelEmbedding,
     positional_encoding,
     positional_encoding_width,
     sinusoidal_embedding,
 )
-from fieldforge.nn.mlp import batched_linear, batched_mlp
 
 
 def test_positional_encoding_by_hand():

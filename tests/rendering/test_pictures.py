@@ -8,7 +8,7 @@ from PIL import Image
 
 from fieldforge.geometry.colored_mesh import ColoredMesh
 from fieldforge.geometry.isosurface import extract_mesh
-from fieldforge.rendering.pictures import flatten, image_of, write_gif, write_picture
+from fieldforge.rendering.bitmaps import flatten, image_of, write_gif, write_picture
 from fieldforge.rendering.shading import Stand, portrait
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.rendering.turntable import write_turntable

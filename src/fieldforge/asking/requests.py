@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldforge.asking.settings import SamplingSettings
-from fieldforge.conditioning.picture import check_not_blank, load_picture, remove_background
+from fieldforge.conditioning.framing import check_not_blank, load_picture, remove_background
 from fieldforge.conditioning.prompts import Prompt, read_prompts
 from fieldforge.errors import UserError
 from fieldforge.generation import Generator

@@ -15,8 +15,8 @@ from PIL import Image
 
 from fieldforge.asking.jobs import Job
 from fieldforge.domains.domain import Outputs
+from fieldforge.rendering.bitmaps import flatten, write_picture, write_whole
 from fieldforge.rendering.gallery import Exhibit, Media, write_gallery
-from fieldforge.rendering.pictures import flatten, write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.training.processes.side_files import side_file
 

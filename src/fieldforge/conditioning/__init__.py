@@ -5,12 +5,12 @@ from fieldforge.conditioning.class_label import ClassSource
 from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.conditioning.conditioner import Conditioner, compose
 from fieldforge.conditioning.efficientnet import efficientnet_lite0
-from fieldforge.conditioning.image import ImageSource
 from fieldforge.conditioning.image_encoder import ClipImageEncoder, GridEncoder, ImageEncoder
+from fieldforge.conditioning.image_source import ImageSource
 from fieldforge.conditioning.open_clip import OpenClipImageEncoder, OpenClipTextEncoder
 from fieldforge.conditioning.source import Source
-from fieldforge.conditioning.text import TextSource
 from fieldforge.conditioning.text_encoder import ClipTextEncoder, SentenceEncoder, TextEncoder
+from fieldforge.conditioning.text_source import TextSource
 
 __all__ = [
     "AlignedSource",

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.conditioner import Conditioner
-from fieldforge.conditioning.image import ImageSource
+from fieldforge.conditioning.image_source import ImageSource
+from fieldforge.conditioning.sample_pictures import can_be_lit, has_views, view_numbers, view_of
 from fieldforge.conditioning.source import Source
-from fieldforge.conditioning.views import can_be_lit, has_views, view_numbers, view_of
 from fieldforge.data.latent_schema import EMBEDDING
 from fieldforge.data.manifest import MANIFEST_NAME, Manifest, ShardEntry, read_manifest, write_manifest
 from fieldforge.data.reader import LazySample, ShardReader
@@ -62,34 +62,38 @@ def embed_shards(
         UserError: no such source, data without what it reads, features that were written with other settings, another
             command that writes them.
     """
-    data = read_manifest(root)
-    written = {}
-    for name in conditioner.names if sources is None else sources:
-        source = conditioner.source(name)
-        if isinstance(source, ImageSource) and not has_views(data.schema):
-            raise UserError(
-                f"{root}: holds {data.schema.name} shards without views: embed {name} of the sample shards."
-            )
-        folder = embedding_folder(root, name)
-        lock.take(folder)
-        if (folder / MANIFEST_NAME).is_file():
-            conditioner.check_made_by(name, read_embeddings(folder).extra["fingerprint"])
-        about = {"source": name, "fingerprint": dict(source.fingerprint()), "data": data.fingerprint}
-        entries: list[ShardEntry] = []
-        count, total = 0, sum(entry.samples for entry in data.shards)
-        for split in dict.fromkeys(entry.split for entry in data.shards):
-            with ShardWriter(folder, EMBEDDING, about, samples_per_shard, split) as writer:
-                for sample in samples_of(root, split):
-                    if sample.key not in writer.finished_keys:
-                        writer.write(sample.key, _embedded(source, sample, conditioner.device, batch_size))
-                    count += 1
-                    if report is not None:
-                        report(name, count, total)
-            entries += writer.entries
-        written[name] = write_manifest(
-            folder, EMBEDDING, {**about, "samples_per_shard": samples_per_shard}, entries, about
-        )
-    return written
+    names = conditioner.names if sources is None else sources
+    return {name: _embed_source(root, conditioner, name, batch_size, samples_per_shard, report) for name in names}
+
+
+def _embed_source(
+    root: str | Path,
+    conditioner: Conditioner,
+    name: str,
+    batch_size: int,
+    samples_per_shard: int,
+    report: Report | None,
+) -> Manifest:
+    """`embed_shards` of one source."""
+    data, source, folder = read_manifest(root), conditioner.source(name), embedding_folder(root, name)
+    if isinstance(source, ImageSource) and not has_views(data.schema):
+        raise UserError(f"{root}: holds {data.schema.name} shards without views: embed {name} of the sample shards.")
+    lock.take(folder)
+    if (folder / MANIFEST_NAME).is_file():
+        conditioner.check_made_by(name, read_embeddings(folder).extra["fingerprint"])
+    about = {"source": name, "fingerprint": dict(source.fingerprint()), "data": data.fingerprint}
+    entries: list[ShardEntry] = []
+    count, total = 0, sum(entry.samples for entry in data.shards)
+    for split in dict.fromkeys(entry.split for entry in data.shards):
+        with ShardWriter(folder, EMBEDDING, about, samples_per_shard, split) as writer:
+            for sample in samples_of(root, split):
+                if sample.key not in writer.finished_keys:
+                    writer.write(sample.key, _embedded(source, sample, conditioner.device, batch_size))
+                count += 1
+                if report is not None:
+                    report(name, count, total)
+        entries += writer.entries
+    return write_manifest(folder, EMBEDDING, {**about, "samples_per_shard": samples_per_shard}, entries, about)
 
 
 def embedding_folder(root: str | Path, source: str) -> Path:

@@ -13,8 +13,8 @@ import numpy as np
 
 from fieldforge.conditioning.condition import FeatureRow
 from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.conditioning.sample_pictures import view_numbers, view_of
 from fieldforge.conditioning.stored import FIELDS, KeyedEmbeddings, KeyedShards, Report, embed_shards, embedding_folder
-from fieldforge.conditioning.views import view_numbers, view_of
 from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
 from fieldforge.data.transforms import Transform
 from fieldforge.errors import UserError

@@ -45,10 +45,28 @@ def index_folder(folder: Path, schema: Schema) -> Manifest:
 
 def index_shard(path: Path, schema: Schema) -> ShardEntry:
     """Writes the index of one shard after checking its samples."""
+    keys, offsets, members = _places(path)
+    checksums, digest = _checked(path, schema, keys, offsets)
+    split = path.name.rpartition("-")[0]
+    index = ShardIndex(
+        schema.name, schema.version, settings_sha256(schema, SETTINGS), split, len(keys), members,
+        path.stat().st_size, digest, tuple(keys), tuple(offsets), tuple(checksums),
+    )  # fmt: skip
+    payload = json.dumps(asdict(index), sort_keys=True).encode()
+    entry = shard_entry(path.name, index, payload)
+    with atomic_file(path.with_name(entry.index_name)) as index_file:
+        index_file.write(payload)
+    return entry
+
+
+def _places(path: Path) -> tuple[list[str], list[int], int]:
+    """Keys of the samples of a shard; where each begins, and the last one ends; how many members they have.
+
+    UserError for what is no shard.
+    """
     keys: list[str] = []
     offsets: list[int] = []
-    members = 0
-    end = 0
+    members = end = 0
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
@@ -71,7 +89,11 @@ def index_shard(path: Path, schema: Schema) -> ShardEntry:
         raise UserError(f"{path}: the members of a sample are not beside each other, or a key comes twice; sort them.")
     if not keys:
         raise UserError(f"{path}: holds no sample; remove it.")
-    offsets.append(end)
+    return keys, [*offsets, end], members
+
+
+def _checked(path: Path, schema: Schema, keys: list[str], offsets: list[int]) -> tuple[list[int], str]:
+    """CRC-32 of each sample and SHA-256 of the shard. UserError for a sample that is not what the schema says."""
     checksums = []
     with open(path, "rb") as file:
         for key, start, stop in zip(keys, offsets[:-1], offsets[1:], strict=True):
@@ -87,17 +109,7 @@ def index_shard(path: Path, schema: Schema) -> ShardEntry:
             except ValueError as error:
                 raise UserError(f"{path}: {error}") from error
         file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    split = path.name.rpartition("-")[0]
-    index = ShardIndex(
-        schema.name, schema.version, settings_sha256(schema, SETTINGS), split, len(keys), members,
-        path.stat().st_size, digest, tuple(keys), tuple(offsets), tuple(checksums),
-    )  # fmt: skip
-    payload = json.dumps(asdict(index), sort_keys=True).encode()
-    entry = shard_entry(path.name, index, payload)
-    with atomic_file(path.with_name(entry.index_name)) as index_file:
-        index_file.write(payload)
-    return entry
+        return checksums, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_folder(folder: Path) -> Manifest:

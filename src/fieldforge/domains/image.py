@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fieldforge.autoencoder.perceptual import PerceptualDistance
 from fieldforge.conditioning.efficientnet import efficientnet_lite0
-from fieldforge.conditioning.views import view_of
+from fieldforge.conditioning.sample_pictures import view_of
 from fieldforge.data.image_schema import IMAGE
 from fieldforge.data.image_transforms import Pixels
 from fieldforge.data.schema import Sample

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fieldforge.fields.base import Field, Params
 from fieldforge.fields.picture import pixel_centres
-from fieldforge.rendering.pictures import write_picture
+from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.training.processes.side_files import side_file
 
 

@@ -41,7 +41,7 @@ from fieldforge.preparation.shape_recipe import ShapeRecipe
 from fieldforge.ranges import Count, GridCells, Points, Positive
 from fieldforge.readers.file_store import AssetError
 from fieldforge.readers.limits import Limits
-from fieldforge.rendering.pictures import image_of
+from fieldforge.rendering.bitmaps import image_of
 from fieldforge.rendering.shading import portrait
 
 SET, SET_POINTS = 64, 512  # shapes of a set that is compared with another, points of each: seconds

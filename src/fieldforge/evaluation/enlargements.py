@@ -20,7 +20,7 @@ from fieldforge.data.transforms import Transform
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.evaluation.settings import EnlargingSettings
 from fieldforge.generation import Generator
-from fieldforge.rendering.pictures import write_picture, write_whole
+from fieldforge.rendering.bitmaps import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions
 from fieldforge.terminal import result, status

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.conditioning.image import ImageSource
+from fieldforge.conditioning.image_source import ImageSource
 from fieldforge.conditioning.stored import embedding_folder, read_embeddings, samples_of
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.manifest import MANIFEST_NAME
@@ -23,7 +23,7 @@ from fieldforge.errors import UserError
 from fieldforge.evaluation.settings import ImageSettings
 from fieldforge.generation import Generator
 from fieldforge.metrics.retrieval import Views, top_share
-from fieldforge.rendering.pictures import write_picture, write_whole
+from fieldforge.rendering.bitmaps import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions
 from fieldforge.terminal import result, status

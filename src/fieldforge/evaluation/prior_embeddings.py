@@ -19,7 +19,7 @@ from fieldforge.evaluation.picture_following import spread
 from fieldforge.evaluation.settings import EvaluationSettings, PriorSettings
 from fieldforge.generation import ImagePrior
 from fieldforge.metrics.retrieval import Views, own_and_others, top_share
-from fieldforge.rendering.pictures import write_picture, write_whole
+from fieldforge.rendering.bitmaps import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import first_caption
 from fieldforge.stages.fingerprint import differences

@@ -23,7 +23,7 @@ from fieldforge.evaluation.questions import Question, questions_for
 from fieldforge.evaluation.settings import EvaluationSettings, PromptSettings
 from fieldforge.generation import Generator
 from fieldforge.metrics.agreement import agreement
-from fieldforge.rendering.pictures import write_picture, write_whole
+from fieldforge.rendering.bitmaps import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.locate import folder_of

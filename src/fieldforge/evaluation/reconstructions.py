@@ -19,7 +19,7 @@ from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Key, Meta, Transform
 from fieldforge.domains.domain import Domain
 from fieldforge.evaluation.settings import EvaluationSettings, ReconstructionSettings
-from fieldforge.rendering.pictures import write_picture, write_whole
+from fieldforge.rendering.bitmaps import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.diffusion_stage import load_domain

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from fieldforge.fields.base import Field, Params, Values
 from fieldforge.fields.density import LaplaceDensity
 from fieldforge.fields.shape_heads import SHAPE_HEADS
+from fieldforge.nn.batched_mlp import batched_linear
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
-from fieldforge.nn.mlp import batched_linear
 from fieldforge.ranges import Count, Positive, Whole
 
 PLANES = ((0, 1), (0, 2), (1, 2))  # the two axes of each plane of a triplane: xy, xz, yz

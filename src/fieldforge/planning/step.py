@@ -79,9 +79,7 @@ def measure_step(
     """Cost of a step of the module. Nothing is allocated, nothing is started.
 
     Args:
-        make_module: called where all tensors are fake, as are the next two.
-        make_batch: the batch of one process, (B, …).
-        make_heldout_batch: that of validation.
+        make_module, make_batch, make_heldout_batch: called where all tensors are fake; batches of one process (B, …).
         decay: of the average of the weights.
         bfloat16: mixed precision.
         gpu: attention as a GPU computes it.
@@ -99,11 +97,6 @@ def measure_step(
         with Kernels() as kernels:
             training.step(make_batch())
         held = parameters + averaged + training.gradient_bytes + training.state_bytes
-        activations = _peak(memory, lambda: training.step(make_batch())) - held
-        validation = _peak(memory, lambda: validate(module, make_heldout_batch(), bfloat16)) - held
-        recompute(module.train())
-        checkpointed = _peak(memory, lambda: training.step(make_batch())) - held
-        blocks = [count(part) for part in module.modules() if isinstance(part, Block)]
         return StepCost(
             parts=parts_of(module),
             trained=sum(parameter.numel() for parameter in training.parameters),
@@ -112,12 +105,31 @@ def measure_step(
             gradients=training.gradient_bytes,
             optimizer=training.state_bytes,
             average=averaged,
-            activations=activations,
-            checkpointed=checkpointed,
-            validation=validation,
-            block=4 * max(blocks, default=0),
-            outside_blocks=4 * (count(module) - sum(blocks)),
+            **_block_sizes(module),
+            **_peaks(memory, training, make_batch, make_heldout_batch, held),
         )
+
+
+def _peaks(
+    memory: LiveMemory,
+    training: _Training,
+    make_batch: Callable[[], Batch],
+    make_heldout_batch: Callable[[], Batch],
+    held: int,
+) -> dict[str, int]:
+    """`activations`, `validation` and `checkpointed` of a `StepCost`. In the end transformers recompute."""
+    module = training.module
+    activations = _peak(memory, lambda: training.step(make_batch())) - held
+    validation = _peak(memory, lambda: validate(module, make_heldout_batch(), training.bfloat16)) - held
+    recompute(module.train())
+    checkpointed = _peak(memory, lambda: training.step(make_batch())) - held
+    return {"activations": activations, "validation": validation, "checkpointed": checkpointed}
+
+
+def _block_sizes(module: nn.Module) -> dict[str, int]:
+    """`block` and `outside_blocks` of a `StepCost`."""
+    blocks = [count(part) for part in module.modules() if isinstance(part, Block)]
+    return {"block": 4 * max(blocks, default=0), "outside_blocks": 4 * (count(module) - sum(blocks))}
 
 
 @contextmanager

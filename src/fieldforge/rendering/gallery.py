@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from fieldforge.rendering.pictures import write_whole
+from fieldforge.rendering.bitmaps import write_whole
 
 VIEWER_NOTICE = (
     "model-viewer 4.4.0, Copyright Google LLC, Apache License 2.0 (http://www.apache.org/licenses/LICENSE-2.0); "

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from fieldforge.rendering.bitmaps import PAPER, flatten
 from fieldforge.rendering.font import label_font
-from fieldforge.rendering.pictures import PAPER, flatten
 
 INK, FAINT = (38, 38, 42), (222, 222, 218)
 GAP = 6  # pixels between pictures

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from fieldforge.geometry.colored_mesh import ColoredMesh
-from fieldforge.rendering.pictures import flatten, write_gif
+from fieldforge.rendering.bitmaps import flatten, write_gif
 from fieldforge.rendering.shading import Stand, portrait
 
 

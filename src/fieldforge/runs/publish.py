@@ -16,7 +16,7 @@ from fieldforge.publishing.card import Training, card_text, persons_part
 from fieldforge.publishing.public_label import public_label
 from fieldforge.publishing.rounding import round_model
 from fieldforge.publishing.settings import PublishSettings
-from fieldforge.rendering.pictures import write_whole
+from fieldforge.rendering.bitmaps import write_whole
 from fieldforge.stages.diffusion_stage import DiffusionStage
 from fieldforge.stages.directory import PUBLISHED
 from fieldforge.stages.locate import find_model

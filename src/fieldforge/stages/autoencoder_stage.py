@@ -22,7 +22,7 @@ from fieldforge.data.transforms import Meta, Transform, apply_transforms
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field
-from fieldforge.rendering.pictures import write_picture
+from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.directory import MODEL, StageDirectory, load_weights, model_in
 from fieldforge.stages.initial_weights import kinds_of_steps, start_file

@@ -17,7 +17,7 @@ from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.diffusion.classifier import LatentClassifier, accuracy_by_noise
 from fieldforge.errors import UserError
 from fieldforge.nn.latent_shape import LatentShape
-from fieldforge.rendering.pictures import write_whole
+from fieldforge.rendering.bitmaps import write_whole
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.latent_batches import latent_batches

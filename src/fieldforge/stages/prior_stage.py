@@ -15,10 +15,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from fieldforge.conditioning.conditioner import Conditioner
-from fieldforge.conditioning.image import ImageSource
+from fieldforge.conditioning.image_source import ImageSource
 from fieldforge.conditioning.prior import EmbeddingSpace, VectorLatent
 from fieldforge.conditioning.stored import embedding_folder
-from fieldforge.conditioning.text import TextSource
+from fieldforge.conditioning.text_source import TextSource
 from fieldforge.conditioning.transforms import StoredFeatures
 from fieldforge.configuration.build import build
 from fieldforge.configuration.stored_config import load_run, of_run, plain_config

@@ -13,7 +13,7 @@ from fieldforge.configuration.build import build
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.shards import open_shards
 from fieldforge.domains.domain import Domain
-from fieldforge.rendering.pictures import write_picture
+from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions, from_samples
 from fieldforge.stages.denoiser_parts import build_generator

@@ -17,7 +17,7 @@ from fieldforge.geometry.mesh import Material, Wrap
 from fieldforge.readers.file_store import Notes
 from fieldforge.readers.gltf.container import Json
 from fieldforge.readers.gltf.document import Document, extension, numbers, whole_number
-from fieldforge.readers.gltf.image import Images
+from fieldforge.readers.gltf.images import Images
 
 WRAPS: dict[Any, Wrap] = {33071: "clamp", 33648: "mirror"}
 NEAREST = 9728

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fieldforge.conditioning.condition import Features
+from fieldforge.conditioning.framing import frame
 from fieldforge.conditioning.image_encoder import ImageEncoder
-from fieldforge.conditioning.picture import frame
 from fieldforge.conditioning.source import Source
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count, NotNegative, Share, Whole
