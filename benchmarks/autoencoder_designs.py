@@ -19,7 +19,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "autoencoder.md"
 BEGIN, END = "<!-- designs: begin -->", "<!-- designs: end -->"
-DESIGNS = ("planes", "lattice", "shap_e_small")
+DESIGNS = ("planes", "lattice", "shap_e_small", "vector_set", "sparse")
 
 
 def run(*command: str) -> None:

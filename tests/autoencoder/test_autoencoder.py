@@ -1,21 +1,20 @@
 """Every design of the autoencoder: shapes, statistics, noise, gradients, and that its loss falls on one shape."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.autoencoder.bottleneck import KLBottleneck, NoisyBottleneck
-from fieldforge.autoencoder.encoders import scatter_mean
+from fieldforge.autoencoder.bottleneck import KLBottleneck, NoisyBottleneck, VQBottleneck
 from fieldforge.autoencoder.losses import AutoencoderLoss
 from fieldforge.autoencoder.planes import PATCH, in_planes, to_images, to_tokens
+from fieldforge.autoencoder.pooling import scatter_mean
 from fieldforge.errors import UserError
 from fieldforge.noise.processes import PowerLaw
+from fieldforge.runs.entry import CONFIGS
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "autoencoder"
 SMALL = {
     "planes": [
         *("encoder.cells=4", "encoder.levels=1", "encoder.convolution_width=8", "encoder.width=32", "encoder.layers=1"),
@@ -37,13 +36,23 @@ SMALL = {
         "decoder.width=32",
         "field.hidden=16",
     ],
+    "vector_set": [
+        *("encoder.tokens=16", "encoder.training_tokens=[12,16]", "encoder.width=32", "encoder.layers=1"),
+        *("field.width=16", "decoder.width=32", "decoder.layers=1"),
+    ],
 }
+
+
+def composed(name: str) -> DictConfig:
+    """A small model of the design, and the loss that it takes."""
+    small = [f"autoencoder.{setting}" for setting in SMALL[name]]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("train", ["experiment=shape_autoencoder", f"autoencoder={name}", *small])
 
 
 def build(name: str) -> Autoencoder:
     torch.manual_seed(0)
-    with initialize_config_dir(str(CONFIGS), version_base=None):
-        return instantiate(compose(name, SMALL[name]), _convert_="all")
+    return instantiate(composed(name).autoencoder, _convert_="all")
 
 
 def sphere_batch(radius: float = 0.6, count: int = 512) -> dict[str, torch.Tensor]:
@@ -87,11 +96,8 @@ def test_latents_have_the_announced_shape_and_decode_to_the_announced_parameters
 
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_training_teaches_a_sphere_and_every_weight_takes_part(name):
-    autoencoder, loss_of, batch = (
-        build(name),
-        AutoencoderLoss(colored=128, coarse_samples=8, fine_samples=8),
-        sphere_batch(),
-    )
+    autoencoder, batch = build(name), sphere_batch()
+    loss_of = instantiate(composed(name).autoencoder_loss, colored=128, coarse_samples=8, fine_samples=8)
     optimizer = torch.optim.Adam(autoencoder.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
     first: dict[str, torch.Tensor] = {}
@@ -175,9 +181,28 @@ def test_points_land_in_the_pixels_of_their_planes():
     assert [images[0, 0, 0, 1], images[1, 0, 3, 1], images[2, 0, 1, 2]] == [3.0, 7.0, 3.0]
 
 
-def test_a_loss_without_a_weight_for_the_bottlenecks_term_is_refused():
+@pytest.mark.parametrize(
+    ("bottleneck", "weight", "sentence"),
+    [
+        (KLBottleneck(16, 16), 0.0, "no weight for kl of the bottleneck: take a loss that has"),
+        (VQBottleneck(16, 16, 4), 0.0, "no weight for codebook and commitment"),
+        (NoisyBottleneck(PowerLaw(5.0)), 1e-3, "autoencoder_loss.kl = 0.001 weighs a term that .* does not have"),
+    ],
+)
+def test_terms_of_the_bottleneck_and_their_weights_belong_together(bottleneck, weight, sentence):
     autoencoder = build("lattice").train()
-    channels = autoencoder.latent_shape.channels
-    autoencoder.bottleneck = KLBottleneck(channels, channels)
-    with pytest.raises(UserError, match="no weight for kl"):
-        AutoencoderLoss()(autoencoder, sphere_batch(), torch.Generator().manual_seed(0))
+    autoencoder.bottleneck = bottleneck
+    with pytest.raises(UserError, match=sentence):
+        AutoencoderLoss(kl=weight)(autoencoder, sphere_batch(), torch.Generator().manual_seed(0))
+
+
+def test_a_weight_of_the_bottlenecks_term_adds_that_much_of_it():
+    autoencoder, batch = build("vector_set").eval(), sphere_batch()
+    light, heavy = (
+        AutoencoderLoss(kl=weight, coarse_samples=4, fine_samples=4)(
+            autoencoder, batch, torch.Generator().manual_seed(0)
+        )
+        for weight in (1.0, 3.0)
+    )
+    assert heavy[1]["kl"] == autoencoder(batch["input"])[1]["kl"] > 0
+    torch.testing.assert_close(heavy[0] - light[0], 2 * heavy[1]["kl"], rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The default designs, as experiment=shape_latent has them, and sparse latents, with pictures, over two processes."""
+"""The default designs, as experiment=shape_latent has them, sparse latents and sets, over two processes."""
 
 import json
 import signal
@@ -29,7 +29,11 @@ SHORT = [
     *(f"training.{stage}.budget.max_minutes=null" for stage in ("autoencoder", "diffusion")),
     "trainer.matmul=highest",
 ]
-SPARSE = "autoencoder=sparse"
+DESIGNS = {
+    "": [],
+    "sparse_": ["autoencoder=sparse"],
+    "set_": ["autoencoder=vector_set", "autoencoder.encoder={tokens:64,training_tokens:[16,32,64]}"],
+}
 EXACT, ROUND = "trainer.precision=32-true", "trainer.precision=bf16-mixed"
 PAIR = ["trainer.accelerator=cpu", "trainer.devices=2"]
 STOP = f"+callbacks.stop={{_target_:tests.runs.tiny.SignalAt,step:0,number:{int(signal.SIGUSR1)},rank:1}}"
@@ -40,10 +44,11 @@ SCENARIOS = [
     {**SPREAD, "name": "fsdp"},
     *(
         {
-            "name": f"sparse_{strategy}",
+            "name": f"{design}{strategy}",
             "experiment": EXPERIMENT,
-            "overrides": [*SHORT, precision, SPARSE, f"trainer={strategy}", *PAIR],
+            "overrides": [*SHORT, precision, *DESIGNS[design], f"trainer={strategy}", *PAIR],
         }
+        for design in ("sparse_", "set_")
         for strategy, precision in (("ddp", EXACT), ("fsdp", ROUND))
     ),
 ]
@@ -59,7 +64,7 @@ def pair(balls: Path, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def alone(balls: Path, tmp_path_factory) -> dict[str, Path]:
     outputs = {}
-    for name, overrides in (("", []), ("sparse_", [SPARSE])):
+    for name, overrides in DESIGNS.items():
         place = Place(balls, tmp_path_factory.mktemp(f"{name}alone"), EXPERIMENT)
         run_training(place.compose(*SHORT, EXACT, *overrides, "trainer=cpu", "callbacks.pictures=null"))
         outputs[name] = place.outputs
@@ -78,7 +83,7 @@ def stage_of(run: Path) -> str:
 
 
 # bfloat16 rounds to 1 part in 256; a mean over many values differs less.
-@pytest.mark.parametrize("design", ["", "sparse_"])
+@pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize(("strategy", "rounding"), [("ddp", 1e-4), ("fsdp", 2e-3)])
 def test_two_processes_train_what_one_trains(pair, alone, strategy, rounding, design):
     run, single = f"{design}{strategy}", alone[design]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.autoencoder.bottleneck import Bottleneck, Terms
-from fieldforge.autoencoder.encoders import Encoder
+from fieldforge.autoencoder.encoders import Encoder, RandomEncoder
 from fieldforge.fields.base import Field, Params
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.noise.randomness import Randomness
@@ -40,7 +40,9 @@ class Autoencoder(nn.Module):
 
     def forward(self, samples: Tensor, randomness: Randomness | None = None) -> tuple[Params, Terms]:
         """Reconstruct: input (B, …) → field parameters, through the bottleneck's noise in training; and its terms."""
-        latents, terms = self.bottleneck(self.encoder(samples), randomness)
+        draws = isinstance(self.encoder, RandomEncoder)
+        h = self.encoder(samples, randomness) if draws else self.encoder(samples)  # (B, T, W)
+        latents, terms = self.bottleneck(h, randomness)
         return self.decoder(latents), terms
 
     def encode(self, samples: Tensor) -> Tensor:

@@ -5,10 +5,12 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from fieldforge.autoencoder.pooling import scatter_mean
 from fieldforge.nn.attention import Attention
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.nn.transformer import FeedForward, Transformer
+from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Count, Whole
 
 SURFACE_WIDTH = 9  # position, normal, sRGB
@@ -34,6 +36,13 @@ class Encoder(nn.Module, ABC):
     def forward(self, surface: Tensor) -> Tensor: ...
 
 
+class RandomEncoder(Encoder):
+    """An encoder that draws in training mode, and then needs randomness."""
+
+    @abstractmethod
+    def forward(self, surface: Tensor, randomness: Randomness | None = None) -> Tensor: ...
+
+
 class TokenHead(nn.Module):
     """Tokens → transformer → latent channels before tanh: (B, T, width) → (B, T, C)."""
 
@@ -45,16 +54,6 @@ class TokenHead(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.to_latent(self.transformer(tokens + self.positions))
-
-
-def scatter_mean(values: Tensor, index: Tensor, bins: int) -> Tensor:
-    """Mean of the values (B, N, W) that fall in each bin, index (B, N) in [0, bins); empty bins are 0: (B, bins, W)."""
-    batch, count, width = values.shape
-    flat = (index + torch.arange(batch, device=index.device)[:, None] * bins).flatten()  # (B · N,)
-    filled = values.new_zeros(batch * bins).index_add(0, flat, values.new_ones(batch * count))  # (B · bins,)
-    # Dividing the few points rather than the many bins: most bins are empty.
-    shares = values.flatten(0, 1) / filled[flat][:, None]  # (B · N, W)
-    return values.new_zeros(batch * bins, width).index_add(0, flat, shares).view(batch, bins, width)
 
 
 class PointLatticeEncoder(Encoder):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.autoencoder.bottleneck import Terms
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params, Values
 from fieldforge.noise.randomness import Randomness
@@ -18,13 +19,14 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class AutoencoderLoss:
-    """Weighted sum of five terms, each a mean over its points or rays.
+    """Weighted sum of five terms, each a mean over its points or rays, and of the bottleneck's.
 
     distance: L1 of signed distance, both sides clamped at ±`clamp` (DeepSDF, Park et al. 2019, eq. 4), over `clamp`.
     occupancy: binary cross-entropy of the side, with sigmoid(-sdf / `sharpness`) as the probability of being inside.
     color: L1 of sRGB at `colored` surface points.
     view: L1 of premultiplied ray colour (Shap-E, Jun & Nichol 2023, section 4.2).
     opacity: L1 of ray opacity, which is that of its transmittance.
+    kl: of a `KLBottleneck`, a mean over latents; 0 for every other bottleneck.
     """
 
     distance: NotNegative = 1.0
@@ -32,6 +34,7 @@ class AutoencoderLoss:
     color: NotNegative = 2.0
     view: NotNegative = 0.5
     opacity: NotNegative = 0.25
+    kl: NotNegative = 0.0
     clamp: Positive = 0.1
     sharpness: Positive = 0.01
     colored: Count = 512
@@ -41,16 +44,33 @@ class AutoencoderLoss:
     def __call__(
         self, autoencoder: Autoencoder, batch: Batch, randomness: Randomness
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Batch of the autoencoder's contract → loss (), detached terms by name, before their weights."""
-        params, terms = autoencoder(batch["input"], randomness)
-        if terms:
-            raise UserError(
-                f"autoencoder_loss: this loss has no weight for {' and '.join(terms)} of the bottleneck: take "
-                f"bottleneck NoisyBottleneck, or a loss that has"
-            )
+        """Batch of the autoencoder's contract → loss (), detached terms by name, before their weights.
+
+        UserError where the bottleneck's terms are not those that have a weight.
+        """
+        params, of_latents = autoencoder(batch["input"], randomness)
+        self._check(of_latents)
         with torch.autocast(batch["input"].device.type, enabled=False):  # distances of a thousandth need float32
-            return self.compare(
+            loss, terms = self.compare(
                 autoencoder.field, {name: value.float() for name, value in params.items()}, batch, randomness
+            )
+        for name, term in of_latents.items():
+            loss = loss + getattr(self, name) * term
+        return loss, {**terms, **{name: term.detach() for name, term in of_latents.items()}}
+
+    def _check(self, of_latents: Terms) -> None:
+        weights = {"kl": self.kl}
+        weightless = [name for name in of_latents if not weights.get(name)]
+        if weightless:
+            raise UserError(
+                f"autoencoder_loss: this loss has no weight for {' and '.join(weightless)} of the bottleneck: take a "
+                f"loss that has, such as autoencoder_loss=variational for kl, or bottleneck NoisyBottleneck"
+            )
+        idle = [name for name, weight in weights.items() if weight and name not in of_latents]
+        if idle:
+            raise UserError(
+                f"autoencoder_loss.{idle[0]} = {weights[idle[0]]:g} weighs a term that this autoencoder's bottleneck "
+                f"does not have: take autoencoder_loss=default, or bottleneck KLBottleneck"
             )
 
     def compare(

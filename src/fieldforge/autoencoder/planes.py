@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fieldforge.autoencoder.encoders import APPEARANCE_WIDTH, SURFACE_WIDTH, Encoder, appearance, scatter_mean
+from fieldforge.autoencoder.encoders import APPEARANCE_WIDTH, SURFACE_WIDTH, Encoder, appearance
+from fieldforge.autoencoder.pooling import scatter_mean
 from fieldforge.autoencoder.projection import PerRowProjection
 from fieldforge.fields.lattice import PLANES
 from fieldforge.nn.convolution import ChannelNorm, ConvolutionDown, ConvolutionUp, NormedConvolution, PixelLinear

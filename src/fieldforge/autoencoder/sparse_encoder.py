@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fieldforge.autoencoder.encoders import SURFACE_WIDTH, Encoder, appearance, scatter_mean
+from fieldforge.autoencoder.encoders import SURFACE_WIDTH, Encoder, appearance
+from fieldforge.autoencoder.pooling import scatter_mean
 from fieldforge.autoencoder.quadrics import COEFFICIENTS, fit_quadrics
 from fieldforge.nn.cells import ActiveCells, CellNetwork
 from fieldforge.nn.latent_shape import LatentShape

@@ -19,7 +19,7 @@ class Field(nn.Module, ABC):
     incoming weights of one hidden unit (Shap-E, Jun & Nichol 2023, section 3.1).
 
     dimensions: d of the points it is asked at. heads: what it answers by name, with its channels; 0: a number. ragged:
-    generated parameters that may have fewer rows than `param_shapes` says, as many as the samples need.
+    generated parameters whose number of rows differs between batches; `param_shapes` says the usual, or the most.
     """
 
     dimensions: int
@@ -40,7 +40,7 @@ class Field(nn.Module, ABC):
         for name, (rows, width) in self.param_shapes.items():
             if name not in params:
                 raise ValueError(f"field parameter '{name}' is missing: got {sorted(params)}")
-            fits = params[name].shape[1] <= rows if name in self.ragged else params[name].shape[1] == rows
+            fits = name in self.ragged or params[name].shape[1] == rows
             if not fits or params[name].shape[2] != width:
                 raise ValueError(
                     f"field parameter '{name}' must be (B, {rows}, {width}), got {tuple(params[name].shape)}"

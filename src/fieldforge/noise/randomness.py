@@ -54,6 +54,10 @@ class StepRandomness:
         """(B,) float64 in (0, 1), on the CPU; over the whole batch one from each of as many equal strata."""
         return stratified_uniform(self.batch_size, self._shared)[self.slots]
 
+    def choice(self, options: int) -> int:
+        """One whole number in [0, options) for the whole batch, the same in every process."""
+        return int(torch.randint(options, (), generator=self._shared))
+
 
 Randomness = torch.Generator | StepRandomness
 """What random numbers are taken from: a training step's, or a plain generator where there is no such step."""
@@ -73,6 +77,13 @@ def normal(shape: Sequence[int], randomness: Randomness) -> Tensor:
         assert shape[0] == len(randomness), f"{shape[0]} rows of a batch of {len(randomness)}"
         return randomness.normal(*shape[1:])
     return torch.randn(tuple(shape), generator=randomness, device=randomness.device)
+
+
+def choice(options: int, randomness: Randomness) -> int:
+    """One whole number in [0, options) for all samples."""
+    if isinstance(randomness, StepRandomness):
+        return randomness.choice(options)
+    return int(torch.randint(options, (), generator=randomness, device=randomness.device))
 
 
 def _generator(name: str, device: torch.device | str) -> torch.Generator:
