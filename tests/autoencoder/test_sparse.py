@@ -70,6 +70,13 @@ def test_colour_starts_as_that_of_the_points():
     assert torch.allclose(rgb.mean(1), torch.tensor([[0.8, 0.2, 0.2]]), atol=0.08)
 
 
+def test_cells_without_surface_have_the_colour_of_those_around_them():
+    model, surface = autoencoder(), sphere()
+    with torch.no_grad():
+        rgb = model.field.query(torch.zeros(1, 1, 3), model.decode(model.encode(surface)))["rgb"]
+    torch.testing.assert_close(rgb[0, 0], torch.tensor([0.8, 0.2, 0.2]), rtol=0, atol=0.05)
+
+
 def test_squashing_is_undone():
     values = torch.linspace(-20, 20, 101)
     assert torch.allclose(stretched(squashed(values).tanh()), values, rtol=1e-3, atol=1e-3)

@@ -23,7 +23,12 @@ def params_of(function, active: torch.Tensor, winding: float = 0.0) -> dict[str,
     features[..., 0] = function(points) * CELLS
     table = torch.full((1, CELLS**3, 1), -1.0)
     table[0, active, 0] = torch.arange(int(active.sum())).float()
-    return {"cells": features.flatten(1)[None], "table": table, "winding": torch.full((1, CELLS**3, 1), winding)}
+    return {
+        "cells": features.flatten(1)[None],
+        "table": table,
+        "winding": torch.full((1, CELLS**3, 1), winding),
+        "colors": torch.zeros(1, CELLS**3, 3),
+    }
 
 
 def linear(points: torch.Tensor) -> torch.Tensor:
@@ -60,6 +65,18 @@ def test_the_winding_number_says_which_side():
         params["cells"] = torch.zeros(1, 1, 27 * 4)
         with torch.no_grad():
             assert abs(float(plain_field().query(points, params)["sdf"]) - sdf) < 1e-6
+
+
+def test_where_no_cell_is_active_colours_are_those_of_cells():
+    params = params_of(linear, torch.zeros(CELLS**3, dtype=torch.bool))
+    params["cells"] = torch.zeros(1, 1, 27 * 4)
+    along = torch.linspace(-0.75, 0.75, CELLS)  # of the cells' centres
+    x, y, z = torch.meshgrid(along, along, along, indexing="ij")
+    params["colors"] = torch.stack([x, -y, z / 2], -1).view(1, -1, 3)
+    points = torch.rand(1, 100, 3, generator=torch.Generator().manual_seed(0)) * 1.4 - 0.7
+    with torch.no_grad():
+        rgb = plain_field().query(points, params)["rgb"]
+    assert torch.allclose(rgb, (points * torch.tensor([1.0, -1.0, 0.5]) + 1) / 2, atol=1e-5)
 
 
 def test_samples_of_a_batch_are_read_apart():

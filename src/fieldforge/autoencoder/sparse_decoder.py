@@ -10,6 +10,7 @@ from fieldforge.autoencoder.quadrics import COEFFICIENTS, monomials
 from fieldforge.autoencoder.sparse_encoder import START, stretched
 from fieldforge.fields.cell_field import corner_grid
 from fieldforge.nn.cells import ActiveCells, CellNetwork
+from fieldforge.nn.push_pull import push_pull
 from fieldforge.nn.winding import WindingNumber
 from fieldforge.ranges import Count, Whole
 
@@ -56,9 +57,10 @@ class SparseDecoder(nn.Module):
         self.register_buffer("corners", monomials(corner_grid(sides)), persistent=False)  # ((s + 1)³, 10)
 
     def forward(self, latents: Tensor) -> dict[str, Tensor]:
-        """latents (B, c³, 1 + channels) → {"cells": (B, M, (s + 1)³ · F), "table": (B, c³, 1), "winding": (B, c³, 1)}.
+        """latents (B, c³, 1 + channels) → {"cells": (B, M, (s + 1)³ · F), "table": (B, c³, 1), "winding": (B, c³, 1),
+        "colors": (B, c³, 3)}, the parameters of a `CellField`.
 
-        M: active cells of the sample that has most; `table` is the row in `cells` of each cell, -1 where not active.
+        M: active cells of the sample that has most. Cells that are not active have the colour of those around them.
         """
         active = ActiveCells.of(latents[..., 0] > 0, self.cells)
         tokens = latents[..., 1:].flatten(0, 1).index_select(0, active.flat)  # (A, channels)
@@ -73,6 +75,7 @@ class SparseDecoder(nn.Module):
             features = features + nn.functional.pad(start, (0, self.features - start.shape[-1]))
             normal = nn.functional.normalize(coefficients[:, 1:4], dim=-1) * FLAT_SECTION
             winding = self.winding(self._on_grid(normal + dipole, active))  # (B, c, c, c)
+            colors = self._everywhere(tokens[:, COEFFICIENTS:START].float(), active)  # (B, c³, 3)
             features = self._shared(features, active).flatten(1)
         slot = active.slot
         most = max(1, int(slot.max()) + 1) if len(slot) else 1
@@ -82,12 +85,18 @@ class SparseDecoder(nn.Module):
             "cells": rows.index_copy(0, active.sample * most + slot, features).view(len(latents), most, -1),
             "table": table.view(len(latents), -1, 1),
             "winding": winding.reshape(len(latents), -1, 1),
+            "colors": colors,
         }
 
     def _on_grid(self, values: Tensor, active: ActiveCells) -> Tensor:
         """values (A, W) → (B, c, c, c, W), zeros where no cell is active."""
         empty = values.new_zeros(active.batch * self.cells**3, values.shape[1])
         return empty.index_copy(0, active.flat, values).view(-1, *(self.cells,) * 3, values.shape[1])
+
+    def _everywhere(self, values: Tensor, active: ActiveCells) -> Tensor:
+        """values (A, W) of the active cells → (B, c³, W): the others have those of cells around them."""
+        known = self._on_grid(torch.ones_like(values[:, :1]), active).movedim(-1, 1)  # (B, 1, c, c, c)
+        return push_pull(self._on_grid(values, active).movedim(-1, 1), known).flatten(2).transpose(1, 2)
 
     def _shared(self, features: Tensor, active: ActiveCells) -> Tensor:
         """Features (A, (s + 1)³, F) with their mean at each lattice point that several cells have."""

@@ -18,10 +18,12 @@ class CellField(Field):
 
     In an active cell signed distance = half a cell · (first feature + perceptron), colour = sigmoid of (the next three
     + perceptron). Where no cell is active the field is far from the surface: ±1 cell, by the winding number (0.5 and
-    less: outside), which is read between cells' centres. c cells along an axis of the box, s parts along a cell.
+    less: outside); winding numbers and colours are read between cells' centres there. c cells along an axis of the box,
+    s parts along a cell.
 
     Parameters: `cells` (as many rows as the sample with most active cells, at most c³; a row holds the (s + 1)³ points
-        of a cell, x slowest, with F features each); `table` (c³, 1) is each cell's row or -1; `winding` (c³, 1).
+        of a cell, x slowest, with F features each); `table` (c³, 1) is each cell's row or -1; `winding` (c³, 1);
+        `colors` (c³, 3) in [-1, 1].
     """
 
     dimensions = 3
@@ -48,7 +50,12 @@ class CellField(Field):
     @property
     def param_shapes(self) -> dict[str, tuple[int, int]]:
         row = (self.sides + 1) ** 3 * self.features
-        return {"cells": (self.cells**3, row), "table": (self.cells**3, 1), "winding": (self.cells**3, 1)}
+        return {
+            "cells": (self.cells**3, row),
+            "table": (self.cells**3, 1),
+            "winding": (self.cells**3, 1),
+            "colors": (self.cells**3, 3),
+        }
 
     def query(self, points: Tensor, params: Params) -> Values:
         """Points outside of the box are read at its walls."""
@@ -59,16 +66,17 @@ class CellField(Field):
         features = self._features(points, cell, row, live, params["cells"].float())  # (M, F)
         near = (features[:, 0] + self.to_distance(features).float()[:, 0]) / self.cells
         color = (LOGIT_OF_COLOR * features[:, 1:4] + self.to_color(features).float()).sigmoid()  # (M, 3)
-        sdf = self._far(points, params["winding"]).flatten().index_copy(0, live, near).view(row.shape)
-        rgb = color.new_full((row.numel(), 3), 0.5).index_copy(0, live, color)
+        winding, shade = self._between(points, torch.cat([params["winding"], params["colors"]], -1)).split([1, 3], -1)
+        far = (2 - 4 * winding[..., 0]).clamp(-1, 1) * (2 / self.cells)  # (B, N)
+        sdf = far.flatten().index_copy(0, live, near).view(row.shape)
+        rgb = ((shade.flatten(0, 1) + 1) / 2).index_copy(0, live, color)
         return {"sdf": sdf, "density": self.density(sdf), "rgb": rgb.view(*row.shape, 3)}
 
-    def _far(self, points: Tensor, winding: Tensor) -> Tensor:
-        """Signed distance (B, N) away from active cells: a cell's side or less, 0 where the winding number is 1/2."""
-        volume = winding.float().view(-1, 1, *(self.cells,) * 3)
+    def _between(self, points: Tensor, values: Tensor) -> Tensor:
+        """Values of cells (B, c³, W), read trilinearly between their centres: (B, N, W)."""
+        volume = values.float().transpose(1, 2).unflatten(2, (self.cells,) * 3)  # (B, W, c, c, c)
         where = points.flip(-1)[:, None, None]  # grid_sample wants the last axis first
-        number = F.grid_sample(volume, where, padding_mode="border", align_corners=False)[:, 0, 0, 0]  # (B, N)
-        return (2 - 4 * number).clamp(-1, 1) * (2 / self.cells)
+        return F.grid_sample(volume, where, padding_mode="border", align_corners=False)[:, :, 0, 0].transpose(1, 2)
 
     @torch.no_grad()
     def _find(self, points: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
