@@ -54,11 +54,6 @@ class Autoencoder(nn.Module):
         """latents (B, T, C) → field parameters."""
         return self.decoder(self.bottleneck.restore(latents * self.latent_std + self.latent_mean))
 
-    def hull(self, latents: Tensor) -> Tensor:
-        """Estimates of `encode`'s latents (B, T, C) → within what means of latents can be."""
-        within = self.bottleneck.hull(latents * self.latent_std + self.latent_mean)
-        return (within - self.latent_mean) / self.latent_std
-
     def forget_statistics(self) -> None:
         """Mean 0 and deviation 1 again, until they are measured."""
         self.latent_mean.zero_()

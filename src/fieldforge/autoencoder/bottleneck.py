@@ -33,10 +33,6 @@ class Bottleneck(nn.Module, ABC):
         """Generated latents (B, T, C) → the nearest that the decoder knows."""
         return latents
 
-    def hull(self, latents: Tensor) -> Tensor:
-        """Estimates of latents (B, T, C) → within what means of latents can be, the convex hull of all latents."""
-        return latents
-
 
 class NoisyBottleneck(Bottleneck):
     """z = tanh(h); in training, with probability `noised`, x_t = α(t) z + σ(t) ε at a random t, else t = 0.
@@ -56,9 +52,6 @@ class NoisyBottleneck(Bottleneck):
         return h.tanh()
 
     def restore(self, latents: Tensor) -> Tensor:
-        return latents.clamp(-1, 1)
-
-    def hull(self, latents: Tensor) -> Tensor:
         return latents.clamp(-1, 1)
 
     def forward(self, h: Tensor, randomness: Randomness | None = None) -> tuple[Tensor, Terms]:
@@ -93,12 +86,6 @@ class SparseBottleneck(Bottleneck):
     def restore(self, latents: Tensor) -> Tensor:
         active = (latents[..., :1] > 0).to(latents)
         return torch.cat([2 * active - 1, latents[..., 1:].clamp(-1, 1) * active], -1)
-
-    def hull(self, latents: Tensor) -> Tensor:
-        """A cell that is active with probability p has features of at most p in size, in the mean."""
-        activity = latents[..., :1].clamp(-1, 1)
-        share = (activity + 1) / 2
-        return torch.cat([activity, torch.minimum(torch.maximum(latents[..., 1:], -share), share)], -1)
 
     def forward(self, h: Tensor, randomness: Randomness | None = None) -> tuple[Tensor, Terms]:
         """h (B, T, C) → latents (B, T, C); noised in training mode, which needs randomness. No terms."""
@@ -181,7 +168,3 @@ class VQBottleneck(Bottleneck):
     def restore(self, latents: Tensor) -> Tensor:
         codes = F.normalize(self.codebook.float(), dim=-1)  # (codes, C)
         return codes[(latents.detach().float() @ codes.detach().T).argmax(-1)]
-
-    def hull(self, latents: Tensor) -> Tensor:
-        """Within the unit sphere."""
-        return latents / latents.norm(dim=-1, keepdim=True).clamp(min=1)

@@ -13,7 +13,7 @@ from fieldforge.ranges import Positive, Share
 class Threshold(Protocol):
     """x0 (B, T, C) → x0 (B, T, C)."""
 
-    def __call__(self, x0: Tensor, /) -> Tensor: ...
+    def __call__(self, x0: Tensor) -> Tensor: ...
 
 
 class Clip:

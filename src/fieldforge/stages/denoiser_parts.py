@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from omegaconf import DictConfig
 
@@ -13,7 +11,6 @@ from fieldforge.configuration.values import whole_number
 from fieldforge.data.shards import ShardSet
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampler import Sampler
-from fieldforge.diffusion.thresholding import Threshold
 from fieldforge.generation import Generator
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.training.modules.diffusion_module import DiffusionModule
@@ -79,19 +76,10 @@ def build_module(
 
 
 def build_generator(
-    config: DictConfig,
-    model: DiffusionModel,
-    conditioner: Conditioner,
-    shape: LatentShape,
-    threshold: Threshold | None = None,
-    trusted: bool = True,
+    config: DictConfig, model: DiffusionModel, conditioner: Conditioner, shape: LatentShape, trusted: bool = True
 ) -> Generator:
-    """Generator with the configuration's times and guidance. UserError for one that cannot sample such a model.
-
-    threshold: keeps estimates in the latents' range where the configuration's sampler has none of its own.
-    """
+    """Generator with the configuration's times and guidance. UserError for one that cannot sample such a model."""
     sampler: Sampler = build(config, "sampler", trusted=trusted)
-    sampler = replace(sampler, threshold=sampler.threshold or threshold)
     sampler.rehearse(type(model), model.process, model.parameterization)
     return Generator(
         model,

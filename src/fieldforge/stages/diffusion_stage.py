@@ -163,8 +163,7 @@ def load_diffusion(
     with of_run(path):
         for name, block in (overrides or {}).items():
             config[name] = block if "_target_" in block else OmegaConf.merge(config[name], block)
-        shape, hull = autoencoder.latent_shape, autoencoder.hull
-        generator = build_generator(config, model, conditioner, shape, hull, trusted=False)
+        generator = build_generator(config, model, conditioner, autoencoder.latent_shape, trusted=False)
     return generator, autoencoder, label
 
 

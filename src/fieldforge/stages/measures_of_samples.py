@@ -47,9 +47,7 @@ class MeasuresOfSamples:
         assert isinstance(module, ConditionalModule)
         quick = OmegaConf.merge(self.config, {"sampler": {"steps": sampling.steps}})
         assert isinstance(quick, DictConfig)
-        generator = build_generator(
-            quick, module.model, module.conditioner, self.autoencoder.latent_shape, self.autoencoder.hull
-        )
+        generator = build_generator(quick, module.model, module.conditioner, self.autoencoder.latent_shape)
         split = self.data.train_split
         shards = open_shards(self.config.data.root, split) if "image" in generator.keys else self.data.shards(split)
         batch = conditions(self.domain, shards, generator.keys, sampling.count, from_samples(self.data))

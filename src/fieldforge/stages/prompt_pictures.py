@@ -33,7 +33,7 @@ def pictures_of_prompts(
         assert isinstance(module, ConditionalModule)
         quick = OmegaConf.merge(config, {"sampler": {"steps": shown.steps}})
         assert isinstance(quick, DictConfig)
-        generator = build_generator(quick, module.model, module.conditioner, autoencoder.latent_shape, autoencoder.hull)
+        generator = build_generator(quick, module.model, module.conditioner, autoencoder.latent_shape)
         seen = "image" in generator.keys  # latent shards have no pictures
         unseen = bool(generator.keys & {"image", "coarse"})  # what was never seen tells most
         shards = open_shards(config.data.root, data.shown_split) if unseen else data.shards(data.train_split)
