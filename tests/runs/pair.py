@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.runs.conftest import ROOT, Place
 
 from fieldforge.errors import UserError
+from fieldforge.runs.leaving import leave
 from fieldforge.runs.train import run_training
 from fieldforge.stages import latent_stage
 from fieldforge.training.processes import checkpoints as checkpointing
@@ -97,3 +98,4 @@ def _stop_the_other(pid: Path) -> None:
 SAVE, STOP_IF_ASKED = checkpointing.torch.save, latent_stage.stop_if_asked
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave(0)  # as the commands do: taking the interpreter apart may abort threads of the groups that were left
