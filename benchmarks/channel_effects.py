@@ -45,7 +45,9 @@ def main() -> None:
     errors = given.error * wanted  # of normalised latents
     moved = torch.zeros(len(errors), 2, dtype=torch.float64)
     noise = torch.Generator().manual_seed(0)
+    batches = 0
     for batch in samples:
+        batches += 1
         latents, near, painted = autoencoder.encode(batch["input"]), batch["near_points"].float(), batch["input"]
         active = latents[..., 0] * autoencoder.latent_std[0] + autoencoder.latent_mean[0] > 0
         sdf, rgb = asked(autoencoder, latents, near, painted[:, :COLORED, :3])
@@ -56,7 +58,7 @@ def main() -> None:
             moved[channel, 0] += (distances - sdf)[sdf.abs() < NEAR].square().mean()
             moved[channel, 1] += (colors - rgb).square().mean()
     print("channel   distance   colour")
-    for channel, (distance, color) in enumerate((moved / len(list(samples))).sqrt().tolist()):
+    for channel, (distance, color) in enumerate((moved / batches).sqrt().tolist()):
         if channel:
             print(f"{channel:7d}   {distance:.5f}   {color:.4f}")
 

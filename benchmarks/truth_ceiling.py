@@ -24,7 +24,7 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shape_transforms import Surface
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Key, Meta, Transform
-from fieldforge.domains.shape import ShapeDomain
+from fieldforge.domains.shape import LIMITS, ShapeDomain
 from fieldforge.domains.shape_outputs import Shapes
 from fieldforge.fields.base import Field, Params, Values
 from fieldforge.fields.density import LaplaceDensity
@@ -34,10 +34,8 @@ from fieldforge.preparation.asset_process import open_store
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.distance import Caster, signed_distance
 from fieldforge.readers.file_store import Notes
-from fieldforge.readers.limits import Limits
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-LIMITS = Limits(max_triangles=2_000_000, max_file_mb=512, min_thickness=0.005)
 BETA = 0.004  # of the density: half-width of the surface in views, near the smallest that fields learn
 
 

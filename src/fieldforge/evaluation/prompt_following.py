@@ -97,9 +97,11 @@ class PromptJudge:
         questions = questions_for(self.metas, self.generator.keys, self.settings.count, self.settings.file)
         outputs = {scale: self.outputs(questions, scale) for scale in self.settings.guidance}
         status("")
-        by_guidance = {scale: self.agreements(questions, outputs[scale]) for scale in outputs}
+        signatures = {scale: self.signatures_of(outputs[scale]) for scale in outputs}
+        by_guidance = {scale: self.agreements(questions, signatures[scale]) for scale in outputs}
         described = {
-            scale: self.descriptions(outputs[scale]) | self.comparisons(outputs[scale], references) for scale in outputs
+            scale: self.descriptions(outputs[scale]) | self.comparisons(signatures[scale], references)
+            for scale in outputs
         }
         report = by_guidance[self.settings.judged_guidance] | {
             "by_guidance": {f"{scale:g}": by_guidance[scale] | described[scale] for scale in outputs},
@@ -143,16 +145,16 @@ class PromptJudge:
         return [signature for output in outputs for signature in self.domain.signatures(output)]
 
     def comparisons(
-        self, outputs: Sequence[Outputs], references: Mapping[str, Sequence[np.ndarray]]
+        self, signatures: Sequence[np.ndarray], references: Mapping[str, Sequence[np.ndarray]]
     ) -> dict[str, dict[str, float]]:
-        """What the domain says of the outputs as a set, beside each split."""
-        own = self.signatures_of(outputs)
-        figures = {f"against {split}": self.domain.compare_sets(own, stored) for split, stored in references.items()}
+        """What the domain says of outputs with these signatures as a set, beside each split."""
+        sets = references.items()
+        figures = {f"against {split}": self.domain.compare_sets(signatures, stored) for split, stored in sets}
         return {label: numbers for label, numbers in figures.items() if numbers}
 
-    def agreements(self, questions: Sequence[Question], outputs: Sequence[Outputs]) -> dict[str, Any]:
+    def agreements(self, questions: Sequence[Question], signatures: Sequence[np.ndarray]) -> dict[str, Any]:
         """Agreement of names and of classes, between prompts and the training samples nearest to the outputs."""
-        nearest = self.domain.nearest(self.signatures_of(outputs), self.signatures)
+        nearest = self.domain.nearest(signatures, self.signatures)
         figures = agreements(nearest, [one for one in questions for _ in self.settings.seeds], self.metas)
         if not figures:
             noun = self.domain.noun
