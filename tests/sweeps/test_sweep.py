@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from tests.data.test_lock import end, holder
@@ -187,3 +188,11 @@ def test_where_the_flag_stands():
     assert multirun_first(["a=1", "search=x"]) == ["--multirun", "a=1", "search=x"]
     for alone in (["a=1"], ["search=none"], ["search=x", "search.trial=/y"], ["search=x", "--cfg", "job"]):
         assert multirun_first(alone) == alone
+
+
+def test_a_place_that_jobs_cannot_use_is_named(bench: Bench, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
+    code, said = bench.sweep("-m", "seed=0,1", "hydra.sweep.dir=a_file")
+    assert code == 2
+    assert "the jobs of this sweep cannot use a_file (File exists): correct the hydra.sweep.*" in said

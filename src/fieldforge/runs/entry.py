@@ -28,6 +28,7 @@ from fieldforge.errors import UserError, memory_shortage
 from fieldforge.runs import help
 from fieldforge.runs.additions import check_additions
 from fieldforge.runs.command_line import check_dashes, literal, rewritten
+from fieldforge.runs.hydra_places import check_hydra_places
 from fieldforge.runs.leaving import leave
 from fieldforge.runs.mistakes import chain, explain, of_the_system
 from fieldforge.sweeps.job import is_trial, run_trial
@@ -114,6 +115,7 @@ def _exit_code(
     )
     try:
         check_dashes(sys.argv[1:])
+        check_hydra_places(sys.argv[1:])
         launchers.check_ranks()
         if alone:
             launchers.check_alone()

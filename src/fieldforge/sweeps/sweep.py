@@ -108,9 +108,7 @@ class Sweep:
         error = self._launched(batch)
         lost = self._without_record(batch)
         if error is not None and len(lost) == len(batch) and not any(self._begun(trial) for trial in batch):
-            raise UserError(
-                f"the launcher could not start a job ({_first_line(error)}): correct hydra.launcher.*"
-            ) from error
+            raise _no_start(error) from error
         if lost and error is None:  # these have ended in order: their processes were asked to stop, one by one
             raise interruption.Interrupted(interruption.noted() or signal.SIGTERM)
         for trial in lost:
@@ -185,3 +183,12 @@ def _value(objective: str, record: Record) -> str:
 def _first_line(error: BaseException | None) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ").rstrip(".")
+
+
+def _no_start(error: Exception) -> UserError:
+    if isinstance(error, OSError) and error.filename is not None:
+        return UserError(
+            f"the jobs of this sweep cannot use {error.filename} ({error.strerror}): correct the hydra.sweep.* or "
+            "hydra.launcher.* that names it"
+        )
+    return UserError(f"the launcher could not start a job ({_first_line(error)}): correct hydra.launcher.*")
