@@ -25,7 +25,7 @@ from fieldforge.data.shards import open_shards
 from fieldforge.data.stream import SampleStream
 from fieldforge.data.transforms import Latent, Meta
 from fieldforge.errors import Unfinished, UserError
-from fieldforge.storage import cloud
+from fieldforge.storage import calls, cloud
 from fieldforge.storage.cloud import METADATA_SERVICE, ObjectStore, Patience
 from fieldforge.storage.store import Store
 
@@ -127,7 +127,7 @@ def test_unreachable_endpoints_end_in_one_sentence(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(f"AWS_{name}", "x")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://127.0.0.1:9")
     for url in ("https://127.0.0.1:9/shards", "s3://bucket/shards"):
-        assert "manifest.json: could not be read in 1 attempt (" in sentence(url)
+        assert "manifest.json: could not be read in 1 attempt (Connection refused)" in sentence(url)
 
 
 def test_wrong_google_credentials_end_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +191,19 @@ def test_a_store_that_stays_away_is_waited_for_aloud_and_ends_unfinished(
         open_shards("http://127.0.0.1:9/shards", "train", patience=patience)
     assert error.value.exit_code == 85
     assert 2 <= len([text for text in caplog.messages if text.startswith("waiting for http://127.0.0.1:9/")]) <= 10
+
+
+def test_a_server_that_never_answers_is_waited_for_aloud(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(calls, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(cloud, "SAY_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, caplog.at_level(logging.WARNING):
+        place = f"http://127.0.0.1:{silent.getsockname()[1]}/shards"
+        with pytest.raises(Unfinished):
+            open_shards(place, "train", patience=Patience(minutes=0, request_seconds=2))
+    waits = [text for text in caplog.messages if text.startswith(f"waiting for {place}/manifest.json: the server has")]
+    assert 2 <= len(waits) <= 20
 
 
 AHEAD = """if True:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fieldforge.storage import waiting
+from fieldforge.storage import calls, waiting
 from fieldforge.storage.calls import DaemonPool, interruptible
 
 
@@ -14,16 +14,34 @@ def refuse() -> None:
     raise FileNotFoundError("nowhere")
 
 
+def ignore(seconds: float) -> None:
+    pass
+
+
 def test_results_and_errors_are_those_of_the_call():
-    assert interruptible(lambda: 7) == 7
+    assert interruptible(lambda: 7, ignore) == 7
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        interruptible(refuse)
+        interruptible(refuse, ignore)
 
 
 def test_the_wait_counts_as_one_for_data():
     began = time.monotonic() - 100
-    assert interruptible(waiting.seconds, since=began) >= 100
+    assert interruptible(waiting.seconds, ignore, since=began) >= 100
     assert waiting.seconds() == 0
+
+
+def test_a_long_wait_is_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(calls, "LOOK_SECONDS", 0.01)
+    end, looks = threading.Event(), []
+
+    def look(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            end.set()
+
+    assert interruptible(lambda: end.wait(20), look)
+    assert len(looks) >= 3
+    assert looks == sorted(looks)
 
 
 def test_a_pool_works_on_after_an_error_and_its_threads_end_with_it():

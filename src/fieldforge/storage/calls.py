@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 from fieldforge.storage import waiting
 
+LOOK_SECONDS = 1.0
 T = TypeVar("T")
 _Work = tuple[Future[Any], Callable[[], Any]]
 
 
-def interruptible(call: Callable[[], T], since: float | None = None) -> T:
+def interruptible(call: Callable[[], T], look: Callable[[float], None], since: float | None = None) -> T:
     """What the call gives or raises. In the main thread signals are handled meanwhile, not after it.
 
     Args:
         call: waits for data.
+        look: is called every second of the wait, in the main thread alone, with its length in seconds.
         since: when the wait for these data began (`time.monotonic`); None: now.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -27,7 +30,15 @@ def interruptible(call: Callable[[], T], since: float | None = None) -> T:
     outcome: Future[T] = Future()
     with waiting.for_data(since):
         threading.Thread(target=_settle, args=(outcome, call), daemon=True).start()
-        return outcome.result()
+        return watched(outcome, look)
+
+
+def watched(outcome: Future[T], look: Callable[[float], None]) -> T:
+    """What comes of it, after a wait during which `look` is called every second with its length."""
+    began = time.monotonic()
+    while not wait([outcome], LOOK_SECONDS).done:
+        look(time.monotonic() - began)
+    return outcome.result()
 
 
 class DaemonPool:

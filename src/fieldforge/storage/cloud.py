@@ -17,7 +17,7 @@ from typing import Any
 from fieldforge.errors import Unfinished, UserError, install_command
 from fieldforge.ranges import NotNegative
 from fieldforge.storage import waiting
-from fieldforge.storage.calls import DaemonPool, interruptible
+from fieldforge.storage.calls import DaemonPool, interruptible, watched
 
 log = logging.getLogger(__name__)
 SCHEMES = ("s3://", "gs://", "https://", "http://")
@@ -130,7 +130,7 @@ class ObjectStore:
         coming = self._coming.pop((name, start, stop), None)
         if coming:
             with suppress(Unfinished), waiting.for_data():
-                return coming.result()
+                return watched(coming, partial(self._say_silent, name))
         return self._fetch(name, start, stop, self.patience)
 
     def read_ahead(self, name: str, start: int, stop: int) -> None:
@@ -156,6 +156,7 @@ class ObjectStore:
         store = self._connect()
         content = bytearray()
         tag: str | None = None
+        look = partial(self._say_silent, name)
         failures, since = 0, time.monotonic()
         while len(content) < stop - start:
             begin = start + len(content)
@@ -165,10 +166,10 @@ class ObjectStore:
             before = len(content)
             get = partial(obstore.get, store, name, options=options)  # type: ignore[arg-type]
             try:
-                answer = interruptible(get, since if failures else None)
+                answer = interruptible(get, look, since if failures else None)
                 tag = answer.meta["e_tag"]
                 pieces: Iterator[Any] = iter(answer.stream(min_chunk_size=1 << 20))
-                while (piece := interruptible(partial(next, pieces, None))) is not None:
+                while (piece := interruptible(partial(next, pieces, None), look)) is not None:
                     content += memoryview(piece)
                 problem: Exception = ConnectionError("the transfer ended early")
             except Exception as error:  # told apart in _give_up_on
@@ -183,7 +184,7 @@ class ObjectStore:
         failures, since = 0, time.monotonic()
         while True:
             try:
-                return interruptible(request, since if failures else None)
+                return interruptible(request, partial(self._say_silent, name), since if failures else None)
             except Exception as error:  # told apart in _give_up_on
                 failures += 1
                 self._give_up_on(name, error, failures, since, patience)
@@ -228,6 +229,16 @@ class ObjectStore:
         with waiting.for_data(since):
             patience.wait(failures)
 
+    def _say_silent(self, name: str, seconds: float) -> None:
+        """Says every few seconds of a request that it is still open: a server may accept it and never answer."""
+        if min(seconds, time.monotonic() - self._last_report) < SAY_SECONDS:
+            return
+        self._last_report = time.monotonic()
+        log.warning(
+            "waiting for %s/%s: the server has sent nothing, or little, for %.0f s; a request may take %.0f s",
+            self.url, name, seconds, self.patience.request_seconds,
+        )  # fmt: skip
+
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.url, "patience": self.patience}
 
@@ -236,7 +247,11 @@ class ObjectStore:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).partition("Debug source")[0].split())[:200]
+    """What went wrong, without the address: in the system's words, which the library has in its details alone."""
+    text, _, details = str(error).partition("Debug source")
+    words = re.findall(r'\b(?:message|error): "([^"]+)"', details) if "error sending request" in text else []
+    text = words[-1] if words else re.sub(r"^.*?Error performing \S+ \S+ in \S+ - ", "", " ".join(text.split()))
+    return text[:200]
 
 
 def _profile(url: str) -> dict[str, Any]:
