@@ -63,7 +63,11 @@ class _Lock:
     def __init__(self, stream: TextIO):
         self.stream, self.holder = stream, Holder.here()
         self._end = threading.Event()
-        _write(stream, json.dumps(asdict(self.holder)))
+        try:
+            _write(stream, json.dumps(asdict(self.holder)))
+        except OSError:
+            os.unlink(stream.name)
+            raise
         threading.Thread(target=self._touch, name="lock", daemon=True).start()
 
     def _touch(self) -> None:
@@ -105,7 +109,8 @@ def take(directory: Path) -> None:
                 raise _busy(directory, Holder.of(stream))
         _locks[path] = lock
     except BaseException:
-        stream.close()
+        with contextlib.suppress(OSError):  # a full disk refuses what is still in the buffer once more
+            stream.close()
         raise
 
 

@@ -37,9 +37,10 @@ def save_atomically(content: dict[str, Any], path: str | Path) -> None:
         try:
             torch.save(content, stream)  # type: ignore[arg-type]
         except (OSError, RuntimeError) as error:
+            reason = stream.refusal.strerror if stream.refusal else error
             raise UserError(
-                f"cannot write {path} ({stream.refusal or error}): earlier checkpoints are intact, make room and run "
-                "the same command again"
+                f"cannot write {path} ({reason}): earlier checkpoints are intact, make room and run the same command "
+                "again"
             ) from error
     _synchronise(path.parent)
 
