@@ -43,8 +43,9 @@ def parse_mtl(payload: bytes, store: FileStore, folders: tuple[str, ...], notes:
 
     A material that is black or of no stated colour, and shines, has the colour of its light (`Ke`, `map_Ke`).
 
-    What cannot be read is noted: a colour is then plain grey, a texture left out. Colours above 10 mean 0…255 in the
-    whole file, others above 1 are clipped.
+    What cannot be read is noted: a colour is then plain grey, a texture left out. So is a material that states no
+    colour at all, and a texture of ambient light alone (`map_Ka`), which viewers leave out. Colours above 10 mean 0…255
+    in the whole file, others above 1 are clipped.
 
     Opacity: `d` counts before `Tr`. `Tr` is transparency, but opacity in a file that says `Tr 1` and nowhere `Tr 0`
     (MeshLab before 2023 and openMVS write it so: nobody exports what cannot be seen). `d 0` together with `Tr 0`
@@ -91,15 +92,28 @@ def _parse(name: str, lines: list[tuple[bytes, bytes]], notes: Notes) -> _Statem
                 block.tr = value
         elif keyword == b"ke":
             block.emission = _color(words)
-        elif keyword in (b"map_kd", b"map_d", b"map_ke") and rest:
+        elif keyword in (b"map_kd", b"map_d", b"map_ke", b"map_ka") and rest:
             block.textures[keyword] = rest
+    _note_silence(block, {keyword for keyword, _ in lines}, notes)
     return block
 
 
+def _note_silence(block: _Statements, keywords: set[bytes], notes: Notes) -> None:
+    if not keywords & {b"kd", b"map_kd", b"ke", b"map_ke"}:
+        notes.add(f"the material '{block.name}' states no colour (no Kd): it is plain grey")
+    if b"map_ka" in block.textures and b"map_kd" not in block.textures:
+        notes.add(f"the material '{block.name}' has a texture of ambient light alone (map_Ka), which is left out")
+
+
 def _color(words: list[bytes]) -> tuple[float, float, float] | None:
-    """Of one number all three are equal, as the specification says; two lack the last, which is like the second."""
+    """Of one number all three are equal, as the specification says; two lack the last, which is like the second.
+
+    None if it cannot be read.
+    """
     if len(words) == 1 and words[0].count(b",") >= 2:  # "0.5,0.5,0.5"
         words = words[0].split(b",")
+        if len(words) > 4:  # "0,5,0,5,0,5": which commas are decimal ones?
+            return None
     xyz = bool(words) and words[0].lower() == b"xyz"
     try:
         values = [number(word) for word in words[xyz : 3 + xyz]]  # "spectral" and a file is no number

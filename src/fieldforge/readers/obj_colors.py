@@ -14,15 +14,14 @@ MRGB = re.compile(rb"^#MRGB[ \t]+([0-9A-Fa-f]+)", re.MULTILINE)
 def vertex_colors(rows: np.ndarray, counts: np.ndarray, notes: Notes) -> np.ndarray | None:
     """sRGB (P, 3) in 0…1 of the numbers in each line (P, 8) and how many these are (P,); None where no line has any.
 
-    Six numbers are x y z r g b, eight x y z w r g b a. Seven are x y z w r g b, unless the fourth varies and the last
-    is always the same, as the opacity in x y z r g b a. Vertices without a colour are NaN, which is noted.
+    Six numbers are x y z r g b, eight x y z w r g b a. Seven are x y z w r g b where the fourth is 1 everywhere (no
+    mesh has another weight), else x y z r g b a. Vertices without a colour are NaN, which is noted.
     Whole numbers above 1 mean 0…255, or 0…65535.
     """
     colors = np.full((len(rows), 3), np.nan)
     colors[counts == 6] = rows[counts == 6, 3:6]
     seven = counts == 7
-    with_opacity = seven.any() and np.ptp(rows[seven, 3]) > 0 and np.ptp(rows[seven, 6]) == 0
-    colors[seven] = rows[seven, 3:6] if with_opacity else rows[seven, 4:7]
+    colors[seven] = rows[seven, 4:7] if (rows[seven, 3] == 1).all() else rows[seven, 3:6]
     colors[counts == 8] = rows[counts == 8, 4:7]
     stated = np.isfinite(colors).all(axis=1)
     if not stated.any():

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import unicodedata
 from functools import cache
 from importlib.resources import files
 
@@ -136,4 +137,5 @@ def _plain(text: bytes) -> str:
 
 
 def _spaced(name: str) -> str:
-    return " ".join(name.split())
+    """One spelling: single spaces, accents composed (macOS takes them apart)."""
+    return unicodedata.normalize("NFC", " ".join(name.split()))

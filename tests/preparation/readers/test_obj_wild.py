@@ -67,6 +67,9 @@ def test_colours_however_they_are_written(tmp_path: Path, notes: Notes, mtl: str
         ("newmtl wood\nKd nan 1 0\n", [0.8, 0.8, 0.8], "the colour of the material 'wood' cannot be read ('nan 1 0')"),
         ("newmtl wood\nKd\n", [0.8, 0.8, 0.8], "cannot be read"),
         ("newmtl wood\nKd spectral wood.rfl\n", [0.8, 0.8, 0.8], "spectral"),
+        ("newmtl wood\nKd 0,98,0,47,0,04\n", [0.8, 0.8, 0.8], "cannot be read ('0,98,0,47,0,04')"),
+        ("newmtl wood\nKa 1 0 0\nillum 2\n", [0.8, 0.8, 0.8], "the material 'wood' states no colour"),
+        ("newmtl wood\nKd 1 0 0\nmap_Ka wood.png\n", [1, 0, 0], "ambient light alone"),
         ("newmtl wood\nKd 255 51 0\n", [1, 0.2, 0], "0 to 255"),
         ("newmtl wood\nKd 1 0 0\nd abc\n", [1, 0, 0], "opacity"),
         ("newmtl wood\nKd 1 0 0\nd 1.#IND\n", [1, 0, 0], "opacity"),
@@ -221,6 +224,13 @@ def test_names_of_old_exporters_without_a_material_file(
     assert color[:3] == pytest.approx(expected, abs=2e-3)
     assert bool(notes.texts) == noted
     assert all(name in text for text in notes.texts)
+
+
+def test_accents_of_names_may_be_taken_apart(tmp_path: Path, notes: Notes):
+    mtl = "newmtl Tu\u0308r\nKd 1 0 0\nnewmtl tür\nKd 0 1 0\n"
+    mesh = load(tmp_path, notes, f"mtllib m.mtl\n{SQUARE}usemtl T\u00fcr\nf 1 2 3\nusemtl tu\u0308r\nf 1 3 4\n", mtl)
+    assert [color_of(mesh, 0)[:3], color_of(mesh, 1)[:3]] == [[1, 0, 0], [0, 1, 0]]
+    assert notes.texts == []
 
 
 def test_materials_that_differ_by_a_number_after_a_hash_stay_apart(tmp_path: Path, notes: Notes):
