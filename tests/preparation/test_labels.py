@@ -98,6 +98,8 @@ CHAIR = {"a.glb": ("a chair", "a seat")}
 LISTS = [
     ("csv", 'file,captions\na.glb,"[""a chair"", ""a seat""]"\n'),
     ("csv", "file,captions\na.glb,\"['a chair', 'a seat', None]\"\n"),
+    ("csv", "file,captions\na.glb,\"('a chair', 'a seat')\"\n"),
+    ("csv", "file,caption\na.glb,\"{'a seat', 'a chair'}\"\n"),
     ("csv", "file,captions\na.glb,a chair | a seat|\n"),
     ("csv", "file,caption,captions\na.glb,a chair,a seat\n"),
     ("csv", "\ufefffile;captions;\r\na.glb;a chair|a seat;\r\n;;\r\n"),
@@ -118,6 +120,11 @@ def test_lists_and_separators(tmp_path: Path, ending: str, text: str):
     labels = table(tmp_path, text, ending)
     assert captions(labels) == CHAIR
     assert labels["a.glb"].asset_class == labels["a.glb"].name == ""
+
+
+@pytest.mark.parametrize("text", ["('old' chair)", "('old')", "(a chair)", "('a' + f('b'))", "{'a': 'b'}"])
+def test_words_in_brackets_are_words(tmp_path: Path, text: str):
+    assert captions(table(tmp_path, f'file,caption\na.glb,"{text}"\n')) == {"a.glb": (text,)}
 
 
 def test_other_separators_and_encodings_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -26,6 +26,9 @@ MISSING = ("nan", "NaN", "<NA>")
 MAX_LIST = 20_000
 """Characters of a Python list in a cell, at most."""
 
+TUPLE = re.compile(r"""(\(\s*['"].{0,20000}['"]\s*,?\s*\)|\{\s*['"].{0,20000}['"]\s*\})""", re.DOTALL)
+"""What may be a tuple or a set of texts as Python writes them."""
+
 Row = dict[str, Any]
 
 
@@ -230,6 +233,8 @@ def _texts(row: Row, key: str, separator: str | None, where: str) -> list[str]:
         value = value.strip()
         if value.startswith("[") and value.endswith("]"):
             value = _listed(value, key, where)
+        elif TUPLE.fullmatch(value):
+            value = _tupled(value)
         else:
             value = [value] if separator is None else value.split(separator)
     if not isinstance(value, list) or not all(part is None or isinstance(part, str) for part in value):
@@ -251,6 +256,16 @@ def _listed(cell: str, key: str, where: str) -> Any:
         return ast.literal_eval(cell)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         _refuse_list(cell, key, where)
+
+
+def _tupled(cell: str) -> list[Any]:
+    """The tuple or set of texts that a cell holds, as Python writes it; the cell itself where it holds none."""
+    try:
+        value = ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return [cell]
+    texts = isinstance(value, tuple | set) and all(isinstance(part, str) for part in value)
+    return (sorted(value) if isinstance(value, set) else list(value)) if texts else [cell]
 
 
 def _refuse_list(cell: str, key: str, where: str) -> NoReturn:
