@@ -1,5 +1,6 @@
 """Numbers of text files."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,5 +19,12 @@ def parse_numbers(words: Sequence[bytes], kind: str) -> np.ndarray:
         return np.array(words).astype(np.float64)
     except ValueError as error:
         raise AssetError(
-            f"the {kind} file cannot be read: it holds something else than numbers ({error}); export the mesh again."
+            f"the {kind} file cannot be read: it holds something else than numbers ({odd_word(error)}); "
+            "export the mesh again."
         ) from None
+
+
+def odd_word(error: Exception) -> str:
+    """The word that Python or numpy could not read as a number, without their ways to write bytes."""
+    match = re.search(r"""b(['"])(.*)\1\)?$""", str(error))
+    return str(error) if match is None else f"'{match[2][:60]}'"

@@ -11,6 +11,7 @@ from fieldforge.geometry.mesh import INVISIBLE, Mesh
 from fieldforge.readers.file_store import AssetError, FileStore, Notes
 from fieldforge.readers.limits import Limits, check_announced
 from fieldforge.readers.mtl import ObjMaterial, opaque
+from fieldforge.readers.numbers import odd_word
 from fieldforge.readers.obj_colors import blend_colors, polypaint, vertex_colors
 from fieldforge.readers.obj_materials import materials_of
 from fieldforge.readers.polygons import triangulate
@@ -177,7 +178,7 @@ def _numbers(lines: list[bytes], width: int) -> tuple[np.ndarray, np.ndarray]:
         for index, row in enumerate(words):
             values[index, : len(row)] = [number(word) for word in row[:width]]
     except ValueError as error:
-        raise AssetError(f"a coordinate is not a number ({error}); export the mesh again.") from error
+        raise AssetError(f"a coordinate is not a number ({odd_word(error)}); export the mesh again.") from error
     return values, np.minimum(counts, width)
 
 
@@ -198,7 +199,7 @@ def _parse_corners(group: _Faces, count: int, style: bytes) -> tuple[np.ndarray,
             vertex = np.array([[int(parts[0]) for parts in row] for row in split])
             uv = np.array([[int(parts[1] or 0) for parts in row] for row in split])
     except (ValueError, OverflowError) as error:
-        raise AssetError(f"a face cannot be read ({error}); export the mesh again.") from error
+        raise AssetError(f"a face cannot be read ({odd_word(error)}); export the mesh again.") from error
     known = np.array(group.known)
     vertex = np.where(vertex < 0, vertex + known[:, :1], vertex - 1)  # negative: counted back from the line's place
     return vertex, np.where(uv < 0, uv + known[:, 1:], uv - 1)

@@ -9,7 +9,7 @@ from fieldforge.geometry.mesh import Material, Mesh
 from fieldforge.readers.faces import Polygons, cut
 from fieldforge.readers.file_store import AssetError, FileStore, Notes
 from fieldforge.readers.limits import Limits, check_announced
-from fieldforge.readers.numbers import parse_numbers
+from fieldforge.readers.numbers import odd_word, parse_numbers
 from fieldforge.readers.off_lines import lines_of
 from fieldforge.readers.rgba import full_scale, unit_rgba
 
@@ -139,7 +139,7 @@ def _read_faces(lines: list[list[bytes]], notes: Notes) -> tuple[Polygons, np.nd
             np.int64,
         )
     except (ValueError, OverflowError) as error:
-        raise AssetError(f"a face cannot be read ({error}); {EXPORT}") from None
+        raise AssetError(f"a face cannot be read ({odd_word(error)}); {EXPORT}") from None
     if (counts < 0).any() or len(corners) != counts.sum():
         raise AssetError(f"a face has fewer corners than it announces; {EXPORT}")
     extra = [line[count + 1 :] for line, count in zip(lines, counts.tolist(), strict=True)]

@@ -75,14 +75,19 @@ def _polygons(elements: dict[str, Columns], notes: Notes) -> tuple[Polygons, boo
 
 
 def _rgba(columns: Columns, notes: Notes) -> np.ndarray | None:
-    """Colours (N, 4) of an element's rows, under whichever of the usual names."""
-    for names in COLORS:
-        channels = [columns[key] for key in names if key in columns and columns[key].counts is None]
-        if len(channels) >= 3 and all(key in columns for key in names[:3]):
+    """Colours (N, 4) of an element's rows, under whichever of the usual names, also with a prefix ("ambient_red")."""
+    single = {name: column for name, column in columns.items() if column.counts is None}
+    others = [name for name in single if "red" in name and "specular" not in name]
+    for names in (*COLORS, *(tuple(name.replace("red", color) for color in COLORS[0]) for name in others)):
+        channels = [single[key] for key in names if key in single]
+        if len(channels) >= 3 and all(key in single for key in names[:3]):
             scale = full_scale(np.concatenate([_numbers(each) for each in channels[:3]]))
             rgb = np.stack([_unit(each, scale) for each in channels[:3]], axis=1)
             alpha = _unit(channels[3], full_scale(_numbers(channels[3]))) if len(channels) > 3 else None
             return unit_rgba(rgb, alpha, notes)
+    unread = [name for name in columns if re.search("rgb|colou?r", name)]
+    if unread:
+        notes.add(f"its colours are written in a way that is not read ('{unread[0]}'): they are left out")
     return None
 
 

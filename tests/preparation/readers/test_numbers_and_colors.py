@@ -14,9 +14,18 @@ def test_numbers_are_read_as_python_reads_them():
     assert parse_numbers(words, "OFF").tolist() == [float(word) for word in words]
 
 
-@pytest.mark.parametrize("words", [[b"1", b"one"], [b""], [b"1" * (MAX_WORD + 1)], [b"1,5"]])
-def test_what_is_no_number_is_said(words: list[bytes]):
-    with pytest.raises(AssetError, match="the OFF file cannot be read: it holds something else than numbers"):
+@pytest.mark.parametrize(
+    ("words", "odd"),
+    [
+        ([b"1", b"one"], "'one'"),
+        ([b""], "''"),
+        ([b"1" * (MAX_WORD + 1)], "a word of 401 characters"),
+        ([b"1,5"], "'1,5'"),
+        ([b"a\"'b"], "'a"),
+    ],
+)
+def test_what_is_no_number_is_said(words: list[bytes], odd: str):
+    with pytest.raises(AssetError, match=f"the OFF file cannot be read: it holds something else than numbers .{odd}"):
         parse_numbers(words, "OFF")
 
 

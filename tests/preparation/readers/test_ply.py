@@ -64,12 +64,28 @@ def vertex_properties(kind: str, names: str) -> str:
         ("float", "red green blue", "1 0 0"),
         ("float", "r g b a", "1 0 0 1"),
         ("float", "Red Green Blue", "255 0 0"),
+        ("uchar", "specular_red specular_green specular_blue ambient_red ambient_green ambient_blue", "0 0 9 255 0 0"),
+        ("uchar", "red_8 green_8 blue_8", "255 0 0"),
     ],
 )
 def test_vertex_colours_by_every_name_and_type(tmp_path: Path, kind: str, names: str, value: str):
     mesh, notes = load(tmp_path, ascii_ply(vertex_properties(kind, names), [value] * 5))
     assert colors(mesh) == {RED}
     assert not notes
+
+
+@pytest.mark.parametrize(
+    ("vertex", "face", "value", "name"),
+    [
+        ("property uint rgb\n", "", "16711680", "rgb"),
+        ("property list uchar uchar vertex_color\n", "", "3 255 0 0", "vertex_color"),
+        ("", "property list uchar float color\n", " 9" + 9 * " 0.5", "color"),  # of each corner, as MeshLab writes it
+    ],
+)
+def test_colours_that_are_not_read_are_noted(tmp_path: Path, vertex: str, face: str, value: str, name: str):
+    faces = f"3 0 1 2{value if face else ''}\n"
+    _, notes = load(tmp_path, ascii_ply(vertex, [value if vertex else ""] * 5, face, faces))
+    assert notes == [f"its colours are written in a way that is not read ('{name}'): they are left out"]
 
 
 def test_alpha_of_zero_everywhere_is_not_meant_and_a_partial_one_is(tmp_path: Path):
