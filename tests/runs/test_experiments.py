@@ -78,7 +78,7 @@ def test_experiment_takes_two_steps(experiment, balls, tmp_path):
     ("override", "sentence"),
     [
         ("trainer.precision=float99", "do not fit"),
-        ("trainer.accelerator=abacus", "do not fit"),
+        ("trainer.accelerator=abacus", "trainer.accelerator = 'abacus' is not one of auto, cpu, gpu, cuda, mps"),
         ("training.diffusion.budget.max_minutes=-3", "budget.max_minutes = -3"),
         ("seed=-1", "seed = -1"),
         ("data.root=/nowhere", "/nowhere"),

@@ -104,7 +104,7 @@ def open_shards(
     """
     locations = [roots] if isinstance(roots, str | Path) else list(roots)
     spelled = [whole for place in locations for part in spelled_out(str(place)) for whole in _folders(part)]
-    if not spelled:
+    if not spelled or not all(str(place).strip() for place in locations):
         raise UserError(f"data.root={roots}: names no place to read shards from; give it a folder of shards.")
     for place in spelled:
         check_address(place)

@@ -43,7 +43,7 @@ class Hardware:
         timeout_minutes: after which a process that waits for another one's tensors gives up.
     """
 
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
     devices: Count | Literal["auto"] = 1
     num_nodes: Count = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
