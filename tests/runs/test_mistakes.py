@@ -164,6 +164,7 @@ PREPARATION = [
     *(("preparation.surface.points=0", "surface.points"), ("preparation.views.size=100000", "views.size")),
     *(("preparation.distance.epsilon=nan", "distance.epsilon"), ("preparation.distance.near_std=[a]", "near_std")),
     *(("preparation.limits.max_file_mb=-1", "max_file_mb"), ("source.path=/nowhere", "source.path")),
+    ("preparation.views=0", "preparation.views = 0 is not a block of keys"),
     ("preparation.heldout_share=1.5", "heldout_share"),
 ]
 

@@ -134,6 +134,6 @@ def _wanted(hint: Any) -> str:
         return (
             f"a list (each {each[0]})" if len(set(each)) == 1 else f"a list ({', '.join(each)})" if each else "a list"
         )
-    if origin in (dict, collections.abc.Mapping):
+    if origin in (dict, collections.abc.Mapping) or (isinstance(hint, type) and hint not in names):
         return "a block of keys"
     return names.get(hint) or str(hint)
