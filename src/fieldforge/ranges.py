@@ -55,6 +55,10 @@ Share = Annotated[float, Range(0, 1)]
 ShareBelow1 = Annotated[float, Range(0, 1, open_above=True)]
 GridCells = Annotated[int, Range(2, 1024)]
 """Cells along an axis of the grid that a mesh is taken from; 1024 of them take 4 GB, and more beside."""
+Cells = Annotated[int, Range(1, 128)]
+"""Along an axis of the box, where a model keeps a table of them all: 128 take 200 MB, and 2 GB while it is computed."""
+Sides = Annotated[int, Range(1, 16)]
+"""Parts of such a cell, along an axis."""
 Infinite = Annotated[float, Range(least=0, infinite=True)]
 """A limit that may be infinite: none."""
 Pixels = Annotated[int, Range(1, 8192)]

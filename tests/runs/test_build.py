@@ -146,3 +146,11 @@ def test_stable_diffusion_3_is_composed(tmp_path):
     even = torch.linspace(1, 0, 11, dtype=torch.float64)
     times = build(config, "sampler").spacing.times(10, module.model.process)
     torch.testing.assert_close(times, 2 * even / (1 + even))
+
+
+@pytest.mark.parametrize(("key", "value"), [("cells", 129), ("sides", 17)])
+def test_tables_of_cells_are_limited_before_they_are_made(key, value):
+    """No checkpoint holds them, so that its size does not bound them."""
+    for part in ("fields.cell_field.CellField", "autoencoder.sparse_encoder.SparseEncoder"):
+        with pytest.raises(UserError, match=rf"part\.{key} = {value} is not a whole number from 1 to"):
+            build(OmegaConf.create({"part": {"_target_": f"fieldforge.{part}", key: value}}), "part")

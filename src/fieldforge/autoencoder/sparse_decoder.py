@@ -12,7 +12,7 @@ from fieldforge.fields.cell_field import corner_grid
 from fieldforge.nn.cells import ActiveCells, CellNetwork
 from fieldforge.nn.push_pull import push_pull
 from fieldforge.nn.winding import WindingNumber
-from fieldforge.ranges import Count, Whole
+from fieldforge.ranges import Count, Sides, Whole
 
 FLAT_SECTION = 2 / 3  # mean area in which a plane cuts a cell, in areas of its face
 
@@ -30,7 +30,7 @@ class SparseDecoder(nn.Module):
         tokens: int,
         channels: int,
         param_shapes: dict[str, tuple[int, int]],
-        sides: Count = 4,
+        sides: Sides = 4,
         width: Count = 160,
         layers: Whole = 4,
         narrow: Count = 40,

@@ -14,7 +14,7 @@ from fieldforge.autoencoder.pooling import scatter_mean
 from fieldforge.autoencoder.quadrics import COEFFICIENTS, fit_quadrics
 from fieldforge.nn.cells import ActiveCells, CellNetwork
 from fieldforge.nn.latent_shape import LatentShape
-from fieldforge.ranges import Count, NotNegative, Whole
+from fieldforge.ranges import Cells, Count, NotNegative, Sides, Whole
 
 START = COEFFICIENTS + 3  # channels of a cell's quadric and mean colour
 SQUASH = 2.0
@@ -50,8 +50,8 @@ class SparseEncoder(Encoder):
 
     def __init__(
         self,
-        cells: Count = 16,
-        sides: Count = 4,
+        cells: Cells = 16,
+        sides: Sides = 4,
         point_width: Count = 16,
         width: Count = 160,
         layers: Whole = 3,

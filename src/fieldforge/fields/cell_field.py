@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from fieldforge.fields.base import Field, Params, Values
 from fieldforge.fields.density import LaplaceDensity
 from fieldforge.fields.shape_heads import SHAPE_HEADS
-from fieldforge.ranges import Count
+from fieldforge.ranges import Cells, Count, Sides
 
 LOGIT_OF_COLOR = 2.0  # a colour in [-1, 1] as the argument of a sigmoid: its slope at grey
 
@@ -32,8 +32,8 @@ class CellField(Field):
 
     def __init__(
         self,
-        cells: Count = 16,
-        sides: Count = 4,
+        cells: Cells = 16,
+        sides: Sides = 4,
         features: Count = 12,
         hidden: Count = 48,
         density: LaplaceDensity | None = None,

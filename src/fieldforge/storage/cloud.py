@@ -55,7 +55,7 @@ class Patience:
 
     Args:
         first_wait, longest_wait: seconds.
-        request_seconds: of one request.
+        request_seconds: of one request; `minutes`, where they are less.
         minutes: then the run ends; the same command goes on.
     """
 
@@ -72,6 +72,11 @@ class Patience:
         """Exponential backoff with jitter, so that a thousand ranks do not come back in the same instant."""
         longest = min(self.longest_wait, self.first_wait * 2 ** min(failures - 1, 30))
         time.sleep(random.uniform(0.5, 1.0) * longest)
+
+    @property
+    def longest_request(self) -> float:
+        """Seconds."""
+        return min(self.request_seconds, 60 * self.minutes or self.request_seconds)
 
     @property
     def ahead(self) -> "Patience":
@@ -105,7 +110,7 @@ class ObjectStore:
                 from obstore import exceptions
             except ImportError as error:
                 raise UserError(f"{self.url}: object storage needs obstore; {install_command('cloud')}.") from error
-            client: dict[str, Any] = {"timeout": timedelta(seconds=self.patience.request_seconds)}
+            client: dict[str, Any] = {"timeout": timedelta(seconds=self.patience.longest_request)}
             if self.url.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"):
                 client["allow_http"] = True
             # Retries are ours alone: the library would start a broken transfer over, or give up in its midst.
@@ -174,9 +179,10 @@ class ObjectStore:
                 problem: Exception = ConnectionError("the transfer ended early")
             except Exception as error:  # told apart in _give_up_on
                 problem = error
+            if len(content) > before:
+                failures, since = 0, time.monotonic()
             if len(content) - before < min(stop, begin + REQUEST_BYTES) - begin:
-                failures = 1 if len(content) > before else failures + 1
-                since = time.monotonic() if failures == 1 else since
+                failures += 1
                 self._give_up_on(name, problem, failures, since, patience)
         return bytes(content)
 
@@ -236,7 +242,7 @@ class ObjectStore:
         self._last_report = time.monotonic()
         log.warning(
             "waiting for %s/%s: the server has sent nothing, or little, for %.0f s; a request may take %.0f s",
-            self.url, name, seconds, self.patience.request_seconds,
+            self.url, name, seconds, self.patience.longest_request,
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
