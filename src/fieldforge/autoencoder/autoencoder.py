@@ -1,6 +1,7 @@
 """The autoencoder: a sample → latents → the parameters of a field."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,11 @@ class Autoencoder(nn.Module):
     `encode` and `decode` speak of latents of zero mean in every channel, and of unit variance, or of the encoder's
     `deviations`. The statistics behind that
     are measured once over the training set (`set_statistics`) and travel in the checkpoint; before, they are 0 and 1.
+
+    starts_from_another: whether it is of no use without the weights of another autoencoder.
     """
+
+    starts_from_another: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -33,10 +38,18 @@ class Autoencoder(nn.Module):
         self.encoder, self.bottleneck, self.field = encoder, bottleneck, field
         tokens, channels = self.latent_shape.tokens, self.latent_shape.channels
         self.decoder = decoder(tokens=tokens, channels=channels, param_shapes=field.param_shapes)
+        self.register_statistics(channels)
+
+    def register_statistics(self, channels: int) -> None:
+        """Mean 0 and deviation 1 of each channel, until they are measured."""
         self.latent_mean: Tensor
         self.latent_std: Tensor
         self.register_buffer("latent_mean", torch.zeros(channels))
         self.register_buffer("latent_std", torch.ones(channels))
+
+    def initial_weights(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The weights to start from, where another autoencoder's are given."""
+        return weights
 
     def forward(self, samples: Tensor, randomness: Randomness | None = None) -> tuple[Params, Terms]:
         """Reconstruct: input (B, …) → field parameters, through the bottleneck's noise in training; and its terms."""

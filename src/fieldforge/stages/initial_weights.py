@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
+from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.stored_config import Labelled, holds, load_run
 from fieldforge.errors import UserError
 from fieldforge.stages.directory import MODEL, StageDirectory, model_in
@@ -56,11 +57,15 @@ class InitialWeights:
     def load(self, model: nn.Module) -> None:
         """Put the weights into a model. UserError unless names and shapes are the same."""
         self.check(model)
-        model.load_state_dict(load_run(self.path, self.kind)[0])
+        model.load_state_dict(self._weights(model))
+
+    def _weights(self, model: nn.Module) -> Mapping[str, Any]:
+        weights = load_run(self.path, self.kind)[0]
+        return model.initial_weights(weights) if isinstance(model, Autoencoder) else weights
 
     def check(self, model: nn.Module) -> None:
         """UserError unless names and shapes of the weights are those of a model."""
-        theirs, mine = load_run(self.path, self.kind)[0], model.state_dict()
+        theirs, mine = self._weights(model), model.state_dict()
         strange = sorted(theirs.keys() ^ mine.keys())
         strange += sorted(name for name in theirs.keys() & mine.keys() if theirs[name].shape != mine[name].shape)
         if strange:

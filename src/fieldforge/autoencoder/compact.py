@@ -1,0 +1,165 @@
+"""A second autoencoder over the latents of a first: sparse latents ⇄ few tokens.
+
+Letters: T, C tokens and channels of the compact latents; U cells of the sparse ones, A of them active; D channels of a
+    sparse latent without its activity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.autoencoder.bottleneck import KLBottleneck, Terms
+from fieldforge.autoencoder.compact_decoder import COLOR_SCALE, CompactDecoder
+from fieldforge.autoencoder.quadrics import COEFFICIENTS, monomials
+from fieldforge.autoencoder.sparse_encoder import START, stretched
+from fieldforge.fields.base import Field, Params
+from fieldforge.fields.cell_field import corner_grid
+from fieldforge.nn.cells import ActiveCells
+from fieldforge.nn.grouping import Patches
+from fieldforge.nn.latent_shape import LatentShape
+from fieldforge.nn.transformer import Transformer
+from fieldforge.noise.randomness import Randomness
+from fieldforge.ranges import Count, Whole
+
+HUBER = 0.5  # errors of channels beyond count linearly
+REACH = 0.5  # of quadrics: half sides of a cell at which distances are clamped
+COLORS = slice(1 + COEFFICIENTS, 1 + START)  # of the channels of sparse latents
+
+
+class CompactEncoder(nn.Module):
+    """Boxes of `group` cells of sparse latents, as tokens that see each other.
+
+    Their last three numbers are the mean colour of the box's active cells, over `COLOR_SCALE`: a shortcut, as colour
+    drowns in a fresh network (`pass_through`).
+
+    Args:
+        shape: of the sparse latents, a grid.
+        group: cells of a box.
+    """
+
+    def __init__(self, shape: LatentShape, group: Count = 64, width: Count = 320, heads: Count = 5, layers: Whole = 3):
+        super().__init__()
+        self.patches = Patches(shape.tokens, group, "autoencoder.encoder.group", shape.grid)
+        self.tokens, self.grid = self.patches.tokens, self.patches.grid
+        self.to_token = nn.Linear(self.patches.size * shape.channels, width)
+        self.positions = nn.Parameter(torch.randn(self.tokens, width) * 0.02)
+        self.transformer = Transformer(width, heads, layers)
+        self.to_width = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width - 3))
+
+    def forward(self, latents: Tensor, active: Tensor) -> Tensor:
+        """latents (B, U, 1 + D) of unit scale, active (B, U) → (B, T, width), before the bottleneck."""
+        tokens = self.transformer(self.to_token(self.patches.join(latents)) + self.positions)  # (B, T, width)
+        weights = self.patches.join(active[..., None].to(latents))  # (B, T, group)
+        colors = self.patches.join(latents[..., COLORS]).unflatten(2, (self.patches.size, 3))  # (B, T, group, 3)
+        mean = (weights[..., None] * colors).sum(2) / weights.sum(2, keepdim=True).clamp(min=1)  # (B, T, 3)
+        return torch.cat([self.to_width(tokens), mean / COLOR_SCALE], -1)
+
+
+class CompactAutoencoder(Autoencoder):
+    """Few tokens for all sparse latents of a shape, by a network that knows what shapes are like.
+
+    Sparse latents hold any shape, and a diffusion on them has to learn which cells belong together: it leaves holes.
+    The decoder of compact latents learns that instead, from reconstruction, and the diffusion has some thirty times
+    fewer numbers to make. The first autoencoder, `base`, stays as it is: its weights come from a run of its own
+    (`init_from=`, or the stage before). Two levels as in COD-VAE (Cho et al. 2025).
+
+    Args:
+        base: with a `SparseEncoder`; its field is this one's.
+        encoder: shape of the base's latents → network.
+        bottleneck: of the compact latents.
+        decoder: shape of the base's latents, channels of the compact ones → network.
+    """
+
+    starts_from_another = True
+
+    def __init__(
+        self,
+        base: Autoencoder,
+        encoder: Callable[..., CompactEncoder],
+        bottleneck: KLBottleneck,
+        decoder: Callable[..., CompactDecoder],
+    ):
+        nn.Module.__init__(self)
+        self.encoder: CompactEncoder  # type: ignore[assignment]
+        self.decoder: CompactDecoder
+        with torch.no_grad():  # the first three latents start as the colour
+            bottleneck.moments.weight[:3] = 0
+            bottleneck.moments.weight[:3, -3:] = torch.eye(3)
+        self.base = base.requires_grad_(False)
+        self.encoder, self.bottleneck = encoder(shape=base.latent_shape), bottleneck
+        channels = bottleneck.moments.out_features // 2
+        self.decoder = decoder(shape=base.latent_shape, channels=channels)
+        self.latent_shape = LatentShape(self.encoder.tokens, channels, self.encoder.grid)
+        self.register_statistics(channels)
+        self.corners: Tensor
+        self.register_buffer("corners", monomials(corner_grid(2)), persistent=False)  # (27, 10)
+
+    @property
+    def field(self) -> Field:  # type: ignore[override]
+        return self.base.field
+
+    def initial_weights(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of a base become those of `base`, beside the present ones of the rest."""
+        if any(name.startswith("base.") for name in weights):
+            return weights
+        own = {name: value for name, value in self.state_dict().items() if not name.startswith("base.")}
+        return own | {f"base.{name}": value for name, value in weights.items()}
+
+    def encode(self, samples: Tensor) -> Tensor:
+        latents = self.bottleneck.latents(self.encoder(*self._base_latents(samples)).float())  # (B, T, C)
+        return (latents - self.latent_mean) / self.latent_std
+
+    def decode(self, latents: Tensor) -> Params:
+        return self.base.decode(self._sparse(self.bottleneck.restore(latents * self.latent_std + self.latent_mean)))
+
+    def forward(self, samples: Tensor, randomness: Randomness | None = None) -> tuple[Params, Terms]:
+        latents, terms = self.bottleneck(self.encoder(*self._base_latents(samples)), randomness)
+        return self.base.decode(self._sparse(latents)), terms
+
+    @torch.no_grad()
+    def _base_latents(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Sparse latents of unit scale (B, U, 1 + D), and which cells are active (B, U)."""
+        sparse = self.base.encode(samples)
+        return sparse, sparse[..., 0] * self.base.latent_std[0] + self.base.latent_mean[0] > 0
+
+    def _sparse(self, latents: Tensor) -> Tensor:
+        """Compact latents (B, T, C) → sparse ones of unit scale (B, U, 1 + D)."""
+        features, activity = self.decoder.cells(latents)  # (B, U, F), (B, U)
+        active = ActiveCells.of(activity > 0, self.decoder.side)
+        channels = self.decoder.channels_of(features, active)  # (A, D)
+        mean, deviation = self.base.latent_mean, self.base.latent_std
+        rows = torch.cat([((1 - mean[:1]) / deviation[:1]).expand(len(channels), 1), channels.float()], -1)
+        empty = ((torch.cat([-torch.ones_like(mean[:1]), torch.zeros_like(mean[1:])]) - mean) / deviation).expand(
+            activity.numel(), -1
+        )
+        return empty.index_copy(0, active.flat, rows).view(*activity.shape, -1)
+
+    def compare_latents(self, samples: Tensor, randomness: Randomness) -> Terms:
+        """What a reconstruction of the base's latents lacks, each term () a mean.
+
+        activity: cross-entropy of which cells are active. channels: Huber's loss of the channels of the active ones, of
+        unit scale. surface: L1 of their quadrics at 27 points of a cell, in half sides of it, clamped at ±`REACH`.
+        Besides the bottleneck's own.
+        """
+        sparse, truth = self._base_latents(samples)
+        latents, terms = self.bottleneck(self.encoder(sparse, truth), randomness)
+        features, activity = self.decoder.cells(latents)
+        active = ActiveCells.of(truth, self.decoder.side)
+        channels = self.decoder.channels_of(features, active).float()  # (A, D)
+        true_channels = sparse.flatten(0, 1).index_select(0, active.flat)[:, 1:]
+        with torch.autocast(samples.device.type, enabled=False):
+            return terms | {
+                "activity": F.binary_cross_entropy_with_logits(activity.float(), truth.float()),
+                "channels": F.smooth_l1_loss(channels, true_channels, beta=HUBER),
+                "surface": (self._quadrics(channels) - self._quadrics(true_channels)).abs().mean(),
+            }
+
+    def _quadrics(self, channels: Tensor) -> Tensor:
+        """Channels (A, D) of unit scale → signed distances (A, 27) at points of their cells, clamped at ±`REACH`."""
+        own = channels * self.base.latent_std[1:] + self.base.latent_mean[1:]
+        return (stretched(own[:, :COEFFICIENTS]) @ self.corners.T).clamp(-REACH, REACH)
