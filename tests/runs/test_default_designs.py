@@ -1,8 +1,9 @@
-"""The default designs, as experiment=shape_latent has them, sparse latents and sets, over two processes."""
+"""The default designs, as experiment=shape_latent has them, sparse and compact latents and sets, over two processes."""
 
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,14 +15,11 @@ from fieldforge.training.callbacks.metrics_table import read_table
 
 EXPERIMENT = "shape_latent"
 STEPS = 2
-SHORT = [
+COMMON = [
     "data.num_workers=0",
     "latent_data.num_workers=0",
     "data.heldout_batch_size=2",
     "data.transforms.surface.points=128",
-    "data.transforms.distances.near=64",
-    "data.transforms.distances.volume=64",
-    "data.transforms.rays.rays=16",
     "domain.points=128",
     "monitor={log_every:1,validation_batches:1,pictures:{count:1,size:8,resolution:4}}",
     *(f"training.{stage}.batch_size=2" for stage in ("autoencoder", "diffusion")),
@@ -29,10 +27,23 @@ SHORT = [
     *(f"training.{stage}.budget.max_minutes=null" for stage in ("autoencoder", "diffusion")),
     "trainer.matmul=highest",
 ]
+SMALL = ["distances.near=64", "distances.volume=64", "rays.rays=16"]
+SHORT = [*COMMON, *(f"data.transforms.{size}" for size in SMALL)]
 DESIGNS = {
-    "": [],
-    "sparse_": ["autoencoder=sparse"],
-    "set_": ["autoencoder=vector_set", "autoencoder.encoder={tokens:64,training_tokens:[16,32,64]}"],
+    "": (EXPERIMENT, SHORT),
+    "sparse_": (EXPERIMENT, [*SHORT, "autoencoder=sparse"]),
+    "set_": (
+        EXPERIMENT,
+        [*SHORT, "autoencoder=vector_set", "autoencoder.encoder={tokens:64,training_tokens:[16,32,64]}"],
+    ),
+    "compact_": (
+        "compact_latent",
+        [
+            *COMMON,
+            *(f"phases.sparse.data.transforms.{size}" for size in SMALL),
+            f"phases.sparse.training={{batch_size:2,budget:{{max_steps:{STEPS},max_minutes:null}}}}",
+        ],
+    ),
 }
 EXACT, ROUND = "trainer.precision=32-true", "trainer.precision=bf16-mixed"
 PAIR = ["trainer.accelerator=cpu", "trainer.devices=2"]
@@ -45,10 +56,11 @@ SCENARIOS = [
     *(
         {
             "name": f"{design}{strategy}",
-            "experiment": EXPERIMENT,
-            "overrides": [*SHORT, precision, *DESIGNS[design], f"trainer={strategy}", *PAIR],
+            "experiment": experiment,
+            "overrides": [*overrides, precision, f"trainer={strategy}", *PAIR],
         }
-        for design in ("sparse_", "set_")
+        for design, (experiment, overrides) in DESIGNS.items()
+        if design
         for strategy, precision in (("ddp", EXACT), ("fsdp", ROUND))
     ),
 ]
@@ -64,22 +76,24 @@ def pair(balls: Path, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def alone(balls: Path, tmp_path_factory) -> dict[str, Path]:
     outputs = {}
-    for name, overrides in DESIGNS.items():
-        place = Place(balls, tmp_path_factory.mktemp(f"{name}alone"), EXPERIMENT)
-        run_training(place.compose(*SHORT, EXACT, *overrides, "trainer=cpu", "callbacks.pictures=null"))
+    for name, (experiment, overrides) in DESIGNS.items():
+        place = Place(balls, tmp_path_factory.mktemp(f"{name}alone"), experiment)
+        run_training(place.compose(*overrides, EXACT, "trainer=cpu", "callbacks.pictures=null"))
         outputs[name] = place.outputs
     return outputs
 
 
 def losses(outputs: Path, stage: str) -> list[float]:
-    [table] = [path for path in outputs.glob("*/*/metrics.csv") if stage_of(path.parent) == stage]
-    rows = read_table(table)
-    assert len(rows) == STEPS
-    return [row["train/loss"] for row in rows.values()]
+    """Of all steps of a kind of stage, phases in the order of their names."""
+    runs = [path.parent for path in outputs.glob("*/*/metrics.csv") if identity(path.parent)["stage"] == stage]
+    tables = [read_table(run / "metrics.csv") for run in sorted(runs, key=lambda run: identity(run).get("phase", ""))]
+    assert tables
+    assert all(len(rows) == STEPS for rows in tables)
+    return [row["train/loss"] for rows in tables for row in rows.values()]
 
 
-def stage_of(run: Path) -> str:
-    return json.loads((run / "fingerprint.json").read_text())["stage"]
+def identity(run: Path) -> dict[str, Any]:
+    return json.loads((run / "fingerprint.json").read_text())
 
 
 # bfloat16 rounds to 1 part in 256; a mean over many values differs less.
@@ -101,7 +115,9 @@ def test_spread_training_goes_on_after_a_signal(pair):
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_each_stage_draws_its_picture(pair, strategy):
-    drawn = {stage_of(path.parents[1]) for path in (pair / strategy).glob(f"*/*/pictures/step_{STEPS:09d}.png")}
+    drawn = {
+        identity(path.parents[1])["stage"] for path in (pair / strategy).glob(f"*/*/pictures/step_{STEPS:09d}.png")
+    }
     assert drawn == {"autoencoder", "diffusion"}
 
 

@@ -85,6 +85,8 @@ class CompactAutoencoder(Autoencoder):
         decoder: Callable[..., CompactDecoder],
     ):
         nn.Module.__init__(self)
+        if not isinstance(bottleneck, KLBottleneck):
+            raise ValueError("CompactAutoencoder: the bottleneck must be a KLBottleneck, its first channels are colour")
         self.encoder: CompactEncoder  # type: ignore[assignment]
         self.decoder: CompactDecoder
         with torch.no_grad():  # the first three latents start as the colour

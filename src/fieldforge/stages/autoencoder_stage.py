@@ -109,6 +109,11 @@ class AutoencoderStage(TrainedStage):
         super().check_module(module)
         assert isinstance(module, AutoencoderModule)
         check_field(module.autoencoder.field, build(self.config, "domain"))
+        if module.autoencoder.starts_from_another and self.start is None and not self.continues:
+            raise UserError(
+                f"{self.name}: this autoencoder makes latents of another one's latents: name a finished run of that by "
+                f"init_from=, or have it trained before, as experiment=compact_autoencoder does"
+            )
 
     def first_module(self) -> pl.LightningModule:
         module = super().first_module()

@@ -174,8 +174,7 @@ class StudentStage(TrainedStage):
             super().__init__(student_config(config, self.label["config"], plan.latents, phase, plan.scale))
         self.label_name = f"distillation to {phase.steps} steps"
 
-    @property
-    def has_start(self) -> bool:
+    def has_start(self, module: pl.LightningModule) -> bool:
         """It starts from its teacher's weights."""
         return True
 

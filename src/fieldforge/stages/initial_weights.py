@@ -59,6 +59,10 @@ class InitialWeights:
         self.check(model)
         model.load_state_dict(self._weights(model))
 
+    def is_whole(self, model: nn.Module) -> bool:
+        """Whether the file has all weights of a model, not those of a part alone."""
+        return load_run(self.path, self.kind)[0].keys() == model.state_dict().keys()
+
     def _weights(self, model: nn.Module) -> Mapping[str, Any]:
         weights = load_run(self.path, self.kind)[0]
         return model.initial_weights(weights) if isinstance(model, Autoencoder) else weights

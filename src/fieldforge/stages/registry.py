@@ -44,6 +44,7 @@ def stages_of(config: DictConfig) -> list[Stage]:
         if name in {before.name for before in stages}:
             raise UserError(f"stages={list(names)} names {name} twice: leave one out, or make it one of phases")
         check_blocks(stage)
+        stage.continues = stage.kind in {before.kind for before in stages}
         stage.place = f"stage {len(stages) + 1} of {len(names)}" if len(names) > 1 else ""
         stages.append(stage)
     return stages

@@ -117,6 +117,7 @@ class Stage(Labelled, ABC):
     def __init__(self, config: DictConfig, name: str | None = None):
         self.config, self.name = config, name or self.kind
         self.place = ""  # among the stages of a training, such as "stage 2 of 3"
+        self.continues = False  # whether one of its kind is before it, whose weights it starts from
 
     @property
     def title(self) -> str:
@@ -180,10 +181,9 @@ class TrainedStage(Stage):
     def key(self) -> str:
         return f"training.{self.kind}"
 
-    @property
-    def has_start(self) -> bool:
-        """Whether its weights come from another model."""
-        return self.start is not None
+    def has_start(self, module: pl.LightningModule) -> bool:
+        """Whether all its weights come from another model."""
+        return self.start is not None and self.start.is_whole(self.model(module))
 
     @property
     def seed(self) -> int:
@@ -267,10 +267,10 @@ class TrainedStage(Stage):
         ranks.first_alone(lambda: directory.open(config))
         log.info("%s: in %s", called, directory.path)
         self.begin(directory)
-        training = train(
-            self.config, directory, self.first_module(), self.data(), self.pictures(), self.measure(), self.place
-        )
-        label = training_label(budget, training.steps, self.has_start)
+        module = self.first_module()
+        has_start = self.has_start(module)
+        training = train(self.config, directory, module, self.data(), self.pictures(), self.measure(), self.place)
+        label = training_label(budget, training.steps, has_start)
 
         def save() -> None:
             status(f"{called}: saves its model")
