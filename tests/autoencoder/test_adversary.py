@@ -71,11 +71,12 @@ def test_one_backward_gives_both_sides_what_two_optimisers_would() -> None:
     for seen, true in zip(rebuilt.detach(), truth, strict=True):  # picture by picture
         seen = seen[None].requires_grad_()
         reconstruction = (seen - true).abs().mean() + 0.5 * edge_distance(seen, true[None])
-        against = torch.autograd.grad(reconstruction, seen)[0].norm()
-        balances.append(against / (torch.autograd.grad(judge(seen).mean(), seen)[0].norm() + 1e-6))
+        against, towards = (torch.autograd.grad(loss, seen)[0] for loss in (reconstruction, judge(seen).mean()))
+        of_blocks = [gradient.unfold(2, 8, 8).unfold(3, 8, 8).mean((4, 5)).norm() for gradient in (against, towards)]
+        balances.append(of_blocks[0] / (of_blocks[1] + 1e-6))
     scores = judge(rebuilt).mean((1, 2, 3))
     generator = (rebuilt - truth).abs().mean() + 0.5 * edge_distance(rebuilt, truth) + 0.01 * of_latents["kl"]
-    generator = generator - 0.4 * (torch.stack(balances) * scores).mean()
+    generator = generator - 0.4 * (torch.stack(balances).clamp(max=2) * scores).mean()
     generator.backward()
     torch.testing.assert_close(gradients(model), gradients(other))
 
@@ -85,6 +86,30 @@ def test_one_backward_gives_both_sides_what_two_optimisers_would() -> None:
     torch.testing.assert_close(gradients(loss.adversary.discriminator), gradients(judge))
     torch.testing.assert_close(value, generator + hinge)
     torch.testing.assert_close(terms["balance"], torch.stack(balances).mean())
+
+
+def pull_and_push(adversary: Adversary, truth: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor]:
+    """What the adversary adds to the gradient of pixels, and that of the reconstruction."""
+    rebuilt = rebuilt.clone().requires_grad_()
+    reconstruction = (rebuilt - truth).abs().mean()
+    verdict = adversary(truth, rebuilt, reconstruction, 1 << 30)
+    pull, push = (torch.autograd.grad(loss, rebuilt, retain_graph=True)[0] for loss in (verdict.loss, reconstruction))
+    return pull, push
+
+
+def test_a_discriminator_that_hardly_looks_has_no_say() -> None:
+    adversary, truth = picture_loss().adversary, pictures(0)
+    with torch.no_grad():
+        adversary.discriminator[-1].weight.mul_(1e-4)
+    pull, push = pull_and_push(adversary, truth, truth + 0.1)
+    assert 0 < pull.norm() < 0.01 * push.norm()
+
+
+def test_errors_that_cancel_out_leave_the_adversary_less_say() -> None:
+    adversary, truth = picture_loss().adversary, pictures(0)
+    signs = torch.rand(truth.shape, generator=torch.Generator().manual_seed(3)).round() * 2 - 1
+    biased, noisy = (pull_and_push(adversary, truth, truth + 1e-3 * error)[0].norm() for error in (1, signs))
+    assert noisy < 0.5 * biased
 
 
 def test_before_its_start_the_adversary_learns_alone() -> None:
@@ -162,7 +187,7 @@ def one_of_two(rank: int, folder: str) -> None:
 def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     mp.spawn(one_of_two, (str(tmp_path),), nprocs=2)
     of_two = torch.load(tmp_path / "weights.pt", weights_only=True)
-    torch.testing.assert_close(of_two, trained(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(of_two, trained(), atol=3e-4, rtol=1e-4)
 
 
 class Data(pl.LightningDataModule):

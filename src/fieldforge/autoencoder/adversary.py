@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from fieldforge.nn.convolution import ChannelNorm
 from fieldforge.ranges import Count, Positive, Whole
 
-LARGEST = 1e4  # of the balance, where a picture's scores hardly depend on it
+LARGEST = 2.0  # of the balance: where scores hardly depend on a picture, their gradient says nothing
+BLOCK = 8  # pixels along a side of the blocks over whose means gradients are measured
 
 
 class PatchDiscriminator(nn.Sequential):
@@ -50,7 +51,9 @@ class Adversary(nn.Module):
     The discriminator learns by the hinge loss from truth and detached reconstructions; the autoencoder gets the
     gradient of the scores at its reconstructions, in which the discriminator's weights are constants. That gradient is
     balanced with the reconstruction's (Esser et al. 2021, arXiv 2012.09841, eq. 7): here at the reconstruction instead
-    of the last layer, and picture by picture, so that it does not depend on how a batch is spread over processes.
+    of the last layer, and picture by picture, so that it does not depend on how a batch is spread over processes. At
+    the last layer errors of either sign cancel out, so that a good reconstruction leaves the adversary little say; here
+    they do in the means of blocks. Without that reconstructions are driven off within a hundred steps.
 
     Args:
         discriminator: its parameters are trained along with the autoencoder's.
@@ -88,5 +91,5 @@ class Adversary(nn.Module):
 
 
 def _norms(gradients: Tensor) -> Tensor:
-    """(B, 3, H, W) → the length of each picture's gradient (B,)."""
-    return gradients.flatten(1).float().norm(dim=1)
+    """(B, 3, H, W) → the length of each picture's gradient (B,), by means of blocks."""
+    return F.avg_pool2d(gradients.float(), BLOCK).flatten(1).norm(dim=1)
