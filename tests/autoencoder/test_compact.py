@@ -63,8 +63,9 @@ def test_statistics_are_of_the_compact_latents_and_undone():
     model.set_statistics(torch.full((16,), 3.0), torch.full((16,), 2.0))
     plain = compact(model.base).eval()
     plain.load_state_dict({**model.state_dict(), "latent_mean": torch.zeros(16), "latent_std": torch.ones(16)})
+    wanted = torch.tensor([2.5] * 3 + [1.0] * 13)
     with torch.no_grad():
-        torch.testing.assert_close(model.encode(sphere()) * 2 + 3, plain.encode(sphere()))
+        torch.testing.assert_close(model.encode(sphere()) * 2 / wanted + 3, plain.encode(sphere()))
         scaled, unscaled = (each.decode(each.encode(sphere())) for each in (model, plain))
     for name in scaled:
         torch.testing.assert_close(scaled[name], unscaled[name], rtol=1e-4, atol=1e-4)
@@ -128,6 +129,14 @@ def test_colour_passes_through_a_fresh_one():
         colors.append((shown, sparse.flatten(0, 1)[active_cells, 11:14]))
     for shown, true in colors:
         torch.testing.assert_close(shown.mean(0), true.mean(0), rtol=0.1, atol=0.3)
+
+
+def test_boxes_without_surface_have_the_colour_of_those_around_them():
+    encoder = CompactEncoder(LatentShape(512, 17, (8, 8, 8)), group=64, width=64, heads=2, layers=1)
+    latents, active = torch.zeros(1, 512, 17), torch.zeros(1, 512, dtype=torch.bool)
+    active[0, 5], latents[0, 5, 11:14] = True, torch.tensor([3.0, -3.0, 1.5])
+    colors = encoder(latents, active)[0, :, -3:]
+    torch.testing.assert_close(colors, torch.tensor([1.0, -1.0, 0.5]).expand(8, -1))
 
 
 def test_other_autoencoders_and_terms_without_weight_are_refused():

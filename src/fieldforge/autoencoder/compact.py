@@ -22,20 +22,22 @@ from fieldforge.fields.cell_field import corner_grid
 from fieldforge.nn.cells import ActiveCells
 from fieldforge.nn.grouping import Patches
 from fieldforge.nn.latent_shape import LatentShape
+from fieldforge.nn.push_pull import push_pull
 from fieldforge.nn.transformer import Transformer
 from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Count, Whole
 
 HUBER = 0.5  # errors of channels beyond count linearly
 REACH = 0.5  # of quadrics: half sides of a cell at which distances are clamped
+COLOR_DEVIATION = 2.5  # of the three colours in compact latents: tokens have to agree on them
 COLORS = slice(1 + COEFFICIENTS, 1 + START)  # of the channels of sparse latents
 
 
 class CompactEncoder(nn.Module):
     """Boxes of `group` cells of sparse latents, as tokens that see each other.
 
-    Their last three numbers are the mean colour of the box's active cells, over `COLOR_SCALE`: a shortcut, as colour
-    drowns in a fresh network (`pass_through`).
+    Their last three numbers are the mean colour of the box's active cells, or of the boxes around, over `COLOR_SCALE`:
+    a shortcut, as colour drowns in a fresh network (`pass_through`).
 
     Args:
         shape: of the sparse latents, a grid.
@@ -44,6 +46,7 @@ class CompactEncoder(nn.Module):
 
     def __init__(self, shape: LatentShape, group: Count = 64, width: Count = 320, heads: Count = 5, layers: Whole = 3):
         super().__init__()
+        self.deviations: tuple[float, ...] | None = None
         self.patches = Patches(shape.tokens, group, "autoencoder.encoder.group", shape.grid)
         self.tokens, self.grid = self.patches.tokens, self.patches.grid
         self.to_token = nn.Linear(self.patches.size * shape.channels, width)
@@ -56,8 +59,17 @@ class CompactEncoder(nn.Module):
         tokens = self.transformer(self.to_token(self.patches.join(latents)) + self.positions)  # (B, T, width)
         weights = self.patches.join(active[..., None].to(latents))  # (B, T, group)
         colors = self.patches.join(latents[..., COLORS]).unflatten(2, (self.patches.size, 3))  # (B, T, group, 3)
-        mean = (weights[..., None] * colors).sum(2) / weights.sum(2, keepdim=True).clamp(min=1)  # (B, T, 3)
+        count = weights.sum(2, keepdim=True)  # (B, T, 1)
+        mean = self._everywhere((weights[..., None] * colors).sum(2) / count.clamp(min=1), count > 0)
         return torch.cat([self.to_width(tokens), mean / COLOR_SCALE], -1)
+
+    def _everywhere(self, colors: Tensor, known: Tensor) -> Tensor:
+        """colors (B, T, 3), known (B, T, 1): boxes without a colour get that of those around them."""
+        grid = (
+            colors.transpose(1, 2).unflatten(2, self.grid),
+            known.to(colors).transpose(1, 2).unflatten(2, self.grid),
+        )
+        return push_pull(*grid).flatten(2).transpose(1, 2)
 
 
 class CompactAutoencoder(Autoencoder):
@@ -97,6 +109,7 @@ class CompactAutoencoder(Autoencoder):
         channels = bottleneck.moments.out_features // 2
         self.decoder = decoder(shape=base.latent_shape, channels=channels)
         self.latent_shape = LatentShape(self.encoder.tokens, channels, self.encoder.grid)
+        self.encoder.deviations = (COLOR_DEVIATION,) * 3 + (1.0,) * (channels - 3)
         self.register_statistics(channels)
         self.corners: Tensor
         self.register_buffer("corners", monomials(corner_grid(2)), persistent=False)  # (27, 10)
