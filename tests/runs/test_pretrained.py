@@ -27,6 +27,7 @@ from fieldforge.stages import pretrained
 from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.locate import find_model
+from fieldforge.training.processes import published as published_files
 from fieldforge.training.processes.published import DIGEST, LABEL, digest, read_published
 
 SMALL = ["steps=2", "resolution=16", "n=1"]
@@ -99,6 +100,29 @@ def test_learned_weights_are_halves_and_statistics_are_whole(published: Publishe
         assert torch.equal(stored[f"autoencoder.{name}"], exact[name])
     content = read_published(published.file)
     assert all(value.dtype is not torch.float16 for value in content["state_dict"].values())
+
+
+def test_a_large_model_has_its_autoencoder_beside_it(published: Published, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(published_files, "LARGEST", 1000)
+    run = published.runs["diffusion"].path
+    run_publishing(command("publish", f"run={run}", f"output={tmp_path}", f"output_dir={published.place.outputs}"))
+    file, inner = tmp_path / "model.safetensors", tmp_path / "autoencoder.safetensors"
+    assert load_file(file).keys() | load_file(inner).keys() == load_file(published.file).keys()
+    assert "autoencoder.safetensors` 0." in (tmp_path / "README.md").read_text()
+    whole, parts = (read_published(path) for path in (published.file, file))
+    for kind in ("state_dict", "autoencoder"):
+        one, other = (
+            content["state_dict"] if kind == "state_dict" else content["fieldforge"]["autoencoder_state_dict"]
+            for content in (whole, parts)
+        )
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    flipped(inner, inner)
+    with pytest.raises(UserError, match="is damaged"):
+        read_published(file)
+    inner.unlink()
+    with pytest.raises(UserError, match=r"no published model .*autoencoder\.safetensors"):
+        read_published(file)
 
 
 def test_no_place_of_this_machine_is_in_the_files(published: Published):

@@ -36,22 +36,28 @@ class Training:
 
 
 def card_text(
-    name: str, model: Rounded, size: int, trainings: Sequence[Training], assets: Sequence[Asset], command: str | None
+    name: str,
+    model: Rounded,
+    sizes: Mapping[str, int],
+    trainings: Sequence[Training],
+    assets: Sequence[Asset],
+    command: str | None,
 ) -> str:
     """All of the card but what a person writes.
 
     Args:
         name: of the folder that the model is published in.
         model: the weights.
-        size: bytes of their file.
+        sizes: bytes of their files by name.
         trainings: that they come from.
         assets: of the training split.
         command: of the training; None: nobody said.
     """
     errors = ", ".join(f"{kind} {error:.1e}" for kind, error in sorted(model.errors.items(), key=lambda pair: pair[1]))
+    files = ", ".join(f"`{file}` {size / 1e6:.1f} MB" for file, size in sizes.items())
     config = model.label["config"]
     facts = {
-        "File": f"`model.safetensors`, {size / 1e6:.1f} MB, {model.parameters:,} parameters in {model.precision}",
+        "Weights": f"{files}; {model.parameters:,} parameters in {model.precision}",
         "Largest change by rounding": f"{errors}, relative to what the model makes in full precision",
         "Trained by": f"`{command}`" if command else "(command not given)",
         "Name of the training": f"`{config.get('name', '')}`, seed {config.get('seed', '')}",

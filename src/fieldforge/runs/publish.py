@@ -23,14 +23,15 @@ from fieldforge.stages.locate import find_model
 from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.storage.files import MACHINE, make_folder, writing
 from fieldforge.terminal import result
-from fieldforge.training.processes.published import SUFFIX, write_published
+from fieldforge.training.processes.published import LARGEST, SUFFIX, write_published
 
 log = logging.getLogger(__name__)
-LARGEST = 50 * 10**6  # bytes: hosts of repositories warn above that
 
 
 def run_publishing(config: DictConfig) -> Path:
     """Writes `model.safetensors`, `README.md` and `assets.csv` into `output`; returns the path of the first.
+
+    Where the first is too large, `autoencoder.safetensors` lies beside it.
 
     Raises:
         UserError: no such run, one that names places of this machine, or whose shards are not here.
@@ -49,15 +50,15 @@ def run_publishing(config: DictConfig) -> Path:
     content = {"fieldforge": public_label(model.label, model.precision), "state_dict": model.weights}
     trainings = [Training(label, run.parent), Training(label["autoencoder"], autoencoder_folder(label, settings))]
     with writing(folder, MACHINE):
-        write_published(content, path)
+        sizes = {place.name: place.stat().st_size for place in write_published(content, path)}
         write_whole(table(assets), folder / "assets.csv")
-        size = path.stat().st_size
-        text = card_text(folder.resolve().name, model, size, trainings, assets, settings.command)
+        text = card_text(folder.resolve().name, model, sizes, trainings, assets, settings.command)
         write_whole((text + persons_part(card)).encode(), card)
     if doubtful := unfree(assets):
         log.warning("warning: of these licences publishing asks more than a name: %s; read them", ", ".join(doubtful))
-    if size > LARGEST:
-        log.warning("warning: %s has %.0f MB, more than a repository takes easily", path, size / 1e6)
+    for name, size in sizes.items():
+        if size > LARGEST:
+            log.warning("warning: %s has %.0f MB, more than a repository takes easily", folder / name, size / 1e6)
     result(str(path))
     return path
 

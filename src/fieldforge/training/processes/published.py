@@ -1,4 +1,4 @@
-"""Published models: weights of half precision in one safetensors file, whose header says what they are, as JSON.
+"""Published models: weights of half precision in a safetensors file, whose header says what they are, as JSON.
 
 `model.ckpt` of a run is for this machine: it holds full precision and the places that it was trained from. A published
 model is for others: small, without places, and of a format that other programs read too (safetensors).
@@ -27,6 +27,8 @@ LABEL, DIGEST = "fieldforge", "sha256"
 """Keys of the header's metadata."""
 INNER = "autoencoder"
 """The model inside of another one: its tensors have this prefix."""
+LARGEST = 50 * 10**6
+"""Bytes of a file, above which INNER gets one of its own beside it: hosts of repositories warn of larger ones."""
 DTYPES = (
     torch.float16,
     torch.bfloat16,
@@ -39,8 +41,11 @@ DTYPES = (
 )
 
 
-def write_published(content: Mapping[str, Any], path: Path) -> None:
+def write_published(content: Mapping[str, Any], path: Path) -> list[Path]:
     """Write a model as a checkpoint holds it: a label of plain values, `state_dict`, and in the label that of INNER.
+
+    Returns the files: `path`, and where that would be larger than `LARGEST`, INNER's beside it. The checksum in `path`
+    is of both.
 
     Raises:
         UserError: it cannot be written; what was there is untouched.
@@ -49,9 +54,19 @@ def write_published(content: Mapping[str, Any], path: Path) -> None:
     tensors = dict(content["state_dict"])
     tensors |= {f"{INNER}.{name}": value for name, value in label.pop(f"{INNER}_state_dict").items()}
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    text = json.dumps({**label, "format": FORMAT}, sort_keys=True)
-    with atomic_file(path) as file:
-        file.write(save(tensors, {LABEL: text, DIGEST: digest(text, tensors)}))
+    apart = sum(value.nbytes for value in tensors.values()) > LARGEST
+    text = json.dumps({**label, "format": FORMAT, "apart": apart}, sort_keys=True)
+    header = {LABEL: text, DIGEST: digest(text, tensors)}
+    inner = {name: tensors.pop(name) for name in sorted(tensors) if apart and name.startswith(f"{INNER}.")}
+    files = [(path, tensors, header)] + ([(_beside(path), inner, {})] if apart else [])
+    for place, values, about in reversed(files):
+        with atomic_file(place) as file:
+            file.write(save(values, about))
+    return [place for place, _, _ in files]
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(INNER + SUFFIX)
 
 
 def read_published(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -74,6 +89,8 @@ def _read(path: Path, map_location: Any) -> dict[str, Any]:
         label = None
     if not isinstance(label, dict) or label.get("format") != FORMAT:
         raise UserError(f"{path} is no published model of this version of fieldforge: use another copy of that file")
+    if label.pop("apart", False):
+        tensors |= _opened(_beside(path))[2]
     strange = next((name for name, value in tensors.items() if value.dtype not in DTYPES), None)
     if strange is not None:
         raise UserError(f"{path}: {strange} holds {tensors[strange].dtype}, no weights: use another copy of that file")
