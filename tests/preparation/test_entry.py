@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -15,6 +16,7 @@ from tests.preparation.make import write_cubes, write_library
 from fieldforge.configuration.build import build
 from fieldforge.data.manifest import read_manifest
 from fieldforge.errors import UserError
+from fieldforge.preparation import pipeline
 from fieldforge.preparation.shape_recipe import ShapeRecipe
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.prepare import run_preparation
@@ -52,6 +54,21 @@ def test_a_folder_is_prepared_by_its_configuration(tmp_path: Path, caplog: pytes
     with caplog.at_level(logging.INFO):
         run_preparation(config)
     assert "nothing was left to do" in caplog.text
+
+
+def test_a_call_that_only_writes_the_shards_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    write_cubes(tmp_path / "assets", 2)
+    config = configured("source=folder", f"source.path={tmp_path}/assets", f"output={tmp_path}/out", *TINY)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_write", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_preparation(config)
+    with caplog.at_level(logging.INFO):
+        run_preparation(config)
+    assert "only the shards were left to write" in caplog.text
+    assert "nothing was left to do" not in caplog.text
 
 
 def test_a_library_is_prepared_by_its_configuration(tmp_path: Path):

@@ -49,12 +49,18 @@ class AssetSource(Protocol):
 
 @dataclass(frozen=True)
 class PreparationReport:
-    """What a preparation did. `cpu_seconds`: mean over the assets worked on in this call, None if none was left."""
+    """What a preparation did.
+
+    Args:
+        cpu_seconds: mean over the assets worked on in this call, None if none was left.
+        was_complete: whether the shards were there before.
+    """
 
     manifest: Manifest
     assets: int
     rejected: int
     cpu_seconds: float | None
+    was_complete: bool
 
 
 @scope()
@@ -75,7 +81,7 @@ def prepare(source: AssetSource, recipe: Recipe, seed: int, output: Path, worker
     finished = _finished(output, written)
     if finished is not None:
         shutil.rmtree(output / STAGING_NAME, ignore_errors=True)
-        return PreparationReport(finished, len(records), int(finished.extra["rejected"]), None)
+        return PreparationReport(finished, len(records), int(finished.extra["rejected"]), None, True)
 
     take(output)
     with writing(output, MACHINE):
@@ -87,7 +93,7 @@ def prepare(source: AssetSource, recipe: Recipe, seed: int, output: Path, worker
         cpu_seconds = _stage_with_progress(records, recipe, seed, staging, workers)
         manifest, rejected = _write(records, staging, recipe, written, output)
         shutil.rmtree(output / STAGING_NAME)
-    return PreparationReport(manifest, len(records), rejected, cpu_seconds)
+    return PreparationReport(manifest, len(records), rejected, cpu_seconds, False)
 
 
 def _write(

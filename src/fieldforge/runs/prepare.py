@@ -33,8 +33,10 @@ def run_preparation(config: DictConfig) -> None:
     report = prepare(source, recipe, config.seed, output, workers)
     splits = ", ".join(f"{count} {split}" for split, count in report.manifest.extra["splits"].items())
     log.info("%d assets: %s; %d rejected (%s)", report.assets, splits, report.rejected, output / REJECTED_NAME)
-    if report.cpu_seconds is None:
+    if report.was_complete:
         log.info("all of them were prepared before: nothing was left to do")
+    elif report.cpu_seconds is None:
+        log.info("all of them were prepared before: only the shards were left to write")
     else:
         log.info("%.2f CPU-seconds an asset, workers=%d", report.cpu_seconds, workers)
     log.info("shards in %s; look at %s", output, output / CONTACT_SHEET_NAME)
