@@ -58,7 +58,7 @@ def card_text(
     config = model.label["config"]
     facts = {
         "Weights": f"{files}; {model.parameters:,} parameters in {model.precision}",
-        "Largest change by rounding": f"{errors}, relative to what the model makes in full precision",
+        "Change by rounding": f"{errors}, relative to what the model makes in full precision (root mean square)",
         "Trained by": f"`{command}`" if command else "(command not given)",
         "Name of the training": f"`{config.get('name', '')}`, seed {config.get('seed', '')}",
         "Trainings": "; ".join(training.sentence for training in trainings),

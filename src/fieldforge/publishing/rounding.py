@@ -18,6 +18,7 @@ from fieldforge.stages.diffusion_stage import DiffusionStage, load_diffusion
 
 KINDS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 SEEDS = (0, 1)
+POINTS = 4096  # of a field
 STEPS = 4  # of the sampler: enough for rounding to add up over some
 
 
@@ -29,7 +30,7 @@ class Rounded:
         label: of the run, with the autoencoder's weights rounded too.
         weights: of denoiser and conditioner.
         precision: a key of KINDS.
-        errors: for each of KINDS, the largest relative change of what the model makes.
+        errors: for each of KINDS, the relative change of what the model makes.
         parameters: how many are learned.
     """
 
@@ -52,7 +53,7 @@ def round_model(path: Path) -> Rounded:
         candidates[name] = rounded(denoiser, weights, kind), rounded(autoencoder, inner, kind)
         for module, values in zip((denoiser, autoencoder), candidates[name], strict=True):
             module.load_state_dict(values)  # widens them
-        errors[name] = largest_error(exact, outcome(generator, autoencoder, exact[0]))
+        errors[name] = relative_error(exact, outcome(generator, autoencoder, exact[0]))
     best = min(errors, key=lambda name: errors[name])
     parameters = sum(one.numel() for module in (denoiser, autoencoder) for one in module.parameters())
     own, within = candidates[best]
@@ -67,14 +68,17 @@ def rounded(model: nn.Module, weights: Mapping[str, Tensor], kind: torch.dtype) 
 
 @torch.no_grad()
 def outcome(generator: Generator, autoencoder: Autoencoder, latents: Tensor | None = None) -> list[Tensor]:
-    """Unconditional latents (B, T, C), then the parameters of the fields of `latents`; None: of the former."""
+    """Unconditional latents (B, T, C), then what the fields of `latents` answer at some points; None: of the former."""
     few = generator.with_steps(min(STEPS, generator.sampler.steps))
     drawn = few({}, SEEDS, 0.0)
-    fields = autoencoder.decode(drawn if latents is None else latents)
-    return [drawn, *(value for _, value in sorted(fields.items()))]
+    params = autoencoder.decode(drawn if latents is None else latents)
+    shape = (len(drawn), POINTS, autoencoder.field.dimensions)
+    points = 2 * torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 1
+    values = autoencoder.field.query(points, params)
+    return [drawn, *(value for _, value in sorted(values.items()))]
 
 
-def largest_error(exact: list[Tensor], other: list[Tensor]) -> float:
-    """The largest difference, relative to the root mean square of its tensor; infinite where there is no number."""
-    errors = [float((a - b).abs().max() / a.square().mean().sqrt()) for a, b in zip(exact, other, strict=True)]
+def relative_error(exact: list[Tensor], other: list[Tensor]) -> float:
+    """The largest root mean square of a difference over that of its tensor; infinite where there is no number."""
+    errors = [float(((a - b).square().mean() / a.square().mean()).sqrt()) for a, b in zip(exact, other, strict=True)]
     return max(error if math.isfinite(error) else math.inf for error in errors)
