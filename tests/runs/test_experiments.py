@@ -25,17 +25,21 @@ SHAPES = [
     "data.transforms.rays.rays=16",
     "domain.points=128",
 ]
+OF_ALL = ("data.transforms.surface.points=128", "domain.points=128")  # whatever a phase changes
 PICTURES = ["domain.size=16", "data.transforms.pixels.size=16", "data.augment.size=16"]
 
 
 def small(experiment: str, balls: Path) -> list[str]:
     """What an experiment takes two steps on: prepared balls, or the embedded pictures."""
-    stages = composed(experiment).stages
-    steps = [f"training.{stage}.{setting}" for stage in stages if stage != "latents" for setting in STEPS]
-    given = [*SHORT, *steps, *(["latent_data.num_workers=0"] if stages != ["autoencoder"] else [])]
+    config = composed(experiment)
+    stages, phases = config.stages, config.phases
+    blocks = [f"phases.{stage}.training" if stage in phases else f"training.{stage}" for stage in stages]
+    steps = [f"{block}.{setting}" for block in blocks if block != "training.latents" for setting in STEPS]
+    given = [*SHORT, *steps, *(["latent_data.num_workers=0"] if "latents" in stages or "prior" in stages else [])]
     if experiment.startswith("image_"):
         return [*given, *SEEN, *PICTURES, f"data.root={CONFIGS.parent}/data/emoji_64"]
-    return [*given, *([] if "prior" in stages else SEEN + SHAPES), f"data.root={balls}"]
+    shapes = [f"phases.sparse.{size}" if "sparse" in phases and size not in OF_ALL else size for size in SHAPES]
+    return [*given, *([] if "prior" in stages else SEEN + shapes), f"data.root={balls}"]
 
 
 def composed(experiment: str, *overrides: str):

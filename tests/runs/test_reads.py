@@ -26,6 +26,7 @@ OWN_REASONS = {
 }
 WATCHED = [
     "clip_prior",
+    "compact_autoencoder",
     "distill",
     "image_latent",
     "image_upscale",
@@ -33,7 +34,7 @@ WATCHED = [
     "shape_autoencoder",
     "shape_latent_image",
 ]
-"""Each kind of stage, domain and condition once; the others change values alone."""
+"""Each kind of stage, domain, condition and level once; the others change values alone."""
 FREE = ("autoencoder.", "backbone.", "data.augment")
 """Blocks that are built whole, with the keys of the class that is chosen."""
 
