@@ -167,11 +167,15 @@ class CompactAutoencoder(Autoencoder):
         active = ActiveCells.of(truth, self.decoder.side)
         channels = self.decoder.channels_of(features, active).float()  # (A, D)
         true_channels = sparse.flatten(0, 1).index_select(0, active.flat)[:, 1:]
+        counts = truth.sum(1).clamp(min=1)  # (B,)
+        share = 1 / (counts * len(truth))[active.sample]  # (A,): each sample weighs as much, on whichever process it is
         with torch.autocast(samples.device.type, enabled=False):
+            huber = F.smooth_l1_loss(channels, true_channels, beta=HUBER, reduction="none").mean(-1)  # (A,)
+            distance = (self._quadrics(channels) - self._quadrics(true_channels)).abs().mean(-1)
             return terms | {
                 "activity": F.binary_cross_entropy_with_logits(activity.float(), truth.float()),
-                "channels": F.smooth_l1_loss(channels, true_channels, beta=HUBER),
-                "surface": (self._quadrics(channels) - self._quadrics(true_channels)).abs().mean(),
+                "channels": (share * huber).sum(),
+                "surface": (share * distance).sum(),
             }
 
     def _quadrics(self, channels: Tensor) -> Tensor:
