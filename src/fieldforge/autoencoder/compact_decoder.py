@@ -48,7 +48,7 @@ class CompactDecoder(nn.Module):
         super().__init__()
         if shape.grid is None or len(set(shape.grid)) != 1 or len(shape.grid) != 3:
             raise UserError("autoencoder.base: compact latents are of cells in a cube, as autoencoder=sparse has them")
-        self.side, self.features = shape.grid[0], features
+        self.side = shape.grid[0]
         self.patches = Patches(shape.tokens, group, "autoencoder.decoder.group", shape.grid)
         self.from_latent = nn.Linear(channels, width)
         self.positions = nn.Parameter(torch.randn(self.patches.tokens, width) * 0.02)

@@ -56,20 +56,21 @@ class InitialWeights:
 
     def load(self, model: nn.Module) -> None:
         """Put the weights into a model. UserError unless names and shapes are the same."""
-        self.check(model)
-        model.load_state_dict(self._weights(model))
+        model.load_state_dict(self._fitting(model))
+
+    def check(self, model: nn.Module) -> None:
+        """UserError unless names and shapes of the weights are those of a model."""
+        self._fitting(model)
 
     def is_whole(self, model: nn.Module) -> bool:
         """Whether the file has all weights of a model, not those of a part alone."""
         return load_run(self.path, self.kind)[0].keys() == model.state_dict().keys()
 
-    def _weights(self, model: nn.Module) -> Mapping[str, Any]:
-        weights = load_run(self.path, self.kind)[0]
-        return model.initial_weights(weights) if isinstance(model, Autoencoder) else weights
-
-    def check(self, model: nn.Module) -> None:
-        """UserError unless names and shapes of the weights are those of a model."""
-        theirs, mine = self._weights(model), model.state_dict()
+    def _fitting(self, model: nn.Module) -> Mapping[str, Any]:
+        """The weights that a model begins with. UserError unless names and shapes are its own."""
+        theirs, mine = load_run(self.path, self.kind)[0], model.state_dict()
+        if isinstance(model, Autoencoder):
+            theirs = model.initial_weights(theirs)
         strange = sorted(theirs.keys() ^ mine.keys())
         strange += sorted(name for name in theirs.keys() & mine.keys() if theirs[name].shape != mine[name].shape)
         if strange:
@@ -78,6 +79,7 @@ class InitialWeights:
                 f"init_from={self.path.parent}: its weights are not those of this model, {shown} differ: give a model "
                 f"of the same design, or leave init_from= out"
             )
+        return theirs
 
 
 def start_file(config: DictConfig) -> Path | None:
