@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,3 +116,15 @@ def test_signals_to_the_process_group_leave_the_workers_alone(tmp_path: Path) ->
         os.kill(worker.pid, number)
     assert len([next(batches) for _ in range(8)]) == 8
     assert worker.is_alive()
+
+
+def test_workers_for_remote_shards_find_their_modules_imported(tmp_path: Path) -> None:
+    code = """
+if __name__ == "__main__":
+    from fieldforge.data import loader_workers
+    with loader_workers.fork_server().Pool(1) as pool:
+        print(pool.apply(eval, ("'pytorch_lightning' in __import__('sys').modules",)))
+"""
+    (tmp_path / "main.py").write_text(code)
+    run = subprocess.run([sys.executable, tmp_path / "main.py"], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "True", run.stderr

@@ -155,7 +155,7 @@ class ShardDataModule(pl.LightningDataModule):
             worker_init_fn=loader_workers.begin,
             prefetch_factor=self.prefetch_batches if count else None,
             # Connections to object storage do not survive a fork.
-            multiprocessing_context="forkserver" if count and dataset.shards.is_remote else None,
+            multiprocessing_context=loader_workers.fork_server() if count and dataset.shards.is_remote else None,
         )
 
     def stream(

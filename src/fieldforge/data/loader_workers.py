@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 from weakref import WeakSet
@@ -21,6 +22,16 @@ from fieldforge.storage.files import is_alive
 
 PAUSE = 0.5  # seconds between looks at the parent
 open_iterators: WeakSet[Any] = WeakSet()  # of data loaders with workers
+
+
+def fork_server() -> ForkServerContext:
+    """Starts processes without this one's threads and connections.
+
+    Its server imports for all of them: each on its own would take seconds for that.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "fieldforge.data.datamodule"])
+    return context
 
 
 def begin(worker: int) -> None:
