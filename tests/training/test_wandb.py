@@ -70,6 +70,12 @@ def test_without_a_network_it_goes_on_offline_within_seconds(key, tmp_path, monk
     assert "written offline" in said
 
 
+def test_the_library_does_not_report_its_own_use(tmp_path):
+    reported(tmp_path)
+    telemetry = pytest.importorskip("wandb.analytics.opentelemetry.opentelemetry_proxy")
+    assert telemetry.get_open_telemetry_proxy() is None
+
+
 def test_a_key_that_is_refused_is_one_line(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_API_KEY", "short")
     monkeypatch.setattr(wandb_run, "unreachable", lambda url: None)

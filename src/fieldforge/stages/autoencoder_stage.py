@@ -242,8 +242,8 @@ def measure_statistics(autoencoder: Autoencoder, data: ShardDataModule, domain: 
     split = data.shards(data.train_split)
     for batch in HeldOut(split, domain.input_transforms(), seed=data.seed, batch_size=batch_size):
         stop_if_asked()
-        status(f"mean and deviation of latents: {count:,} tokens measured")
         latents = autoencoder.encode(batch["input"]).double().flatten(0, 1)  # (B · T, C)
         total, squares, count = total + latents.sum(0), squares + latents.square().sum(0), count + len(latents)
+        status(f"mean and deviation of latents: {count:,} tokens measured")
     mean = total / count
     autoencoder.set_statistics(mean, (squares / count - mean**2).clamp(min=0).sqrt())

@@ -150,6 +150,7 @@ def unreachable(url: str, seconds: float = 5.0) -> str | None:
 def _begin(settings: dict[str, Any], mode: str) -> Any:
     import wandb
 
+    _disable_telemetry()
     Path(settings["dir"]).mkdir(parents=True, exist_ok=True)
     if mode == "online":
         reason = unreachable(_address())
@@ -169,21 +170,33 @@ def _begin(settings: dict[str, Any], mode: str) -> Any:
             wandb.teardown()  # it keeps what it has begun with
     if mode != "disabled":
         try:
-            with _without_key():  # a malformed one is refused offline too
+            with _environment(WANDB_API_KEY=None, WANDB_MODE="offline"):  # a malformed key is refused offline too
                 return wandb.init(mode="offline", **{**settings, "resume": None})
         except Exception as error:
             log.warning("warning: Weights & Biases fails (%s): the training goes on without it", _line(error))
     return wandb.init(mode="disabled")
 
 
+def _disable_telemetry() -> None:
+    """The library's reports of its own use: with a silent service they keep the end of the command for 20 seconds."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from wandb.analytics.opentelemetry import opentelemetry_proxy
+
+        opentelemetry_proxy.disable()
+
+
 @contextlib.contextmanager
-def _without_key() -> Iterator[None]:
-    key = os.environ.pop("WANDB_API_KEY", None)
+def _environment(**values: str | None) -> Iterator[None]:
+    """Environment variables with other values for a while; None: without it."""
+    before = {name: os.environ.pop(name, None) for name in values}
+    os.environ.update({name: value for name, value in values.items() if value is not None})
     try:
         yield
     finally:
-        if key is not None:
-            os.environ["WANDB_API_KEY"] = key
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _mode() -> str:
