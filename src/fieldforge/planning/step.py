@@ -86,7 +86,7 @@ def measure_step(
         checkpointing: all transformers recompute their activations, also those that do not by themselves.
     """
     with _fake_tensors(gpu) as memory:
-        module = _unattended(make_module())
+        module = unattended(make_module())
         if checkpointing:
             recompute(module)
         parameters = memory.live
@@ -187,7 +187,7 @@ def _peak(memory: LiveMemory, work: Callable[[], None]) -> int:
     return memory.peak
 
 
-def _unattended(module: pl.LightningModule) -> pl.LightningModule:
+def unattended(module: pl.LightningModule) -> pl.LightningModule:
     """The module with a trainer that does nothing, and without a log."""
     module.trainer = _NOBODY  # type: ignore[assignment]
     for name in ("log", "log_dict"):
@@ -197,7 +197,7 @@ def _unattended(module: pl.LightningModule) -> pl.LightningModule:
 
 def try_step(module: pl.LightningModule, batch: Batch) -> None:
     """The forward pass of a training step, where all tensors are fake: raises what the module does for what misfits."""
-    _unattended(module).training_step(batch, 0)
+    unattended(module).training_step(batch, 0)
 
 
 def recompute(module: nn.Module) -> None:

@@ -1,0 +1,70 @@
+"""Which values a training step asks its tensors for: each makes a GPU wait for all that was queued before."""
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from fieldforge.planning import fake_modules
+from fieldforge.planning.fake_modules import without_values
+from fieldforge.planning.rehearsal import sizes_of_data
+from fieldforge.planning.step import unattended
+from fieldforge.runs.entry import CONFIGS
+from fieldforge.stages.registry import stages_of
+from fieldforge.stages.stage import Step
+
+ASKED = (torch.ops.aten.nonzero.default, torch.ops.aten._local_scalar_dense.default)
+
+
+@pytest.fixture
+def read_backs(monkeypatch) -> list[str]:
+    """What was asked so far."""
+    asked = []
+    usual = fake_modules._Values.__torch_dispatch__
+
+    def dispatch(self, func, types, args=(), kwargs=None):
+        if func in ASKED:
+            asked.append(func._schema.name)
+        return usual(self, func, types, args, kwargs)
+
+    monkeypatch.setattr(fake_modules._Values, "__torch_dispatch__", dispatch)
+    return asked
+
+
+def take_steps(read_backs: list[str], *overrides: str) -> dict[str, list[str]]:
+    """A training step, there and back, of every stage that trains; what each asked for."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        stages = stages_of(compose("train", list(overrides)))
+    found, sizes = {}, sizes_of_data(stages)
+    for stage in stages:
+        step = stage.work(sizes)
+        with without_values():
+            if isinstance(step, Step):
+                module, batch = unattended(step.module()), step.batch(2)
+                read_backs.clear()
+                module.training_step(batch, 0).backward()
+                found[stage.name] = list(read_backs)
+            sizes = stage.after(sizes)
+    return found
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=shape_latent"],
+        ["experiment=shape_autoencoder", "autoencoder=shap_e_small"],
+        ["experiment=image_latent"],
+        ["experiment=clip_prior"],
+        ["experiment=latent_classifier"],
+    ],
+    ids=lambda overrides: overrides[-1],
+)
+def test_a_step_reads_nothing_back(read_backs, overrides):
+    found = take_steps(read_backs, *overrides)
+    assert found
+    assert not any(found.values()), found
+
+
+def test_a_step_of_sparse_latents_reads_how_many_cells_are_active(read_backs):
+    found = take_steps(read_backs, "experiment=compact_autoencoder")
+    assert set(found) == {"sparse", "autoencoder"}
+    assert set(found["autoencoder"]) == {"aten::nonzero"}
