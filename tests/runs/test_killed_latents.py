@@ -1,6 +1,6 @@
 """SIGKILL of real `train.py` processes while they encode latents: the latent shards are those of an undisturbed run.
 
-Eight starts of a process, most of whose time is imports, make this slow.
+Six starts of a process, most of whose time is imports, make this slow.
 """
 
 import random
@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.runs.conftest import Place
 from tests.runs.tiny import write_balls
 
-KILLS, MOST_STARTS = 5, 12
+KILLS, MOST_STARTS = 3, 9
 LATENTS = "stages=[autoencoder,latents]"
 
 

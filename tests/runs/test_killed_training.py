@@ -1,6 +1,6 @@
 """SIGKILL of real `train.py` processes at random steps, data workers on: the weights are those of an undisturbed run.
 
-A dozen starts of a process make this the slowest test here; nothing smaller shows that all state is in the checkpoint.
+Ten starts of a process make this the slowest test here; nothing smaller shows that all state is in the checkpoint.
 """
 
 import random
@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.runs.conftest import Place
 
-KILLS = 5
+KILLS = 3
 STEPS = 12
 LONGER = [
     f"training.autoencoder.budget.max_steps={STEPS}",
