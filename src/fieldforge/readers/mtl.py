@@ -44,8 +44,8 @@ def parse_mtl(payload: bytes, store: FileStore, folders: tuple[str, ...], notes:
     A material that is black or of no stated colour, and shines, has the colour of its light (`Ke`, `map_Ke`).
 
     What cannot be read is noted: a colour is then plain grey, a texture left out. So is a material that states no
-    colour at all, and a texture of ambient light alone (`map_Ka`), which viewers leave out. Colours above 10 mean 0…255
-    in the whole file, others above 1 are clipped.
+    colour at all, and what viewers leave out: a texture of ambient light alone (`map_Ka`), a picture over the colour
+    (`decal`). Colours above 10 mean 0…255 in the whole file, others above 1 are clipped.
 
     Opacity: `d` counts before `Tr`. `Tr` is transparency, but opacity in a file that says `Tr 1` and nowhere `Tr 0`
     (MeshLab before 2023 and openMVS write it so: nobody exports what cannot be seen). `d 0` together with `Tr 0`
@@ -103,6 +103,8 @@ def _note_silence(block: _Statements, keywords: set[bytes], notes: Notes) -> Non
         notes.add(f"the material '{block.name}' states no colour (no Kd): it is plain grey")
     if b"map_ka" in block.textures and b"map_kd" not in block.textures:
         notes.add(f"the material '{block.name}' has a texture of ambient light alone (map_Ka), which is left out")
+    if b"decal" in keywords:
+        notes.add(f"the material '{block.name}' has a picture over its colour (decal), which is left out")
 
 
 def _color(words: list[bytes]) -> tuple[float, float, float] | None:

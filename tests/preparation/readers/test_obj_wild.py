@@ -70,6 +70,7 @@ def test_colours_however_they_are_written(tmp_path: Path, notes: Notes, mtl: str
         ("newmtl wood\nKd 0,98,0,47,0,04\n", [0.8, 0.8, 0.8], "cannot be read ('0,98,0,47,0,04')"),
         ("newmtl wood\nKa 1 0 0\nillum 2\n", [0.8, 0.8, 0.8], "the material 'wood' states no colour"),
         ("newmtl wood\nKd 1 0 0\nmap_Ka wood.png\n", [1, 0, 0], "ambient light alone"),
+        ("newmtl wood\nKd 1 0 0\ndecal wood.png\n", [1, 0, 0], "a picture over its colour (decal)"),
         ("newmtl wood\nKd 255 51 0\n", [1, 0.2, 0], "0 to 255"),
         ("newmtl wood\nKd 1 0 0\nd abc\n", [1, 0, 0], "opacity"),
         ("newmtl wood\nKd 1 0 0\nd 1.#IND\n", [1, 0, 0], "opacity"),
