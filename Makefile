@@ -1,4 +1,4 @@
-# make demo    sample from the weights in pretrained/, then train on the embedded furniture and make shapes from prompts; prints the path of the gallery (< 20 minutes)
+# make demo    sample from the weights in pretrained/, train them on with the embedded furniture, sample again; prints the paths of the galleries
 # make setup   what each of the others does first: .venv from Python 3.11 and constraints.txt, 3 GB, five minutes or more
 # make quick   the tests of the rooms that need no training, a minute
 # make test    the tests        make check    linters, types, import direction        make clean    remove .venv
@@ -25,10 +25,9 @@ $(READY): pyproject.toml constraints.txt
 setup: $(READY)
 
 demo: $(READY)
-	@if [ -f pretrained/shapes/model.safetensors ]; then \
-		$(BIN)/python sample.py run=pretrained prompts=docs/demo_prompts.txt n=2 guidance=3 seed=0; \
-	fi
-	$(BIN)/python train.py experiment=shape_latent
+	$(BIN)/python sample.py run=pretrained prompts=docs/demo_prompts.txt n=2 guidance=3 seed=0
+	$(BIN)/python prepare.py embed=image_features shards=data/furniture_cc0
+	$(BIN)/python train.py experiment=fine_tune
 	$(BIN)/python sample.py prompts=docs/demo_prompts.txt n=2 guidance=3 seed=0
 
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from fieldforge.configuration.build import check
 from fieldforge.errors import UserError
 from fieldforge.runs.entry import CONFIGS
-from fieldforge.runs.train import run_training
+from fieldforge.runs.train import check_training, run_training
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 STEPS = ("batch_size=2", "budget.max_steps=2", "budget.max_minutes=null")
@@ -58,7 +58,8 @@ def test_experiment_composes_and_opens_with_its_command(experiment):
 
 FEW = ["autoencoder.encoder.tokens=128", "autoencoder.encoder.training_tokens=[64,128]"]
 PLANNED = {"shap_e_scale": [], "vector_set_scale": FEW}  # too large for steps in a test; tokens are found one by one
-ELSEWHERE = ["distill", "compact_latent"]  # one wants a teacher, the other is trained by test_default_designs.py
+# one wants a teacher, one is trained by test_default_designs.py, one starts from pretrained/
+ELSEWHERE = ["distill", "compact_latent", "fine_tune"]
 TRAINED = [name for name in EXPERIMENTS if name not in (*ELSEWHERE, *PLANNED)]
 
 
@@ -78,6 +79,10 @@ def test_experiment_takes_two_steps(experiment, balls, tmp_path):
     done = run_training(config)
     assert set(done) == set(config.stages) - {"latents"}
     assert all(stage.finished for stage in done.values())
+
+
+def test_the_weights_in_the_box_are_those_that_fine_tune_starts_at():
+    check_training(composed("fine_tune", f"init_from={CONFIGS.parent}/pretrained/shapes"))
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,18 @@ def test_mistakes_are_one_sentence(trained, tmp_path, overrides, sentence):
     given = [override.format(run=run.path) if "{run}" in override else override for override in overrides]
     with pytest.raises(UserError, match=sentence):
         run_training(Place(place.data, tmp_path).compose("stages=[autoencoder]", *given))
+
+
+def test_classes_start_at_the_vectors_of_their_names(trained):
+    place, _ = trained
+    of_data = run_training(place.compose())["diffusion"]
+    label = torch.load(of_data.model, weights_only=True)["fieldforge"]
+    known = label["encoders"]["class"]["classes"]
+    classes = ["of no ball", *reversed(known)]
+    given = [f"conditioner.classes={classes}", f"init_from={of_data.path}", "training.diffusion.optimizer.lr=1e-12"]
+    first, second = weights(of_data), weights(run_training(place.compose(*given))["diffusion"])
+    name = "conditioner.sources.class.vector_projection.weight"
+    for label_of, vector in zip(classes, second[name].unbind(1), strict=True):
+        null = first["conditioner.sources.class.null_vector"]
+        expected = first[name][:, known.index(label_of)] if label_of in known else null
+        assert torch.allclose(vector, expected, atol=1e-6), label_of

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from fieldforge.conditioning.condition import Features
@@ -42,6 +43,17 @@ class ClassSource(Source):
         """One-hot rows (B, K). Raises UserError for an unknown name, with the nearest known ones."""
         index = torch.tensor([self._lookup(name) for name in values], device=device)
         return Features(vector=F.one_hot(index, len(self.classes)).float())  # (B, K)
+
+    def vectors_by_name(self, weight: Tensor, null: Tensor | None, classes: Sequence[str]) -> Tensor:
+        """The vectors (W, K) to start from, where another source's are given: each class has that of its name.
+
+        Args:
+            weight: (W, K'), one column for each of `classes`.
+            null: (W,) of no class at all, which new classes start as; None: zeros.
+        """
+        known = dict(zip(classes, weight.unbind(1), strict=True))
+        new = torch.zeros_like(weight[:, 0]) if null is None else null
+        return torch.stack([known.get(name, new) for name in self.classes], 1)
 
     def fingerprint(self) -> Mapping[str, Any]:
         return {"kind": "class", "classes": list(self.classes)}

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.conditioning.class_label import ClassSource
+from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.configuration.stored_config import Labelled, holds, load_run
 from fieldforge.errors import UserError
 from fieldforge.stages.directory import MODEL, StageDirectory, model_in
@@ -55,8 +57,9 @@ class InitialWeights:
         return load_run(self.path, self.kind)[1]
 
     def load(self, model: nn.Module) -> None:
-        """Put the weights into a model. UserError unless names and shapes are the same."""
-        model.load_state_dict(self._fitting(model))
+        """Put the weights into a model, vectors of classes by their names. UserError unless the rest is the same."""
+        weights, label = self._fitting(model)
+        model.load_state_dict({**weights, **_class_vectors(model, weights, label)})
 
     def check(self, model: nn.Module) -> None:
         """UserError unless names and shapes of the weights are those of a model."""
@@ -66,20 +69,47 @@ class InitialWeights:
         """Whether the file has all weights of a model, not those of a part alone."""
         return load_run(self.path, self.kind)[0].keys() == model.state_dict().keys()
 
-    def _fitting(self, model: nn.Module) -> Mapping[str, Any]:
-        """The weights that a model begins with. UserError unless names and shapes are its own."""
-        theirs, mine = load_run(self.path, self.kind)[0], model.state_dict()
+    def _fitting(self, model: nn.Module) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
+        """The weights that a model begins with, and their label.
+
+        UserError unless names and shapes are its own, the number of classes aside.
+        """
+        (theirs, label), mine = load_run(self.path, self.kind), model.state_dict()
         if isinstance(model, Autoencoder):
             theirs = model.initial_weights(theirs)
         strange = sorted(theirs.keys() ^ mine.keys())
-        strange += sorted(name for name in theirs.keys() & mine.keys() if theirs[name].shape != mine[name].shape)
+        shapes = {name: (theirs[name].shape, mine[name].shape) for name in theirs.keys() & mine.keys()}
+        for name in _class_sources(model).keys() & shapes.keys():
+            shapes[name] = (shapes[name][0][:1], shapes[name][1][:1])
+        strange += sorted(name for name, (given, own) in shapes.items() if given != own)
         if strange:
             shown = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
             raise UserError(
                 f"init_from={self.path.parent}: its weights are not those of this model, {shown} differ: give a model "
                 f"of the same design, or leave init_from= out"
             )
-        return theirs
+        return theirs, label
+
+
+def _class_sources(model: nn.Module) -> dict[str, ClassSource]:
+    """What knows classes in a model, by the name of its weight (W, K)."""
+    conditioner = getattr(model, "conditioner", None)
+    sources = conditioner.sources.items() if isinstance(conditioner, Conditioner) else ()
+    return {
+        f"conditioner.sources.{name}.vector_projection.weight": source
+        for name, source in sources
+        if isinstance(source, ClassSource)
+    }
+
+
+def _class_vectors(model: nn.Module, weights: Mapping[str, Tensor], label: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a model's classes out of those of another, which may know other classes or another order."""
+    vectors = {}
+    for name, source in _class_sources(model).items():
+        _, _, key, *_ = name.split(".")
+        null = weights.get(f"conditioner.sources.{key}.null_vector")
+        vectors[name] = source.vectors_by_name(weights[name], null, label["encoders"][key]["classes"])
+    return vectors
 
 
 def start_file(config: DictConfig) -> Path | None:
