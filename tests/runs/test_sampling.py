@@ -423,7 +423,9 @@ def test_evaluation_measures_pictures_and_prompts(trained, tmp_path, capsys):
     assert views["samples"] == 3
     assert views["reduction"] == pytest.approx(1 - views["conditional"] / views["unconditional"])
     assert all((run.path / "evaluation" / name).is_file() for name in ("icons.png", "views.png", "prompts.png"))
-    assert set(json.loads((run.path / "evaluation" / "prompts.json").read_text())["by_guidance"]) == {"1", "3"}
+    by_guidance = json.loads((run.path / "evaluation" / "prompts.json").read_text())["by_guidance"]
+    assert set(by_guidance) == {"1", "3"}
+    assert all(figures["empty"]["of"] == 2 for figures in by_guidance.values())
     assert "whose icon is given" in capsys.readouterr().out
 
 

@@ -17,6 +17,7 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.stored_config import data_root
 from fieldforge.data.shards import open_shards
 from fieldforge.domains.domain import Domain, Outputs
+from fieldforge.evaluation.beside_nearest import NearestReconstructions, spread
 from fieldforge.evaluation.enlargements import EnlargementJudge, evaluate_enlargements
 from fieldforge.evaluation.picture_following import evaluate_images
 from fieldforge.evaluation.questions import Question, questions_for
@@ -58,7 +59,8 @@ def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
         if generator.keys == {"image"}:
             return report
     prompts = settings.prompts
-    judge = PromptJudge(generator.with_steps(prompts.steps), autoencoder, domain, prompts, *training)
+    beside = NearestReconstructions(autoencoder, domain, root, prompts.resolution)
+    judge = PromptJudge(generator.with_steps(prompts.steps), autoencoder, domain, prompts, *training, beside)
     return judge.write_report(folder, about, references(domain, root, training[1]))
 
 
@@ -78,6 +80,7 @@ class PromptJudge:
         generator, autoencoder, domain: of the run.
         settings: the block `prompts` of the configuration.
         metas, signatures: of the training samples.
+        reconstructions: of these.
     """
 
     generator: Generator
@@ -86,6 +89,7 @@ class PromptJudge:
     settings: PromptSettings
     metas: Sequence[Mapping[str, Any]]
     signatures: Sequence[np.ndarray]
+    reconstructions: NearestReconstructions
 
     def write_report(
         self, folder: Path, about: Mapping[str, Any], references: Mapping[str, Sequence[np.ndarray]]
@@ -98,9 +102,12 @@ class PromptJudge:
         outputs = {scale: self.outputs(questions, scale) for scale in self.settings.guidance}
         status("")
         signatures = {scale: self.signatures_of(outputs[scale]) for scale in outputs}
-        by_guidance = {scale: self.agreements(questions, signatures[scale]) for scale in outputs}
+        nearest = {scale: self.domain.nearest(signatures[scale], self.signatures) for scale in outputs}
+        by_guidance = {scale: self.agreements(questions, nearest[scale]) for scale in outputs}
         described = {
-            scale: self.descriptions(outputs[scale]) | self.comparisons(signatures[scale], references)
+            scale: self.descriptions(outputs[scale])
+            | self.reconstructions.ratios(outputs[scale], nearest[scale])
+            | self.comparisons(signatures[scale], references)
             for scale in outputs
         }
         report = by_guidance[self.settings.judged_guidance] | {
@@ -152,9 +159,8 @@ class PromptJudge:
         figures = {f"against {split}": self.domain.compare_sets(signatures, stored) for split, stored in sets}
         return {label: numbers for label, numbers in figures.items() if numbers}
 
-    def agreements(self, questions: Sequence[Question], signatures: Sequence[np.ndarray]) -> dict[str, Any]:
+    def agreements(self, questions: Sequence[Question], nearest: NDArray[np.int64]) -> dict[str, Any]:
         """Agreement of names and of classes, between prompts and the training samples nearest to the outputs."""
-        nearest = self.domain.nearest(signatures, self.signatures)
         figures = agreements(nearest, [one for one in questions for _ in self.settings.seeds], self.metas)
         if not figures:
             noun = self.domain.noun
@@ -165,11 +171,7 @@ class PromptJudge:
         """How many outputs are empty; median and 90th percentile of each number that the domain has of the others."""
         empty = sum(output.is_empty for output in outputs)
         rows = [self.domain.describe(output) for output in outputs if not output.is_empty]
-        figures = {"empty": {"count": float(empty), "of": float(len(outputs))}}
-        for name in rows[0] if rows else ():
-            values = [row[name] for row in rows]
-            figures[name] = {"median": float(np.median(values)), "90th percentile": float(np.quantile(values, 0.9))}
-        return figures
+        return {"empty": {"count": float(empty), "of": float(len(outputs))}} | spread(rows)
 
     def sheet(self, questions: Sequence[Question], outputs: Mapping[float, Sequence[Outputs]]) -> Image.Image:
         """A row for each question, a column for each guidance and seed."""

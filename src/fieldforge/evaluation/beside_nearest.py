@@ -1,0 +1,68 @@
+"""What a domain counts of generated samples, over the same of the nearest training samples' reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.data.heldout import HeldOut
+from fieldforge.data.shards import open_shards
+from fieldforge.domains.domain import Domain, Outputs
+from fieldforge.terminal import status
+
+
+@dataclass(frozen=True)
+class NearestReconstructions:
+    """Numbers of training samples as the autoencoder holds them: more of them is lost by generation alone.
+
+    Args:
+        root: of the shards.
+        resolution: of the reconstructions, that of what is compared with them.
+        numbers: of those that were asked for before, by their place in the training split.
+    """
+
+    autoencoder: Autoencoder
+    domain: Domain
+    root: str
+    resolution: int
+    numbers: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    def ratios(self, outputs: Sequence[Outputs], nearest: NDArray[np.int64]) -> dict[str, dict[str, float]]:
+        """Median and 90th percentile of each number over that of the nearest training sample's reconstruction.
+
+        Args:
+            outputs: G generated ones; empty ones are left out.
+            nearest: (G,) place of the nearest training sample of each.
+        """
+        pairs = [(output, int(place)) for output, place in zip(outputs, nearest, strict=True) if not output.is_empty]
+        self._reconstruct({place for _, place in pairs} - self.numbers.keys())
+        rows = [
+            {name: value / max(self.numbers[place].get(name, 1.0), 1.0) for name, value in row.items()}
+            for row, place in ((self.domain.describe(output), place) for output, place in pairs)
+        ]
+        return {f"{name} over those of the nearest reconstruction": figures for name, figures in spread(rows).items()}
+
+    def _reconstruct(self, places: set[int]) -> None:
+        start = 0
+        samples = HeldOut(open_shards(self.root, "train"), self.domain.input_transforms(), seed=0, batch_size=16)
+        for batch in samples if places else ():
+            inputs = batch["input"]
+            for row in sorted({place - start for place in places} & set(range(len(inputs)))):
+                status(f"nearest training samples: {len(self.numbers)} reconstructed")
+                output = self.domain.reconstruct(self.autoencoder, inputs[row : row + 1], self.resolution)[0]
+                self.numbers[start + row] = {} if output.is_empty else self.domain.describe(output)
+            start += len(inputs)
+
+
+def spread(rows: Iterable[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Median and 90th percentile of each number over rows that all have it."""
+    rows = list(rows)
+    figures = {}
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        figures[name] = {"median": float(np.median(values)), "90th percentile": float(np.quantile(values, 0.9))}
+    return figures
