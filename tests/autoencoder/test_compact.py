@@ -131,6 +131,15 @@ def test_colour_passes_through_a_fresh_one():
         torch.testing.assert_close(shown.mean(0), true.mean(0), rtol=0.1, atol=0.3)
 
 
+def test_colour_of_cells_lies_between_those_of_boxes():
+    decoder = compact().decoder
+    latents = torch.zeros(1, 8, 16)
+    latents[0, 4:, 0] = 1  # boxes at the end of the first axis
+    _, colors = decoder.cells(latents)[0].split([24, 3], -1)  # (1, 512, 3)
+    line = colors.view(8, 8, 8, 3)[:, 3, 3, 0]
+    torch.testing.assert_close(line, torch.tensor([0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1]))
+
+
 def test_boxes_without_surface_have_the_colour_of_those_around_them():
     encoder = CompactEncoder(LatentShape(512, 17, (8, 8, 8)), group=64, width=64, heads=2, layers=1)
     latents, active = torch.zeros(1, 512, 17), torch.zeros(1, 512, dtype=torch.bool)

@@ -20,8 +20,8 @@ COLOR_SCALE = 3.0  # of a box's mean colour in sparse latents of unit scale over
 class CompactDecoder(nn.Module):
     """Tokens see each other, each then makes features of the cells of its box; active cells look at those around them.
 
-    The first three channels of a token are added to the colour of its cells. Letters as in `compact.py`; F features
-    of a cell.
+    The first three channels of tokens are added to the colour of cells, interpolated between the middles of boxes: one
+    colour for each box would show its edges. Letters as in `compact.py`; F features of a cell.
 
     Args:
         shape: of the sparse latents.
@@ -63,7 +63,9 @@ class CompactDecoder(nn.Module):
         """latents (B, T, C) → features and colour (B, U, F + 3), activity (B, U), positive where a cell is active."""
         tokens = self.transformer(self.from_latent(latents) + self.positions)  # (B, T, width)
         features = self.patches.split(self.to_cells(tokens))  # (B, U, F)
-        color = self.patches.split(latents[..., :3].repeat(1, 1, self.patches.size)).to(features)  # (B, U, 3)
+        grid = latents[..., :3].transpose(1, 2).unflatten(2, self.patches.grid)  # (B, 3, t, t, t)
+        color = nn.functional.interpolate(grid, (self.side,) * 3, mode="trilinear").flatten(2)  # (B, 3, U)
+        color = color.transpose(1, 2).to(features)
         return torch.cat([features, color], -1), self.to_activity(features)[..., 0]
 
     def channels_of(self, features: Tensor, active: ActiveCells) -> Tensor:
