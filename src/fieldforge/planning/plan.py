@@ -41,7 +41,8 @@ def print_plan(config: DictConfig) -> None:
         result(*json.dumps(make_plan(config).plain(), indent=2).split("\n"))
         return
     if config.trainer.accelerator == "auto" and not torch.cuda.is_available():
-        result("This machine lacks a GPU, which is planned for: trainer.accelerator=cpu plans for its processor.", "")
+        hint = "trainer.accelerator=cpu plans for its processor, with plan.peak_flops= of yours."
+        result(f"This machine lacks a GPU, which is planned for: {hint}", "")
     result(*text(make_plan(config)).split("\n"))
 
 
