@@ -47,9 +47,11 @@ class NearestReconstructions:
         return {f"{name} over those of the nearest reconstruction": figures for name, figures in spread(rows).items()}
 
     def _reconstruct(self, places: set[int]) -> None:
+        if not places:
+            return
         start = 0
         samples = HeldOut(open_shards(self.root, "train"), self.domain.input_transforms(), seed=0, batch_size=16)
-        for batch in samples if places else ():
+        for batch in samples:
             inputs = batch["input"]
             for row in sorted({place - start for place in places} & set(range(len(inputs)))):
                 status(f"nearest training samples: {len(self.numbers)} reconstructed")

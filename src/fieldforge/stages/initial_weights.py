@@ -79,7 +79,7 @@ class InitialWeights:
             theirs = model.initial_weights(theirs)
         strange = sorted(theirs.keys() ^ mine.keys())
         shapes = {name: (theirs[name].shape, mine[name].shape) for name in theirs.keys() & mine.keys()}
-        for name in _class_sources(model).keys() & shapes.keys():
+        for name in set(map(_class_weight, _class_sources(model))) & shapes.keys():
             shapes[name] = (shapes[name][0][:1], shapes[name][1][:1])
         strange += sorted(name for name, (given, own) in shapes.items() if given != own)
         if strange:
@@ -92,23 +92,23 @@ class InitialWeights:
 
 
 def _class_sources(model: nn.Module) -> dict[str, ClassSource]:
-    """What knows classes in a model, by the name of its weight (W, K)."""
+    """What knows classes in a model, by its name among the sources."""
     conditioner = getattr(model, "conditioner", None)
     sources = conditioner.sources.items() if isinstance(conditioner, Conditioner) else ()
-    return {
-        f"conditioner.sources.{name}.vector_projection.weight": source
-        for name, source in sources
-        if isinstance(source, ClassSource)
-    }
+    return {name: source for name, source in sources if isinstance(source, ClassSource)}
+
+
+def _class_weight(source: str) -> str:
+    """The name of a class source's weight (W, K)."""
+    return f"conditioner.sources.{source}.vector_projection.weight"
 
 
 def _class_vectors(model: nn.Module, weights: Mapping[str, Tensor], label: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights of a model's classes out of those of another, which may know other classes or another order."""
     vectors = {}
     for name, source in _class_sources(model).items():
-        _, _, key, *_ = name.split(".")
-        null = weights.get(f"conditioner.sources.{key}.null_vector")
-        vectors[name] = source.vectors_by_name(weights[name], null, label["encoders"][key]["classes"])
+        weight, null = weights[_class_weight(name)], weights.get(f"conditioner.sources.{name}.null_vector")
+        vectors[_class_weight(name)] = source.vectors_by_name(weight, null, label["encoders"][name]["classes"])
     return vectors
 
 
