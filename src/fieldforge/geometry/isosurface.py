@@ -79,7 +79,8 @@ def distance_grid(
         even = fine[0, 0].clone()
         even[::2, ::2, ::2] = grid
         grid = _ask(query_sdf, even, corners, chunk, device)
-        crossed &= _may_cross(grid, lipschitz)
+        if cells < resolution:  # there is a finer level
+            crossed &= _may_cross(grid, lipschitz)
     return grid
 
 
