@@ -65,6 +65,6 @@ def test_a_step_reads_nothing_back(read_backs, overrides):
 
 
 def test_a_step_of_sparse_latents_reads_how_many_cells_are_active(read_backs):
-    found = take_steps(read_backs, "experiment=compact_autoencoder")
+    found = take_steps(read_backs, "experiment=furniture_autoencoder")
     assert set(found) == {"sparse", "autoencoder"}
     assert set(found["autoencoder"]) == {"aten::nonzero"}

@@ -1,4 +1,4 @@
-"""The default designs, as experiment=shape_latent has them, sparse and compact latents and sets, over two processes."""
+"""The designs of experiment=shape_latent and furniture_latent, sparse latents and sets, over two processes."""
 
 import json
 import signal
@@ -37,7 +37,7 @@ DESIGNS = {
         [*SHORT, "autoencoder=vector_set", "autoencoder.encoder={tokens:64,training_tokens:[16,32,64]}"],
     ),
     "compact_": (
-        "compact_latent",
+        "furniture_latent",
         [
             *COMMON,
             *(f"phases.sparse.data.transforms.{size}" for size in SMALL),

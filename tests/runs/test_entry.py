@@ -34,7 +34,7 @@ def leave_with(monkeypatch, capsys, body, *arguments: str, name: str = "train") 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "no experiment is chosen: give experiment= one of clip_prior, compact_autoencoder, compact_latent"),
+        ([], "no experiment is chosen: give experiment= one of clip_prior, distill, fine_tune"),
         (["experiment=nothing"], "there is no experiment=nothing: choose one of"),
         (["experiment=shape_latent", "nokey=1"], "unknown config key nokey"),
         (

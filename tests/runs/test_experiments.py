@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -61,9 +62,10 @@ def test_experiment_composes_and_opens_with_its_command(experiment):
 FEW = ["autoencoder.encoder.tokens=128", "autoencoder.encoder.training_tokens=[64,128]"]
 PLANNED = {"shap_e_scale": [], "vector_set_scale": FEW}  # too large for steps in a test; tokens are found one by one
 # one wants a teacher, one is trained by test_default_designs.py, one starts from pretrained/
-ELSEWHERE = ["distill", "compact_latent", "fine_tune"]
-LARGER = {name: name.replace("furniture", "shape") for name in EXPERIMENTS if name.startswith("furniture_")}
-TRAINED = [name for name in EXPERIMENTS if name not in (*ELSEWHERE, *PLANNED, *LARGER)]
+ELSEWHERE = ["distill", "furniture_latent", "fine_tune"]
+LARGER = {"planes_autoencoder": "shape_autoencoder", "planes_latent": "shape_latent"}
+LED = {"furniture_latent_class": "shape_latent_class", "furniture_latent_image": "shape_latent_image"}
+TRAINED = [name for name in EXPERIMENTS if name not in (*ELSEWHERE, *PLANNED, *LARGER, *LED)]
 
 
 @pytest.mark.parametrize("experiment", PLANNED)
@@ -109,13 +111,26 @@ def test_impossible_settings_are_one_sentence_before_training(override, sentence
 
 
 @pytest.mark.parametrize(("large", "small"), LARGER.items())
-def test_furniture_differs_from_the_small_experiment_in_data_and_time_only(large, small):
-    both = [OmegaConf.to_container(composed(name)) for name in (large, small)]
-    for parts in both:
-        for stage in parts["training"].values():
-            del stage["budget"]
-        del parts["name"], parts["autoencoder_name"], parts["data"]["root"]
-    assert both[0] == both[1]
+def test_planes_on_all_furniture_differ_from_the_small_experiment_in_data_and_time_only(large, small):
+    assert blocks(large) == blocks(small)
+
+
+@pytest.mark.parametrize(("large", "small"), LED.items())
+def test_what_leads_compact_latents_is_what_leads_the_small_experiment(large, small):
+    led, plain, led_small, plain_small = map(blocks, (large, "furniture_latent", small, "shape_latent"))
+    assert led["conditioner"] == led_small["conditioner"]
+    assert {key for key in led if led[key] != plain[key]} == {"conditioner", "latent_data"} & {
+        key for key in led_small if led_small[key] != plain_small[key]
+    }
+
+
+def blocks(experiment: str) -> dict[str, Any]:
+    """An experiment's configuration but for names, places and budgets."""
+    parts = OmegaConf.to_container(composed(experiment))
+    for stage in parts["training"].values():
+        del stage["budget"]
+    del parts["name"], parts["autoencoder_name"], parts["data"]["root"]
+    return parts
 
 
 def test_imports_point_down_only():

@@ -26,8 +26,8 @@ OWN_REASONS = {
 }
 WATCHED = [
     "clip_prior",
-    "compact_autoencoder",
     "distill",
+    "furniture_autoencoder",
     "image_latent",
     "image_upscale",
     "latent_classifier",

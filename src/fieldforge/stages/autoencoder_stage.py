@@ -112,7 +112,7 @@ class AutoencoderStage(TrainedStage):
         if module.autoencoder.starts_from_another and self.start is None and not self.continues:
             raise UserError(
                 f"{self.name}: this autoencoder makes latents of another one's latents: name a finished run of that by "
-                f"init_from=, or have it trained before, as experiment=compact_autoencoder does"
+                f"init_from=, or have it trained before, as experiment=furniture_autoencoder does"
             )
 
     def first_module(self) -> pl.LightningModule:
