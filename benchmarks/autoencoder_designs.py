@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=40, help="held-out assets to measure on")
     parser.add_argument("overrides", nargs="*", help="key=value for train.py")
     given = parser.parse_args()
-    overrides = ["experiment=furniture_autoencoder", *given.overrides]
+    overrides = ["experiment=planes_autoencoder", *given.overrides]
     rows = [measured(design, given.minutes, overrides, given.limit) for design in DESIGNS]
     command = " ".join(["python benchmarks/autoencoder_designs.py", *sys.argv[1:]])
     table = [

@@ -1,6 +1,6 @@
 """The same small model trained with each prediction × process × weighting, for the same number of steps.
 
-    python benchmarks/objectives.py --latents outputs/furniture_autoencoder/<id>/latents/<id> --jobs 2
+    python benchmarks/objectives.py --latents outputs/planes_autoencoder/<id>/latents/<id> --jobs 2
 
 Writes docs/images/objectives.png and the tables in docs/samplers.md. About 80 minutes on two idle cores; says how much
 is left, keeps what is measured below outputs/objectives/, and goes on from there. Needs matplotlib. Without --latents

@@ -1,7 +1,7 @@
 """Quality of samples against the number of network evaluations, for every sampler, on a trained diffusion run.
 
-    python benchmarks/sampler_quality.py outputs/furniture_latent/<id>
-    python benchmarks/sampler_quality.py outputs/furniture_latent/<id> --distilled outputs/distill/<id>
+    python benchmarks/sampler_quality.py outputs/planes_latent/<id>
+    python benchmarks/sampler_quality.py outputs/planes_latent/<id> --distilled outputs/distill/<id>
 
 The first writes docs/images/sampler_quality.png, a table in docs/samplers.md, <run>/evaluation/sampler_quality.json.
 About 25 minutes on one core for the furniture model; says how much is left. Needs matplotlib. The second compares a run

@@ -1,0 +1,111 @@
+"""Variants of `autoencoder=sparse`, each trained for the same processor time on one thread, measured alike.
+
+    python benchmarks/sparse_variants.py --data shards/furniture [--minutes 10] [--limit 40] [--only base,…]
+
+Each is trained by train.py, with a budget in processor time, so that other work on the machine takes nothing from it,
+and measured by evaluate.py. Finished ones are not trained again. The table is printed and written into
+docs/autoencoder.md, between its two marks.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "autoencoder.md"
+BEGIN, END = "<!-- sparse variants: begin -->", "<!-- sparse variants: end -->"
+NEAR = "data.transforms.distances._target_=sparse_parts."
+VARIANTS = {
+    "base": ("as it is", []),
+    "rate 5e-4": ("a third of the learning rate", ["training.autoencoder.optimizer.lr=5e-4"]),
+    "batch 8": ("half the batch, twice the steps", ["training.autoencoder.batch_size=8"]),
+    "cells 24": ("24³ cells of 3³ parts", ["autoencoder.encoder.cells=24", "autoencoder.field.sides=3"]),
+    "cells 12": ("12³ cells of 5³ parts", ["autoencoder.encoder.cells=12", "autoencoder.field.sides=5"]),
+    "no views": (
+        "neither views nor opacity in the loss",
+        ["autoencoder_loss.view=0", "autoencoder_loss.opacity=0"],
+    ),
+    "inside": ("half of the near points inside", [f"{NEAR}InsideDistances"]),
+    "salient": ("half of the near points where the surface bends", [f"{NEAR}SalientDistances"]),
+    "normals": ("slope along normals in the loss", ["autoencoder_loss._target_=sparse_parts.NormalLoss"]),
+    "channels 24": ("24 channels a cell for 16", ["autoencoder.encoder.channels=24"]),
+    "narrow clamp": ("distances clamped at 0.03 for 0.05", ["autoencoder_loss.clamp=0.03"]),
+    "small": (
+        "width 112 and 2 + 3 layers for 160 and 3 + 4",
+        [
+            "autoencoder.encoder.width=112",
+            "autoencoder.encoder.layers=2",
+            "autoencoder.decoder.width=112",
+            "autoencoder.decoder.layers=3",
+        ],
+    ),
+}
+
+
+def run(*command: str) -> None:
+    print("$", *command, flush=True)
+    places = {"PYTHONPATH": os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env={**os.environ, **places})
+
+
+def measured(name: str, given: argparse.Namespace) -> str:
+    """Trains and measures one variant: its row of the table."""
+    about, overrides = VARIANTS[name]
+    run_name = f"sparse_variant_{name.replace(' ', '_')}"
+    budget = "training.autoencoder.budget"
+    run(
+        "benchmarks/processor_minutes.py",
+        "experiment=sparse_autoencoder",
+        f"data.root={given.data}",
+        f"name={run_name}",
+        f"{budget}.max_minutes={given.minutes:g}",
+        f"{budget}.min_steps=0",
+        f"seed={given.seed}",
+        "callbacks.pictures=null",
+        *overrides,
+    )
+    newest = max((ROOT / "outputs" / run_name).glob("*/model.ckpt"), key=lambda path: path.stat().st_mtime)
+    report = newest.parent / "evaluation" / "heldout.json"
+    if not report.is_file():
+        run("evaluate.py", f"run={newest.parent}", f"limit={given.limit}", "reconstruction.pictures=0")
+    figures = json.loads(report.read_text())
+    mean, median, thin = figures["mean"], figures["median"], figures["quarters"][0]
+    with open(newest.parent / "metrics.csv", newline="") as file:
+        steps = max(int(row["step"]) for row in csv.DictReader(file))
+    cells = [name, about, f"{steps:,}", f"{mean['iou']:.3f} / {median['iou']:.3f}", f"{mean['f_score']:.3f}"]
+    cells += [f"{thin['iou']:.3f}", f"{thin['f_score']:.3f}", f"{mean['normal_consistency']:.3f}"]
+    cells += [f"{mean['view_psnr']:.1f}", f"{mean['pieces']:.2f}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="shards/furniture")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of processor time")
+    parser.add_argument("--limit", type=int, default=40, help="held-out assets to measure on")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default=",".join(VARIANTS), help="variants, with commas between them")
+    given = parser.parse_args()
+    rows = [measured(name, given) for name in given.only.split(",")]
+    command = " ".join(["python benchmarks/sparse_variants.py", *sys.argv[1:]])
+    table = [
+        BEGIN,
+        f"`{command}`: {given.minutes:g} minutes of one thread's processor time each, first {given.limit} held-out "
+        "assets; the thinnest quarter of them apart.",
+        "",
+        "| variant | what differs | steps | IoU, median | F@0.02 | IoU, thin | F, thin | normals | PSNR | pieces |",
+        "|---" * 10 + "|",
+        *rows,
+        END,
+    ]
+    print("\n".join(table[1:-1]))
+    before, rest = PAGE.read_text().split(BEGIN)
+    PAGE.write_text(before + "\n".join(table) + rest.split(END)[1])
+
+
+if __name__ == "__main__":
+    main()
