@@ -57,14 +57,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--limit", type=int, default=40, help="held-out assets to measure on")
     parser.add_argument("overrides", nargs="*", help="key=value for train.py")
-    given = parser.parse_args()
-    overrides = ["experiment=planes_autoencoder", *given.overrides]
-    rows = [measured(design, given.minutes, overrides, given.limit) for design in DESIGNS]
+    arguments = parser.parse_args()
+    overrides = ["experiment=planes_autoencoder", *arguments.overrides]
+    rows = [measured(design, arguments.minutes, overrides, arguments.limit) for design in DESIGNS]
     command = " ".join(["python benchmarks/autoencoder_designs.py", *sys.argv[1:]])
     table = [
         BEGIN,
-        f"`{command}`: {given.minutes:g} minutes of training each, batch 16, first {given.limit} held-out assets, "
-        f"{torch.get_num_threads()} threads.",
+        f"`{command}`: {arguments.minutes:g} minutes of training each, batch 16, first {arguments.limit} held-out "
+        f"assets, {torch.get_num_threads()} threads.",
         "",
         "| design | parameters | steps | IoU mean / median | F@0.02 | Chamfer L1 | normals | view PSNR |",
         "|---|---|---|---|---|---|---|---|",

@@ -23,7 +23,7 @@ NEAR = 0.03  # distances below this count as near the surface
 COLORED = 1024
 
 
-def asked(autoencoder: Autoencoder, latents: Tensor, near: Tensor, painted: Tensor) -> tuple[Tensor, Tensor]:
+def answers(autoencoder: Autoencoder, latents: Tensor, near: Tensor, painted: Tensor) -> tuple[Tensor, Tensor]:
     """Signed distances at points `near` (B, M, 3) and colours at points `painted` (B, P, 3)."""
     params = {name: value.float() for name, value in autoencoder.decode(latents).items()}
     values = autoencoder.field.query(torch.cat([near, painted], 1), params)
@@ -37,12 +37,12 @@ def main() -> None:
     parser.add_argument("--data", default="shards/furniture")
     parser.add_argument("--limit", type=int, default=16)
     parser.add_argument("--error", type=float, default=0.3)
-    given = parser.parse_args()
-    autoencoder, _ = load_autoencoder(given.run / "model.ckpt")
+    arguments = parser.parse_args()
+    autoencoder, _ = load_autoencoder(arguments.run / "model.ckpt")
     transforms: list[Transform] = [Surface(8192), Distances(2048, 64)]
-    samples = HeldOut(open_shards(given.data, "heldout"), transforms, seed=0, batch_size=4, limit=given.limit)
+    samples = HeldOut(open_shards(arguments.data, "heldout"), transforms, seed=0, batch_size=4, limit=arguments.limit)
     wanted = torch.tensor(autoencoder.encoder.deviations or [1.0] * autoencoder.latent_shape.channels)
-    errors = given.error * wanted  # of normalised latents
+    errors = arguments.error * wanted  # of normalised latents
     moved = torch.zeros(len(errors), 2, dtype=torch.float64)
     noise = torch.Generator().manual_seed(0)
     batches = 0
@@ -50,11 +50,11 @@ def main() -> None:
         batches += 1
         latents, near, painted = autoencoder.encode(batch["input"]), batch["near_points"].float(), batch["input"]
         active = latents[..., 0] * autoencoder.latent_std[0] + autoencoder.latent_mean[0] > 0
-        sdf, rgb = asked(autoencoder, latents, near, painted[:, :COLORED, :3])
+        sdf, rgb = answers(autoencoder, latents, near, painted[:, :COLORED, :3])
         for channel in range(1, len(errors)):
             other = latents.clone()
             other[..., channel] += errors[channel] * torch.randn(active.shape, generator=noise) * active
-            distances, colors = asked(autoencoder, other, near, painted[:, :COLORED, :3])
+            distances, colors = answers(autoencoder, other, near, painted[:, :COLORED, :3])
             moved[channel, 0] += (distances - sdf)[sdf.abs() < NEAR].square().mean()
             moved[channel, 1] += (colors - rgb).square().mean()
     print("channel   distance   colour")

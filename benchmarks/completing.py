@@ -44,9 +44,9 @@ def named_pictures(domain: Domain, root: str, count: int) -> tuple[Tensor, list[
     batch = next(iter(HeldOut(shards, [*domain.input_transforms(), Meta()], seed=0, batch_size=shards.samples)))
     names = [str(meta["name"]) for meta in batch["meta"]]
     distinct = sorted(set(names))
-    asked = [distinct[index] for index in np.random.default_rng(0).permutation(len(distinct))[:count]]
-    places = [names.index(name) for name in asked]
-    return batch["input"][places], asked, places, batch["input"]
+    prompts = [distinct[index] for index in np.random.default_rng(0).permutation(len(distinct))[:count]]
+    places = [names.index(name) for name in prompts]
+    return batch["input"][places], prompts, places, batch["input"]
 
 
 def completed(generator: Generator, known: Tensor, names: list[str], scale: float) -> list[Tensor]:
@@ -80,11 +80,11 @@ class Completed:
 
     def row(self, name: str, signatures: list[np.ndarray], pictures: list[np.ndarray]) -> list[str]:
         """How often the nearest is the true one, and PSNR of the right half of pictures (N, H, W, 3), set by set."""
-        found = self.domain.nearest(signatures, self.marks) == np.resize(self.places, len(signatures))
+        hits = self.domain.nearest(signatures, self.marks) == np.resize(self.places, len(signatures))
         half, true = self.truth.shape[-1] // 2, pixels_of(self.truth)
         pairs = [pair for part in pictures for pair in zip(part[:, :, half:], true[:, :, half:], strict=True)]
         ratio = np.mean([peak_signal_to_noise(*pair) for pair in pairs])
-        return [name, f"{np.mean(found):.0%}", f"{ratio:.1f}"]
+        return [name, f"{np.mean(hits):.0%}", f"{ratio:.1f}"]
 
     def table(self) -> str:
         white = self.domain.stored_signatures({"input": self.blank})

@@ -138,21 +138,21 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--assets", type=int, default=32)
     arguments.add_argument("--steps", type=int, default=8)
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", ["experiment=shape_latent"])
     width, batch_size = config.conditioner.width, config.training.diffusion.batch_size
     with tempfile.TemporaryDirectory() as temporary:
         towers, samples, latents = (Path(temporary) / name for name in ("towers", "samples", "latents"))
         save_towers(towers)
-        save_data(samples, latents, given.assets, views=4, pixels=128)
+        save_data(samples, latents, options.assets, views=4, pixels=128)
         # Large data sets meet most captions once: a cache of one string keeps live encoding live.
         text = TextSource(ClipTextEncoder(str(towers)), width, tokens=False, cache_size=1)
         image = ImageSource(ClipImageEncoder(str(towers)), width, tokens=False)
         conditioner = Conditioner({"clip_text": text, "clip_image": image}, drop_all=0.1)
         started = time.process_time()
         embed_shards(samples, conditioner)
-        seconds = (time.process_time() - started) / given.assets
+        seconds = (time.process_time() - started) / options.assets
         print(f"embedding ahead: {seconds:.2f} CPU-seconds an asset (5 captions, 4 views), once")
 
         def data(transform: Transform) -> ShardDataModule:
@@ -161,7 +161,7 @@ def main() -> None:
 
         ahead, view = data(StoredFeatures(str(samples), conditioner.names)), data(View(str(samples)))
         with build(config, "trainer").products():
-            live, stored = (cost_of(conditioner, way, config, given.steps) for way in (view, ahead))
+            live, stored = (cost_of(conditioner, way, config, options.steps) for way in (view, ahead))
         print(
             f"default denoiser, {best_precision(gpu=False)}: a step of {batch_size} samples takes {live} live, "
             f"{stored} stored"

@@ -57,8 +57,8 @@ def write_section(page: Path, name: str, text: str) -> None:
     """Replace what stands between `<!-- name -->` and `<!-- /name -->` on a page."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     before, _, rest = page.read_text().partition(start)
-    _, found, after = rest.partition(end)
-    assert found, f"{page} has no place {start} … {end}"
+    _, mark, after = rest.partition(end)
+    assert mark, f"{page} has no place {start} … {end}"
     page.write_text(f"{before}{start}\n{text}\n{end}{after}")
 
 

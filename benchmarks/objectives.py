@@ -143,28 +143,28 @@ def measure_all(wanted: list[Objective], arguments: argparse.Namespace, kept: Pa
     known = dict(map(json.loads, lines))
     missing = [objective for objective in wanted if objective.key not in known]
     started = time.monotonic()
-    given = (arguments.latents, arguments.steps, arguments.width, arguments.layers)
+    settings = (arguments.latents, arguments.steps, arguments.width, arguments.layers)
     spawn = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // arguments.jobs)
     with ProcessPoolExecutor(arguments.jobs, spawn, torch.set_num_threads, (threads,)) as pool:
-        running = {pool.submit(measured, objective, *given): objective for objective in missing}
+        running = {pool.submit(measured, objective, *settings): objective for objective in missing}
         for number, future in enumerate(as_completed(running), 1):
             objective = running[future]
             known[objective.key] = error, distance = future.result()
             with kept.open("a") as file:
                 file.write(json.dumps([objective.key, [error, distance]]) + "\n")
             left = (time.monotonic() - started) / number * (len(missing) - number) / 60
-            told = f"{error:.4f}  {distance:.4f}  {objective.key}"
-            print(f"{number}/{len(missing)}  {left:4.1f} min left  {told}", flush=True)
+            result = f"{error:.4f}  {distance:.4f}  {objective.key}"
+            print(f"{number}/{len(missing)}  {left:4.1f} min left  {result}", flush=True)
     return {objective.key: tuple(known[objective.key]) for objective in wanted}
 
 
 def newest_latents() -> Path:
-    found = sorted((ROOT / "outputs").glob("*/*/latents/*/manifest.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
+    manifests = sorted((ROOT / "outputs").glob("*/*/latents/*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    if not manifests:
         print("error: there are no latents below outputs/: make some with train.py, or give --latents", file=sys.stderr)
         sys.exit(2)
-    return found[-1].parent
+    return manifests[-1].parent
 
 
 def main() -> None:

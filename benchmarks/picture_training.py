@@ -85,12 +85,12 @@ def training(name: str, config: DictConfig, autoencoder: nn.Module, loss: Pictur
 
 def train_by_turns(sides: Sequence[Training]) -> None:
     """The side whose clock is behind takes the next step, until all budgets are spent."""
-    said = 0
+    reports = 0
     while active := [side for side in sides if not side.is_over]:
         side = min(active, key=lambda one: one.seconds)
         value = side.step()
-        if side.seconds >= 30 * (said + 1):
-            said += 1
+        if side.seconds >= 30 * (reports + 1):
+            reports += 1
             print(f"{side.name}: {side.seconds:.0f} s, step {side.steps}, loss {value:.4f}", flush=True)
 
 

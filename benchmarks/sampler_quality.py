@@ -131,14 +131,14 @@ def run(arguments: argparse.Namespace) -> None:
             if sampling is not None:
                 cells.append(measures(name, budget, sampling))
             progress.advance(budget + BESIDE, str(cells[-1]))
-    told = verdict(cells, reference.frechet)
-    print(told)
+    sentence = verdict(cells, reference.frechet)
+    print(sentence)
     (model.parent / "evaluation").mkdir(exist_ok=True)
     listed = json.dumps([cell.figures for cell in cells], indent=1)
     write_whole(listed.encode(), model.parent / "evaluation" / "sampler_quality.json")
     if not arguments.dry:
         draw(cells, floor, ROOT / "docs" / "images" / "sampler_quality.png")
-        text = f"{PICTURE}\n\n{facts}\n\n{table(cells, budgets)}\n\n{told}"
+        text = f"{PICTURE}\n\n{facts}\n\n{table(cells, budgets)}\n\n{sentence}"
         write_section(ROOT / "docs" / "samplers.md", "sampler_quality", text)
 
 
@@ -160,7 +160,7 @@ def compare_distilled(arguments: argparse.Namespace, reference: Reference) -> No
     student, _, label = load_diffusion(find_model(arguments.distilled, "outputs", "diffusion")[0])
     facts = label["config"]["distillation"]
     cells: list[Cell] = []
-    told = []
+    lines = []
     for scale in (facts["guidance"], 0.0):
         guided = f"guidance {scale:g}"
         own = reference.measures(scale, student)
@@ -169,12 +169,12 @@ def compare_distilled(arguments: argparse.Namespace, reference: Reference) -> No
             print(cells[-1], flush=True)
         walk = reference.measures(scale)(f"teacher's sampler, {guided}", WALK, replace(student.sampler, steps=WALK))
         print(walk, flush=True)
-        told.append(
+        lines.append(
             f"- {guided}: {cells[-1].evaluations} evaluations are {change(reference.frechet, cells[-1], walk)} from "
             f"the teacher's sampler of {WALK} steps"
         )
         cells.append(walk)
-    text = "\n".join([table(cells, [1, 2, facts["steps"], WALK]), "", *told])
+    text = "\n".join([table(cells, [1, 2, facts["steps"], WALK]), "", *lines])
     print(text)
     if not arguments.dry:
         write_section(ROOT / "docs" / "samplers.md", "distilled", text)

@@ -44,9 +44,9 @@ def run(arguments: argparse.Namespace) -> None:
     kinds = [meta["class"] for meta in batch["meta"]]
     rebuilt = domain.reconstruct(autoencoder, batch["input"])
     classes = sorted(set(kinds))
-    asked = [kind for kind in classes for _ in range(arguments.seeds)]
-    seeds = list(range(len(asked)))
-    drawn = {scale: domain.decode(autoencoder, generator({"class": asked}, seeds, scale)) for scale in scales}
+    prompts = [kind for kind in classes for _ in range(arguments.seeds)]
+    seeds = list(range(len(prompts)))
+    drawn = {scale: domain.decode(autoencoder, generator({"class": prompts}, seeds, scale)) for scale in scales}
 
     def share(signatures: list[np.ndarray], wanted: list[str]) -> str:
         near = domain.nearest(signatures, known)
@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace) -> None:
         [f"{len(kinds)} held-out sounds", share(domain.stored_signatures(batch), kinds)],
         ["their reconstructions", share(domain.signatures(rebuilt), kinds)],
     ]
-    generated = f"{len(asked)} generated sounds, guidance"
-    rows += [[f"{generated} {scale:g}", share(domain.signatures(one), asked)] for scale, one in drawn.items()]
+    generated = f"{len(prompts)} generated sounds, guidance"
+    rows += [[f"{generated} {scale:g}", share(domain.signatures(one), prompts)] for scale, one in drawn.items()]
     steps = f"{label['autoencoder']['steps']:,} and {label['steps']:,} steps of autoencoder and diffusion"
     text = (
         "![Spectrograms of each class: a held-out sound, its reconstruction, three seeds](images/sound.png)\n\n"
@@ -69,14 +69,14 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.dry:
         write_section(ROOT / "docs" / "domains.md", "sounds", text)
         pairs = dict(zip(reversed(kinds), reversed(domain.compare(rebuilt, batch, CELL)), strict=True))
-        write_picture(sheet(pairs, drawn[scales[-1]], asked), ROOT / "docs" / "images" / "sound.png")
+        write_picture(sheet(pairs, drawn[scales[-1]], prompts), ROOT / "docs" / "images" / "sound.png")
 
 
-def sheet(pairs: Mapping[str, list[Image.Image | None]], drawn: Outputs, asked: list[str]) -> Image.Image:
+def sheet(pairs: Mapping[str, list[Image.Image | None]], drawn: Outputs, prompts: list[str]) -> Image.Image:
     """A row for each class: its first held-out sound and the reconstruction of that, then the first generated ones."""
     rows = []
     for kind in sorted(pairs):
-        first = asked.index(kind)
+        first = prompts.index(kind)
         rows.append([*pairs[kind], *(drawn[first + seed].picture(CELL) for seed in range(SHOWN))])
     heads = ["held-out", "reconstruction", *(f"seed {seed}" for seed in range(SHOWN))]
     return picture_sheet(rows, sorted(pairs), heads, cell=CELL)

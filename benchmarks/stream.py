@@ -117,17 +117,19 @@ for batch in itertools.islice(stream.ours({str(root)!r}, stream.TRANSFORMS["late
 print(memory.peak_mb())
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment)
-    return float(found.stdout)
+    process = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment
+    )
+    return float(process.stdout)
 
 
 def rates(root: str, transforms: dict[str, Transform], workers: int, seconds: float, rounds: int) -> Iterator[float]:
     """Best rate of ours and of webdataset, measured in turns."""
-    made: tuple[Callable[[], Iterable[dict]], ...] = (
+    sources: tuple[Callable[[], Iterable[dict]], ...] = (
         lambda: ours(root, transforms, workers),
         lambda: plain_webdataset(root, transforms, workers),
     )
-    measured = [[samples_per_second(make(), seconds) for make in made] for _ in range(rounds)]
+    measured = [[samples_per_second(make(), seconds) for make in sources] for _ in range(rounds)]
     yield from np.max(measured, axis=0).tolist()
 
 

@@ -45,23 +45,23 @@ def entries() -> Iterator[ShardEntry]:
 
 def one_rank(folder: str) -> dict[str, float]:
     """Processor time and peak memory of one rank that resumes in the midst of the third epoch."""
-    found = {"libraries_mb": peak_mb()}
+    figures = {"libraries_mb": peak_mb()}
     started = time.process_time()
     shards = open_shards(folder, "train")
-    found |= {"manifest_s": time.process_time() - started, "manifest_mb": peak_mb()}
+    figures |= {"manifest_s": time.process_time() - started, "manifest_mb": peak_mb()}
     batch = RANKS * PER_RANK
     position = 2 * SHARDS * SAMPLES + 12_345 * batch
     started, clock = time.process_time(), time.perf_counter()
     order = Order(shards.samples_per_shard, MIXING, seed=0)
     order.locate(rank_positions(position, batch, 7, RANKS))
-    found |= {"resume_s": time.process_time() - started, "elapsed_s": time.perf_counter() - clock}
+    figures |= {"resume_s": time.process_time() - started, "elapsed_s": time.perf_counter() - clock}
     started = time.process_time()
     for step in range(1, 201):
         order.locate(rank_positions(position + step * batch, batch, 7, RANKS))
-    found |= {"batch_ms": (time.process_time() - started) / 200 * 1e3, "memory_mb": peak_mb()}
+    figures |= {"batch_ms": (time.process_time() - started) / 200 * 1e3, "memory_mb": peak_mb()}
     import torch  # noqa: F401  which a training holds besides
 
-    return found | {"torch_mb": peak_mb()}
+    return figures | {"torch_mb": peak_mb()}
 
 
 def mixed(numbers: np.ndarray) -> np.ndarray:
@@ -89,10 +89,10 @@ def whole_epoch(order: EpochOrder) -> Epoch:
     for rank in range(RANKS):
         touched = np.zeros(SHARDS, bool)
         for slot in range(rank, order.slots, RANKS):
-            found, inside = order.locate(np.arange(slot, order.length, order.slots))
-            total += int(mixed(found * SAMPLES + inside).sum(dtype=np.uint64))
-            samples[rank] += len(found)
-            touched[found] = True
+            shards, inside = order.locate(np.arange(slot, order.length, order.slots))
+            total += int(mixed(shards * SAMPLES + inside).sum(dtype=np.uint64))
+            samples[rank] += len(shards)
+            touched[shards] = True
         per_rank.append(int(touched.sum()))
         readers += touched
     for start in range(0, order.length, 1 << 20):
@@ -122,8 +122,8 @@ def distance_from_uniform(shards: int, samples: int, mixing: Mixing, batch: int)
     for row, order in zip(place, orders, strict=True):
         for start in range(0, length, 1 << 18):
             positions = np.arange(start, min(length, start + (1 << 18)))
-            found, inside = order.locate(positions)
-            row[found * samples + inside] = positions
+            shard_numbers, inside = order.locate(positions)
+            row[shard_numbers * samples + inside] = positions
     first = place[0].reshape(shards, samples)
     neighbours = np.abs(np.diff(first, axis=1)).mean() / (length / 3)
     correlation = np.asarray(np.corrcoef(place))  # (2, 2)
@@ -149,8 +149,8 @@ def main() -> None:
         file_mb = Path(scratch, "manifest.json").stat().st_size / 1e6
         command = [sys.executable, __file__, "--one-rank", scratch]
         runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(PROCESSES)]
-    fresh = [json.loads(found) for found in runs]
-    rank = {name: statistics.median(found[name] for found in fresh) for name in fresh[0]}
+    fresh = [json.loads(figures) for figures in runs]
+    rank = {name: statistics.median(figures[name] for figures in fresh) for name in fresh[0]}
     started = time.perf_counter()
     epoch = whole_epoch(EpochOrder(np.full(SHARDS, SAMPLES, np.int32), MIXING, seed=0, epoch=2))
     lines = [

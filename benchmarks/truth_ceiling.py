@@ -73,25 +73,27 @@ def main() -> None:
     parser.add_argument("--data", default="data/furniture")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--resolution", type=int, default=128)
-    given = parser.parse_args()
-    records, domain = furniture_records(), ShapeDomain(resolution=given.resolution, views=1)
+    arguments = parser.parse_args()
+    records, domain = furniture_records(), ShapeDomain(resolution=arguments.resolution, views=1)
     transforms: list[Transform] = [Surface(16_384), *domain.truth_transforms(), Meta(), Key()]
     assets = []
-    for batch in HeldOut(open_shards(given.data, "heldout"), transforms, seed=0, batch_size=1, limit=given.limit):
+    for batch in HeldOut(
+        open_shards(arguments.data, "heldout"), transforms, seed=0, batch_size=1, limit=arguments.limit
+    ):
         meta = batch["meta"][0]
         record = records[meta["id"]]
         caster = Caster(clean_mesh(record, open_store(record.archive, LIMITS.max_file_bytes), LIMITS, Notes([])).mesh)
         points = batch["input"][0].numpy()  # (N, 9)
         field = TrueField(caster, points[:, :3], points[:, 6:], meta["epsilon"])
-        measures = domain.measure(Shapes(field, {"none": torch.zeros(1, 0, 0)}, given.resolution), batch)
+        measures = domain.measure(Shapes(field, {"none": torch.zeros(1, 0, 0)}, arguments.resolution), batch)
         assets.append({"key": batch["key"][0], "name": meta["name"], **measures})
         print(meta["name"], {name: round(value, 3) for name, value in measures.items()}, flush=True)
     names = [name for name in assets[0] if name not in ("key", "name")]
     means = {name: fmean(asset[name] for asset in assets) for name in names}
     for name in names:
         print(f"{name:28s} {means[name]:8.4f}   median {median(asset[name] for asset in assets):8.4f}")
-    output = Path(given.data) / "truth_ceiling.json"
-    output.write_text(json.dumps({"resolution": given.resolution, "mean": means, "per_asset": assets}, indent=2))
+    output = Path(arguments.data) / "truth_ceiling.json"
+    output.write_text(json.dumps({"resolution": arguments.resolution, "mean": means, "per_asset": assets}, indent=2))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ def tables(results: Results) -> str:
     head = ["known as", "prediction", "process", "weighting", "density", "Fréchet distance", "held-out error of x̂₀"]
     rows = []
     for recipe in RECIPES:
-        found = np.array([results[replace(recipe, seed=seed).key] for seed in SEEDS])  # (seeds, 2)
+        figures = np.array([results[replace(recipe, seed=seed).key] for seed in SEEDS])  # (seeds, 2)
         error_text, distance_text = (
-            f"{mean:.3f} ± {std:.3f}" for mean, std in zip(found.mean(0), found.std(0, ddof=1), strict=True)
+            f"{mean:.3f} ± {std:.3f}" for mean, std in zip(figures.mean(0), figures.std(0, ddof=1), strict=True)
         )
         rows.append([recipe.known, *(f"`{choice}`" for choice in recipe.choices.split()), distance_text, error_text])
     recipes = markdown_table(head, sorted(rows, key=lambda row: float(row[-2].split()[0])))
@@ -73,9 +73,9 @@ def _short(value: float) -> str:
 
 def _grid(results: Results) -> tuple[np.ndarray, np.ndarray]:
     """(rows, columns) of errors, and of distances."""
-    found = [
+    figures = [
         [results[Objective(prediction, process, weighting, density).key] for process, density in COLUMNS]
         for prediction, weighting in ROWS
     ]
-    errors, distances = np.moveaxis(np.array(found), -1, 0)
+    errors, distances = np.moveaxis(np.array(figures), -1, 0)
     return errors, distances

@@ -56,15 +56,15 @@ class Measures:
 def verdict(cells: list[Cell], frechet: LatentFrechet) -> str:
     """The sampler that is best at no more than 16 evaluations, and how far each is from where it ends."""
     few = min((cell for cell in cells if cell.evaluations <= 16), key=lambda cell: cell.frechet)
-    told = [f"Nearest at no more than 16 evaluations: {few.sampler} with {few.evaluations}."]
+    lines = [f"Nearest at no more than 16 evaluations: {few.sampler} with {few.evaluations}."]
     for name in dict.fromkeys(cell.sampler for cell in cells):
         own = [cell for cell in cells if cell.sampler == name]
         most = max(own, key=lambda cell: cell.evaluations)
         some = max((cell for cell in own if cell.evaluations <= 16), key=lambda cell: cell.evaluations)
-        told.append(
+        lines.append(
             f"- `{name}`: {change(frechet, some, most)} at {some.evaluations} of {most.evaluations} evaluations"
         )
-    return "\n".join([told[0], "How far the distance still was from where it ended:", "", *told[1:]])
+    return "\n".join([lines[0], "How far the distance still was from where it ended:", "", *lines[1:]])
 
 
 def change(frechet: LatentFrechet, cell: Cell, reference: Cell) -> str:

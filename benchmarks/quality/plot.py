@@ -18,9 +18,9 @@ def table(cells: list[Cell], budgets: list[int]) -> str:
     by_place = {(cell.sampler, cell.budget): cell for cell in cells}
     rows = []
     for name in dict.fromkeys(cell.sampler for cell in cells):
-        found = [by_place.get((name, budget)) for budget in budgets]
-        told = [f"{cell.frechet:.3f} ({100 * cell.accuracy:.0f})" if cell else "" for cell in found]
-        rows.append([f"`{name}`" if "," not in name else name, *told])
+        row_cells = [by_place.get((name, budget)) for budget in budgets]
+        texts = [f"{cell.frechet:.3f} ({100 * cell.accuracy:.0f})" if cell else "" for cell in row_cells]
+        rows.append([f"`{name}`" if "," not in name else name, *texts])
     return markdown_table(["evaluations ≤", *map(str, budgets)], rows)
 
 

@@ -44,14 +44,14 @@ class Samples:
     def __call__(self, sampling: Sampler) -> tuple[Tensor, int]:
         """Latents (G, T, C) and the number of evaluations that each took."""
         calls = 0
-        made = []
+        parts = []
         for denoise, noise in zip(self.denoisers, self.noise.split(CHUNK), strict=True):
             counted = Counted(denoise)
             with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):  # as in training
                 generator = torch.Generator().manual_seed(1)
-                made.append(sampling(counted, noise, self.sampler.model.process, generator).float())
+                parts.append(sampling(counted, noise, self.sampler.model.process, generator).float())
             calls = counted.calls
-        return torch.cat(made), calls
+        return torch.cat(parts), calls
 
 
 class Counted:

@@ -51,15 +51,15 @@ class Shapes:
 
 def training_clouds(root: str, ids: list[str]) -> list[np.ndarray]:
     """Outside points (N, 3) of the named training assets, in that order."""
-    found = {}
+    by_id = {}
     for batch in HeldOut(open_shards(root, "train"), [Surface(CLOUD), Meta()], seed=0, batch_size=64):
         points = batch["input"][..., :3].numpy()
-        found.update(
+        by_id.update(
             {meta["id"]: cloud for meta, cloud in zip(batch["meta"], points, strict=True) if meta["id"] in ids}
         )
-    missing = [name for name in ids if name not in found]
+    missing = [name for name in ids if name not in by_id]
     if missing:
         raise UserError(
             f"data in {root} have no asset {missing[0]}: give the shards that the run was made from, --data"
         )
-    return [found[name] for name in ids]
+    return [by_id[name] for name in ids]

@@ -195,13 +195,13 @@ class ImagePrior:
         generator: of latents (B, 1, F).
         space: what these latents mean.
         source: name of the image source whose vectors they are.
-        made_by: that source's fingerprint.
+        encoder: that source's fingerprint.
     """
 
     generator: Generator
     space: EmbeddingSpace
     source: str
-    made_by: Mapping[str, Any]
+    encoder: Mapping[str, Any]
 
     def __call__(self, batch: Mapping[str, Any], seeds: Sequence[int], scale: float) -> dict[str, Features]:
         """`features` for a batch of the model that the picture would steer; `batch` as for the sampler."""
@@ -209,8 +209,8 @@ class ImagePrior:
 
     def check(self, conditioner: Conditioner) -> None:
         """UserError unless that conditioner takes vectors of the source, and them alone."""
-        conditioner.check_made_by(
-            self.source, self.made_by, "use a prior of the encoder that the model was trained with"
+        conditioner.check_encoder(
+            self.source, self.encoder, "use a prior of the encoder that the model was trained with"
         )
         if conditioner.sources[self.source].token_projection is not None:
             raise UserError(

@@ -22,7 +22,7 @@ def built(*overrides: str) -> SamplingSettings:
         return read_settings(compose("sample", list(overrides)), SamplingSettings)
 
 
-def asked(prompt: str) -> Request:
+def request_of(prompt: str) -> Request:
     return Request({"caption": prompt}, {"caption": prompt})
 
 
@@ -50,13 +50,13 @@ def test_facts_are_what_differs_from_a_plain_command(guided):
         "negative": "legs",
         "guidance_rescale": 0.5,
     }
-    name = folder_name([asked("A red ball"), asked("a box")], settings, guided)
+    name = folder_name([request_of("A red ball"), request_of("a box")], settings, guided)
     assert name == "a-red-ball-and-1-more_from-ball_strength-0-6_negative-legs_guidance-rescale-0-5_g3_s3"
 
 
 def test_jobs_go_from_each_request_to_the_end():
     settings = built("prompt=a ball", "to=a box", "frames=3", "n=2", "seed=5")
-    jobs = jobs_of(settings, [asked("a ball")])
+    jobs = jobs_of(settings, [request_of("a ball")])
     assert [(job.seed, job.end_seed, job.weight) for job in jobs] == [
         *((5, 5, 0.0), (5, 5, 0.5), (5, 5, 1.0)),
         *((6, 6, 0.0), (6, 6, 0.5), (6, 6, 1.0)),
@@ -66,4 +66,4 @@ def test_jobs_go_from_each_request_to_the_end():
 
 def test_more_samples_than_anybody_means_are_refused():
     with pytest.raises(UserError, match="n=400000 makes 1200000 samples, and 1000000 are the most"):
-        jobs_of(built("n=400000"), [asked(text) for text in "abc"])
+        jobs_of(built("n=400000"), [request_of(text) for text in "abc"])

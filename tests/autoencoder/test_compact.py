@@ -105,9 +105,9 @@ def test_it_learns_cells_and_what_is_in_them():
     assert terms["surface"] < 0.3 * first["surface"]
     model.eval()
     with torch.no_grad():
-        found = model._sparse(model.bottleneck.latents(model.encoder(*model._base_latents(surface))))
+        sparse = model._sparse(model.bottleneck.latents(model.encoder(*model._base_latents(surface))))
         _, active = model._base_latents(surface)
-        predicted = found[..., 0] * model.base.latent_std[0] + model.base.latent_mean[0] > 0
+        predicted = sparse[..., 0] * model.base.latent_std[0] + model.base.latent_mean[0] > 0
         points = torch.rand(2, 2000, 3) * 2 - 1
         inside = model.field.query(points, model.decode(model.encode(surface)))["sdf"] < 0
     assert (predicted & active).sum() / (predicted | active).sum() > 0.95

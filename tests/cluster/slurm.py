@@ -91,12 +91,12 @@ class Slurm:
     def processes(self) -> list[int]:
         """All processes that this cluster has started, by their environment."""
         mark = f"SLURM_CONF={self.directory}/slurm.conf".encode()
-        found = []
+        pids = []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # ended in the meantime, or another user's
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-        return found
+                    pids.append(int(entry.name))
+        return pids
 
 
 @contextmanager

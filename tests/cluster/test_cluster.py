@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.slurm import ENDED, Slurm
-from tests.cluster.training import ENVIRONMENT, GIVEN_UP, ROOT, Training, differences, processes_with, wait
+from tests.cluster.training import CANCEL, ENVIRONMENT, ROOT, Training, differences, processes_with, wait
 
 SCRIPT = ROOT / "docs/slurm/train.sbatch"
 TWO_NODES = ("--nodes=2", "trainer=ddp")
@@ -47,13 +47,13 @@ def over(slurm: Slurm, job: str) -> Callable[[], bool]:
 
 def finished(slurm: Slurm, job: str, training: Training) -> dict[str, str]:
     """Waits for the end of a job; what Slurm knows of it."""
-    wait(over(slurm, job), f"the end of job {job}", training.said)
+    wait(over(slurm, job), f"the end of job {job}", training.output)
     return slurm.job(job)
 
 
 def assert_finished(known: dict[str, str], training: Training, restarts: int) -> None:
     outcome = known["JobState"], known["ExitCode"], known["Restarts"]
-    assert outcome == ("COMPLETED", "0:0", str(restarts)), training.said()
+    assert outcome == ("COMPLETED", "0:0", str(restarts)), training.output()
 
 
 def undisturbed(slurm: Slurm, training: Training) -> None:
@@ -69,8 +69,8 @@ def user_signal(slurm: Slurm, training: Training) -> None:
         training.wait_held(stage, over(slurm, job))
         slurm.run("scancel", "--signal=USR1", job)
     assert_finished(finished(slurm, job, training), training, restarts=2)
-    assert "autoencoder: goes on at step 6" in training.said()  # not the last checkpoint of the schedule, step 4
-    assert "diffusion: goes on at step 8" in training.said()
+    assert "autoencoder: goes on at step 6" in training.output()  # not the last checkpoint of the schedule, step 4
+    assert "diffusion: goes on at step 8" in training.output()
 
 
 def preemption(slurm: Slurm, training: Training) -> None:
@@ -82,7 +82,7 @@ def preemption(slurm: Slurm, training: Training) -> None:
     )
     assert finished(slurm, other, training)["JobState"] == "COMPLETED"
     assert_finished(finished(slurm, job, training), training, restarts=1)
-    assert "diffusion: goes on at step 6" in training.said()
+    assert "diffusion: goes on at step 6" in training.output()
 
 
 def time_limit(slurm: Slurm, training: Training) -> None:
@@ -92,11 +92,11 @@ def time_limit(slurm: Slurm, training: Training) -> None:
     begun = datetime.fromisoformat(slurm.job(job)["StartTime"])
     minutes = math.ceil((datetime.now() - begun).total_seconds() / 60) + 1  # Slurm looks at limits every 30 s
     slurm.run("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
-    wait(lambda: slurm.job(job)["Restarts"] == "1", "the time limit", training.said)
+    wait(lambda: slurm.job(job)["Restarts"] == "1", "the time limit", training.output)
     slurm.run("scontrol", "update", f"JobId={job}", "TimeLimit=60")
     assert_finished(finished(slurm, job, training), training, restarts=1)
-    assert "SIGUSR1" in training.said()
-    assert "autoencoder: goes on at step 8" in training.said()
+    assert "SIGUSR1" in training.output()
+    assert "autoencoder: goes on at step 8" in training.output()
 
 
 def killed_on_one_node(slurm: Slurm, training: Training) -> None:
@@ -106,7 +106,7 @@ def killed_on_one_node(slurm: Slurm, training: Training) -> None:
     (process,) = processes_with(SLURM_JOB_ID=job, SLURM_PROCID="1")
     os.kill(process, signal.SIGKILL)
     assert_finished(finished(slurm, job, training), training, restarts=1)
-    assert "autoencoder: goes on at step 4" in training.said()
+    assert "autoencoder: goes on at step 4" in training.output()
 
 
 def cancelled_step(slurm: Slurm, training: Training) -> None:
@@ -115,7 +115,7 @@ def cancelled_step(slurm: Slurm, training: Training) -> None:
     training.wait_held("diffusion", over(slurm, job))
     slurm.run("scancel", f"{job}.0")
     assert_finished(finished(slurm, job, training), training, restarts=1)
-    assert "diffusion: goes on at step 4" in training.said()
+    assert "diffusion: goes on at step 4" in training.output()
 
 
 def cancelled_job(slurm: Slurm, training: Training) -> None:
@@ -124,7 +124,7 @@ def cancelled_job(slurm: Slurm, training: Training) -> None:
     training.wait_held("autoencoder", over(slurm, job))
     slurm.run("scancel", job)
     known = finished(slurm, job, training)
-    assert (known["JobState"], known["Restarts"]) == ("CANCELLED", "0"), training.said()
+    assert (known["JobState"], known["Restarts"]) == ("CANCELLED", "0"), training.output()
     assert list(training.folder.glob("tiny/*/checkpoints/step_000000004.ckpt"))
 
 
@@ -157,7 +157,7 @@ def alone(slurm: Slurm, training: Training) -> None:
         task = Training(training.folder / str(number), training.data)
         task.folder.mkdir(parents=True)
         code = start(task, [sys.executable, "train.py", *task.overrides(*line.split(), "trainer=cpu")])
-        assert code == 0, task.said()
+        assert code == 0, task.output()
 
 
 def torchrun(slurm: Slurm, training: Training) -> None:
@@ -177,9 +177,9 @@ def torchrun(slurm: Slurm, training: Training) -> None:
         os.kill(process, signal.SIGKILL)
 
     assert start(training, [*command, "train.py", *overrides], terminate, **mark) != 0
-    assert start(training, [*command, "train.py", *overrides], kill_one, **mark) == 0, training.said()
-    assert "autoencoder: goes on at step 6" in training.said()
-    assert "diffusion: goes on at step 4" in training.said()
+    assert start(training, [*command, "train.py", *overrides], kill_one, **mark) == 0, training.output()
+    assert "autoencoder: goes on at step 6" in training.output()
+    assert "diffusion: goes on at step 4" in training.output()
 
 
 def start(
@@ -196,7 +196,7 @@ def start(
     try:
         if meanwhile is not None:
             meanwhile(process)
-        wait(lambda: process.poll() is not None, "the end of the training", training.said)
+        wait(lambda: process.poll() is not None, "the end of the training", training.output)
     finally:
         if process.poll() is None:
             process.terminate()
@@ -219,7 +219,7 @@ def results(cluster: Slurm, balls: Path, tmp_path_factory, request) -> Iterator[
         training = Training(tmp_path_factory.mktemp(scenario.__name__) / "run", balls)
         begun[scenario] = training, pool.submit(scenario, cluster, training)
     yield begun
-    GIVEN_UP.set()
+    CANCEL.set()
     pool.shutdown(cancel_futures=True)
 
 

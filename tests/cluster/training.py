@@ -13,7 +13,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 12  # of each stage
 PATIENCE = 900.0  # seconds for anything to happen on a busy machine
-GIVEN_UP = threading.Event()  # set when nobody wants the results any more: whoever waits stops waiting
+CANCEL = threading.Event()  # set when nobody wants the results any more: whoever waits stops waiting
 ENVIRONMENT = {
     "PYTHON": sys.executable,
     "PYTHONPATH": str(ROOT),
@@ -59,13 +59,13 @@ class Training:
     def log(self) -> Path:
         return self.folder / "log.txt"
 
-    def said(self) -> str:
+    def output(self) -> str:
         """Its log so far."""
         return self.log.read_text() if self.log.exists() else ""
 
     def wait_held(self, stage: str, over: Callable[[], bool]) -> None:
         """Until its rank 0 waits in the middle of a step of `stage`; an error once the training is `over`."""
-        wait(lambda: (self.folder / f"held_{stage}").exists(), f"the training of the {stage}", self.said, over)
+        wait(lambda: (self.folder / f"held_{stage}").exists(), f"the training of the {stage}", self.output, over)
 
     def weights(self) -> dict[str, dict[str, torch.Tensor]]:
         """Of each finished stage, by its name."""
@@ -76,14 +76,14 @@ class Training:
 def differences(mine: Training, other: Training) -> dict[str, float]:
     """Greatest difference of each tensor that is not equal bit for bit, of finished trainings of both stages."""
     one, two = mine.weights(), other.weights()
-    assert one.keys() == two.keys() == {"autoencoder", "diffusion"}, mine.said()
-    found = {}
+    assert one.keys() == two.keys() == {"autoencoder", "diffusion"}, mine.output()
+    distances = {}
     for stage, tensors in one.items():
         assert tensors.keys() == two[stage].keys()
         for name, value in tensors.items():
             if not torch.equal(value, two[stage][name]):
-                found[f"{stage}.{name}"] = float((value.double() - two[stage][name].double()).abs().max())
-    return found
+                distances[f"{stage}.{name}"] = float((value.double() - two[stage][name].double()).abs().max())
+    return distances
 
 
 def processes_with(**environment: str) -> list[int]:
@@ -103,12 +103,12 @@ def processes_with(**environment: str) -> list[int]:
 
 
 def wait(
-    ready: Callable[[], bool], what: str, said: Callable[[], str] = str, over: Callable[[], bool] = lambda: False
+    ready: Callable[[], bool], what: str, output: Callable[[], str] = str, over: Callable[[], bool] = lambda: False
 ) -> None:
-    """Until something is so; an error with `said()` if it does not become so, at once where it cannot: it is `over`."""
+    """Until something is so; an error with `output()` if it does not become so, at once where it cannot (`over`)."""
     deadline = time.monotonic() + PATIENCE
     while not ready():
         if over() and not ready():  # what has ended may have become ready just before
-            raise RuntimeError(f"{what} did not come before the end; it said:\n{said()}")
-        if GIVEN_UP.wait(0.2) or time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not come in {PATIENCE:g} s; it said:\n{said()}")
+            raise RuntimeError(f"{what} did not come before the end; it said:\n{output()}")
+        if CANCEL.wait(0.2) or time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come in {PATIENCE:g} s; it said:\n{output()}")

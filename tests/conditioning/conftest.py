@@ -68,13 +68,13 @@ def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pictures() -> list[np.ndarray]:
     """Three RGBA pictures of different sizes with something opaque in each."""
     random = np.random.default_rng(0)
-    made = []
+    result = []
     for height, width in ((40, 60), (64, 64), (90, 30)):
         pixels = np.zeros((height, width, 4), np.uint8)
         pixels[8:-8, 6:-6, :3] = random.integers(0, 256, (height - 16, width - 12, 3))
         pixels[8:-8, 6:-6, 3] = 255
-        made.append(pixels)
-    return made
+        result.append(pixels)
+    return result
 
 
 def _clip_tokenizer() -> CLIPTokenizer:

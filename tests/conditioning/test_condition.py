@@ -57,20 +57,20 @@ def test_cat_refuses_parts_of_different_kind():
 
 
 def test_where_takes_the_null_for_dropped_rows_alone():
-    given, null = condition(3, 4), condition(3, 1, start=-50)
-    chosen = given.where(torch.tensor([False, True, False]), null)
-    assert torch.equal(chosen.vector[[0, 2]], given.vector[[0, 2]])
-    assert torch.equal(chosen.tokens[[0, 2]], given.tokens[[0, 2]])
+    conditional, null = condition(3, 4), condition(3, 1, start=-50)
+    chosen = conditional.where(torch.tensor([False, True, False]), null)
+    assert torch.equal(chosen.vector[[0, 2]], conditional.vector[[0, 2]])
+    assert torch.equal(chosen.tokens[[0, 2]], conditional.tokens[[0, 2]])
     assert torch.equal(chosen.vector[1], null.vector[1])
     assert torch.equal(chosen.tokens[1, 0], null.tokens[1, 0])
     assert chosen.mask.tolist() == [[True] * 4, [True, False, False, False], [True] * 4]
 
 
 def test_rows_and_repeat():
-    given = condition(3, 2)
-    assert torch.equal(given.rows(torch.tensor([2, 0])).vector, given.vector[[2, 0]])
-    assert torch.equal(given.repeat(2).tokens, given.tokens[[0, 0, 1, 1, 2, 2]])
-    assert isinstance(given.rows(slice(1)), Condition)
+    conditional = condition(3, 2)
+    assert torch.equal(conditional.rows(torch.tensor([2, 0])).vector, conditional.vector[[2, 0]])
+    assert torch.equal(conditional.repeat(2).tokens, conditional.tokens[[0, 0, 1, 1, 2, 2]])
+    assert isinstance(conditional.rows(slice(1)), Condition)
 
 
 def test_a_dtype_does_not_reach_the_mask():

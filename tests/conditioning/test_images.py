@@ -32,34 +32,34 @@ def test_vision_towers_are_transformers_own_bit_for_bit(family, layer, request, 
     with torch.no_grad():
         own = model(pixel_values=(batch - mean) / std, output_hidden_states=True)
     encoder = ClipImageEncoder(str(folder), layer)
-    found = encoder.encode(batch)
-    assert torch.equal(found.vector, own.image_embeds if family == "clip" else own.pooler_output)
-    assert torch.equal(found.tokens, own.last_hidden_state if layer == "last" else own.hidden_states[-2])
-    assert found.tokens.shape[1:] == (encoder.token_count, encoder.token_width)
-    assert found.vector.shape[1] == encoder.vector_width
+    features = encoder.encode(batch)
+    assert torch.equal(features.vector, own.image_embeds if family == "clip" else own.pooler_output)
+    assert torch.equal(features.tokens, own.last_hidden_state if layer == "last" else own.hidden_states[-2])
+    assert features.tokens.shape[1:] == (encoder.token_count, encoder.token_width)
+    assert features.vector.shape[1] == encoder.vector_width
 
 
 def test_grid_cells_become_tokens_row_by_row():
     identity = nn.Identity()
     encoder = GridEncoder(lambda: identity, lambda: {"backbone": "identity"}, 4, 3, 4, [0.0] * 3, [1.0] * 3)
     pictures = torch.arange(48.0).view(1, 3, 4, 4)
-    found = encoder.encode(pictures)
-    assert torch.equal(found.tokens[0, 1], pictures[0, :, 0, 1])
-    assert torch.equal(found.tokens[0, 4], pictures[0, :, 1, 0])
-    assert torch.equal(found.vector[0], pictures[0].mean((1, 2)))
+    features = encoder.encode(pictures)
+    assert torch.equal(features.tokens[0, 1], pictures[0, :, 0, 1])
+    assert torch.equal(features.tokens[0, 4], pictures[0, :, 1, 0])
+    assert torch.equal(features.vector[0], pictures[0].mean((1, 2)))
 
 
 def test_efficientnet_features_are_those_of_its_own_classifier():
     encoder = efficientnet_lite0()
     pytest.importorskip("efficientnet_lite_pytorch")
     picture = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    found = encoder.encode(picture)
+    features = encoder.encode(picture)
     network = encoder.network.network
     with torch.no_grad():
         wanted = network((picture - 127 / 255) / (128 / 255))
-        classified = network._fc(found.vector)
+        classified = network._fc(features.vector)
     torch.testing.assert_close(classified, wanted, atol=1e-4, rtol=1e-4)
-    assert found.tokens.shape == (1, 49, 1280)
+    assert features.tokens.shape == (1, 49, 1280)
 
 
 def test_a_missing_efficientnet_says_what_to_install(monkeypatch):
@@ -70,10 +70,10 @@ def test_a_missing_efficientnet_says_what_to_install(monkeypatch):
 
 def test_source_takes_pictures_of_any_size(clip_folder, pictures):
     source = ImageSource(ClipImageEncoder(str(clip_folder)), 8)
-    found = source.embed(pictures, CPU)
-    assert (found.vector.shape, found.tokens.shape) == ((3, 24), (3, 17, 32))
-    assert found.vector.dtype == torch.float16
-    assert source(found).tokens.shape == (3, 17, 8)
+    features = source.embed(pictures, CPU)
+    assert (features.vector.shape, features.tokens.shape) == ((3, 24), (3, 17, 32))
+    assert features.vector.dtype == torch.float16
+    assert source(features).tokens.shape == (3, 17, 8)
 
 
 def test_tokens_of_a_grid_know_their_place(clip_folder, pictures):

@@ -39,14 +39,14 @@ class TestWithTheLibrary:
 
     def test_text_is_the_library_s_own(self):
         encoder = OpenClipTextEncoder("small", self.weights)
-        found, ids = encoder.encode(TEXTS, CPU), self.library.get_tokenizer("small")(TEXTS)
+        features, ids = encoder.encode(TEXTS, CPU), self.library.get_tokenizer("small")(TEXTS)
         with torch.no_grad():
-            torch.testing.assert_close(found.vector, self.network.encode_text(ids), **ROUNDING)
+            torch.testing.assert_close(features.vector, self.network.encode_text(ids), **ROUNDING)
             hidden = self.network.forward_intermediates(text=ids, text_indices=2)["text_intermediates"]
-            torch.testing.assert_close(found.tokens, self.network.ln_final(hidden[1]), **ROUNDING)
+            torch.testing.assert_close(features.tokens, self.network.ln_final(hidden[1]), **ROUNDING)
             earlier = OpenClipTextEncoder("small", self.weights, "penultimate").encode(TEXTS, CPU).tokens
             torch.testing.assert_close(earlier, hidden[0], **ROUNDING)
-        assert torch.equal(found.mask, ids != 0)
+        assert torch.equal(features.mask, ids != 0)
         assert (encoder.vector_width, encoder.token_width) == (24, 32)
 
     def test_pictures_are_the_library_s_own(self):
@@ -55,11 +55,11 @@ class TestWithTheLibrary:
         mean, std = (
             torch.tensor(v).view(3, 1, 1) for v in (self.network.visual.image_mean, self.network.visual.image_std)
         )
-        found = encoder.encode(pictures)
+        features = encoder.encode(pictures)
         with torch.no_grad():
             own = self.network.encode_image((pictures - mean) / std)
-        torch.testing.assert_close(found.vector, own, **ROUNDING)
-        assert found.tokens.shape == (2, encoder.token_count, encoder.token_width) == (2, 16, 64)
+        torch.testing.assert_close(features.vector, own, **ROUNDING)
+        assert features.tokens.shape == (2, encoder.token_count, encoder.token_width) == (2, 16, 64)
 
     def test_bad_names_weights_and_prompts(self):
         with pytest.raises(UserError, match="no model 'nothing'"):

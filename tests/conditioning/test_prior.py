@@ -78,9 +78,9 @@ def test_the_prior_generates_the_embedding_that_belongs_to_the_prompt(folder, cl
         denoise = model.guided(ClassifierFree(1.0), wanted, conditioner.null(16))
         x = torch.randn(16, 1, 4, generator=generator)
         latents = denoise(x, torch.ones(16))  # at t = 1 the estimate is the mean of what the condition allows
-    made = space.decode(latents).vector.float()
+    vectors = space.decode(latents).vector.float()
     centres = torch.tensor(list(CENTRES.values()))
-    assert torch.cdist(made, centres).argmin(1).tolist() == [0] * 8 + [1] * 8
+    assert torch.cdist(vectors, centres).argmin(1).tolist() == [0] * 8 + [1] * 8
 
     # The chain goes on: the embedding stands for a picture where a model is conditioned on pictures.
     other = EmbeddingSpace(torch.zeros(24), torch.ones(24))

@@ -34,11 +34,11 @@ def inside(normals: np.ndarray, directions: np.ndarray) -> np.ndarray:
 
 def test_normals_of_a_sphere(sphere):
     depth, pose, truth = sphere
-    found = normals_of_depth(depth, pose, FOV)
+    result = normals_of_depth(depth, pose, FOV)
     directions = Camera(torch.from_numpy(pose), FOV, SIZE, SIZE).rays().directions.numpy()
     seen = inside(truth, directions)
     assert seen.sum() > 1000
-    assert (found * truth).sum(-1)[seen].min() > math.cos(math.radians(2))
+    assert (result * truth).sum(-1)[seen].min() > math.cos(math.radians(2))
 
 
 class Fixed:
@@ -59,8 +59,8 @@ def test_brightness_is_lamberts(sphere):
     directions = Camera(torch.from_numpy(pose), FOV, SIZE, SIZE).rays().directions.numpy()
     seen = inside(truth, directions)
     expected = 0.9 * (0.5 + 0.6 * np.clip(truth[seen] @ lamp, 0, None))
-    found = srgb_to_linear(lit[seen][:, 0] / 255) / srgb_to_linear(np.array(200 / 255))
-    assert np.abs(found - np.minimum(expected, 1 / srgb_to_linear(np.array(200 / 255)))).max() < 0.03
+    result = srgb_to_linear(lit[seen][:, 0] / 255) / srgb_to_linear(np.array(200 / 255))
+    assert np.abs(result - np.minimum(expected, 1 / srgb_to_linear(np.array(200 / 255)))).max() < 0.03
     assert np.array_equal(lit[..., 3], pixels[..., 3])
 
 

@@ -50,10 +50,10 @@ def meta(key: str, word: str, split: str) -> dict:
 
 def sample(key: str, word: str, split: str, random: np.random.Generator) -> dict:
     points = random.uniform(-0.5, 0.5, (4, 3)).astype(np.float16)
-    made = {"meta.json": meta(key, word, split), "surface_points.npy": points, "near_points.npy": points}
-    made |= {"volume_points.npy": points, "near_sdf.npy": points[:, 0], "volume_sdf.npy": points[:, 0]}
-    made |= {"surface_normals.npy": np.full((4, 3), 73, np.int8), "surface_colors.npy": np.zeros((4, 3), np.uint8)}
-    made |= {
+    members = {"meta.json": meta(key, word, split), "surface_points.npy": points, "near_points.npy": points}
+    members |= {"volume_points.npy": points, "near_sdf.npy": points[:, 0], "volume_sdf.npy": points[:, 0]}
+    members |= {"surface_normals.npy": np.full((4, 3), 73, np.int8), "surface_colors.npy": np.zeros((4, 3), np.uint8)}
+    members |= {
         "surface_exposed.npy": np.ones(4, np.uint8),
         "cameras.npy": np.stack([np.eye(4, dtype=np.float32)] * VIEWS),
     }
@@ -61,8 +61,8 @@ def sample(key: str, word: str, split: str, random: np.random.Generator) -> dict
         picture = np.zeros((24, 24, 4), np.uint8)
         picture[4:20, 6:18] = random.integers(0, 256, (16, 12, 4))
         picture[4:20, 6:18, 3] = 255
-        made |= {f"view_{view:03d}.png": picture, f"depth_{view:03d}.png": np.ones((24, 24), np.uint16)}
-    return made
+        members |= {f"view_{view:03d}.png": picture, f"depth_{view:03d}.png": np.ones((24, 24), np.uint16)}
+    return members
 
 
 @pytest.fixture
@@ -374,8 +374,8 @@ def test_the_entry_embeds_what_it_is_told(roots, clip_folder):
     run_embedding(config)
     assert {path.name for path in (samples / "embeddings").iterdir()} == {"clip_text", "clip_image"}
     by_hand = Conditioner({"clip_image": ImageSource(ClipImageEncoder(str(clip_folder)), D, lights=1)})
-    found = read_manifest(embedding_folder(samples, "clip_image")).extra["fingerprint"]
-    assert found == by_hand.fingerprint()["clip_image"]
+    fingerprint = read_manifest(embedding_folder(samples, "clip_image")).extra["fingerprint"]
+    assert fingerprint == by_hand.fingerprint()["clip_image"]
     for embed, shards, sentence in (
         ("class", "x", "need no encoder"),
         ("sound", "x", r"conditioner\.sources names sound"),

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, SiglipTextModel, T5EncoderModel
 
 from fieldforge.conditioning import ClipTextEncoder, SentenceEncoder
-from fieldforge.conditioning.pretrained import locate_model, reach_hub
+from fieldforge.conditioning.hub import locate_model, reach_hub
 from fieldforge.errors import UserError
 
 CPU = torch.device("cpu")
@@ -21,46 +21,50 @@ def offline(monkeypatch):
 
 @pytest.mark.parametrize("layer", ["last", "penultimate"])
 def test_clip_text_is_transformers_own_bit_for_bit(clip_folder, layer):
-    found = ClipTextEncoder(str(clip_folder), layer).encode(TEXTS, CPU)
+    features = ClipTextEncoder(str(clip_folder), layer).encode(TEXTS, CPU)
     ids = AutoTokenizer.from_pretrained(clip_folder)(TEXTS, padding=True, return_tensors="pt")
     model = CLIPTextModelWithProjection.from_pretrained(clip_folder).eval()
     with torch.no_grad():
         own = model(**ids, output_hidden_states=True)
-    assert torch.equal(found.vector, own.text_embeds)
-    assert torch.equal(found.tokens, own.last_hidden_state if layer == "last" else own.hidden_states[-2])
-    assert torch.equal(found.mask, ids["attention_mask"].bool())
+    assert torch.equal(features.vector, own.text_embeds)
+    assert torch.equal(features.tokens, own.last_hidden_state if layer == "last" else own.hidden_states[-2])
+    assert torch.equal(features.mask, ids["attention_mask"].bool())
 
 
 def test_clip_mask_ends_with_the_end_of_text_though_padding_is_the_same_token(clip_folder):
     encoder = ClipTextEncoder(str(clip_folder))
     ids = encoder.tokenizer(TEXTS, padding=True)["input_ids"]
     assert encoder.tokenizer.pad_token_id == encoder.tokenizer.eos_token_id
-    found = encoder.encode(TEXTS, CPU)
-    for row, mask in zip(ids, found.mask.tolist(), strict=True):
+    features = encoder.encode(TEXTS, CPU)
+    for row, mask in zip(ids, features.mask.tolist(), strict=True):
         assert sum(mask) == row.index(encoder.tokenizer.eos_token_id) + 1
 
 
 @pytest.mark.parametrize("layer", ["last", "penultimate"])
 def test_siglip_text_is_transformers_own_bit_for_bit(siglip_folder, layer):
-    found = ClipTextEncoder(str(siglip_folder), layer).encode(TEXTS, CPU)
+    features = ClipTextEncoder(str(siglip_folder), layer).encode(TEXTS, CPU)
     ids = AutoTokenizer.from_pretrained(siglip_folder)(TEXTS, padding="max_length", max_length=12, return_tensors="pt")
     model = SiglipTextModel.from_pretrained(siglip_folder).eval()
     with torch.no_grad():
         own = model(input_ids=ids["input_ids"], output_hidden_states=True)
-    assert torch.equal(found.vector, own.pooler_output)
-    assert torch.equal(found.tokens, own.last_hidden_state if layer == "last" else own.hidden_states[-2])
-    assert found.mask.sum(1).tolist() == [4, 7, 3]  # words and the end of text; SigLIP pads to 12 with that same token
+    assert torch.equal(features.vector, own.pooler_output)
+    assert torch.equal(features.tokens, own.last_hidden_state if layer == "last" else own.hidden_states[-2])
+    assert features.mask.sum(1).tolist() == [
+        4,
+        7,
+        3,
+    ]  # words and the end of text; SigLIP pads to 12 with that same token
 
 
 def test_t5_tokens_are_its_encoder_s_and_the_vector_their_mean(t5_folder):
-    found = SentenceEncoder(str(t5_folder)).encode(TEXTS, CPU)
+    features = SentenceEncoder(str(t5_folder)).encode(TEXTS, CPU)
     model = T5EncoderModel.from_pretrained(t5_folder).eval()
     for row, text in enumerate(TEXTS):
         ids = AutoTokenizer.from_pretrained(t5_folder)(text, return_tensors="pt")["input_ids"]
         with torch.no_grad():
             own = model(input_ids=ids).last_hidden_state[0]
-        torch.testing.assert_close(found.tokens[row][found.mask[row]], own, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(found.vector[row], F.normalize(own.mean(0), dim=0), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(features.tokens[row][features.mask[row]], own, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(features.vector[row], F.normalize(own.mean(0), dim=0), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("folder", ["clip_folder", "siglip_folder", "t5_folder"])
@@ -97,8 +101,8 @@ def test_a_prompt_over_the_limit_is_cut_with_a_warning_that_shows_the_cut(clip_f
     encoder = ClipTextEncoder(str(clip_folder))
     long = "a wooden chair with four legs a red armchair a small round table a kitchen sink"
     with caplog.at_level(logging.WARNING):
-        found = encoder.encode([long], CPU)
-    assert found.tokens.shape[1] == 16
+        features = encoder.encode([long], CPU)
+    assert features.tokens.shape[1] == 16
     assert [record.getMessage() for record in caplog.records if record.name.startswith("fieldforge")] == [
         "A prompt of 16 tokens is cut to the 14 that the encoder takes: it now ends "
         "“…en chair with four legs a red armchair a small round table a” and loses “kitchen sink”."
@@ -152,10 +156,10 @@ def cached(folder, cache, names):
 
 def test_what_the_hub_s_cache_holds_is_used_without_asking(clip_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("fieldforge.conditioning.pretrained.reach_hub", lambda: pytest.fail("it asks"))
+    monkeypatch.setattr("fieldforge.conditioning.hub.reach_hub", lambda: pytest.fail("it asks"))
     cached(clip_folder, tmp_path, [path.name for path in clip_folder.iterdir()])
-    found, own = (ClipTextEncoder(name).encode(TEXTS, CPU) for name in ("some/model", str(clip_folder)))
-    assert torch.equal(found.vector, own.vector)
+    features, own = (ClipTextEncoder(name).encode(TEXTS, CPU) for name in ("some/model", str(clip_folder)))
+    assert torch.equal(features.vector, own.vector)
 
 
 @pytest.mark.parametrize("folder", ["clip_folder", "siglip_folder", "t5_folder"])

@@ -136,8 +136,8 @@ def test_what_workers_skip_is_said_at_the_end(tmp_path: Path, workers: int, capl
     remove(tmp_path)
     transforms = {"latent": Latent(), "meta": Meta()}
     data = ShardDataModule(tmp_path, transforms, 4, num_workers=workers, on_bad_shard="skip")
-    found = ids(list(islice(data.train_dataloader(), 4)))
-    assert found == ids(list(islice(stream(tmp_path, "skip"), 4)))
+    result = ids(list(islice(data.train_dataloader(), 4)))
+    assert result == ids(list(islice(stream(tmp_path, "skip"), 4)))
     data.teardown("fit")
     assert data.damaged_shards == [f"{tmp_path}/{BAD}"]
     assert (

@@ -80,12 +80,12 @@ def test_several_readers_stay_below_the_limit(shards: ShardSet, tmp_path: Path) 
     sizes: list[int] = []
 
     def watch() -> None:
-        found: dict[int, int] = {}  # by inode: a finished download changes its name while we look
+        by_inode: dict[int, int] = {}  # by inode: a finished download changes its name while we look
         with locked(tmp_path / "cache" / "locks" / "room.lock"):  # nothing is evicted and nothing begun meanwhile
             for path in (tmp_path / "cache").glob("*/*"):
                 with suppress(FileNotFoundError):
-                    found[path.stat().st_ino] = path.stat().st_size
-        sizes.append(sum(found.values()))
+                    by_inode[path.stat().st_ino] = path.stat().st_size
+        sizes.append(sum(by_inode.values()))
 
     run_together(cached(shards, tmp_path, limit), rounds=3, watch=watch)
     assert 0 < max(sizes) <= limit

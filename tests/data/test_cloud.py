@@ -89,11 +89,11 @@ def assert_equal(ours: list[dict], theirs: list[dict]) -> None:
 def test_two_hundred_faults_lose_nothing_and_double_nothing(local: Path, proxy: FaultyProxy) -> None:
     """Five epochs through a network that breaks every second answer: bit for bit what the disk gives."""
     store = ObjectStore("s3://data/some/shards", QUICK)
-    found = batches(open_shards("s3://data/some/shards", "train", store=store), 30)
+    result = batches(open_shards("s3://data/some/shards", "train", store=store), 30)
     assert proxy.injected.total() >= 200, proxy.injected
     assert set(proxy.injected) == {"drop", "reset", "status", "short", "slow"}
-    assert_equal(found, batches(open_shards(local, "train"), 30))
-    ids = [meta["id"] for batch in found[:6] for meta in batch["meta"]]
+    assert_equal(result, batches(open_shards(local, "train"), 30))
+    ids = [meta["id"] for batch in result[:6] for meta in batch["meta"]]
     assert sorted(ids) == [f"s{number:06d}" for number in range(48)]
 
 

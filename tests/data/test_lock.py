@@ -47,9 +47,9 @@ def test_second_command_hears_who_holds_the_folder(tmp_path):
     try:
         with pytest.raises(UserError) as refused, lock.scope():
             lock.take(tmp_path / "run")
-        said = str(refused.value)
-        assert f"another command writes {tmp_path / 'run'}" in said
-        assert f"process {process.pid} on {socket.gethostname()}, since 20" in said
+        message = str(refused.value)
+        assert f"another command writes {tmp_path / 'run'}" in message
+        assert f"process {process.pid} on {socket.gethostname()}, since 20" in message
     finally:
         end(process)
     with lock.scope():  # free again, however its holder has ended
@@ -57,8 +57,8 @@ def test_second_command_hears_who_holds_the_folder(tmp_path):
 
 
 def test_a_child_does_not_keep_what_its_parent_held(tmp_path):
-    process, said = holder(tmp_path, "with child")
-    child = int(said)
+    process, message = holder(tmp_path, "with child")
+    child = int(message)
     end(process)
     os.kill(child, 0)  # still there
     try:

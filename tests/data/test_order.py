@@ -25,8 +25,8 @@ def every_place(shards: list[int]) -> list[tuple[int, int]]:
 def test_each_epoch_is_a_permutation(shards: list[int], mixing: Mixing, seed: int, epoch: int) -> None:
     order = Order(np.array(shards), mixing, seed)
     length = order.epoch_length
-    found = places(order, np.arange(epoch * length, (epoch + 1) * length))
-    assert sorted(found) == every_place(shards)
+    result = places(order, np.arange(epoch * length, (epoch + 1) * length))
+    assert sorted(result) == every_place(shards)
 
 
 @given(SHARDS, MIXINGS, st.integers(0, 99), st.lists(st.integers(0, 400), min_size=1, max_size=30))
@@ -82,8 +82,8 @@ def test_ranks_touch_their_share_of_the_shards() -> None:
 
 def test_epochs_and_seeds_differ() -> None:
     orders = [EpochOrder(np.full(10, 10), Mixing(), seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
-    found = {tuple(order.locate(np.arange(100))[0].tolist()) for order in orders}
-    assert len(found) == 4
+    result = {tuple(order.locate(np.arange(100))[0].tolist()) for order in orders}
+    assert len(result) == 4
 
 
 def test_one_block_is_a_uniform_permutation() -> None:
@@ -91,8 +91,8 @@ def test_one_block_is_a_uniform_permutation() -> None:
     counts: dict[tuple, int] = {}
     for seed in range(1200):
         order = EpochOrder(np.array([2, 1]), Mixing(slots=64, mix_shards=8), seed, epoch=0)
-        found = tuple(zip(*(part.tolist() for part in order.locate(np.arange(3))), strict=True))
-        counts[found] = counts.get(found, 0) + 1
+        result = tuple(zip(*(part.tolist() for part in order.locate(np.arange(3))), strict=True))
+        counts[result] = counts.get(result, 0) + 1
     assert len(counts) == 6
     assert sum((count - 200) ** 2 / 200 for count in counts.values()) < 20.5
 

@@ -29,18 +29,18 @@ DTYPES = st.sampled_from(["float16", "float32", "int8", "uint8", "uint16", "int6
 def test_arrays_come_back_equal_and_numpy_reads_them(array: np.ndarray, transposed: bool) -> None:
     array = array.T if transposed else array
     payload = encode_member("a.npy", array)
-    for found in (decode_member("a.npy", payload), np.load(io.BytesIO(payload), allow_pickle=False)):
-        np.testing.assert_array_equal(found, array)
-        assert found.dtype == array.dtype
+    for result in (decode_member("a.npy", payload), np.load(io.BytesIO(payload), allow_pickle=False)):
+        np.testing.assert_array_equal(result, array)
+        assert result.dtype == array.dtype
     assert payload == encode_member("a.npy", np.asfortranarray(array))  # bytes depend on values, not on memory layout
 
 
 @given(hnp.arrays("uint8", (5, 7, 4)), hnp.arrays("uint16", (5, 7)))
 def test_pictures_come_back_bit_for_bit(rgba: np.ndarray, depth: np.ndarray) -> None:
     for picture in (rgba, depth):
-        found = decode_member("p.png", encode_member("p.png", picture))
-        assert found.dtype == picture.dtype
-        np.testing.assert_array_equal(found, picture)
+        result = decode_member("p.png", encode_member("p.png", picture))
+        assert result.dtype == picture.dtype
+        np.testing.assert_array_equal(result, picture)
 
 
 def test_pickled_arrays_are_refused() -> None:
@@ -64,11 +64,11 @@ def test_a_pickle_is_no_member() -> None:
 
 def test_samples_come_back_equal() -> None:
     sample = sphere_sample("a")
-    found = SAMPLE.decode(SAMPLE.encode("a", sample))
-    assert found.keys() == sample.keys()
-    assert found["meta.json"] == sample["meta.json"]
-    for suffix in found.keys() - {"meta.json"}:
-        np.testing.assert_array_equal(found[suffix], sample[suffix])
+    result = SAMPLE.decode(SAMPLE.encode("a", sample))
+    assert result.keys() == sample.keys()
+    assert result["meta.json"] == sample["meta.json"]
+    for suffix in result.keys() - {"meta.json"}:
+        np.testing.assert_array_equal(result[suffix], sample[suffix])
 
 
 def changed(**changes: object) -> dict:
@@ -122,9 +122,9 @@ def picture(**meta: object) -> dict:
 
 
 def test_a_picture_needs_no_camera() -> None:
-    found = IMAGE.decode(IMAGE.encode("a", picture()))
-    assert found["meta.json"]["captions"] == ["a cat"]
-    assert found["image.png"].shape == (3, 5, 4)
+    result = IMAGE.decode(IMAGE.encode("a", picture()))
+    assert result["meta.json"]["captions"] == ["a cat"]
+    assert result["image.png"].shape == (3, 5, 4)
 
 
 @pytest.mark.parametrize(

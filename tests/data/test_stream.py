@@ -141,26 +141,26 @@ def test_heldout_gives_every_sample_once_and_no_rank_runs_out(spheres: Path, wor
         HeldOut(shards, [noisy_meta], seed=0, batch_size=batch_size, rank=rank, world_size=world_size)
         for rank in range(world_size)
     ]
-    found = [list(rank) for rank in ranks]
-    assert {len(batches) for batches in found} == {len(ranks[0])}
-    keys = [key for batches in found for batch in batches for key in batch["key"]]
+    result = [list(rank) for rank in ranks]
+    assert {len(batches) for batches in result} == {len(ranks[0])}
+    keys = [key for batches in result for batch in batches for key in batch["key"]]
     assert sorted(keys) == [f"heldout{number:06d}" for number in range(5)]
-    sizes = [len(batch["key"]) for batches in found for batch in batches]
+    sizes = [len(batch["key"]) for batches in result for batch in batches]
     assert max(sizes) - min(sizes) <= 1
     assert max(sizes) <= batch_size + (5 % world_size > 0)
-    assert_equal(found[0], list(ranks[0]))  # again: the same random choices
+    assert_equal(result[0], list(ranks[0]))  # again: the same random choices
 
 
 def test_with_fewer_heldout_samples_than_ranks_none_is_without(spheres: Path) -> None:
     shards = open_shards(spheres, "heldout")
-    found = [
+    result = [
         [
             batch["key"]
             for batch in HeldOut(shards, [noisy_meta], seed=0, batch_size=3, rank=rank, world_size=4, limit=3)
         ]
         for rank in range(4)
     ]
-    assert found == [[[f"heldout{number:06d}"]] for number in (0, 1, 2, 0)]
+    assert result == [[[f"heldout{number:06d}"]] for number in (0, 1, 2, 0)]
 
 
 def noisy_meta(sample: Any, generator: np.random.Generator) -> dict:

@@ -46,9 +46,9 @@ def test_surface_takes_exposed_points_only_and_none_twice_if_there_are_enough(sa
 
 
 def test_distances_are_those_of_the_sphere(sample: dict) -> None:
-    found = Distances(50, 60)(sample, rng())
+    result = Distances(50, 60)(sample, rng())
     for kind, count in (("near", 50), ("volume", 60)):
-        points, distances = found[f"{kind}_points"], found[f"{kind}_sdf"]
+        points, distances = result[f"{kind}_points"], result[f"{kind}_sdf"]
         assert points.shape == (count, 3)
         assert points.dtype == distances.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(points, axis=1) - RADIUS, distances, atol=1e-3)
@@ -56,9 +56,9 @@ def test_distances_are_those_of_the_sphere(sample: dict) -> None:
 
 @pytest.mark.parametrize("views", [1, 3, 4])
 def test_rays_meet_the_sphere_where_depth_says(sample: dict, views: int) -> None:
-    found = ViewRays(200, views)(sample, rng())
-    origins, directions, depth = found["ray_origins"], found["ray_directions"], found["ray_depth"]
-    assert {array.dtype for array in found.values()} == {np.dtype(np.float32)}
+    result = ViewRays(200, views)(sample, rng())
+    origins, directions, depth = result["ray_origins"], result["ray_directions"], result["ray_depth"]
+    assert {array.dtype for array in result.values()} == {np.dtype(np.float32)}
     assert len(np.unique(origins, axis=0)) == views
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, atol=1e-5)
     half = (origins * directions).sum(1)
@@ -66,9 +66,9 @@ def test_rays_meet_the_sphere_where_depth_says(sample: dict, views: int) -> None
     np.testing.assert_array_equal(hit, depth > 0)
     points = origins[hit] + depth[hit, None] * directions[hit]
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), RADIUS, atol=2 * DEPTH_UNIT)
-    np.testing.assert_allclose(found["ray_rgba"][hit, :3], (points / RADIUS + 1) / 2, atol=0.01)
-    np.testing.assert_array_equal(found["ray_rgba"][:, 3], hit)
-    assert np.all(found["ray_rgba"][~hit] == 0)
+    np.testing.assert_allclose(result["ray_rgba"][hit, :3], (points / RADIUS + 1) / 2, atol=0.01)
+    np.testing.assert_array_equal(result["ray_rgba"][:, 3], hit)
+    assert np.all(result["ray_rgba"][~hit] == 0)
 
 
 def test_colours_are_premultiplied(sample: dict) -> None:
@@ -83,9 +83,9 @@ def test_a_share_of_the_rays_looks_at_the_object_and_all_meet_the_box(sample: di
     uniform = ViewRays(2000, 4, object_share=0.0)(sample, rng())["ray_depth"] > 0
     mixed = ViewRays(2000, 4, object_share=0.8, spread=0)(sample, rng())["ray_depth"] > 0
     assert mixed.mean() == pytest.approx(0.8 + 0.2 * uniform.mean(), abs=0.03)
-    found = ViewRays(2000, 4, object_share=0.0)(sample, rng(1))
+    result = ViewRays(2000, 4, object_share=0.0)(sample, rng(1))
     steps = np.linspace(0.5, 5, 400)[:, None, None]
-    inside = np.abs(found["ray_origins"] + steps * found["ray_directions"]).max(-1) < 1.03  # (steps, R)
+    inside = np.abs(result["ray_origins"] + steps * result["ray_directions"]).max(-1) < 1.03  # (steps, R)
     assert inside.any(0).all()
 
 
@@ -123,9 +123,9 @@ def test_augmentation_is_one_motion_for_everything(sample: dict) -> None:
 
 def test_quarter_turns_and_mirror_images_all_come(sample: dict) -> None:
     point = {"near_points": np.array([[3, 2, 1]], np.float32)}
-    found = {tuple(Augment(4, True)(point, rng(seed))["near_points"][0].tolist()) for seed in range(80)}
+    result = {tuple(Augment(4, True)(point, rng(seed))["near_points"][0].tolist()) for seed in range(80)}
     turned = {(3, 1), (1, -3), (-3, -1), (-1, 3)}
-    assert found == {(sign * x, 2, z) for x, z in turned for sign in (1, -1)}  # without rounding
+    assert result == {(sign * x, 2, z) for x, z in turned for sign in (1, -1)}  # without rounding
 
 
 def test_arguments_are_left_alone(sample: dict) -> None:
@@ -137,11 +137,11 @@ def test_arguments_are_left_alone(sample: dict) -> None:
 
 def test_captions_are_drawn_from_the_sample() -> None:
     sample = latent_sample("7")
-    found = {Labels()(sample, rng(seed))["caption"] for seed in range(20)}
-    assert found == set(sample["meta.json"]["captions"])
-    made = apply_transforms(sample, [Latent(), Labels()], rng())
-    assert made["class"] == "seating"
-    np.testing.assert_array_equal(made["latent"], np.full((2, 3), 7, np.float32))
+    result = {Labels()(sample, rng(seed))["caption"] for seed in range(20)}
+    assert result == set(sample["meta.json"]["captions"])
+    result = apply_transforms(sample, [Latent(), Labels()], rng())
+    assert result["class"] == "seating"
+    np.testing.assert_array_equal(result["latent"], np.full((2, 3), 7, np.float32))
 
 
 def test_languages_that_a_sample_lacks_are_left_out() -> None:

@@ -23,9 +23,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_plain_webdataset_reads_the_shards(tmp_path: Path) -> None:
     write_spheres(tmp_path, 3, 2)
     urls = [str(tmp_path / "train-000000.tar"), str(tmp_path / "train-000001.tar")]
-    found = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
-    assert [sample["__key__"] for sample in found] == ["train000000", "train000001", "train000002"]
-    for sample in found:
+    result = list(webdataset.WebDataset(urls, shardshuffle=False).decode())
+    assert [sample["__key__"] for sample in result] == ["train000000", "train000001", "train000002"]
+    for sample in result:
         truth = sphere_sample(sample["__key__"])
         assert sample["meta.json"] == truth["meta.json"]
         np.testing.assert_array_equal(sample["near_points.npy"], truth["near_points.npy"])

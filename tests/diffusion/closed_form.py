@@ -41,13 +41,13 @@ class Mixture:
 
     def denoised(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """E[x₀ | x_t], for x (B, 1, D) in any dtype."""
-        given, x, alpha, sigma = x, x.double(), alpha.double(), sigma.double()
+        latents, x, alpha, sigma = x, x.double(), alpha.double(), sigma.double()
         responsibility = self.log_density(x, alpha, sigma).softmax(dim=1)  # (B, K)
         rotated, axes, spread = self._whitened(x, alpha, sigma)
         variances = torch.linalg.eigvalsh(self.covariances)  # (K, D)
         shrunk = alpha[:, None, None] * variances / spread * rotated  # (B, K, D)
         estimates = self.means + torch.einsum("kij,bkj->bki", axes, shrunk)
-        return torch.einsum("bk,bki->bi", responsibility, estimates)[:, None].to(given.dtype)
+        return torch.einsum("bk,bki->bi", responsibility, estimates)[:, None].to(latents.dtype)
 
     def denoiser(self, process: Process):
         return lambda x, t: self.denoised(x, process.alpha(t), process.sigma(t))

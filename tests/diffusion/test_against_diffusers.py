@@ -94,10 +94,10 @@ def diffusers_walk(scheduler, x, level_of, needs_generator=False):
     generator = torch.Generator().manual_seed(0)
     visited = []
     for step, t in enumerate(scheduler.timesteps):
-        given = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
-        visited.append(given)
+        scale_input = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
+        visited.append(scale_input)
         extra = {"generator": generator} if needs_generator else {}
-        x = scheduler.step(network(given, level_of(step, t)), t, x, **extra).prev_sample
+        x = scheduler.step(network(scale_input, level_of(step, t)), t, x, **extra).prev_sample
     return visited, x
 
 

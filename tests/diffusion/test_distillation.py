@@ -87,8 +87,8 @@ def test_steps_must_divide():
 def test_baked_guidance_knows_its_scale_and_the_unconditional_model():
     condition, null = Condition(torch.ones(1, 2)), Condition(torch.zeros(1, 2))
 
-    def model(x_t, t, given):
-        return x_t + given.vector.sum()
+    def model(x_t, t, steering):
+        return x_t + steering.vector.sum()
 
     x_t, t = torch.zeros(1, 1, 1), torch.zeros(1)
     assert Baked(3.0, 3.0)(model, condition, null)(x_t, t).item() == 2

@@ -17,9 +17,9 @@ SECTION = TEXT[TEXT.index("## A new solver, in one file") :]
 
 
 def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", SECTION, re.S)
-    assert found
-    return found.group(1)
+    match = re.search(rf"```{language}\n(.*?)```", SECTION, re.S)
+    assert match
+    return match.group(1)
 
 
 def midpoint():

@@ -10,7 +10,7 @@ from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.backbones.dit import DiT
 from fieldforge.diffusion.classifier import LatentClassifier, classifier_loss
 from fieldforge.diffusion.guidance.autoguidance import Autoguidance
-from fieldforge.diffusion.guidance.classifier import ByClassifier
+from fieldforge.diffusion.guidance.by_classifier import ByClassifier
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.diffusion.guidance.interval import Interval
 from fieldforge.diffusion.guidance.rescaled import Rescaled
@@ -37,11 +37,11 @@ def build(seed=0):
 
 def conditions(count):
     generator = torch.Generator().manual_seed(1)
-    made = []
+    pair = []
     for _ in range(count):
         vector = torch.randn(ROWS, WIDTH, generator=generator, dtype=torch.float64)
-        made.append(Condition(vector, torch.randn(ROWS, 3, WIDTH, generator=generator, dtype=torch.float64)))
-    return made
+        pair.append(Condition(vector, torch.randn(ROWS, 3, WIDTH, generator=generator, dtype=torch.float64)))
+    return pair
 
 
 @pytest.fixture
@@ -110,13 +110,13 @@ def test_other_forms_reduce_to_plain_guidance(model, state, scale):
 @pytest.mark.parametrize("scale", [-1.0, 0.5, 3.0, 15.0])
 def test_away_from_nothing_is_plain_guidance_and_away_from_the_condition_itself_none(model, state, scale):
     conditioner = Conditioner({"class": ClassSource(["chair", "sink", "table"], WIDTH)}).double()
-    asked, others = {"class": ["chair", "sink", "table"]}, {"class": ["sink", "table", "chair"]}
-    condition, other = (conditioner(conditioner.embed(batch)) for batch in (asked, others))
+    classes, others = {"class": ["chair", "sink", "table"]}, {"class": ["sink", "table", "chair"]}
+    condition, other = (conditioner(conditioner.embed(batch)) for batch in (classes, others))
     dropped = conditioner(conditioner.embed(others), drop={"class": torch.ones(ROWS, dtype=torch.bool)})
     sampler = Generator(model, conditioner, Sampler(Heun(), Karras(), 2), ClassifierFree, (TOKENS, CHANNELS))
 
     def away_from(negative):
-        steering = sampler.steering(asked, ROWS, scale, negative)
+        steering = sampler.steering(classes, ROWS, scale, negative)
         return model.guided(steering.guidance, steering.condition, steering.null)(*state)
 
     plain = ClassifierFree(scale)(model, condition, conditioner.null(ROWS))(*state)
@@ -124,7 +124,7 @@ def test_away_from_nothing_is_plain_guidance_and_away_from_the_condition_itself_
     assert not torch.allclose(plain, conditional, atol=1e-3)
     assert torch.equal(away_from({}), plain)
     assert torch.equal(ClassifierFree(scale)(model, condition, dropped)(*state), plain)
-    torch.testing.assert_close(away_from(asked), conditional)
+    torch.testing.assert_close(away_from(classes), conditional)
     base = model(*state, other)
     torch.testing.assert_close(away_from(others), base + scale * (conditional - base))
 
@@ -164,12 +164,12 @@ def test_autoguidance_leads_away_from_the_weak_model(model, state):
 @pytest.fixture
 def classifier():
     torch.manual_seed(3)
-    made = LatentClassifier(
+    network = LatentClassifier(
         TOKENS, CHANNELS, width=16, layers=1, heads=2, classes=5, process=Exponential(12.0)
     ).double()
-    for parameter in made.parameters():
+    for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    return made.eval()
+    return network.eval()
 
 
 def test_classifier_gradient_is_the_finite_difference(classifier, state):

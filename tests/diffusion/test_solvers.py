@@ -227,10 +227,10 @@ def test_rising_times_are_refused():
 
 class Count:
     def __init__(self):
-        self.asked = 0
+        self.calls = 0
 
     def __call__(self, x, t):
-        self.asked += 1
+        self.calls += 1
         return torch.zeros_like(x)
 
 
@@ -241,7 +241,7 @@ def test_number_of_evaluations(sampler, expected):
     noise, generator = gaussians(1)
     count = Count()
     Sampler(sampler, KARRAS, 10)(count, noise, Exponential(12.0), generator)
-    assert count.asked == expected
+    assert count.calls == expected
 
 
 def test_karras_levels_are_the_published_curve():

@@ -84,8 +84,8 @@ def test_text_to_picture_from_shards_to_files(tmp_path: Path) -> None:
         done = run_training(compose("train", ["experiment=image_latent", *SMALL, f"output_dir={tmp_path}"]))
     assert list(done["diffusion"].pictures.glob("*.png"))
     with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
-        given = [f"output_dir={tmp_path}", "prompt=a red apple", "n=1", f"output={tmp_path}/out"]
-        run_sampling(compose("sample", given))
+        words = [f"output_dir={tmp_path}", "prompt=a red apple", "n=1", f"output={tmp_path}/out"]
+        run_sampling(compose("sample", words))
         run_evaluation(compose("evaluate", [f"run={done['autoencoder'].path}", "limit=3"]))
     (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
     assert Image.open(tmp_path / "out" / entry["picture"]).size == (16, 16)

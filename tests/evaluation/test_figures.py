@@ -42,9 +42,9 @@ def test_questions_are_names_classes_or_the_texts_of_a_file(tmp_path):
 
 def test_agreement_is_counted_over_the_questions_that_have_a_label():
     questions = [Question("a", "red ball", "ball"), Question("b", "box", "box"), Question("c", None, None)]
-    found = agreements(np.array([0, 2, 1]), questions, METAS)
-    assert found["name"] == {"share": 0.5, "chance": pytest.approx(0.5), "lift": pytest.approx(1.0), "samples": 2}
-    assert found["class"]["share"] == 0.5
+    result = agreements(np.array([0, 2, 1]), questions, METAS)
+    assert result["name"] == {"share": 0.5, "chance": pytest.approx(0.5), "lift": pytest.approx(1.0), "samples": 2}
+    assert result["class"]["share"] == 0.5
     assert agreements(np.array([1]), questions[2:], METAS) == {}
 
 

@@ -74,18 +74,18 @@ def true_sounds(each: int) -> tuple[torch.Tensor, list[str]]:
 def test_a_sound_is_found_again_from_its_loudness():
     """Phases are lost: what counts is that the spectra of what is found are those that were asked for."""
     sounds, _ = true_sounds(1)
-    found = SoundDomain().outputs(SpectrumField(), {"loudness": loudness(sounds)})
+    outputs = SoundDomain().outputs(SpectrumField(), {"loudness": loudness(sounds)})
     for index in range(len(sounds)):
-        assert SoundDomain().measure(found[index], {"input": sounds[index : index + 1]})["missed"] < 0.4
+        assert SoundDomain().measure(outputs[index], {"input": sounds[index : index + 1]})["missed"] < 0.4
     (other,) = SoundDomain().outputs(SpectrumField(), {"loudness": loudness(sounds[:1])})[0].waves
-    assert np.array_equal(other, found[0].waves[0]), "phases begin alike whatever else is found beside"
+    assert np.array_equal(other, outputs[0].waves[0]), "phases begin alike whatever else is found beside"
 
 
 def test_the_judge_knows_the_kind_of_true_sounds_and_of_sounds_that_are_found_again():
-    domain, (known, kinds), (asked, wanted) = SoundDomain(), true_sounds(8), true_sounds(3)
+    domain, (known, kinds), (sounds, wanted) = SoundDomain(), true_sounds(8), true_sounds(3)
     stored = domain.stored_signatures({"input": known})
-    found = domain.outputs(SpectrumField(), {"loudness": loudness(asked)})
-    for signatures in (domain.stored_signatures({"input": asked}), domain.signatures(found)):
+    outputs = domain.outputs(SpectrumField(), {"loudness": loudness(sounds)})
+    for signatures in (domain.stored_signatures({"input": sounds}), domain.signatures(outputs)):
         assert [kinds[place] for place in domain.nearest(signatures, stored)] == wanted
 
 

@@ -30,13 +30,13 @@ def grey(points: Tensor) -> Tensor:
 
 
 def counted(query):
-    asked = [0]
+    queries = [0]
 
     def count(points: Tensor) -> Tensor:
-        asked[0] += len(points)
+        queries[0] += len(points)
         return query(points)
 
-    return count, asked
+    return count, queries
 
 
 def test_the_mesh_of_a_ball_is_a_watertight_ball_with_outward_faces_and_normals():
@@ -53,7 +53,7 @@ def test_the_mesh_of_a_ball_is_a_watertight_ball_with_outward_faces_and_normals(
 @pytest.mark.parametrize("query", [ball, thin_table])
 @pytest.mark.parametrize("resolution", [64, 100, 128])
 def test_coarse_to_fine_finds_the_surface_of_the_dense_grid_with_a_part_of_its_questions(query, resolution):
-    sparse_query, asked = counted(query)
+    sparse_query, queries = counted(query)
     sparse = distance_grid(sparse_query, resolution, lipschitz=1.0, coarsest=16)
     dense = distance_grid(query, resolution, coarsest=resolution)
     assert torch.equal(sparse < 0, dense < 0)
@@ -64,7 +64,7 @@ def test_coarse_to_fine_finds_the_surface_of_the_dense_grid_with_a_part_of_its_q
         crossing.narrow(axis, 0, resolution).logical_or_(cut)
         crossing.narrow(axis, 1, resolution).logical_or_(cut)
     assert torch.equal(sparse[crossing], dense[crossing])
-    assert asked[0] < 0.35 * dense.numel()
+    assert queries[0] < 0.35 * dense.numel()
 
 
 def test_a_steeper_field_needs_its_lipschitz_constant():

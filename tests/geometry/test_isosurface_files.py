@@ -16,9 +16,9 @@ from fieldforge.geometry.mesh_files import glb_bytes, write_mesh
 
 @pytest.fixture(scope="module")
 def mesh() -> ColoredMesh:
-    found = extract_mesh(lambda p: (p * torch.tensor([1, 2, 1])).norm(dim=-1) - 0.8, lambda p: p.abs(), 24)
-    turned = np.roll(found.normals, 1, axis=1)  # so that a reader which makes up normals is found out
-    return replace(found, normals=turned)
+    ellipsoid = extract_mesh(lambda p: (p * torch.tensor([1, 2, 1])).norm(dim=-1) - 0.8, lambda p: p.abs(), 24)
+    turned = np.roll(ellipsoid.normals, 1, axis=1)  # so that a reader which makes up normals is found out
+    return replace(ellipsoid, normals=turned)
 
 
 def test_a_ply_read_by_another_library_is_the_mesh(mesh, tmp_path):

@@ -87,8 +87,8 @@ def test_beyond_its_border_a_texture_goes_on_as_its_material_says(wrap: Wrap, ex
     texture[0, :, 0] = 1, 2
     u = np.array([-0.25, 1.25, 1.75, 2.25])
     for uv, columns in ((np.stack([u, u * 0], 1), texture), (np.stack([u * 0, 1 - u], 1), texture.swapaxes(0, 1))):
-        found = sample_texture(columns, uv, (wrap, wrap))[:, 0] * 255
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        colors = sample_texture(columns, uv, (wrap, wrap))[:, 0] * 255
+        np.testing.assert_allclose(colors, expected, atol=1e-5)
 
 
 def test_products_in_linear_light():
@@ -98,8 +98,8 @@ def test_products_in_linear_light():
     for texture, expected in ((None, [188, 255, 188, 255]), (np.full_like(PICTURE, 255), [137, 188, 137, 128])):
         material = Material((1, 1, 1, 1), texture, (0.5, 0.5, 0.5, 0.5), linear=True)
         mesh = triangle(materials=(material,), corner_uv=uv, corner_colors=half)
-        found = mesh.color_at(np.zeros(1, np.int64), np.full((1, 3), 1 / 3))
-        np.testing.assert_allclose(found[0] * 255, expected, atol=0.6)
+        colors = mesh.color_at(np.zeros(1, np.int64), np.full((1, 3), 1 / 3))
+        np.testing.assert_allclose(colors[0] * 255, expected, atol=0.6)
 
 
 @pytest.mark.parametrize(("cutoff", "expected"), [(None, 0.4), (0.0, 1.0), (0.4, 1.0), (0.5, 0.0)])
@@ -112,8 +112,8 @@ def test_a_cutoff_makes_points_opaque_or_invisible(cutoff: float | None, expecte
 
 def test_texels_with_sharp_edges():
     uv = np.array([[0.49, 0.75], [0.51, 0.75], [0.49, 0.49]])
-    found = sample_texture(PICTURE, uv, smooth=False)
-    np.testing.assert_allclose(found * 255, [PICTURE[0, 0], PICTURE[0, 1], PICTURE[1, 0]])
+    colors = sample_texture(PICTURE, uv, smooth=False)
+    np.testing.assert_allclose(colors * 255, [PICTURE[0, 0], PICTURE[0, 1], PICTURE[1, 0]])
 
 
 def test_a_material_of_many_parts_is_kept_once():

@@ -39,10 +39,10 @@ def line(first, second):
     ],
 )
 def test_nearest_neighbour_accuracy_by_hand(generated, reference, expected):
-    found = nearest_neighbour_accuracy(
+    result = nearest_neighbour_accuracy(
         line(generated, generated), line(generated, reference), line(reference, reference)
     )
-    assert found == pytest.approx(expected)
+    assert result == pytest.approx(expected)
 
 
 def test_sets_from_one_distribution_cannot_be_told_apart():

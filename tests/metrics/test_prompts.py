@@ -36,18 +36,18 @@ def test_nothing_but_empty_shapes_is_near_to_nothing():
 def test_agreement_and_chance_by_hand():
     labels = ["chair", "chair", "chair", "lamp", "sofa", "sofa", "bed", "bed", "bed", "bed"]
     nearest = np.array([0, 3, 9, -1])  # chair, lamp, bed, nothing
-    found = agreement(nearest, ["chair", "lamp", "sofa", "lamp"], labels)
-    assert found.share == 0.5
-    assert found.chance == pytest.approx((0.3 + 0.1 + 0.2 + 0.1) / 4)
-    assert found.lift == pytest.approx(0.5 / 0.175)
+    result = agreement(nearest, ["chair", "lamp", "sofa", "lamp"], labels)
+    assert result.share == 0.5
+    assert result.chance == pytest.approx((0.3 + 0.1 + 0.2 + 0.1) / 4)
+    assert result.lift == pytest.approx(0.5 / 0.175)
 
 
 def test_chance_is_what_random_training_shapes_reach():
     rng = np.random.default_rng(0)
     labels = list(rng.choice(["a", "b", "c"], size=200, p=[0.7, 0.2, 0.1]))
     prompted = list(rng.choice(["a", "b", "c"], size=20_000))
-    found = agreement(rng.integers(0, 200, 20_000), prompted, labels)
-    assert found.lift == pytest.approx(1.0, abs=0.05)
+    result = agreement(rng.integers(0, 200, 20_000), prompted, labels)
+    assert result.lift == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_prompt_without_training_shape_is_reported():

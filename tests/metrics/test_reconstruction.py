@@ -34,25 +34,25 @@ def test_surfaces_of_three_points_compare_as_by_hand():
     normals = np.array([[0.0, 0, 1], [0, 0, -1]])
     truth = np.array([[0.0, 0, 0.01], [1, 0, 0.5], [1, 0, 0.3]])
     true_normals = np.array([[0.0, 0, 1], [0, 1, 0], [0, 0.6, 0.8]])
-    found = compare_surfaces(points, normals, truth, true_normals, threshold=0.02)
+    result = compare_surfaces(points, normals, truth, true_normals, threshold=0.02)
     # d = 0.01, 0.3; e = 0.01, 0.5, 0.3
-    assert found.chamfer_l1 == pytest.approx((0.155 + 0.27) / 2)
-    assert found.chamfer_l2 == pytest.approx((0.0001 + 0.09) / 2 + (0.0001 + 0.25 + 0.09) / 3)
-    assert found.precision == pytest.approx(1 / 2)
-    assert found.recall == pytest.approx(1 / 3)
-    assert found.f_score == pytest.approx(0.4)
-    assert found.normal_consistency == pytest.approx(((1 + 0.8) / 2 + (1 + 0 + 0.8) / 3) / 2)
+    assert result.chamfer_l1 == pytest.approx((0.155 + 0.27) / 2)
+    assert result.chamfer_l2 == pytest.approx((0.0001 + 0.09) / 2 + (0.0001 + 0.25 + 0.09) / 3)
+    assert result.precision == pytest.approx(1 / 2)
+    assert result.recall == pytest.approx(1 / 3)
+    assert result.f_score == pytest.approx(0.4)
+    assert result.normal_consistency == pytest.approx(((1 + 0.8) / 2 + (1 + 0 + 0.8) / 3) / 2)
 
 
 def test_surfaces_compare_as_by_all_pairwise_distances():
     rng = np.random.default_rng(1)
     points, truth = rng.normal(size=(300, 3)), rng.normal(size=(200, 3))
-    found = compare_surfaces(points, points, truth, truth, threshold=0.2)
+    result = compare_surfaces(points, points, truth, truth, threshold=0.2)
     distances = cdist(points, truth)
     d, e = distances.min(axis=1), distances.min(axis=0)
-    assert found.chamfer_l1 == pytest.approx((d.mean() + e.mean()) / 2)
-    assert found.chamfer_l2 == pytest.approx((d**2).mean() + (e**2).mean())
-    assert (found.precision, found.recall) == pytest.approx(((d < 0.2).mean(), (e < 0.2).mean()))
+    assert result.chamfer_l1 == pytest.approx((d.mean() + e.mean()) / 2)
+    assert result.chamfer_l2 == pytest.approx((d**2).mean() + (e**2).mean())
+    assert (result.precision, result.recall) == pytest.approx(((d < 0.2).mean(), (e < 0.2).mean()))
 
 
 def test_a_surface_agrees_with_itself_turned_inside_out():
@@ -61,9 +61,9 @@ def test_a_surface_agrees_with_itself_turned_inside_out():
     more, more_normals = surface_points(ball, 16000, np.random.default_rng(1))
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 0.8, atol=3e-3)
     np.testing.assert_allclose((points * normals).sum(axis=1) / 0.8, 1, atol=0.02)
-    found = compare_surfaces(points, -normals, more, more_normals, threshold=0.05)
-    assert found.f_score > 0.99
-    assert found.normal_consistency > 0.99
+    result = compare_surfaces(points, -normals, more, more_normals, threshold=0.05)
+    assert result.f_score > 0.99
+    assert result.normal_consistency > 0.99
 
 
 def test_sparse_points_bound_the_precision_as_documented():
@@ -72,17 +72,17 @@ def test_sparse_points_bound_the_precision_as_documented():
     def square(count: int) -> np.ndarray:
         return np.concatenate([rng.random((count, 2)), np.zeros((count, 1))], axis=1)
 
-    made, truth = square(20_000), square(300)
-    found = compare_surfaces(made, made, truth, truth, threshold=0.03)
-    assert found.precision == pytest.approx(1 - math.exp(-math.pi * 0.03**2 * 300), abs=0.03)
-    assert found.recall > 0.999
+    points, truth = square(20_000), square(300)
+    result = compare_surfaces(points, points, truth, truth, threshold=0.03)
+    assert result.precision == pytest.approx(1 - math.exp(-math.pi * 0.03**2 * 300), abs=0.03)
+    assert result.recall > 0.999
 
 
 def test_an_empty_reconstruction_scores_worst_and_stays_finite():
     points, normals = surface_points(ColoredMesh.empty(), 10, np.random.default_rng(0))
-    found = compare_surfaces(points, normals, np.ones((4, 3)), np.ones((4, 3)))
-    assert found.chamfer_l1 == pytest.approx(BOX_DIAGONAL) == pytest.approx(math.dist([-1] * 3, [1] * 3))
-    assert found.f_score == found.normal_consistency == 0
+    result = compare_surfaces(points, normals, np.ones((4, 3)), np.ones((4, 3)))
+    assert result.chamfer_l1 == pytest.approx(BOX_DIAGONAL) == pytest.approx(math.dist([-1] * 3, [1] * 3))
+    assert result.f_score == result.normal_consistency == 0
 
 
 def test_psnr_agrees_with_torchmetrics():

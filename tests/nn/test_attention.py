@@ -83,10 +83,10 @@ def test_training_in_bfloat16_computes_the_same(masked):
     results = []
     for enabled in (False, True):
         module.zero_grad()
-        given = x.clone().requires_grad_()
+        leaf = x.clone().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            out = module(given, mask=mask).float()
+            out = module(leaf, mask=mask).float()
         out.square().sum().backward()
-        results.append((out.detach(), given.grad, module.to_qkv.weight.grad.clone()))
+        results.append((out.detach(), leaf.grad, module.to_qkv.weight.grad.clone()))
     for exact, close in zip(*results, strict=True):
         assert (exact - close).norm() < 0.02 * exact.norm()

@@ -6,11 +6,11 @@ from fieldforge.nn.wide_linear import WIDE, WideLinear
 
 def gradients(linear, x, enabled):
     linear.zero_grad()
-    given = x.clone().requires_grad_()
+    leaf = x.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-        out = linear(given)
+        out = linear(leaf)
     out.float().square().sum().backward()
-    return [out.detach().float(), given.grad, linear.weight.grad.clone(), linear.bias.grad.clone()]
+    return [out.detach().float(), leaf.grad, linear.weight.grad.clone(), linear.bias.grad.clone()]
 
 
 def test_wide_training_in_bfloat16_is_the_linear_map():

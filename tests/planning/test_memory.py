@@ -39,8 +39,8 @@ COMMON = [
 def test_planned_memory_is_that_of_a_real_training(stage, tmp_path):
     overrides = [*COMMON, f"data.root={write_balls(tmp_path / 'balls')}"]
     stages = "[autoencoder]" if stage == "autoencoder" else "[autoencoder,latents,diffusion]"
-    made = plan.make_plan(composed([*overrides, f"stages={stages}"]))
-    [planned] = [part for part in made.stages if isinstance(part, StagePlan) and part.name == stage]
+    bill = plan.make_plan(composed([*overrides, f"stages={stages}"]))
+    [planned] = [part for part in bill.stages if isinstance(part, StagePlan) and part.name == stage]
     command = [sys.executable, str(ROOT / "tests/planning/train_and_measure.py"), stage, *overrides]
     # glibc keeps freed blocks below a threshold that grows to 32 MB, a fifth of the whole here; fixed, they go back.
     environment = {

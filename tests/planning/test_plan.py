@@ -38,7 +38,7 @@ def cluster(**changes) -> Cluster:
 
 
 def stage(**changes) -> StagePlan:
-    values = {"name": "diffusion", "cost": COST, "batch_size": 16, "asked_batch_size": 16, "max_steps": 432_000,
+    values = {"name": "diffusion", "cost": COST, "batch_size": 16, "batch_size_setting": 16, "max_steps": 432_000,
               "max_minutes": None, "min_steps": 0,
               "data": DataSide(shards=64, samples=1000, slots=64, workers=2)}  # fmt: skip
     return StagePlan(**{**values, **changes})
@@ -74,20 +74,20 @@ def test_all_stages_add_up_with_the_latents_of_one_process():
         ({"data": DataSide(15, 1000, 64, 2)}, "15 shards for 16 readers"),
         ({"data": DataSide(64, 1000, 4, 2)}, "mixing.slots=4 for 8 ranks"),
         ({"data": DataSide(64, 1000, 12, 2)}, "no multiple of the 8 ranks"),
-        ({"asked_batch_size": 10}, "batch_size=10 is no multiple of the 8 parts"),
+        ({"batch_size_setting": 10}, "batch_size=10 is no multiple of the 8 parts"),
     ],
 )
 def test_what_will_go_wrong_is_said(changed, warning):
     assert stage().warnings(cluster()) == []
-    [said] = stage(**changed).warnings(cluster())
-    assert warning in said
+    [message] = stage(**changed).warnings(cluster())
+    assert warning in message
     assert warning in text(Plan("name", cluster(), (stage(**changed),)))
 
 
 def test_the_table_names_every_figure():
     table = text(Plan("name", cluster(), (stage(),)))
-    for told in ("2 nodes × 4 GPUs", "DDP", "FSDP", "activations", "20 ms a step", "64 for 8 ranks", "2 h 24 min"):
-        assert told in table
+    for words in ("2 nodes × 4 GPUs", "DDP", "FSDP", "activations", "20 ms a step", "64 for 8 ranks", "2 h 24 min"):
+        assert words in table
 
 
 @pytest.mark.parametrize(

@@ -12,29 +12,29 @@ from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.registry import stages_of
 from fieldforge.stages.stage import Step
 
-ASKED = (torch.ops.aten.nonzero.default, torch.ops.aten._local_scalar_dense.default)
+READ_BACKS = (torch.ops.aten.nonzero.default, torch.ops.aten._local_scalar_dense.default)
 
 
 @pytest.fixture
 def read_backs(monkeypatch) -> list[str]:
     """What was asked so far."""
-    asked = []
+    names = []
     usual = fake_modules._Values.__torch_dispatch__
 
     def dispatch(self, func, types, args=(), kwargs=None):
-        if func in ASKED:
-            asked.append(func._schema.name)
+        if func in READ_BACKS:
+            names.append(func._schema.name)
         return usual(self, func, types, args, kwargs)
 
     monkeypatch.setattr(fake_modules._Values, "__torch_dispatch__", dispatch)
-    return asked
+    return names
 
 
 def take_steps(read_backs: list[str], *overrides: str) -> dict[str, list[str]]:
     """A training step, there and back, of every stage that trains; what each asked for."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         stages = stages_of(compose("train", list(overrides)))
-    found, sizes = {}, sizes_of_data(stages)
+    result, sizes = {}, sizes_of_data(stages)
     for stage in stages:
         step = stage.work(sizes)
         with without_values():
@@ -42,9 +42,9 @@ def take_steps(read_backs: list[str], *overrides: str) -> dict[str, list[str]]:
                 module, batch = unattended(step.module()), step.batch(2)
                 read_backs.clear()
                 module.training_step(batch, 0).backward()
-                found[stage.name] = list(read_backs)
+                result[stage.name] = list(read_backs)
             sizes = stage.after(sizes)
-    return found
+    return result
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def take_steps(read_backs: list[str], *overrides: str) -> dict[str, list[str]]:
     ids=lambda overrides: overrides[-1],
 )
 def test_a_step_reads_nothing_back(read_backs, overrides):
-    found = take_steps(read_backs, *overrides)
-    assert found
-    assert not any(found.values()), found
+    result = take_steps(read_backs, *overrides)
+    assert result
+    assert not any(result.values()), result
 
 
 def test_a_step_of_sparse_latents_reads_how_many_cells_are_active(read_backs):
-    found = take_steps(read_backs, "experiment=furniture_autoencoder")
-    assert set(found) == {"sparse", "autoencoder"}
-    assert set(found["autoencoder"]) == {"aten::nonzero"}
+    result = take_steps(read_backs, "experiment=furniture_autoencoder")
+    assert set(result) == {"sparse", "autoencoder"}
+    assert set(result["autoencoder"]) == {"aten::nonzero"}

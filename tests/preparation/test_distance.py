@@ -31,14 +31,14 @@ def test_sphere(points: np.ndarray):
 
 
 def test_cube_is_exact_and_lowered_by_epsilon(points: np.ndarray):
-    found = signed_distance(Caster(box(1.2)), points, EPSILON)
-    np.testing.assert_allclose(found, box_distance(points, 0.6) - EPSILON, atol=1e-6)
+    result = signed_distance(Caster(box(1.2)), points, EPSILON)
+    np.testing.assert_allclose(result, box_distance(points, 0.6) - EPSILON, atol=1e-6)
 
 
 def test_orientation_of_faces_does_not_matter(points: np.ndarray):
     for turned in (np.arange(12), np.arange(0, 12, 2)):
-        found = signed_distance(Caster(flipped(box(1.2), turned)), points, 0.0)
-        np.testing.assert_allclose(found, box_distance(points, 0.6), atol=1e-6)
+        result = signed_distance(Caster(flipped(box(1.2), turned)), points, 0.0)
+        np.testing.assert_allclose(result, box_distance(points, 0.6), atol=1e-6)
 
 
 def test_double_sided_faces_do_not_cancel(points: np.ndarray):
@@ -46,16 +46,16 @@ def test_double_sided_faces_do_not_cancel(points: np.ndarray):
     doubled = concatenate([cube, flipped(cube, np.arange(12))])
     cleaned = remove_misleading_faces(doubled)
     assert len(cleaned.faces) == 12
-    found = signed_distance(Caster(cleaned), points, 0.0)
-    np.testing.assert_allclose(found, box_distance(points, 0.6), atol=1e-6)
+    result = signed_distance(Caster(cleaned), points, 0.0)
+    np.testing.assert_allclose(result, box_distance(points, 0.6), atol=1e-6)
 
 
 def test_open_sheet_becomes_a_slab():
     z = np.linspace(-0.3, 0.3, 61)
     points = np.stack([np.full_like(z, 0.1), np.full_like(z, 0.2), z], axis=1)
-    found = signed_distance(Caster(sheet()), points.astype(np.float32), EPSILON)
-    np.testing.assert_allclose(found, np.abs(z) - EPSILON, atol=1e-6)
-    assert (found < 0).sum() == (np.abs(z) < EPSILON).sum() > 0
+    result = signed_distance(Caster(sheet()), points.astype(np.float32), EPSILON)
+    np.testing.assert_allclose(result, np.abs(z) - EPSILON, atol=1e-6)
+    assert (result < 0).sum() == (np.abs(z) < EPSILON).sum() > 0
 
 
 def test_a_hole_does_not_turn_the_inside_out(points: np.ndarray):
@@ -63,11 +63,11 @@ def test_a_hole_does_not_turn_the_inside_out(points: np.ndarray):
     hole = ball.triangles.mean(axis=1)[:, 1] > 0.75  # a cap of 5 % of the directions
     assert 10 < hole.sum() < 0.1 * len(hole)
     open_ball = ball.select_faces(~hole)
-    found = signed_distance(Caster(open_ball), points, 0.0)
+    result = signed_distance(Caster(open_ball), points, 0.0)
     radius = np.linalg.norm(points, axis=1)
     away_from_hole = points[:, 1] < 0.5
-    assert (found[away_from_hole & (radius < 0.75)] < 0).all()
-    assert (found[away_from_hole & (radius > 0.82)] > 0).all()
+    assert (result[away_from_hole & (radius < 0.75)] < 0).all()
+    assert (result[away_from_hole & (radius > 0.82)] > 0).all()
 
 
 def test_a_half_open_bowl_stays_open():
@@ -80,11 +80,11 @@ def test_a_half_open_bowl_stays_open():
 
 def test_a_closed_hollow_is_solid(points: np.ndarray):
     hollow = concatenate([box(1.6), flipped(box(1.0), np.arange(12))])
-    found = signed_distance(Caster(hollow), points, 0.0)
+    result = signed_distance(Caster(hollow), points, 0.0)
     inside_the_hollow = box_distance(points, 0.5) < 0
-    assert (found[inside_the_hollow] < 0).all()
+    assert (result[inside_the_hollow] < 0).all()
     to_surface = np.minimum(np.abs(box_distance(points, 0.5)), np.abs(box_distance(points, 0.8)))
-    np.testing.assert_allclose(np.abs(found), to_surface, atol=1e-6)
+    np.testing.assert_allclose(np.abs(result), to_surface, atol=1e-6)
 
 
 def test_early_stop_counts_the_same_as_all_directions(points: np.ndarray):
@@ -94,9 +94,9 @@ def test_early_stop_counts_the_same_as_all_directions(points: np.ndarray):
     all_rays = np.zeros(len(some), int)
     for direction in fibonacci_directions(ESCAPE_DIRECTIONS):
         all_rays += ~caster.blocked(some, np.tile(direction, (len(some), 1)))
-    found = escape_counts(caster, some, enough=23)
-    np.testing.assert_array_equal(found >= 23, all_rays >= 23)
-    np.testing.assert_array_equal(found[all_rays < 23], all_rays[all_rays < 23])
+    result = escape_counts(caster, some, enough=23)
+    np.testing.assert_array_equal(result >= 23, all_rays >= 23)
+    np.testing.assert_array_equal(result[all_rays < 23], all_rays[all_rays < 23])
 
 
 def test_a_box_inside_a_closed_box_is_not_exposed():

@@ -96,18 +96,20 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, small_disk: Path):
     """Neither while assets are staged nor while shards are written of them."""
     source, settings = write_cubes(tmp_path / "assets", 4), tiny_settings(heldout_share=0.0)
     whole = prepare(source, settings, 0, tmp_path / "whole", workers=1).manifest
-    staged, said = 0, []
+    staged, sentences = 0, []
     for size in range(64, 512, 16):
         subprocess.run(["mount", "-o", f"remount,size={size}k", str(small_disk)], check=True)
         try:
             report = prepare(source, settings, 0, small_disk / "out", workers=1)
             break
         except UserError as error:
-            said.append(str(error))
+            sentences.append(str(error))
         now = len(list((small_disk / "out").glob(".staging/*/*.tar")))
         assert now >= staged
         staged = now
-    assert all(sentence.startswith(f"cannot write {small_disk}") and "No space left" in sentence for sentence in said)
+    assert all(
+        sentence.startswith(f"cannot write {small_disk}") and "No space left" in sentence for sentence in sentences
+    )
     assert staged == 4  # it was full for the shards too
     assert read_lines(small_disk / "out" / "rejected.jsonl") == []
     assert report.manifest == whole

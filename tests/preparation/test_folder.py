@@ -36,12 +36,16 @@ def meshes(tmp_path: Path) -> Path:
 
 
 def test_all_meshes_are_found_in_a_fixed_order(meshes: Path):
-    found = records(meshes)
-    assert [record.id for record in found] == ["deep/er/chair.OBJ", "more.zip/old sofa/model.obj", "red_armChair-2.obj"]
-    assert [record.name for record in found] == ["chair", "old sofa", "red arm chair 2"]
-    assert [record.asset_class for record in found] == ["seating", "other", "seating"]
-    assert {(record.source, record.licence, record.creator) for record in found} == {("meshes", "CC0-1.0", "me")}
-    assert len({record.key for record in found}) == 3
+    result = records(meshes)
+    assert [record.id for record in result] == [
+        "deep/er/chair.OBJ",
+        "more.zip/old sofa/model.obj",
+        "red_armChair-2.obj",
+    ]
+    assert [record.name for record in result] == ["chair", "old sofa", "red arm chair 2"]
+    assert [record.asset_class for record in result] == ["seating", "other", "seating"]
+    assert {(record.source, record.licence, record.creator) for record in result} == {("meshes", "CC0-1.0", "me")}
+    assert len({record.key for record in result}) == 3
 
 
 def test_a_zip_alone_is_a_source_too(tmp_path: Path):
@@ -128,11 +132,11 @@ def test_links_that_lead_out_are_named_and_not_read(tmp_path: Path, caplog: pyte
     link("ring", source / "ring")
     link(outside / "secret.obj", source / "file.obj")
     link(outside / "secret.zip", source / "more.zip")
-    found = {record.id: record for record in records(source)}
-    assert found.keys() == {"good.obj", "file.obj", "more.zip"}
-    assert "leads out of" in str(found["more.zip"].reject)
+    result = {record.id: record for record in records(source)}
+    assert result.keys() == {"good.obj", "file.obj", "more.zip"}
+    assert "leads out of" in str(result["more.zip"].reject)
     with pytest.raises(AssetError, match="leads out of"):
-        FolderStore(source, 2**20).read(found["file.obj"].file)
+        FolderStore(source, 2**20).read(result["file.obj"].file)
     assert "3 links, folders or archives are left out; the first is 'folder': it leads out of the folder" in caplog.text
 
 
@@ -144,9 +148,9 @@ def test_the_cache_of_the_hub_is_a_source(tmp_path: Path):
     link("../../blobs/f00d", snapshot / "chair.obj")
     link("../../../blobs/f00d", snapshot / "tables/table.obj")
     for place, count in ((snapshot, 2), (model, 2), (snapshot / "tables", 1)):
-        found = records(place)
-        assert len(found) == count
-        for record in found:
+        result = records(place)
+        assert len(result) == count
+        for record in result:
             assert FolderStore(Path(record.archive), 2**20).read(record.file) == CUBE
     (model / "blobs").rename(tmp_path / "private")  # a folder of blobs that is itself a link is nobody's cache
     link(tmp_path / "private", model / "blobs")
@@ -160,9 +164,9 @@ def test_names_that_are_not_utf8_are_assets_like_others(tmp_path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(CUBE)
     (tmp_path / "labels.csv").write_text("file,name\nd\u00e9part.obj,Departure\n", encoding="utf-8")
-    found = records(tmp_path / "source", tmp_path / "labels.csv")
-    assert [record.id for record in found] == ["chair_ü.obj", "chair_ü~2.obj", "de\u0301part.obj", "ÿþ/chair.obj"]
-    assert found[2].name == "Departure"
+    result = records(tmp_path / "source", tmp_path / "labels.csv")
+    assert [record.id for record in result] == ["chair_ü.obj", "chair_ü~2.obj", "de\u0301part.obj", "ÿþ/chair.obj"]
+    assert result[2].name == "Departure"
     output = tmp_path / "shards"
     prepare(source_of(tmp_path / "source"), tiny_settings(heldout_share=0), 0, output, workers=1)
     assert (output / "rejected.jsonl").read_text() == ""
@@ -174,9 +178,9 @@ def test_names_that_are_not_utf8_are_assets_like_others(tmp_path: Path):
 def test_names_in_zips(tmp_path: Path):
     path = write_zip(tmp_path / "a.zip", {"chair_XX.obj": CUBE, "old\\sofa.obj": CUBE})
     path.write_bytes(path.read_bytes().replace(b"chair_XX", "chair_ü".encode()))  # UTF-8 without its mark
-    found = records(path)
-    assert [record.name for record in found] == ["chair ü", "sofa"]
-    for record in found:
+    result = records(path)
+    assert [record.name for record in result] == ["chair ü", "sofa"]
+    for record in result:
         assert ZipStore(path, 2**20).read(record.file) == CUBE
 
 

@@ -128,14 +128,14 @@ def test_gradients_agree_with_finite_differences(n_fine):
 
 
 def test_rays_that_miss_ask_only_inside_the_box_and_give_nothing():
-    asked = []
+    queries = []
 
     def query(points: Tensor) -> Values:
-        asked.append(points)
+        queries.append(points)
         return Values(torch.full(points.shape[:-1], 9.0), torch.ones_like(points))
 
     seen = render_rays(query, *rays_down_z([5.0, -1.2]), 4, 4, None)
-    assert all(points.abs().max() <= 1 for points in asked)
+    assert all(points.abs().max() <= 1 for points in queries)
     assert (seen.rgb == 0).all()
     assert (seen.opacity == 0).all()
     assert (seen.depth == 0).all()

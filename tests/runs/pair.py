@@ -20,7 +20,7 @@ from fieldforge.training.processes import interruption, ranks
 
 
 def train_pair(balls: Path, outputs: Path, scenarios: list[dict]) -> None:
-    """Let two processes train all scenarios; what they say goes to outputs/said."""
+    """Let two processes train all scenarios; what they say goes to outputs/output."""
     for scenario in scenarios:
         (outputs / scenario["name"]).mkdir(exist_ok=True)
     plan = json.dumps([{**scenario, "port": free_port()} for scenario in scenarios])
@@ -34,12 +34,12 @@ def train_pair(balls: Path, outputs: Path, scenarios: list[dict]) -> None:
         for rank in ("0", "1")
     ]
     try:
-        said = [process.communicate(timeout=400)[1] for process in started]
+        output = [process.communicate(timeout=400)[1] for process in started]
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0, 0], "\n".join(said)
-    (outputs / "said").write_text("\n".join(said))
+    assert [process.returncode for process in started] == [0, 0], "\n".join(output)
+    (outputs / "output").write_text("\n".join(output))
 
 
 def ends(pair: Path, name: str) -> list[str]:
@@ -59,26 +59,26 @@ def main(data: str, outputs: str, plan: str) -> None:
     Writes to outputs/<name>.<rank>.json how each ended.
     """
     (Path(outputs) / f"pid.{os.environ['RANK']}").write_text(str(os.getpid()))
-    for told in json.loads(plan):
+    for part in json.loads(plan):
         interruption.forget()
-        os.environ["MASTER_PORT"] = str(told["port"])
-        place = Place(Path(data), Path(outputs) / told.get("folder", told["name"]), told.get("experiment", "tiny"))
-        if told.get("full_disk") == os.environ["RANK"]:
+        os.environ["MASTER_PORT"] = str(part["port"])
+        place = Place(Path(data), Path(outputs) / part.get("folder", part["name"]), part.get("experiment", "tiny"))
+        if part.get("full_disk") == os.environ["RANK"]:
             checkpointing.torch.save = _full
-        for path in place.outputs.glob(told.get("damaged", "none")):
+        for path in place.outputs.glob(part.get("damaged", "none")):
             os.truncate(path, 100)
-        if told.get("stopped_encoding"):
-            latent_stage.stop_if_asked = lambda: _stop_the_other(Path(outputs) / "pid.1")
+        if part.get("stopped_encoding"):
+            latent_stage.stop_on_request = lambda: _stop_the_other(Path(outputs) / "pid.1")
         try:
-            run_training(place.compose(*told["overrides"]))
+            run_training(place.compose(*part["overrides"]))
             end = "finished"
         except interruption.Interrupted as stop:
             end = str(stop)
         except UserError as error:
             end = f"error: {error}"
         finally:
-            checkpointing.torch.save, latent_stage.stop_if_asked = SAVE, STOP_IF_ASKED
-        (Path(outputs) / f"{told['name']}.{os.environ['RANK']}.json").write_text(json.dumps(end))
+            checkpointing.torch.save, latent_stage.stop_on_request = SAVE, STOP_ON_REQUEST
+        (Path(outputs) / f"{part['name']}.{os.environ['RANK']}.json").write_text(json.dumps(end))
         assert ranks.world() == 1  # the group is left
 
 
@@ -90,12 +90,12 @@ def _stop_the_other(pid: Path) -> None:
     """The process that waits is asked to stop; this one, which encodes, hears of it."""
     os.kill(int(pid.read_text()), signal.SIGTERM)
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and not ranks.stop_asked():
+    while time.monotonic() < deadline and not ranks.stop_request():
         time.sleep(0.05)
-    STOP_IF_ASKED()
+    STOP_ON_REQUEST()
 
 
-SAVE, STOP_IF_ASKED = checkpointing.torch.save, latent_stage.stop_if_asked
+SAVE, STOP_ON_REQUEST = checkpointing.torch.save, latent_stage.stop_on_request
 if __name__ == "__main__":
     main(*sys.argv[1:])
     leave(0)  # as the commands do: taking the interpreter apart may abort threads of the groups that were left

@@ -37,9 +37,9 @@ def recorded() -> Iterator[set[str]]:
         return value
 
     def selected(self: BaseContainer, key: str, *args: Any, **kwargs: Any) -> Any:
-        found = select(self, key, *args, **kwargs)
-        note(seen, f"{self._get_full_key(None)}.{key}".lstrip("."), found[2])
-        return found
+        result = select(self, key, *args, **kwargs)
+        note(seen, f"{self._get_full_key(None)}.{key}".lstrip("."), result[2])
+        return result
 
     def built(node: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(node, DictConfig):

@@ -26,8 +26,8 @@ def main(data: str, outputs: str, plan: str) -> None:
         code, left = _end_of(pid), _left(pid)
         for process in left:
             os.kill(process, signal.SIGKILL)
-        said = (Path(outputs) / f"{name}.err").read_text()
-        (Path(outputs) / f"{name}.json").write_text(json.dumps({"code": code, "left": len(left), "said": said}))
+        output = (Path(outputs) / f"{name}.err").read_text()
+        (Path(outputs) / f"{name}.json").write_text(json.dumps({"code": code, "left": len(left), "output": output}))
 
 
 def _start(data: Path, outputs: Path, scene: dict) -> int:
@@ -35,9 +35,9 @@ def _start(data: Path, outputs: Path, scene: dict) -> int:
     if pid:
         return pid
     os.setsid()
-    said = os.open(outputs / f"{scene['name']}.err", os.O_WRONLY | os.O_CREAT)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
+    file = os.open(outputs / f"{scene['name']}.err", os.O_WRONLY | os.O_CREAT)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
     place = Place(data, outputs / scene["name"])
     sys.argv = [str(ROOT / "train.py"), SEARCH, *place.overrides(*scene["overrides"])]
     entry.run(train.run_training, "train", keeps_state=True)
@@ -64,13 +64,13 @@ def _left(session: int, patience: float = 10.0) -> list[int]:
 
 
 def _members(session: int) -> list[int]:
-    found = []
+    members = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             state, _, _, of = (process / "stat").read_text().rpartition(")")[2].split()[:4]
             if int(of) == session and state != "Z":
-                found.append(int(process.name))
-    return found
+                members.append(int(process.name))
+    return members
 
 
 if __name__ == "__main__":

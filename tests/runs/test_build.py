@@ -29,15 +29,15 @@ def config(**part):
 
 
 def test_a_sound_block_is_built_with_plain_values():
-    made = build(config(size=3, rate=1, sides=[1, 2], inner={"_target_": HERE, "size": "${other}"}), "part")
-    assert (made.size, made.rate, made.sides, made.inner.size) == (3, 1, [1, 2], 7)
+    part = build(config(size=3, rate=1, sides=[1, 2], inner={"_target_": HERE, "size": "${other}"}), "part")
+    assert (part.size, part.rate, part.sides, part.inner.size) == (3, 1, [1, 2], 7)
 
 
 def test_what_is_given_wins_and_is_handed_over_untouched():
-    told = {"_target_": "os.system", "command": "false"}
-    made = build(config(size="???"), "part", size=5, inner=told)
-    assert made.size == 5
-    assert made.inner is told
+    block = {"_target_": "os.system", "command": "false"}
+    part = build(config(size="???"), "part", size=5, inner=block)
+    assert part.size == 5
+    assert part.inner is block
 
 
 @pytest.mark.parametrize(

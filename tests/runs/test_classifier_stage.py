@@ -47,11 +47,11 @@ def test_classifier_leaves_model_accuracy_and_metrics(walked, caplog):
 def test_classifier_resumes_exactly(walked, tmp_path):
     place, done = walked
     other = Place(place.data, tmp_path)
-    given = [STAGES, f"autoencoder_run={done['autoencoder'].path}", *SMALL, *SHORT]
+    words = [STAGES, f"autoencoder_run={done['autoencoder'].path}", *SMALL, *SHORT]
     with pytest.raises(Interrupted):
-        run_training(other.compose(*given, KILL))
+        run_training(other.compose(*words, KILL))
     interruption.forget()
-    again = run_training(other.compose(*given))["classifier"]
+    again = run_training(other.compose(*words))["classifier"]
     weights = [torch.load(run.model, weights_only=True)["state_dict"] for run in (done["classifier"], again)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
@@ -89,9 +89,9 @@ def test_a_model_of_another_stage_is_refused(walked):
 def diffused(walked):
     """An unconditional model of the latents that the classifier knows, and a weaker one."""
     place, done = walked
-    given = ["autoencoder_run=" + str(done["autoencoder"].path), "conditioner=none"]
+    words = ["autoencoder_run=" + str(done["autoencoder"].path), "conditioner=none"]
     strong, weak = (
-        run_training(place.compose(*given, f"name={name}", f"backbone.width={width}"))["diffusion"]
+        run_training(place.compose(*words, f"name={name}", f"backbone.width={width}"))["diffusion"]
         for name, width in (("strong", 16), ("weak", 8))
     )
     return place, done, strong, weak
@@ -150,10 +150,10 @@ def test_the_loaded_classifier_adds_its_gradient_to_the_estimate(diffused):
     gradient = torch.autograd.grad(chosen.sum(), x_t)[0]
     process = sampler.model.process
     with torch.no_grad():
-        found = led.model.guided(steering.guidance, steering.condition, steering.null)(x_t, t)
+        result = led.model.guided(steering.guidance, steering.condition, steering.null)(x_t, t)
         reach = float(process.sigma(t)[0] ** 2 / process.alpha(t)[0])
         expected = sampler.model(x_t, t, steering.condition) + 3 * reach * gradient
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
     assert (3 * reach * gradient).abs().max() > 1e-4
 
 
@@ -168,9 +168,9 @@ def test_autoguidance_leads_away_from_the_weaker_run(diffused, tmp_path):
     steering = led.steering({}, 2, 2.0)
     x_t, t = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0)), torch.full((2,), 0.3).double()
     with torch.no_grad():
-        found = led.model.guided(steering.guidance, steering.condition, steering.null)(x_t, t)
+        result = led.model.guided(steering.guidance, steering.condition, steering.null)(x_t, t)
         expected = 2 * sampler.model(x_t, t, steering.condition) - other.model(x_t, t, steering.condition)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
     run = f"guidance.run={weak.path}"
     report = sampled(place, tmp_path / "led", f"run={strong.path}", "guidance=autoguidance", run)
     (entry,) = report["samples"]
@@ -201,11 +201,11 @@ def test_a_classifier_of_other_latents_is_refused(diffused):
 def test_a_classifier_continues_as_if_it_had_never_ended(walked, tmp_path):
     place, done = walked
     constant = [*SMALL, *SHORT, "training.classifier.budget.final_rate=1", "callbacks.pictures=null"]
-    given = [STAGES, f"autoencoder_run={done['autoencoder'].path}", *constant]
+    words = [STAGES, f"autoencoder_run={done['autoencoder'].path}", *constant]
     longer, other = "training.classifier.budget.max_steps=9", Place(place.data, tmp_path)
-    short = run_training(other.compose(*given))["classifier"]
-    continued = run_training(other.compose(*given, longer, f"continue_from={short.path}"))["classifier"]
-    at_once = run_training(other.compose(*given, longer, "continue_from=scratch"))["classifier"]
+    short = run_training(other.compose(*words))["classifier"]
+    continued = run_training(other.compose(*words, longer, f"continue_from={short.path}"))["classifier"]
+    at_once = run_training(other.compose(*words, longer, "continue_from=scratch"))["classifier"]
     assert continued.path != at_once.path
     weights = [torch.load(run.model, weights_only=True)["state_dict"] for run in (continued, at_once)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

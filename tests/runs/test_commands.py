@@ -53,18 +53,18 @@ def test_sampling_writes_files_and_gallery_and_repeats_itself(walked, tmp_path):
     assert "<html" in pages[0].read_text()[:200].lower()
 
 
-@pytest.mark.parametrize("given", [["guidance=3"], ["guidance=0.5", "sampler=unipc"], ["guidance.class=2"]])
-def test_sampling_as_it_is_typed(walked, tmp_path, given):
+@pytest.mark.parametrize("words", [["guidance=3"], ["guidance=0.5", "sampler=unipc"], ["guidance.class=2"]])
+def test_sampling_as_it_is_typed(walked, tmp_path, words):
     place, _ = walked
-    typed = [f"output_dir={place.outputs}", f"output={tmp_path}", "class=red", "n=1", "seed=0", *given, *SMALL]
+    typed = [f"output_dir={place.outputs}", f"output={tmp_path}", "class=red", "n=1", "seed=0", *words, *SMALL]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [sys.executable, str(ROOT / "sample.py"), *typed], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     assert done.returncode == 0, done.stderr
     (entry,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
-    asked = {"guidance=3": 3.0, "guidance=0.5": 0.5}.get(given[0], {"class": 2.0})
-    assert (entry["guidance"], entry.get("sampler")) == (asked, "UniPC" if "sampler=unipc" in given else None)
+    expected = {"guidance=3": 3.0, "guidance=0.5": 0.5}.get(words[0], {"class": 2.0})
+    assert (entry["guidance"], entry.get("sampler")) == (expected, "UniPC" if "sampler=unipc" in words else None)
 
 
 def test_what_is_drawn_is_kept_whatever_fails_after_it(walked, tmp_path, monkeypatch, caplog):
@@ -76,9 +76,9 @@ def test_what_is_drawn_is_kept_whatever_fails_after_it(walked, tmp_path, monkeyp
             raise KeyboardInterrupt
         return mesh(shapes, index, resolution)
 
-    given = ["class=red", "n=1", "batch_size=1", f"output={tmp_path}", *SMALL]
+    words = ["class=red", "n=1", "batch_size=1", f"output={tmp_path}", *SMALL]
     monkeypatch.setattr("fieldforge.domains.shape_outputs.write_turntable", broken)
-    run_sampling(command(walked[0], "sample", *given))
+    run_sampling(command(walked[0], "sample", *words))
     (entry,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
     assert entry["turntable"] is None
     assert (tmp_path / entry["thumbnail"]).is_file()
@@ -86,7 +86,7 @@ def test_what_is_drawn_is_kept_whatever_fails_after_it(walked, tmp_path, monkeyp
         assert f"{entry['thumbnail'][:-4]}.gif is not written (ValueError: no encoder)" in caplog.text
 
     monkeypatch.setattr(Shapes, "mesh", broken)
-    run_sampling(command(walked[0], "sample", *given, "n=2"))
+    run_sampling(command(walked[0], "sample", *words, "n=2"))
     assert (tmp_path / "index.html").read_text().count("<article") == 2
     assert "001_red_1 is not written (ValueError: no encoder)" in caplog.text
 
@@ -94,7 +94,7 @@ def test_what_is_drawn_is_kept_whatever_fails_after_it(walked, tmp_path, monkeyp
     monkeypatch.undo()
     monkeypatch.setattr(Shapes, "mesh", third)
     with pytest.raises(KeyboardInterrupt):
-        run_sampling(command(walked[0], "sample", *given, "n=4"))
+        run_sampling(command(walked[0], "sample", *words, "n=4"))
     assert (tmp_path / "index.html").read_text().count("<article") == 2
 
 
@@ -149,8 +149,8 @@ def test_evaluation_of_a_diffusion_model_judges_prompts(walked, tmp_path):
 
 def test_a_way_between_seeds_names_its_frames_and_nothing_asked_is_told(walked, tmp_path, caplog):
     caplog.set_level("INFO")
-    given = ["to_seed=5", "frames=2", "n=1", f"output={tmp_path / 'out'}", *SMALL]
-    run_sampling(command(walked[0], "sample", *given))
+    words = ["to_seed=5", "frames=2", "n=1", f"output={tmp_path / 'out'}", *SMALL]
+    run_sampling(command(walked[0], "sample", *words))
     assert "nothing is asked for: give class= to lead it" in caplog.text
     listed = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
     assert listed[1]["thumbnail"] == "001_unconditional-to-seed-5-1-00_0.png"

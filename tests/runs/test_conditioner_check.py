@@ -57,10 +57,10 @@ def test_before_anything_is_trained(place, monkeypatch, clip_folder, overrides, 
 
 
 def test_looking_loads_no_network_and_draws_no_number(place, clip_folder, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("fieldforge.conditioning.pretrained.Pretrained.load", no_network)
-    given = ["conditioner/parts=[class,clip_text,clip_image]", f"conditioner.clip={clip_folder}", "+embedded=views"]
+    monkeypatch.setattr("fieldforge.conditioning.hub.Pretrained.load", no_network)
+    words = ["conditioner/parts=[class,clip_text,clip_image]", f"conditioner.clip={clip_folder}", "+embedded=views"]
     before = torch.get_rng_state()
-    first_conditioner(place.compose(*given))
+    first_conditioner(place.compose(*words))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -69,11 +69,11 @@ def no_network(encoder, kind, read="from_pretrained"):
     return getattr(kind, read)(encoder.model)
 
 
-@pytest.mark.parametrize(("without", "said"), [(".safetensors", "it holds no weights"), ("token", "is not whole")])
-def test_an_encoder_must_be_whole(place, clip_folder, tmp_path, without, said):  # noqa: F811
+@pytest.mark.parametrize(("without", "message"), [(".safetensors", "it holds no weights"), ("token", "is not whole")])
+def test_an_encoder_must_be_whole(place, clip_folder, tmp_path, without, message):  # noqa: F811
     ignored = shutil.ignore_patterns(f"*{without}*", *(("vocab*", "merges*") if without == "token" else ()))
     part = shutil.copytree(clip_folder, tmp_path / "part", ignore=ignored)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         run_training(place.compose("conditioner/parts=[clip_text]", f"conditioner.clip={part}"))
     assert not list(place.outputs.iterdir())
 
@@ -81,12 +81,12 @@ def test_an_encoder_must_be_whole(place, clip_folder, tmp_path, without, said): 
 @pytest.mark.parametrize("source", ["clip_text", "clip_image"])
 def test_encoding_ahead_and_in_the_step_train_the_same_model(place, balls, clip_folder, tmp_path, source):  # noqa: F811
     data = shutil.copytree(balls, tmp_path / "balls", ignore=shutil.ignore_patterns("embeddings"))
-    given = [f"conditioner/parts=[{source}]", f"conditioner.clip={clip_folder}", f"data.root={data}"]
-    given += [] if source == "clip_text" else ["conditioner.parts.clip_image.lights=0"]
+    words = [f"conditioner/parts=[{source}]", f"conditioner.clip={clip_folder}", f"data.root={data}"]
+    words += [] if source == "clip_text" else ["conditioner.parts.clip_image.lights=0"]
     unlit = ["latent_data.transforms.view.lit=false", "+latent_data.transforms.view.views=[1]"]
     live = [] if source == "clip_text" else ["+embedded=views", *unlit]
     ahead = ["+embedded=stored", "+latent_data.transforms.features.views=[1]"]
-    runs = [run_training(place.compose(*given, *further))["diffusion"] for further in (live, ahead)]
+    runs = [run_training(place.compose(*words, *further))["diffusion"] for further in (live, ahead)]
     assert (data / "embeddings" / source).is_dir()
     one, other = (load_safely(run.model)["state_dict"] for run in runs)
     for part in ("vector_mean", "vector_std"):
@@ -103,6 +103,6 @@ def test_encoding_ahead_and_in_the_step_train_the_same_model(place, balls, clip_
 
 def test_several_sources_are_embedded_ahead_at_once(place, balls, clip_folder, tmp_path):  # noqa: F811
     data = shutil.copytree(balls, tmp_path / "balls", ignore=shutil.ignore_patterns("embeddings"))
-    given = ["conditioner/parts=[clip_text,clip_image]", f"conditioner.clip={clip_folder}", "+embedded=stored"]
-    run_training(place.compose(*given, f"data.root={data}"))
+    words = ["conditioner/parts=[clip_text,clip_image]", f"conditioner.clip={clip_folder}", "+embedded=stored"]
+    run_training(place.compose(*words, f"data.root={data}"))
     assert {folder.name for folder in (data / "embeddings").iterdir()} == {"clip_text", "clip_image"}

@@ -38,9 +38,9 @@ def walked(balls, tmp_path_factory):
 def test_both_stages_continue_as_if_they_had_never_ended(walked, balls, tmp_path):
     place, done = walked
     straight = Place(balls, tmp_path)
-    given = f"autoencoder_run={done['autoencoder'].path}"
+    autoencoder = f"autoencoder_run={done['autoencoder'].path}"
     continued = run_training(place.compose(*steps(4, 8), f"continue_from={done['diffusion'].path}"))["diffusion"]
-    at_once = run_training(straight.compose(*steps(4, 8), given))["diffusion"]
+    at_once = run_training(straight.compose(*steps(4, 8), autoencoder))["diffusion"]
     assert_equal(weights(continued.path), weights(at_once.path))
     assert continued.determining["continued_from"] == done["diffusion"].fingerprint
     assert done["diffusion"].finished  # as it was
@@ -65,8 +65,8 @@ def continued_and_at_once(place: Place, folder: Path, kind: str, *overrides: str
 
 def test_a_classifier_continues_as_if_it_had_never_ended(walked, tmp_path):
     place, done = walked
-    given = f"autoencoder_run={done['autoencoder'].path}"
-    continued, at_once = continued_and_at_once(place, tmp_path, "classifier", STAGES, *SMALL, *steps(4), given)
+    autoencoder = f"autoencoder_run={done['autoencoder'].path}"
+    continued, at_once = continued_and_at_once(place, tmp_path, "classifier", STAGES, *SMALL, *steps(4), autoencoder)
     assert_equal(weights(continued), weights(at_once))
 
 

@@ -122,15 +122,15 @@ def test_each_stage_draws_its_picture(pair, strategy):
 
 
 def test_spread_weights_stay_in_float32_and_are_exported_whole(pair, alone):
-    [found], [expected] = (list(path.glob("shape_latent/*/model.ckpt")) for path in (pair / "fsdp", alone[""]))
-    weights, whole = (torch.load(path, weights_only=True)["state_dict"] for path in (found, expected))
+    [mine], [expected] = (list(path.glob("shape_latent/*/model.ckpt")) for path in (pair / "fsdp", alone[""]))
+    weights, whole = (torch.load(path, weights_only=True)["state_dict"] for path in (mine, expected))
     assert {name: (value.shape, value.dtype) for name, value in weights.items()} == {
         name: (value.shape, value.dtype) for name, value in whole.items()
     }
 
 
 def test_gradients_lie_as_their_weights_do(pair):
-    said = (pair / "said").read_text()
-    assert "strides" not in said
-    warnings = [line for line in said.splitlines() if "arning" in line]
+    output = (pair / "output").read_text()
+    assert "strides" not in output
+    warnings = [line for line in output.splitlines() if "arning" in line]
     assert all("as good as untrained" in line for line in warnings), warnings  # of so few steps it is true

@@ -36,8 +36,8 @@ def walked(balls, tmp_path_factory):
 
 def distill(place: Place, teacher, *overrides: str):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        given = [f"teacher={teacher}", f"output_dir={place.outputs}", *SMALL, *overrides]
-        return run_training(compose("train", [SEARCH, "experiment=distill", *given]))["diffusion"]
+        words = [f"teacher={teacher}", f"output_dir={place.outputs}", *SMALL, *overrides]
+        return run_training(compose("train", [SEARCH, "experiment=distill", *words]))["diffusion"]
 
 
 def test_phases_leave_runs_that_sample_in_few_steps(walked, caplog):
@@ -51,7 +51,7 @@ def test_phases_leave_runs_that_sample_in_few_steps(walked, caplog):
     assert label["config"]["distillation"] == {"steps": 2, "substeps": 2, "guidance": 3.0}
     calls = []
     denoise, plain = sampler.model.forward, sampler.model
-    plain.forward = lambda *given: calls.append(len(given[0])) or denoise(*given)  # type: ignore[method-assign]
+    plain.forward = lambda *inputs: calls.append(len(inputs[0])) or denoise(*inputs)  # type: ignore[method-assign]
     latents = sampler({"class": ["red", "blue"]}, [0, 1], 3.0)
     assert calls == [2, 2]  # two steps, guided, with one row for each sample
     assert torch.isfinite(latents).all()
@@ -78,11 +78,11 @@ def test_distillation_resumes_exactly(walked, tmp_path):
     undisturbed = distill(place, teacher.path)
     other = Place(place.data, tmp_path)
     latents = next((place.outputs / "tiny").glob("*/latents/*"))
-    given = [teacher.path, f"latent_data.root={latents}"]
+    words = [teacher.path, f"latent_data.root={latents}"]
     with pytest.raises(Interrupted):
-        distill(other, *given, KILL)
+        distill(other, *words, KILL)
     interruption.forget()
-    weights = [torch.load(run.model, weights_only=True)["state_dict"] for run in (undisturbed, distill(other, *given))]
+    weights = [torch.load(run.model, weights_only=True)["state_dict"] for run in (undisturbed, distill(other, *words))]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 

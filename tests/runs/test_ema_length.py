@@ -45,13 +45,13 @@ def weights(path: Path) -> torch.Tensor:
 
 def test_length_chosen_afterwards_is_the_tracked_one(run):
     tracked = weights(run.model)
-    found, other = weights(of_length(run.model, 0.15)), weights(of_length(run.model, 0.05))
-    assert (found - tracked).norm() < 0.03 * (other - tracked).norm()
+    average, other = weights(of_length(run.model, 0.15)), weights(of_length(run.model, 0.05))
+    assert (average - tracked).norm() < 0.03 * (other - tracked).norm()
     kept = torch.load(run.path / "snapshots/step_000000062_std_0.050.ckpt", weights_only=True)["average"]
-    made = torch.load(run.path / "model_ema_0.05.ckpt", weights_only=True)
+    checkpoint = torch.load(run.path / "model_ema_0.05.ckpt", weights_only=True)
     for name, value in kept.items():
-        torch.testing.assert_close(made["state_dict"][name], value, rtol=1e-4, atol=1e-5)
-    assert made["fieldforge"]["ema_length"] == 0.05
+        torch.testing.assert_close(checkpoint["state_dict"][name], value, rtol=1e-4, atol=1e-5)
+    assert checkpoint["fieldforge"]["ema_length"] == 0.05
     assert len(list((run.path / "snapshots").iterdir())) == 2 * 13
 
 
@@ -77,8 +77,8 @@ def test_resumed_averages_are_those_of_an_undisturbed_run(run, place):
     resumed = run_training(place.compose(*KEEPING, autoencoder))["diffusion"]
     for path in sorted((run.path / "snapshots").iterdir()):
         expected = torch.load(path, weights_only=True)["average"]
-        found = torch.load(resumed.path / "snapshots" / path.name, weights_only=True)["average"]
-        assert not [name for name in expected if not torch.equal(expected[name], found[name])], path.name
+        average = torch.load(resumed.path / "snapshots" / path.name, weights_only=True)["average"]
+        assert not [name for name in expected if not torch.equal(expected[name], average[name])], path.name
 
 
 def test_averages_that_did_not_begin_with_the_training_are_refused(run, place):
@@ -97,8 +97,8 @@ def command(name: str, *overrides: str) -> DictConfig:
 
 
 def test_commands_take_a_length(run, place):
-    asked = [f"run={run.path}", "ema_length=0.2", "resolution=8", "class=red", "n=1", f"output={place.outputs}"]
-    run_sampling(command("sample", *asked))
+    words = [f"run={run.path}", "ema_length=0.2", "resolution=8", "class=red", "n=1", f"output={place.outputs}"]
+    run_sampling(command("sample", *words))
     [listed] = json.loads((place.outputs / "samples.json").read_text())["samples"]
     assert listed["checkpoint"].endswith("model_ema_0.2.ckpt")
     assert listed["ema_length"] == 0.2

@@ -32,7 +32,7 @@ def leave_with(monkeypatch, capsys, body, *arguments: str, name: str = "train") 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         ([], "no experiment is chosen: give experiment= one of clip_prior, distill, fine_tune"),
         (["experiment=nothing"], "there is no experiment=nothing: choose one of"),
@@ -51,10 +51,10 @@ def leave_with(monkeypatch, capsys, body, *arguments: str, name: str = "train") 
         (["experiment=shape_latent", "seed=[1"], "cannot read the override 'seed=[1'"),
     ],
 )
-def test_config_mistakes_are_one_sentence(monkeypatch, capsys, arguments, said):
+def test_config_mistakes_are_one_sentence(monkeypatch, capsys, arguments, sentence):
     code, stderr = leave_with(monkeypatch, capsys, lambda config: None, *arguments)
     assert code == entry.EXIT_USER_ERROR
-    assert said in stderr
+    assert sentence in stderr
     assert len(stderr.strip().splitlines()) == 1
     assert "Traceback" not in stderr
 
@@ -125,11 +125,11 @@ def test_no_way_out_obeys_the_names_of_strangers(monkeypatch, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         monkeypatch.setattr(warnings, "showwarning", show_as_python_does)
-        code, said = leave_with(monkeypatch, capsys, body, "experiment=shape_latent")
+        code, output = leave_with(monkeypatch, capsys, body, "experiment=shape_latent")
     assert code == 2
     for word in ("logged", "warned", "shown", "failed"):
-        assert f"{word} [red]chair[/red] \\x1b[2J" in said
-    assert "\x1b" not in said
+        assert f"{word} [red]chair[/red] \\x1b[2J" in output
+    assert "\x1b" not in output
 
 
 def show_as_python_does(message, category, filename, lineno, file=None, line=None):
@@ -168,8 +168,8 @@ def test_a_plan_is_asked_for_by_one_word(form):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)["stages"] if form == "json" else done.stdout
-    assert "autoencoder" in told
+    text = json.loads(done.stdout)["stages"] if form == "json" else done.stdout
+    assert "autoencoder" in text
 
 
 LITERAL = [
@@ -225,10 +225,10 @@ def test_help_is_worth_reading(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train.py", "--help"])
     with pytest.raises(SystemExit) as left:
         entry.run(lambda config: None, "train", example="experiment=shape_latent")
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert left.value.code == 0
     for word in ("experiment=shape_latent", "autoencoder: ", "max_minutes", "Ctrl-C"):
-        assert word in said
+        assert word in output
 
 
 @pytest.mark.parametrize("command", ["train.py", "sample.py", "prepare.py", "evaluate.py"])
@@ -244,13 +244,13 @@ def test_help_that_nobody_reads_ends_without_a_traceback(command):
 
 @pytest.mark.parametrize("command", ["sample.py", "prepare.py", "evaluate.py"])
 def test_several_processes_of_what_is_one_are_refused_once(command):
-    said = []
+    output = []
     for rank in range(2):
         several = {**os.environ, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
         left = subprocess.run([sys.executable, command], cwd=ROOT, capture_output=True, text=True, env=several)
         assert left.returncode == 2
-        said += left.stderr.splitlines()
-    [sentence] = said
+        output += left.stderr.splitlines()
+    [sentence] = output
     assert sentence.startswith("error: torchrun has started this command as 2 processes (WORLD_SIZE=2)")
 
 
@@ -259,14 +259,14 @@ def test_sampling_says_its_settings_and_what_they_mean(monkeypatch, capsys, argu
     monkeypatch.setattr(sys, "argv", ["sample.py", *arguments])
     with pytest.raises(SystemExit) as left:
         entry.run(lambda config: None, "commands/sample", choices=True)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert left.value.code == 0
     if arguments == ["--help"]:
-        assert "n: 4                    # samples for each of them" in said
-        assert "sampler: ddim, ddpm, " in said
-        assert "${" not in said
+        assert "n: 4                    # samples for each of them" in output
+        assert "sampler: ddim, ddpm, " in output
+        assert "${" not in output
     else:
-        assert "steps: 3" in said
+        assert "steps: 3" in output
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -322,7 +322,7 @@ def test_an_output_that_cannot_be_is_refused_by_its_key(place: Place, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments", "said"),
+    ("command", "arguments", "start"),
     [
         ("train", ["experiment=shape_latent", "+foo=1"], "+foo= adds a key that nothing reads: leave it out"),
         ("train", ["experiment=shape_latent", "++samplr=1"], "+samplr= adds a key that nothing reads: did you mean sa"),
@@ -335,11 +335,11 @@ def test_an_output_that_cannot_be_is_refused_by_its_key(place: Place, tmp_path: 
         ("train", ["--config-name=nowhere"], "there is no config nowhere: leave --config-name out"),
     ],
 )
-def test_what_was_typed_for_hydra_is_checked_too(monkeypatch, capsys, command, arguments, said):
+def test_what_was_typed_for_hydra_is_checked_too(monkeypatch, capsys, command, arguments, start):
     code, stderr = leave_with(monkeypatch, capsys, lambda config: None, *arguments, name=command)
     assert code == 2
     [sentence] = stderr.splitlines()
-    assert sentence.startswith(f"error: {said}")
+    assert sentence.startswith(f"error: {start}")
 
 
 @pytest.mark.parametrize(
@@ -356,5 +356,5 @@ def test_additions_are_checked_against_configs_of_other_places_too(monkeypatch, 
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nname: mine\nmy_block: {width: 3}\n")
     mine = ["--config-dir", str(tmp_path), "experiment=mine"]
     assert leave_with(monkeypatch, capsys, lambda config: None, *mine, "+callbacks.a.b=1")[0] == 0
-    code, said = leave_with(monkeypatch, capsys, lambda config: None, *mine, "+my_block.height=1")
-    assert (code, said) == (2, "error: +my_block.height= adds a key that nothing reads: leave it out\n")
+    code, output = leave_with(monkeypatch, capsys, lambda config: None, *mine, "+my_block.height=1")
+    assert (code, output) == (2, "error: +my_block.height= adds a key that nothing reads: leave it out\n")

@@ -106,18 +106,18 @@ def test_the_judged_scale_is_one_of_those_that_are_made():
 
 
 @pytest.mark.parametrize("stage", list(evaluate.BY_STAGE))
-@pytest.mark.parametrize("given", ["split=train", "limit=3"])
-def test_a_choice_of_assets_is_used_or_refused(given, stage, monkeypatch, tmp_path):
-    made = []
+@pytest.mark.parametrize("choice", ["split=train", "limit=3"])
+def test_a_choice_of_assets_is_used_or_refused(choice, stage, monkeypatch, tmp_path):
+    models = []
     monkeypatch.setattr(evaluate, "find_model", lambda *_: (tmp_path / "model.ckpt", stage))
-    monkeypatch.setitem(evaluate.BY_STAGE, stage, lambda model, _: made.append(model))
+    monkeypatch.setitem(evaluate.BY_STAGE, stage, lambda model, _: models.append(model))
     if stage != "diffusion":
-        evaluate.run_evaluation(command(given))
-        assert made
+        evaluate.run_evaluation(command(choice))
+        assert models
         return
-    with pytest.raises(UserError, match=f"{given} is for autoencoders and priors"):
-        evaluate.run_evaluation(command(given))
-    assert not made
+    with pytest.raises(UserError, match=f"{choice} is for autoencoders and priors"):
+        evaluate.run_evaluation(command(choice))
+    assert not models
     assert not (tmp_path / "evaluation").exists()
 
 

@@ -38,11 +38,11 @@ def small(experiment: str, balls: Path) -> list[str]:
     steps = [f"{block}.{setting}" for block in blocks if block != "training.latents" for setting in STEPS]
     flat = ["backbone.layers=1"] if config.get("backbone") else []
     waits = ["latent_data.num_workers=0"] if "latents" in stages or "prior" in stages else []
-    given = [*SHORT, *steps, *flat, *waits]
+    words = [*SHORT, *steps, *flat, *waits]
     if experiment.startswith("image_"):
-        return [*given, *SEEN, *PICTURES, f"data.root={CONFIGS.parent}/data/emoji_64"]
+        return [*words, *SEEN, *PICTURES, f"data.root={CONFIGS.parent}/data/emoji_64"]
     shapes = [f"phases.sparse.{size}" if "sparse" in phases and size not in OF_ALL else size for size in SHAPES]
-    return [*given, *([] if "prior" in stages else SEEN + shapes), f"data.root={balls}"]
+    return [*words, *([] if "prior" in stages else SEEN + shapes), f"data.root={balls}"]
 
 
 def composed(experiment: str, *overrides: str):
@@ -70,8 +70,8 @@ TRAINED = [name for name in EXPERIMENTS if name not in (*ELSEWHERE, *PLANNED, *L
 
 @pytest.mark.parametrize("experiment", PLANNED)
 def test_large_experiment_takes_its_steps_without_values(experiment, capsys, tmp_path):
-    given = ["plan.show=json", f"output_dir={tmp_path}/outputs", *PLANNED[experiment]]
-    assert run_training(composed(experiment, *given)) == {}
+    words = ["plan.show=json", f"output_dir={tmp_path}/outputs", *PLANNED[experiment]]
+    assert run_training(composed(experiment, *words)) == {}
     stages = json.loads(capsys.readouterr().out)["stages"]
     assert list(stages) == ["autoencoder", "latents", "diffusion"]
     assert all(stage["operations_a_step"] > 1e12 for name, stage in stages.items() if name != "latents")
@@ -135,5 +135,5 @@ def blocks(experiment: str) -> dict[str, Any]:
 
 def test_imports_point_down_only():
     command = [str(Path(sys.executable).parent / "lint-imports")]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent)
-    assert found.returncode == 0, found.stdout
+    process = subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent)
+    assert process.returncode == 0, process.stdout

@@ -40,9 +40,9 @@ def scenes(balls: Path, tmp_path_factory) -> dict[str, dict]:
 
 @pytest.mark.parametrize("kind", ENDS)
 def test_nothing_is_left_and_the_exit_code_says_what_to_do(scenes, kind):
-    code, said = ENDS[kind]
+    code, words = ENDS[kind]
     scene = scenes[kind]
-    assert scene["code"] == code, scene["said"]
-    assert scene["left"] == 0, scene["said"]
-    assert said in scene["said"].strip().splitlines()[-1]
-    assert ("Traceback" in scene["said"]) == (kind == "bug"), scene["said"]
+    assert scene["code"] == code, scene["output"]
+    assert scene["left"] == 0, scene["output"]
+    assert words in scene["output"].strip().splitlines()[-1]
+    assert ("Traceback" in scene["output"]) == (kind == "bug"), scene["output"]

@@ -223,18 +223,18 @@ def test_the_other_commands(commands, command, override, key):
 
 
 @pytest.mark.parametrize(
-    ("program", "arguments", "said"),
+    ("program", "arguments", "words"),
     [
         ("train.py", ["experiment=shape_latent", "guidance=3"], "there is no guidance=3: choose one of"),
         ("sample.py", ["resolution=100000"], "resolution = 100000"),
     ],
 )
-def test_as_they_are_typed(program, arguments, said, tmp_path):
+def test_as_they_are_typed(program, arguments, words, tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / program), *arguments], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 2, done.stderr
-    assert said in done.stderr
+    assert words in done.stderr
     assert "Traceback" not in done.stderr
 
 

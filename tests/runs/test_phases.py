@@ -67,9 +67,9 @@ def test_a_phase_trains_the_model_on_and_latents_are_of_the_last(trained):
 )
 def test_mistakes_are_one_sentence(trained, tmp_path, overrides, sentence):
     place, run = trained
-    given = [override.format(run=run.path) if "{run}" in override else override for override in overrides]
+    words = [override.format(run=run.path) if "{run}" in override else override for override in overrides]
     with pytest.raises(UserError, match=sentence):
-        run_training(Place(place.data, tmp_path).compose("stages=[autoencoder]", *given))
+        run_training(Place(place.data, tmp_path).compose("stages=[autoencoder]", *words))
 
 
 def test_classes_start_at_the_vectors_of_their_names(trained):
@@ -78,8 +78,8 @@ def test_classes_start_at_the_vectors_of_their_names(trained):
     label = torch.load(of_data.model, weights_only=True)["fieldforge"]
     known = label["encoders"]["class"]["classes"]
     classes = ["of no ball", *reversed(known)]
-    given = [f"conditioner.classes={classes}", f"init_from={of_data.path}", "training.diffusion.optimizer.lr=1e-12"]
-    first, second = weights(of_data), weights(run_training(place.compose(*given))["diffusion"])
+    words = [f"conditioner.classes={classes}", f"init_from={of_data.path}", "training.diffusion.optimizer.lr=1e-12"]
+    first, second = weights(of_data), weights(run_training(place.compose(*words))["diffusion"])
     name = "conditioner.sources.class.vector_projection.weight"
     for label_of, vector in zip(classes, second[name].unbind(1), strict=True):
         null = first["conditioner.sources.class.null_vector"]

@@ -345,9 +345,9 @@ NO_SHAPE = [f"~domain.{key}" for key in ("points", "surface_points", "cloud_poin
     ],
 )
 def test_another_design_is_refused(in_the_box: Published, fresh: Place, overrides: list[str], sentence: str):
-    given = [override.format(autoencoder=in_the_box.runs["autoencoder"].path) for override in overrides]
+    words = [override.format(autoencoder=in_the_box.runs["autoencoder"].path) for override in overrides]
     with pytest.raises(UserError, match=sentence):
-        run_training(fresh.compose("init_from=pretrained", *given))
+        run_training(fresh.compose("init_from=pretrained", *words))
 
 
 def test_a_mistake_of_the_command_is_a_sentence(tmp_path: Path):

@@ -48,14 +48,14 @@ def teacher(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> StageDirec
 @pytest.mark.parametrize("experiment", WATCHED)
 def test_an_experiment_holds_what_it_reads(experiment, balls, tmp_path, request):
     flat = ["backbone.layers=1"] if composed(experiment).get("backbone") else []
-    given = [f"output_dir={tmp_path}"]
+    words = [f"output_dir={tmp_path}"]
     if experiment == "distill":
         teacher = request.getfixturevalue("teacher")
-        given += [f"teacher={teacher.path}", f"output_dir={teacher.path.parent.parent}", *DISTILLED]
+        words += [f"teacher={teacher.path}", f"output_dir={teacher.path.parent.parent}", *DISTILLED]
     else:
-        given += small(experiment, balls)
+        words += small(experiment, balls)
     with recorded() as seen:
-        run_training(composed(experiment, *given))
+        run_training(composed(experiment, *words))
         if experiment != "distill":
             make_plan(composed(experiment, *flat))
     reasons = (*READ_ELSEWHERE, *OWN_REASONS.get(experiment, ()))

@@ -111,8 +111,8 @@ def drawn(sampler, work: list[Job], scale=3.0, negative=None, start=None, streng
     return Drawing(Guided(sampler, scale, negative or {}), prior, 1.0, start, strength)(work)
 
 
-def asked(sampler, **said: str):
-    return request({"class" if key == "kind" else key: value for key, value in said.items()}, sampler, sampler.keys)
+def request_of(sampler, **parts: str):
+    return request({"class" if key == "kind" else key: value for key, value in parts.items()}, sampler, sampler.keys)
 
 
 def test_training_draws_what_heldout_views_give(trained):
@@ -122,8 +122,8 @@ def test_training_draws_what_heldout_views_give(trained):
 
 def test_several_at_once_with_scales_of_their_own(trained, photo, tmp_path):
     place, _ = trained
-    said = ["prompt=a red ball", "class=red", f"image={photo}", "guidance.text=4", "guidance.image=2"]
-    run_sampling(command(place, *said, "guidance.negative=a blue ball", f"output={tmp_path / 'out'}", *SMALL))
+    words = ["prompt=a red ball", "class=red", f"image={photo}", "guidance.text=4", "guidance.image=2"]
+    run_sampling(command(place, *words, "guidance.negative=a blue ball", f"output={tmp_path / 'out'}", *SMALL))
     (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
     assert entry["guidance"] == {"text": 4.0, "image": 2.0, "class": 3.0}
     assert (entry["caption"], entry["class"], entry["image"]) == ("a red ball", "red", str(photo))
@@ -131,12 +131,12 @@ def test_several_at_once_with_scales_of_their_own(trained, photo, tmp_path):
 
 
 def test_each_scale_weighs_its_own_source(sampler, photo):
-    both = asked(sampler, caption="a red ball", image=str(photo))
+    both = request_of(sampler, caption="a red ball", image=str(photo))
     (job,) = jobs([both], [both], 0, 0, 1, 1)
-    text = asked(sampler, caption="a red ball")
+    text = request_of(sampler, caption="a red ball")
     (only_text,) = jobs([text], [text], 0, 0, 1, 1)
-    found = drawn(sampler, [job], {"caption": 4.0, "image": 0.0, "class": 3.0})
-    torch.testing.assert_close(found, drawn(sampler, [only_text], 4.0), atol=1e-4, rtol=1e-4)
+    result = drawn(sampler, [job], {"caption": 4.0, "image": 0.0, "class": 3.0})
+    torch.testing.assert_close(result, drawn(sampler, [only_text], 4.0), atol=1e-4, rtol=1e-4)
 
 
 def test_guidance_is_a_number_or_one_for_each(trained):
@@ -150,7 +150,7 @@ def test_guidance_is_a_number_or_one_for_each(trained):
 
 def test_guidance_takes_the_form_that_is_asked_for(sampler, trained, tmp_path):
     label = torch.load(trained[1].model, weights_only=True)["fieldforge"]
-    text = asked(sampler, caption="a red ball")
+    text = request_of(sampler, caption="a red ball")
     (job,) = jobs([text], [text], 0, 0, 1, 1)
     plain, conditional = drawn(sampler, [job], 3.0), drawn(sampler, [job], 1.0)
 
@@ -165,8 +165,8 @@ def test_guidance_takes_the_form_that_is_asked_for(sampler, trained, tmp_path):
         assert not torch.allclose(formed(form), plain, atol=1e-3)
     with pytest.raises(UserError, match="learned in"):
         guidance(trained[0], "guidance.rescale=0.7").lead(sampler, {"config": {"distillation": {}}}, "")
-    said = ["prompt=a red ball", "guidance.interval=[0.2,5]", f"output={tmp_path / 'out'}"]
-    run_sampling(command(trained[0], *said, *SMALL))
+    words = ["prompt=a red ball", "guidance.interval=[0.2,5]", f"output={tmp_path / 'out'}"]
+    run_sampling(command(trained[0], *words, *SMALL))
     (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
     assert entry["guidance_interval"] == [0.2, 5.0]
 
@@ -182,7 +182,7 @@ def test_a_scale_of_what_the_model_does_not_read_is_refused(trained):
 
 
 def test_away_from_the_prompt_itself_nothing_is_guided(sampler):
-    text = asked(sampler, caption="a red ball")
+    text = request_of(sampler, caption="a red ball")
     (job,) = jobs([text], [text], 5, 5, 1, 1)
     away = drawn(sampler, [job], 3.0, negative=text.values)
     torch.testing.assert_close(away, drawn(sampler, [job], 1.0), atol=1e-4, rtol=1e-4)
@@ -190,7 +190,7 @@ def test_away_from_the_prompt_itself_nothing_is_guided(sampler):
 
 
 def test_progress_within_a_batch_is_shown_and_changes_nothing(sampler):
-    wanted = [asked(sampler, caption="a red ball")]
+    wanted = [request_of(sampler, caption="a red ball")]
     work = jobs(wanted, wanted, 0, 0, 2, 1)
     draw = Drawing(Guided(sampler, 3.0, {}))
     seen: list[int] = []
@@ -223,7 +223,7 @@ def test_places_that_cannot_be_written_to_are_told(trained, tmp_path, monkeypatc
 
 
 def test_ways_begin_and_end_at_their_ends(sampler, trained, tmp_path):
-    start, end = asked(sampler, caption="a red ball"), asked(sampler, caption="a kitchen sink")
+    start, end = request_of(sampler, caption="a red ball"), request_of(sampler, caption="a kitchen sink")
     first, middle, last = jobs([start], [end], 1, 7, 1, 3)
     way = drawn(sampler, [first, middle, last])
     plain = [drawn(sampler, jobs([r], [r], seed, seed, 1, 1)) for r, seed in ((start, 1), (end, 7))]
@@ -245,7 +245,7 @@ def test_the_weaker_model_goes_the_same_way(trained, sampler):
         for values in weak.model.parameters():
             values.mul_(0.9)
     led = AutoGuided(**{field.name: getattr(sampler, field.name) for field in fields(Generator)}, weak=weak)
-    start, end = asked(led, caption="a red ball"), asked(led, caption="a kitchen sink")
+    start, end = request_of(led, caption="a red ball"), request_of(led, caption="a kitchen sink")
     way = drawn(led, jobs([start], [end], 1, 1, 1, 2), 2.0)
     plain = [drawn(led, jobs([r], [r], 1, 1, 1, 1), 2.0) for r in (start, end)]
     torch.testing.assert_close(way, torch.cat(plain), atol=1e-4, rtol=1e-4)
@@ -264,11 +264,11 @@ def test_variations_of_a_mesh(trained, sampler, tmp_path):
     place, run = trained
     trimesh.creation.icosphere(subdivisions=2, radius=3.0).export(tmp_path / "ball.glb")
     _, autoencoder, label = load_diffusion(run.model)
-    given = encoded_file(load_domain(label, run.model), autoencoder, tmp_path / "ball.glb", 0)
-    assert given.shape == (1, *autoencoder.latent_shape[:2])
-    nothing = asked(sampler)
+    latents = encoded_file(load_domain(label, run.model), autoencoder, tmp_path / "ball.glb", 0)
+    assert latents.shape == (1, *autoencoder.latent_shape[:2])
+    nothing = request_of(sampler)
     work = jobs([nothing], [nothing], 0, 0, 2, 1)
-    some, more = (drawn(sampler, work, start=given, strength=strength) for strength in (0.2, 0.9))
+    some, more = (drawn(sampler, work, start=latents, strength=strength) for strength in (0.2, 0.9))
     assert some.shape == (2, *autoencoder.latent_shape[:2])
     assert not torch.allclose(some, more, atol=1e-3)
     run_sampling(command(place, f"from={tmp_path / 'ball.glb'}", "strength=0.4", f"output={tmp_path / 'out'}", *SMALL))
@@ -287,7 +287,7 @@ def test_useless_lines_of_a_file_are_told_and_the_rest_is_made(trained, tmp_path
 
 
 def test_jobs_that_are_asked_differently_are_not_mixed(sampler):
-    red, named = asked(sampler, kind="red"), asked(sampler, caption="a ball")
+    red, named = request_of(sampler, kind="red"), request_of(sampler, caption="a ball")
     parts = batches(jobs([red, named, named], [red, named, named], 0, 0, 2, 1), 3)
     assert [len(part) for part in parts] == [2, 3, 1]
 
@@ -363,12 +363,12 @@ def test_another_sampler_than_the_runs_own(trained, tmp_path):
     place, _ = trained
     with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
         search = f"hydra.searchpath=[file://{CONFIGS}]"
-        given = [f"output_dir={place.outputs}", "prompt=a red ball", f"output={tmp_path / 'out'}", *SMALL]
-        run_sampling(compose("sample", [search, *given, "sampler=unipc", "sampler.solver.order=3"]))
+        words = [f"output_dir={place.outputs}", "prompt=a red ball", f"output={tmp_path / 'out'}", *SMALL]
+        run_sampling(compose("sample", [search, *words, "sampler=unipc", "sampler.solver.order=3"]))
         (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
         assert (entry["sampler"], entry["steps"]) == ("UniPC", 2)
         with pytest.raises(UserError, match="sampler=ddpm_learned needs the variance"):
-            run_sampling(compose("sample", [search, *given, "sampler=ddpm_learned"]))
+            run_sampling(compose("sample", [search, *words, "sampler=ddpm_learned"]))
 
 
 def test_guidance_that_is_learned_in_is_not_had_otherwise(sampler):
@@ -392,7 +392,7 @@ def test_the_weaker_model_sees_the_features_of_a_prior(trained, prior, sampler):
 
 
 def test_a_variation_goes_no_further_than_something_new(trained, sampler):
-    nothing = asked(sampler)
+    nothing = request_of(sampler)
     with pytest.raises(UserError, match="strength=2 must be above 0"):
         drawn(
             sampler,
@@ -432,11 +432,11 @@ def test_evaluation_measures_pictures_and_prompts(trained, tmp_path, capsys):
 def test_a_prior_is_trained_from_stored_vectors_and_resumes_exactly(trained, prior, balls, clip_folder, tmp_path):  # noqa: F811
     assert read_manifest(embedding_folder(balls, "clip_image")).schema.name == "embedding"
     other = Place(balls, tmp_path)
-    given = [*TINY_PRIOR, f"conditioner.clip={clip_folder}"]
+    words = [*TINY_PRIOR, f"conditioner.clip={clip_folder}"]
     with pytest.raises(Interrupted):
-        run_training(other.compose(*given, KILL))
+        run_training(other.compose(*words, KILL))
     interruption.forget()
-    again = run_training(other.compose(*given))["prior"]
+    again = run_training(other.compose(*words))["prior"]
     weights = [torch.load(run.model, weights_only=True)["state_dict"] for run in (prior, again)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert again.fingerprint == prior.fingerprint
@@ -444,9 +444,9 @@ def test_a_prior_is_trained_from_stored_vectors_and_resumes_exactly(trained, pri
 
 def test_a_prior_continues_as_if_it_had_never_ended(trained, clip_folder, balls, tmp_path):  # noqa: F811
     place = Place(balls, tmp_path)
-    given = [*TINY_PRIOR, "training.prior.budget.final_rate=1", f"conditioner.clip={clip_folder}"]
-    short = run_training(place.compose(*given))["prior"]
-    longer = [*given, "training.prior.budget.max_steps=9"]
+    words = [*TINY_PRIOR, "training.prior.budget.final_rate=1", f"conditioner.clip={clip_folder}"]
+    short = run_training(place.compose(*words))["prior"]
+    longer = [*words, "training.prior.budget.max_steps=9"]
     continued = run_training(place.compose(*longer, f"continue_from={short.path}"))["prior"]
     at_once = run_training(place.compose(*longer, "continue_from=scratch"))["prior"]
     assert continued.path != at_once.path
@@ -459,12 +459,12 @@ def test_a_prior_stands_between_a_prompt_and_an_image_conditioned_model(trained,
     features = imagined({"caption": ["a red ball", "a bathtub"]}, [3, 3], 1.0)["clip_image"]
     assert features.vector.shape == (2, 24)
     imagined.check(sampler.conditioner)
-    said = ["prompt=a red ball", f"prior={prior.path}", f"output={tmp_path / 'out'}"]
-    run_sampling(command(trained[0], *said, *SMALL))
+    words = ["prompt=a red ball", f"prior={prior.path}", f"output={tmp_path / 'out'}"]
+    run_sampling(command(trained[0], *words, *SMALL))
     (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
     assert (entry["prior"], entry["prior_guidance"]) == (str(prior.path), 1.0)
     with pytest.raises(UserError, match="prior= makes a picture out of a text: give prompt="):
-        run_sampling(command(trained[0], *said[1:], *SMALL))
+        run_sampling(command(trained[0], *words[1:], *SMALL))
 
 
 def test_a_picture_and_a_text_that_would_only_make_one_are_refused_together(photo):
@@ -486,13 +486,13 @@ def test_evaluation_of_a_prior_looks_for_the_assets_meant(prior, balls, capsys):
     sheet = Image.open(prior.path / "evaluation" / "prior.png")
     assert sheet.width > 3 * 128  # the asset meant, and a view for each seed
     assert "the asset meant is in the top 1" in capsys.readouterr().out
-    other = replace(load_prior(prior.model), made_by={"kind": "clip_image", "weights": "another"})
+    other = replace(load_prior(prior.model), encoder={"kind": "clip_image", "weights": "another"})
     with pytest.raises(UserError, match="made by another encoder"):
         Truth.of(str(balls), other, "heldout", None)
 
 
 def test_a_prior_of_another_encoder_is_refused(prior, sampler):
-    other = replace(load_prior(prior.model), made_by={"kind": "clip_image", "weights": "another"})
+    other = replace(load_prior(prior.model), encoder={"kind": "clip_image", "weights": "another"})
     with pytest.raises(UserError, match="made by another encoder"):
         other.check(sampler.conditioner)
 

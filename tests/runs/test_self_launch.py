@@ -32,34 +32,34 @@ def ended(place: Place, *overrides: str) -> tuple[int, list[str]]:
 
 
 def test_all_stages_spread_over_two_processes(place):
-    code, said = ended(place, "trainer=fsdp", *PAIR, "callbacks=snapshots", "callbacks.snapshots.every_steps=3")
-    assert code == 0, "\n".join(said)
-    assert len([line for line in said if ": finished, " in line]) == 2  # each stage once
-    assert "diffusion: finished" in said[-1]  # and nothing after it
-    assert not [line for line in said if "arning" in line]
+    code, lines = ended(place, "trainer=fsdp", *PAIR, "callbacks=snapshots", "callbacks.snapshots.every_steps=3")
+    assert code == 0, "\n".join(lines)
+    assert len([line for line in lines if ": finished, " in line]) == 2  # each stage once
+    assert "diffusion: finished" in lines[-1]  # and nothing after it
+    assert not [line for line in lines if "arning" in line]
     labels = [torch.load(path, weights_only=True)["fieldforge"] for path in place.outputs.glob("tiny/*/model.ckpt")]
     assert {label["stage"] for label in labels} == {"autoencoder", "diffusion"}
-    [made] = [
+    [snapshot] = [
         of_length(model, 0.05) for model in place.outputs.glob("tiny/*/model.ckpt") if (model.parent / FOLDER).is_dir()
     ]
-    tracked, found = (
-        torch.load(path, weights_only=True)["state_dict"] for path in (made.with_name("model.ckpt"), made)
+    tracked, average = (
+        torch.load(path, weights_only=True)["state_dict"] for path in (snapshot.with_name("model.ckpt"), snapshot)
     )
     for name, value in tracked.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(average[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_time_that_is_up_puts_the_job_back_into_the_queue_once(place, slurm):
     overrides = ["trainer=ddp_spawn_debug", "trainer.precision=32-true", "callbacks.pictures=null"]
-    code, said = ended(place, *overrides, "trainer.max_hours=1e-6")
-    assert code == 85, "\n".join(said)
+    code, lines = ended(place, *overrides, "trainer.max_hours=1e-6")
+    assert code == 85, "\n".join(lines)
     assert slurm.read_text().splitlines() == ["show job -o 7", "requeue 7"]
-    assert len([line for line in said if "state is saved" in line]) == 1
+    assert len([line for line in lines if "state is saved" in line]) == 1
     assert list(place.outputs.glob("tiny/*/checkpoints/step_*.ckpt"))
 
 
 def test_mistake_of_all_is_said_once(place):
-    code, said = ended(place, "trainer=ddp", *PAIR, "data.root=/nowhere")
+    code, lines = ended(place, "trainer=ddp", *PAIR, "data.root=/nowhere")
     assert code == 2
-    assert len([line for line in said if "/nowhere" in line]) == 1, "\n".join(said)
-    assert said[-1].startswith("error: ")
+    assert len([line for line in lines if "/nowhere" in line]) == 1, "\n".join(lines)
+    assert lines[-1].startswith("error: ")

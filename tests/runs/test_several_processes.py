@@ -105,23 +105,23 @@ def alone(balls: Path, tmp_path_factory) -> Path:
 
 def curves(outputs: Path) -> dict[str, list[float]]:
     """Losses of all steps by stage."""
-    found = {}
+    result = {}
     for table in outputs.glob("tiny/*/metrics.csv"):
         stage = (
             "diffusion" if "backbone" in json.loads((table.parent / "fingerprint.json").read_text()) else "autoencoder"
         )
-        found[stage] = [row["train/loss"] for row in read_table(table).values()]
-    return found
+        result[stage] = [row["train/loss"] for row in read_table(table).values()]
+    return result
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_train_what_one_trains(pair, alone, strategy):
     assert ends(pair, strategy) == ["finished", "finished"]
-    expected, found = curves(alone), curves(pair / strategy)
-    assert expected.keys() == found.keys() == {"autoencoder", "diffusion"}
+    expected, result = curves(alone), curves(pair / strategy)
+    assert expected.keys() == result.keys() == {"autoencoder", "diffusion"}
     for stage, losses in expected.items():
         assert len(losses) == STEPS
-        assert found[stage] == pytest.approx(losses, rel=1e-5, abs=1e-5), stage
+        assert result[stage] == pytest.approx(losses, rel=1e-5, abs=1e-5), stage
 
 
 def test_two_processes_train_the_blocks_of_two_streams_as_one_does(pair, place):
@@ -138,9 +138,9 @@ def test_accumulated_batches_are_one_batch(place, alone):
 def test_spread_training_exports_one_file_that_one_process_reads(pair, alone):
     [run] = [path.parent for path in alone.glob("tiny/*/latents")]  # the autoencoder's
     files = (pair / "fsdp" / "tiny" / run.name / "model.ckpt", run / "model.ckpt")
-    found, expected = (torch.load(file, weights_only=True)["state_dict"] for file in files)
-    assert found.keys() == expected.keys()
-    different = [name for name, weight in expected.items() if not torch.allclose(found[name], weight, atol=1e-4)]
+    result, expected = (torch.load(file, weights_only=True)["state_dict"] for file in files)
+    assert result.keys() == expected.keys()
+    different = [name for name, weight in expected.items() if not torch.allclose(result[name], weight, atol=1e-4)]
     assert not different
 
 
@@ -156,7 +156,7 @@ def test_full_disk_ends_both_processes_with_a_sentence(pair):
     first, second = ends(pair, "disk")
     assert "No space left on device" in first
     assert "process 0 of 2 has failed" in second
-    assert (pair / "said").read_text().count("training goes on and tries again") == 2
+    assert (pair / "output").read_text().count("training goes on and tries again") == 2
 
 
 def test_spoiled_batches_of_one_process_take_both_back(pair, alone):
@@ -166,7 +166,7 @@ def test_spoiled_batches_of_one_process_take_both_back(pair, alone):
     assert (rows[11]["train/skipped_steps"], rows[11]["train/rollbacks"]) == (3, 0)
     assert (rows[STEPS - 1]["train/skipped_steps"], rows[STEPS - 1]["train/rollbacks"]) == (3, 1)
     assert curves(pair / "spoiled")["autoencoder"][:9] == pytest.approx(curves(alone)["autoencoder"][:9], rel=1e-5)
-    assert (pair / "said").read_text().count("weights go back to") == 1
+    assert (pair / "output").read_text().count("weights go back to") == 1
 
 
 def test_two_processes_go_on_with_what_one_has_begun(pair, alone):
@@ -177,9 +177,9 @@ def test_two_processes_go_on_with_what_one_has_begun(pair, alone):
 def test_damage_to_the_file_of_one_process_leads_to_the_checkpoint_before(pair, alone):
     assert ends(pair, "stopped") == ["stopped by SIGTERM"] * 2
     assert ends(pair, "damaged") == ["finished", "finished"]
-    said = (pair / "said").read_text()
-    assert "rank_00001_of_00002.ckpt is damaged" in said
-    assert said.count("trying the one before") == 1
+    output = (pair / "output").read_text()
+    assert "rank_00001_of_00002.ckpt is damaged" in output
+    assert output.count("trying the one before") == 1
     assert curves(pair / "stopped")["autoencoder"] == pytest.approx(curves(alone)["autoencoder"], rel=1e-4, abs=1e-4)
 
 

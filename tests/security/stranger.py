@@ -67,11 +67,11 @@ class Host:
     """A web server on this machine that knows nothing and notes every request."""
 
     def __init__(self) -> None:
-        asked: list[str] = []
+        requests: list[str] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked.append(self.path)
+                requests.append(self.path)
                 self.send_error(404)
 
             do_HEAD = do_POST = do_PUT = do_GET
@@ -79,7 +79,7 @@ class Host:
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        self.asked = asked
+        self.requests = requests
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self.server.server_port}"

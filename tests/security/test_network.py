@@ -5,7 +5,7 @@ from tests.runs.tiny import write_balls
 from tests.security.stranger import autoencoder_file, command, counting_host, diffusion_file
 
 from fieldforge.conditioning import SentenceEncoder
-from fieldforge.conditioning.pretrained import reach_hub
+from fieldforge.conditioning.hub import reach_hub
 from fieldforge.conditioning.reach import local_encoders
 from fieldforge.configuration.stored_config import is_local, plain_config
 from fieldforge.errors import UserError
@@ -61,7 +61,7 @@ def test_a_stored_place_is_not_asked(root, host, tmp_path):
 
     run = autoencoder_file(tmp_path / "run" / "model.ckpt", name_it).parent
     assert "give data_root=" in sentence(lambda: run_evaluation(command("evaluate", f"run={run}")))
-    assert host.asked == []
+    assert host.requests == []
 
 
 @pytest.mark.parametrize("root", ROOTS[:5])
@@ -71,14 +71,14 @@ def test_nor_that_of_a_diffusion_model(root, host, tmp_path):
 
     run = diffusion_file(tmp_path / "run" / "model.ckpt", name_it).parent
     assert "give data_root=" in sentence(lambda: run_evaluation(command("evaluate", f"run={run}")))
-    assert host.asked == []
+    assert host.requests == []
 
 
 def test_what_the_user_types_is_asked(host, tmp_path):
     run = autoencoder_file(tmp_path / "run" / "model.ckpt", lambda stored: None).parent
     typed = command("evaluate", f"run={run}", f"data_root={host.address}/shards")
     assert host.address in sentence(lambda: run_evaluation(typed))
-    assert host.asked
+    assert host.requests
 
 
 def test_a_folder_of_this_machine_is_read(tmp_path):
@@ -104,7 +104,7 @@ def test_a_given_autoencoder_does_not_look_for_its_data(host, tmp_path):
     file = finished_file(config)
     assert file is not None
     assert finished_autoencoder(config, file).fingerprint == "0" * 12
-    assert host.asked == []
+    assert host.requests == []
 
 
 def test_texts_in_a_stored_configuration_stay_what_they_are(host, tmp_path):
@@ -116,7 +116,7 @@ def test_texts_in_a_stored_configuration_stay_what_they_are(host, tmp_path):
 
     _, _, label = load_diffusion(diffusion_file(tmp_path / "model.ckpt", name_it))
     assert label["config"]["name"] == f"{host.address}/${{oc.env:CANARY}}"
-    assert host.asked == []
+    assert host.requests == []
 
 
 @pytest.mark.parametrize("model", ["owner/name", "http://127.0.0.1/x", "//127.0.0.1/share", "/proc/self/cwd", "name"])
@@ -134,7 +134,7 @@ def test_encoders_that_a_run_names_are_not_fetched(model, host, tmp_path, monkey
 
     path = diffusion_file(tmp_path / "run" / "model.ckpt", name_it)
     assert model in sentence(lambda: load_diffusion(path))
-    assert host.asked == []
+    assert host.requests == []
 
 
 def test_encoders_that_are_loaded_later_are_not_fetched_either(host, tmp_path, monkeypatch):
@@ -147,7 +147,7 @@ def test_encoders_that_are_loaded_later_are_not_fetched_either(host, tmp_path, m
         encoder = SentenceEncoder("owner/name")
     for use in (encoder.check_present, lambda: encoder.tokenizer, lambda: encoder.network, lambda: encoder.config):
         sentence(use)
-    assert host.asked == []
+    assert host.requests == []
     SentenceEncoder("owner/name").check_present()  # one that the user names is asked for
-    assert host.asked
+    assert host.requests
     reach_hub.cache_clear()

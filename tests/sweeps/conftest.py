@@ -48,8 +48,8 @@ class Bench:
                 act(config, loss, len(self.trained))
             return pretended(config, loss)
 
-        given = [SEARCH, "experiment=tiny", "stages=[autoencoder]", f"output_dir={self.outputs}", *arguments]
-        self.monkeypatch.setattr(sys, "argv", ["train.py", *given])
+        words = [SEARCH, "experiment=tiny", "stages=[autoencoder]", f"output_dir={self.outputs}", *arguments]
+        self.monkeypatch.setattr(sys, "argv", ["train.py", *words])
         with pytest.raises(SystemExit) as left:
             entry.run(body, "train")
         printed = self.capsys.readouterr()

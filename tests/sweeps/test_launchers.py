@@ -53,15 +53,15 @@ def test_submitit_requeues_a_job_that_has_saved(tmp_path: Path):
     place = Place(tmp_path / "balls", tmp_path / "plain")
     plain = place.compose("stages=[autoencoder]", f"training.autoencoder.budget.max_steps={STEPS}")
     expected = run_training(plain)["autoencoder"].model
-    out, said = sweep.communicate(timeout=300)
-    assert sweep.returncode == 0, said
+    out, output = sweep.communicate(timeout=300)
+    assert sweep.returncode == 0, output
     assert "1 trial: 1 finished" in out
     logs = "".join(path.read_text() for path in tmp_path.glob("swept/sweeps/*/.submitit/*/*.err"))
     assert "SIGUSR2: finishing this step, then saving" in logs
     assert "goes on at step 4" in logs
-    [found] = tmp_path.glob("swept/tiny/*/model.ckpt")
-    assert found.parent.name == expected.parent.name
-    weights = [torch.load(path, weights_only=True)["state_dict"] for path in (expected, found)]
+    [model] = tmp_path.glob("swept/tiny/*/model.ckpt")
+    assert model.parent.name == expected.parent.name
+    weights = [torch.load(path, weights_only=True)["state_dict"] for path in (expected, model)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
@@ -75,8 +75,8 @@ def test_term_reaches_the_jobs_below(tmp_path: Path):
     while not (tmp_path / "waiting").is_file() and time.monotonic() < deadline and sweep.poll() is None:
         time.sleep(0.2)
     sweep.send_signal(signal.SIGTERM)
-    _, said = sweep.communicate(timeout=240)
-    assert sweep.returncode == 85, said
+    _, output = sweep.communicate(timeout=240)
+    assert sweep.returncode == 85, output
     assert [path.name for path in tmp_path.glob("out/tiny/*/checkpoints/*")] == ["step_000000003.ckpt"]
     assert not list(tmp_path.glob("out/sweeps/*/trials/*.json"))
 

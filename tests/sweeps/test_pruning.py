@@ -16,12 +16,12 @@ EVERY_TWO = ["stages=[autoencoder]", "monitor.validate_every=2"]
 class Unforgiving:
     """Prunes at one step; remembers what it was told."""
 
-    def __init__(self, at: int, told: list | None = None):
-        self.at, self.told = at, [] if told is None else told
+    def __init__(self, at: int, reports: list | None = None):
+        self.at, self.reports = at, [] if reports is None else reports
         Unforgiving.last = self
 
     def prune(self, step: int, value: float) -> bool:
-        self.told.append((step, value))
+        self.reports.append((step, value))
         return step == self.at
 
 
@@ -40,8 +40,8 @@ def place(tmp_path: Path) -> Place:
 def test_pruned_keeps_its_checkpoint_and_goes_on_unjudged(place: Place):
     with pytest.raises(Pruned) as end:
         run_training(place.compose(*EVERY_TWO, with_judge(4)))
-    assert [step for step, _ in Unforgiving.last.told] == [2, 4]
-    assert (end.value.step, end.value.value) == Unforgiving.last.told[-1]
+    assert [step for step, _ in Unforgiving.last.reports] == [2, 4]
+    assert (end.value.step, end.value.value) == Unforgiving.last.reports[-1]
     assert [path.name for path in end.value.run.glob("checkpoints/*")] == ["step_000000004.ckpt"]
     assert not (end.value.run / "model.ckpt").exists()
     directory = run_training(place.compose(*EVERY_TWO))["autoencoder"]
@@ -51,7 +51,7 @@ def test_pruned_keeps_its_checkpoint_and_goes_on_unjudged(place: Place):
 
 def test_at_the_end_of_its_budget_a_run_is_finished(place: Place):
     assert run_training(place.compose(*EVERY_TWO, with_judge(6)))["autoencoder"].finished
-    assert [step for step, _ in Unforgiving.last.told] == [2, 4, 6]
+    assert [step for step, _ in Unforgiving.last.reports] == [2, 4, 6]
 
 
 def test_unknown_metric_says_which_there_are(place: Place):

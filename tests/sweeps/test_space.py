@@ -21,7 +21,7 @@ def test_yaml():
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "words"),
     [
         ({"low": 1, "high": 1}, "low must be below high"),
         ({"low": 0, "high": 1, "log": True}, "above 0 with log"),
@@ -34,10 +34,10 @@ def test_yaml():
         ([1, 1], "only once"),
     ],
 )
-def test_mistakes_name_the_key(entry, said):
+def test_mistakes_name_the_key(entry, words):
     with pytest.raises(UserError, match=r"^search\.space: a\.b") as error:
         parse_space({"a.b": entry})
-    assert said in str(error.value)
+    assert words in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -78,13 +78,13 @@ def test_median_pruning(tmp_path: Path, direction: str):
     sign = 1 if direction == "minimize" else -1
     of = study(tmp_path, direction=direction)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=2)
-    said = []
+    verdicts = []
     for value in (1.0, 2.0, 3.0, 0.5):
         [trial] = of.next(1)
         judge = Judge(str(record_path(tmp_path, trial.number)), direction, pruner)
-        said.append(judge.prune(10, sign * value))
-        end(of, trial, Record(PRUNED if said[-1] else FINISHED, sign * value, 10))
-    assert said == [False, False, True, False]
+        verdicts.append(judge.prune(10, sign * value))
+        end(of, trial, Record(PRUNED if verdicts[-1] else FINISHED, sign * value, 10))
+    assert verdicts == [False, False, True, False]
 
 
 def test_a_resumed_run_may_report_again(tmp_path: Path):

@@ -18,13 +18,13 @@ GRID = ["-m", "training.autoencoder.optimizer.lr=0.1,0.01,0.001"]
 
 
 def test_plain_multirun_has_a_table_and_is_not_repeated(bench: Bench):
-    code, said = bench.sweep(*GRID, "trainer.devices=1")
+    code, output = bench.sweep(*GRID, "trainer.devices=1")
     assert code == 0
     assert [row[2] for row in bench.rows()] == ["0", "1", "1"]
     assert bench.rows()[0][3] == "0.01"
-    assert "3 trials: 3 finished" in said
+    assert "3 trials: 3 finished" in output
     assert (bench.study / "parallel_coordinates.png").is_file()
-    assert "| 1    | 1     | 0            | 0.01  |" in said
+    assert "| 1    | 1     | 0            | 0.01  |" in output
     bench.sweep(*GRID, "trainer.devices=2", "search.parallel=2")  # what changes no result continues the same sweep
     assert len(bench.trained) == 3
     assert len(list((bench.outputs / "sweeps").iterdir())) == 1
@@ -33,16 +33,16 @@ def test_plain_multirun_has_a_table_and_is_not_repeated(bench: Bench):
 
 
 def test_one_trial_is_a_sweep_too(bench: Bench):
-    code, said = bench.sweep("-m")
+    code, output = bench.sweep("-m")
     assert (code, len(bench.rows())) == (0, 1)
-    assert "1 trial: 1 finished" in said
+    assert "1 trial: 1 finished" in output
 
 
 def test_search_needs_no_flag_finds_the_minimum_and_goes_on(bench: Bench):
-    code, said = bench.sweep("search=tiny", "search.trials=8", act=judged)
+    code, output = bench.sweep("search=tiny", "search.trials=8", act=judged)
     assert code == 0
     assert 4 <= len(bench.trained) <= 8
-    assert "pruned" in said
+    assert "pruned" in output
     best = float(bench.rows()[0][2])
     assert best == min(float(row[2]) for row in bench.rows() if row[6] == "finished")
     before = len(bench.trained)
@@ -65,13 +65,13 @@ def test_a_failed_job_does_not_end_the_sweep(bench: Bench):
         if times == 2:
             raise ZeroDivisionError("by zero")
 
-    code, said = bench.sweep(*GRID, act=act)
+    code, output = bench.sweep(*GRID, act=act)
     assert code == 0
     assert [row[4] for row in bench.rows()] == ["finished", "failed", "failed"]
     assert bench.rows()[1][-1] == "training gave no finite gradient: lower the rate"
     assert "ZeroDivisionError: by zero" in bench.rows()[2][-1]
     assert "Traceback" in (bench.study / "trials" / "0001.txt").read_text()
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     bench.sweep(*GRID)
     assert len(bench.trained) == 5  # the failed ones again, and only these
     assert [row[4] for row in bench.rows()] == ["finished"] * 3
@@ -81,32 +81,32 @@ def test_exit_code_where_all_fail(bench: Bench):
     def act(config, loss, times):
         raise UserError(f"there is nothing at {loss}")
 
-    code, said = bench.sweep(*GRID, act=act)
+    code, output = bench.sweep(*GRID, act=act)
     assert code == 2
-    assert said.strip().splitlines()[-1] == "error: all 3 trials failed, the first one with: there is nothing at 1.0"
+    assert output.strip().splitlines()[-1] == "error: all 3 trials failed, the first one with: there is nothing at 1.0"
 
 
 def test_what_fails_alike_every_time_ends_early(bench: Bench):
     def act(config, loss, times):
         raise UserError("there is no data: prepare it")
 
-    code, said = bench.sweep("-m", "training.autoencoder.optimizer.lr=0.1,0.2,0.3,0.4,0.5", act=act)
+    code, output = bench.sweep("-m", "training.autoencoder.optimizer.lr=0.1,0.2,0.3,0.4,0.5", act=act)
     assert (code, len(bench.trained)) == (2, 3)
-    assert "the first 3 trials failed alike: there is no data: prepare it" in said
+    assert "the first 3 trials failed alike: there is no data: prepare it" in output
 
 
 def test_a_value_that_is_no_number_fails(bench: Bench):
     def act(config, loss, times):
         config.training.autoencoder.optimizer.lr = float("nan")
 
-    code, said = bench.sweep("-m", "seed=1,2", act=lambda config, loss, times: None)
+    code, output = bench.sweep("-m", "seed=1,2", act=lambda config, loss, times: None)
     assert code == 0
     import tests.sweeps.conftest as conftest
 
     bench.monkeypatch.setattr(conftest, "best_at_hundredth", lambda config: float("nan"))
-    code, said = bench.sweep("-m", "seed=3,4")
+    code, output = bench.sweep("-m", "seed=3,4")
     assert code == 2
-    assert "heldout/loss is nan at the end" in said
+    assert "heldout/loss is nan at the end" in output
 
 
 def test_a_signal_stops_the_sweep_and_the_same_command_goes_on(bench: Bench):
@@ -115,9 +115,9 @@ def test_a_signal_stops_the_sweep_and_the_same_command_goes_on(bench: Bench):
             os.kill(os.getpid(), signal.SIGUSR1)
             raise interruption.Interrupted(interruption.noted())
 
-    code, said = bench.sweep("search=tiny", act=act)
+    code, output = bench.sweep("search=tiny", act=act)
     assert code == interruption.EXIT_UNFINISHED
-    assert "the same command goes on" in said
+    assert "the same command goes on" in output
     assert [row[0] for row in bench.rows()] == ["1"]
     interruption.forget()
     code, _ = bench.sweep("search=tiny")
@@ -142,14 +142,14 @@ def test_what_finished_while_nobody_looked_is_not_trained_again(bench: Bench):
 def test_one_sweep_is_run_by_one_process(bench: Bench):
     bench.sweep(*GRID)
     process, _ = holder(bench.study)
-    code, said = bench.sweep(*GRID)
+    code, output = bench.sweep(*GRID)
     end(process)
     assert code == 2
-    assert f"another command writes {bench.study} (process {process.pid} on " in said
+    assert f"another command writes {bench.study} (process {process.pid} on " in output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         (["search=nothing"], "there is no search=nothing: choose one of autoencoder"),
         (["search=tiny", "search.trails=3"], "unknown config key search.trails"),
@@ -168,19 +168,19 @@ def test_one_sweep_is_run_by_one_process(bench: Bench):
         (["-m", "seed=1,2", "hydra/launcher=rocket"], "launcher=rocket is not installed: pip install"),
     ],
 )
-def test_mistakes_are_one_sentence(bench: Bench, arguments, said):
+def test_mistakes_are_one_sentence(bench: Bench, arguments, sentence):
     code, printed = bench.sweep(*arguments)
     errors = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert code == 2
-    assert said in errors[-1]
+    assert sentence in errors[-1]
     assert "Traceback" not in printed
 
 
 def test_optuna_is_an_extra(bench: Bench):
     bench.monkeypatch.setitem(sys.modules, "optuna", None)
-    code, said = bench.sweep("search=tiny")
+    code, output = bench.sweep("search=tiny")
     assert code == 2
-    assert said.strip().splitlines()[-1].startswith("error: search= needs Optuna: pip install '.[sweep]'")
+    assert output.strip().splitlines()[-1].startswith("error: search= needs Optuna: pip install '.[sweep]'")
 
 
 def test_where_the_flag_stands():
@@ -193,6 +193,6 @@ def test_where_the_flag_stands():
 def test_a_place_that_jobs_cannot_use_is_named(bench: Bench, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a_file").touch()
-    code, said = bench.sweep("-m", "seed=0,1", "hydra.sweep.dir=a_file")
+    code, output = bench.sweep("-m", "seed=0,1", "hydra.sweep.dir=a_file")
     assert code == 2
-    assert "the jobs of this sweep cannot use a_file (File exists): correct the hydra.sweep.*" in said
+    assert "the jobs of this sweep cannot use a_file (File exists): correct the hydra.sweep.*" in output

@@ -150,10 +150,10 @@ def test_throughput_and_progress_report(tmp_path, capsys):
     train(tmp_path, Throughput(), Progress(quiet_seconds=0.0), Look())
     assert seen["speed/samples_per_second"] == pytest.approx(4 / seen["speed/step_seconds"], rel=1e-4)
     assert seen["speed/data_wait"] == 0
-    said = capsys.readouterr().err
-    assert said.splitlines()[-1].startswith("stage 2 of 3, stage 100% · step ")
-    assert "loss" in said
-    assert "\r" not in said  # nobody watches
+    output = capsys.readouterr().err
+    assert output.splitlines()[-1].startswith("stage 2 of 3, stage 100% · step ")
+    assert "loss" in output
+    assert "\r" not in output  # nobody watches
 
 
 def test_table_goes_on_where_a_run_resumes(tmp_path):

@@ -51,9 +51,9 @@ def test_flipped_bit_in_the_file_of_one_process_leads_to_the_checkpoint_before(t
     for step in (1, 2):
         spread(tmp_path / f"step_{step:09d}.ckpt", step)
     flip_bit(tmp_path / "step_000000002.ckpt" / file_name(1, 2))
-    found = find_last(tmp_path, "mine")
-    assert found.step == 1
-    assert torch.equal(whole(read_checkpoint(found.path))["weights"], content(1)["weights"])
+    last = find_last(tmp_path, "mine")
+    assert last.step == 1
+    assert torch.equal(whole(read_checkpoint(last.path))["weights"], content(1)["weights"])
     assert f"{file_name(1, 2)} is damaged" in caplog.text
 
 

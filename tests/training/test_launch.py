@@ -204,7 +204,7 @@ def test_more_processes_than_gpus_are_refused(environment, connections, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("given", "devices", "shares"),
+    ("visible", "devices", "shares"),
     [
         (None, 1, ["0", "1", "2", "3", "0"]),
         ("7,5", 1, ["7", "5", "7"]),
@@ -212,13 +212,13 @@ def test_more_processes_than_gpus_are_refused(environment, connections, monkeypa
         (None, 4, [None, None]),
     ],
 )
-def test_trainings_side_by_side_share_the_gpus(given, devices, shares, monkeypatch):
-    see_gpus(monkeypatch, 4 if given is None else 2)
+def test_trainings_side_by_side_share_the_gpus(visible, devices, shares, monkeypatch):
+    see_gpus(monkeypatch, 4 if visible is None else 2)
     for job, share in enumerate(shares):
         with monkeypatch.context() as fresh:
             fresh.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-            if given is not None:
-                fresh.setenv("CUDA_VISIBLE_DEVICES", given)
+            if visible is not None:
+                fresh.setenv("CUDA_VISIBLE_DEVICES", visible)
             fresh.delenv("FIELDFORGE_GPUS_OF_JOB", raising=False)
             gpus.spread(job, devices)
             assert os.environ.get("CUDA_VISIBLE_DEVICES") == share

@@ -8,7 +8,7 @@ import pytest
 from fieldforge.training.processes.requeue import requeue
 
 SCONTROL = """#!/bin/sh
-echo "$@" >> {told}
+echo "$@" >> {calls}
 case "$1" in
   show) echo "JobId=7 JobName=x JobState={state} Reason=None" ;;
   requeue) {requeue} ;;
@@ -24,31 +24,31 @@ def slurm(tmp_path: Path, monkeypatch):
 
     def prepare(state: str = "RUNNING", requeue: str = "true", **environment: str) -> Path:
         script = tmp_path / "scontrol"
-        script.write_text(SCONTROL.format(told=tmp_path / "told", state=state, requeue=requeue))
+        script.write_text(SCONTROL.format(calls=tmp_path / "calls", state=state, requeue=requeue))
         script.chmod(0o755)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        return tmp_path / "told"
+        return tmp_path / "calls"
 
     return prepare
 
 
 def test_running_job_goes_back_into_the_queue(slurm):
-    told = slurm(SLURM_JOB_ID="7")
+    calls = slurm(SLURM_JOB_ID="7")
     assert requeue()
-    assert told.read_text().splitlines() == ["show job -o 7", "requeue 7"]
+    assert calls.read_text().splitlines() == ["show job -o 7", "requeue 7"]
 
 
 def test_task_of_an_array_goes_back_alone(slurm):
-    told = slurm(SLURM_JOB_ID="9", SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="2")
+    calls = slurm(SLURM_JOB_ID="9", SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="2")
     assert requeue()
-    assert told.read_text().splitlines()[-1] == "requeue 7_2"
+    assert calls.read_text().splitlines()[-1] == "requeue 7_2"
 
 
 def test_cancelled_job_stays_cancelled(slurm, caplog):
-    told = slurm(state="COMPLETING", SLURM_JOB_ID="7")
+    calls = slurm(state="COMPLETING", SLURM_JOB_ID="7")
     assert not requeue()
-    assert "requeue 7" not in told.read_text()
+    assert "requeue 7" not in calls.read_text()
     assert "warning" not in caplog.text
 
 
@@ -66,6 +66,6 @@ def test_no_scontrol_is_a_warning(slurm, monkeypatch, caplog):
 
 
 def test_nobody_is_asked_outside_of_slurm(slurm):
-    told = slurm()
+    calls = slurm()
     assert not requeue()
-    assert not told.exists()
+    assert not calls.exists()

@@ -56,7 +56,7 @@ def test_norm_takes_weights_that_are_rounder_than_its_input(dtype):
 
 def test_linear_map_of_pixels_is_a_convolution_whose_gradient_lies_as_its_weight():
     layer, x = PixelLinear(6, 4), torch.randn(2, 6, 5, 5).to(memory_format=torch.channels_last)
-    found = layer(x)
-    torch.testing.assert_close(found, torch.nn.functional.conv2d(x, layer.weight, layer.bias))
-    found.square().sum().backward()
+    result = layer(x)
+    torch.testing.assert_close(result, torch.nn.functional.conv2d(x, layer.weight, layer.bias))
+    result.square().sum().backward()
     assert layer.weight.grad.stride() == layer.weight.stride()

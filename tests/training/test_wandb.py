@@ -65,9 +65,9 @@ def test_without_a_network_it_goes_on_offline_within_seconds(key, tmp_path, monk
     reported(tmp_path)
     assert time.monotonic() - began < 15
     assert list(tmp_path.glob("wandb/offline-run-*-tiny-autoencoder-0123"))
-    [said] = warnings(caplog)
-    assert "Connection refused" in said
-    assert "written offline" in said
+    [warning] = warnings(caplog)
+    assert "Connection refused" in warning
+    assert "written offline" in warning
 
 
 def test_the_library_does_not_report_its_own_use(tmp_path):
@@ -81,8 +81,8 @@ def test_a_key_that_is_refused_is_one_line(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(wandb_run, "unreachable", lambda url: None)
     reported(tmp_path)
     assert list(tmp_path.glob("wandb/offline-run-*"))
-    [said] = warnings(caplog)
-    assert "key" in said.lower()
+    [warning] = warnings(caplog)
+    assert "key" in warning.lower()
 
 
 @pytest.mark.parametrize(("name", "value"), [("WANDB_MODE", "disabled"), ("WANDB_DISABLED", "true")])
@@ -131,8 +131,8 @@ def test_an_error_of_the_library_is_said_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(type(logger.experiment), "log", lambda *a, **k: 1 / 0)
     logger.log_metrics({"train/loss": 1.0}, 1)
     logger.log_metrics({"train/loss": 1.0}, 2)
-    [said] = warnings(caplog)
-    assert "division by zero" in said
+    [warning] = warnings(caplog)
+    assert "division by zero" in warning
 
 
 def test_nobody_answers():

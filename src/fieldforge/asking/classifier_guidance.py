@@ -12,7 +12,7 @@ from fieldforge.asking.condition_guidance import ConditionGuidance
 from fieldforge.asking.guidance import Guided, check_latents
 from fieldforge.conditioning.class_label import nearest_of
 from fieldforge.diffusion.classifier import LatentClassifier
-from fieldforge.diffusion.guidance.classifier import ByClassifier
+from fieldforge.diffusion.guidance.by_classifier import ByClassifier
 from fieldforge.errors import UserError
 from fieldforge.generation import Generator, Scale, Steering
 from fieldforge.stages.classifier_stage import load_classifier

@@ -149,8 +149,8 @@ class PlanesDecoder(nn.Module):
     def forward(self, latents: Tensor) -> dict[str, Tensor]:
         """latents (B, T, C) → {name: (B, rows, row width)}."""
         images, tokens = self.waist(self.from_latent(to_images(latents)))  # (B · 3, middle, c, c), (B, ·, width)
-        made = self.up(images)  # (B · 3, F, R, R)
+        planes = self.up(images)  # (B · 3, F, R, R)
         straight = to_images(self.shortcut(latents))  # (B · 3, F, c, c)
-        made = made + F.interpolate(straight, made.shape[-2:], mode="bilinear", align_corners=False)
-        params = {"planes": made.permute(0, 2, 3, 1).reshape(len(latents), -1, self.features)}  # (B, 3 · R², F)
+        planes = planes + F.interpolate(straight, planes.shape[-2:], mode="bilinear", align_corners=False)
+        params = {"planes": planes.permute(0, 2, 3, 1).reshape(len(latents), -1, self.features)}  # (B, 3 · R², F)
         return params if self.per_row is None else params | self.per_row(tokens.mean(dim=1, keepdim=True), latents)

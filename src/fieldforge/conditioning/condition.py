@@ -116,12 +116,12 @@ class Features:
 class FeatureRow:
     """Features of one sample on their way through a data loader: `vector (F,)`, `tokens (L, F)`, `mask (L,)` bool.
 
-    `made_by` is the fingerprint of the source that made them. Neither mapping nor dataclass: loaders take those apart,
+    `encoder` is the fingerprint of the source that made them. Neither mapping nor dataclass: loaders take those apart,
     and send each array of each sample by itself.
     """
 
-    def __init__(self, made_by: Mapping[str, Any], **arrays: np.ndarray) -> None:
-        self.made_by, self.arrays = made_by, arrays
+    def __init__(self, encoder: Mapping[str, Any], **arrays: np.ndarray) -> None:
+        self.encoder, self.arrays = encoder, arrays
 
 
 @dataclass(frozen=True)

@@ -137,10 +137,10 @@ class Conditioner(nn.Module):
             return batch_features
         for row in batch_features:
             for name, features in row.items():
-                self.check_made_by(name, features.made_by)
+                self.check_encoder(name, features.encoder)
         return {name: Features.from_rows([row[name] for row in batch_features]) for name in batch_features[0]}
 
-    def check_made_by(self, name: str, theirs: Mapping[str, Any], way_out: str | None = None) -> None:
+    def check_encoder(self, name: str, theirs: Mapping[str, Any], way_out: str | None = None) -> None:
         """UserError unless stored features are those that the source would give. No encoder's network is loaded.
 
         `way_out`: what the error advises instead of embedding again.

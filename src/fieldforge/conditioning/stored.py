@@ -80,7 +80,7 @@ def _embed_source(
         raise UserError(f"{root}: holds {data.schema.name} shards without views: embed {name} of the sample shards.")
     lock.take(folder)
     if (folder / MANIFEST_NAME).is_file():
-        conditioner.check_made_by(name, read_embeddings(folder).extra["fingerprint"])
+        conditioner.check_encoder(name, read_embeddings(folder).extra["fingerprint"])
     about = {"source": name, "fingerprint": dict(source.fingerprint()), "data": data.fingerprint}
     entries: list[ShardEntry] = []
     count, total = 0, sum(entry.samples for entry in data.shards)

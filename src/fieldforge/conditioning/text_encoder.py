@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.pretrained import ClipCheckpoint, Layer, Pretrained
+from fieldforge.conditioning.hub import ClipCheckpoint, Layer, Pretrained
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count
 

@@ -124,6 +124,6 @@ def embed_missing(transforms: Iterable[object], conditioner: Conditioner, report
             continue
         for name in transform.sources:
             if (embedding_folder(transform.root, name) / MANIFEST_NAME).is_file():
-                conditioner.check_made_by(name, transform.shards(name).manifest.extra["fingerprint"])
+                conditioner.check_encoder(name, transform.shards(name).manifest.extra["fingerprint"])
             else:
                 embed_shards(transform.root, conditioner, [name], report=report)

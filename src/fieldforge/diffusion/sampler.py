@@ -56,13 +56,13 @@ class Sampler:
     def vary(
         self,
         denoise: Denoiser,
-        given: Tensor,
+        latents: Tensor,
         noise: Tensor,
         process: Process,
         generator: torch.Generator,
         strength: float,
     ) -> Tensor:
-        """Variations of `given` (B, T, C): noised, then denoised (SDEdit, Meng et al. 2022, alg. 1) → x0 (B, T, C).
+        """Variations of `latents` (B, T, C): noised, then denoised (SDEdit, Meng et al. 2022, alg. 1) → x0 (B, T, C).
 
         `strength` in (0, 1] is how far the noise is from nothing, σ/α = tan(strength · π/2), whatever the process; of
         the steps, those remain that lie below.
@@ -73,7 +73,7 @@ class Sampler:
         start = process.time_of_log_snr(torch.tensor([log_snr], dtype=torch.float64))  # (1,)
         times = self.spacing.times(self.steps, process)  # (steps + 1,)
         start = torch.minimum(start, times[:1])
-        x_t = process.add_noise(given, noise, start.expand(len(given)))  # (B, T, C)
+        x_t = process.add_noise(latents, noise, start.expand(len(latents)))  # (B, T, C)
         # Samplers scale what they start from to the variance that data have there: it is scaled back before.
         scale = float(process.alpha(start) ** 2 + process.sigma(start) ** 2) ** 0.5
         return self._sample(denoise, x_t / scale, process, torch.cat([start, times[times < start]]), generator)

@@ -156,7 +156,7 @@ class PictureJudge:
             queries = self.generator.conditioner.embed({"image": list(pictures)}, [name])[name].vector  # (G, F)
             if queries is None or "vector.npy" not in stored[0]:
                 continue
-            self.generator.conditioner.check_made_by(name, read_embeddings(folder).extra["fingerprint"])
+            self.generator.conditioner.check_encoder(name, read_embeddings(folder).extra["fingerprint"])
             vectors = [sample["vector.npy"].astype(np.float32) for sample in stored]  # (E, F) each
             mean, std = np.mean(np.concatenate(vectors), 0), np.std(np.concatenate(vectors), 0).clip(1e-4)  # (F,) each
             views = Views([(each - mean) / std for each in vectors])

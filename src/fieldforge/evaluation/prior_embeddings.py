@@ -118,7 +118,7 @@ class Truth:
     def of(cls, root: Any, prior: ImagePrior, split: str, limit: int | None) -> Truth:
         """As stored beside the data. UserError where that was made by another encoder than the prior's."""
         folder = embedding_folder(root, prior.source)
-        changed = differences(read_embeddings(folder).extra["fingerprint"], prior.made_by)
+        changed = differences(read_embeddings(folder).extra["fingerprint"], prior.encoder)
         if changed:
             raise UserError(
                 f"{folder} was made by another encoder than what the prior learned from ({'; '.join(changed)}): give "

@@ -119,7 +119,7 @@ class StagePlan:
     name: str
     cost: StepCost
     batch_size: int
-    asked_batch_size: int
+    batch_size_setting: int
     max_steps: int
     max_minutes: float | None
     min_steps: int
@@ -152,10 +152,10 @@ class StagePlan:
 
     def warnings(self, cluster: Cluster) -> list[str]:
         sentences = []
-        if self.asked_batch_size != self.batch_size:
+        if self.batch_size_setting != self.batch_size:
             parts = cluster.world * self.accumulate
             sentences.append(
-                f"training.{self.name}.batch_size={self.asked_batch_size} is no multiple of the {parts} parts that "
+                f"training.{self.name}.batch_size={self.batch_size_setting} is no multiple of the {parts} parts that "
                 f"devices and trainer.accumulate make, training would refuse it; planned with {self.batch_size}"
             )
         readers, data = self.data.readers(cluster.world), self.data

@@ -67,6 +67,6 @@ def autoencoder_folder(label: dict[str, Any], settings: PublishSettings) -> Path
     """Directory of the run of a model's autoencoder; None where it is not here."""
     config = label["config"]
     own = Path(settings.output_dir) / str(config.get("autoencoder_name")) / label["autoencoder"]["fingerprint"]
-    given = config.get("autoencoder_run")
-    places = [own, *([Path(given)] if given else [])]
+    other = config.get("autoencoder_run")
+    places = [own, *([Path(other)] if other else [])]
     return next((place for place in places if place.is_dir()), None)

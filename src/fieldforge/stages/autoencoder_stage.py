@@ -29,7 +29,7 @@ from fieldforge.stages.initial_weights import kinds_of_steps, start_file
 from fieldforge.stages.pretrained import place_of
 from fieldforge.stages.samples import check_samples, data_fingerprint, sample_data
 from fieldforge.stages.stage import Batch, Results, Saved, Sizes, StageResult, Step, TrainedStage
-from fieldforge.stages.training_run import PictureSettings, plain, seeded, stop_if_asked
+from fieldforge.stages.training_run import PictureSettings, plain, seeded, stop_on_request
 from fieldforge.terminal import status
 from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
@@ -241,7 +241,7 @@ def measure_statistics(autoencoder: Autoencoder, data: ShardDataModule, domain: 
     count = 0
     split = data.shards(data.train_split)
     for batch in HeldOut(split, domain.input_transforms(), seed=data.seed, batch_size=batch_size):
-        stop_if_asked()
+        stop_on_request()
         latents = autoencoder.encode(batch["input"]).double().flatten(0, 1)  # (B · T, C)
         total, squares, count = total + latents.sum(0), squares + latents.square().sum(0), count + len(latents)
         status(f"mean and deviation of latents: {count:,} tokens measured")

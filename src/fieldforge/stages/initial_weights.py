@@ -81,7 +81,7 @@ class InitialWeights:
         shapes = {name: (theirs[name].shape, mine[name].shape) for name in theirs.keys() & mine.keys()}
         for name in set(map(_class_weight, _class_sources(model))) & shapes.keys():
             shapes[name] = (shapes[name][0][:1], shapes[name][1][:1])
-        strange += sorted(name for name, (given, own) in shapes.items() if given != own)
+        strange += sorted(name for name, (source, own) in shapes.items() if source != own)
         if strange:
             shown = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
             raise UserError(

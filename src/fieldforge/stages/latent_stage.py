@@ -28,7 +28,7 @@ from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.fingerprint import fingerprint
 from fieldforge.stages.samples import data_fingerprint, sample_data
 from fieldforge.stages.stage import Encoding, Results, Sizes, Stage, StageResult
-from fieldforge.stages.training_run import stop_if_asked
+from fieldforge.stages.training_run import stop_on_request
 from fieldforge.storage.lock import scope, take
 from fieldforge.terminal import status
 from fieldforge.training.processes import ranks
@@ -116,7 +116,7 @@ def encoded(
     samples = HeldOut(data.shards(split), transforms, seed=data.seed, batch_size=BATCH)
     encoded = 0
     for batch in samples:
-        stop_if_asked()
+        stop_on_request()
         if finished.issuperset(batch["key"]):
             latents = torch.zeros(len(batch["meta"]), *autoencoder.latent_shape[:2])
         else:

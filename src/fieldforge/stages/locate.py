@@ -54,10 +54,10 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
             advice = "train.py has not finished it, run its command again" if unfinished else "give a run's directory"
             runs = f", only runs: {there}" if (there := run_list(path)) else ""
             raise UserError(f"{key}={run} has no {MODEL}{runs}: {advice}")
-        found = stage_of(model)
-        if found not in stages:
-            raise UserError(f"{key}={run} holds a model of stage {found}, not of stage {wanted}: give another run")
-        return model, found
+        kind = stage_of(model)
+        if kind not in stages:
+            raise UserError(f"{key}={run} holds a model of stage {kind}, not of stage {wanted}: give another run")
+        return model, kind
     return _first_of(finished(output_dir), stages, f"below {output_dir}", Path(output_dir))
 
 
@@ -92,13 +92,13 @@ def _first_of(models: Iterable[Path], stages: Sequence[str], place: str, folder:
     wanted, damaged = " or ".join(stages), 0
     for model in models:
         try:
-            found = stage_of(model)
+            kind = stage_of(model)
         except UserError as error:
             damaged += 1
             log.warning("warning: %s; passed over, the run before it is taken", error)
             continue
-        if found in stages:
-            return model, found
+        if kind in stages:
+            return model, kind
     if damaged:
         raise UserError(f"there is no {wanted} {place} that can be read: train one again, or give run=")
     runs = f", which holds {there}" if (there := run_list(folder)) else ""

@@ -24,14 +24,14 @@ def place_of(run: str, key: str) -> Path:
         UserError: the repository holds no such weights.
     """
     if run == WORD:
-        found = shipped()
-        if found is None:
+        model = shipped()
+        if model is None:
             names = ", ".join(f"{WORD}/{path.parent.name}" for path in sorted(FOLDER.glob(f"*/{PUBLISHED}")))
             raise UserError(
                 f"{key}={WORD}: there is no {FOLDER / DEFAULT / PUBLISHED}, only {names or 'nothing'}: give {key}= a "
                 f"run of your own, or get the weights with the repository"
             )
-        return found.parent
+        return model.parent
     word, _, name = run.partition("/")
     return FOLDER / name if word == WORD and name and (FOLDER / name).exists() else Path(run)
 

@@ -184,13 +184,13 @@ def end_of_earlier(directory: StageDirectory) -> str:
     return str(last.path)
 
 
-def stop_if_asked() -> None:
+def stop_on_request() -> None:
     """For work in the first process alone, outside of the training loop.
 
     Raises:
         Interrupted: a signal has asked some process to stop, or its time is up.
     """
-    if ranks.stop_asked():
+    if ranks.stop_request():
         raise interruption.Interrupted(interruption.noted())
 
 
@@ -202,7 +202,7 @@ def embed_once(stages: Sequence[object], conditioner: Conditioner) -> None:
     """
 
     def report(name: str, done: int, total: int) -> None:
-        stop_if_asked()
+        stop_on_request()
         count(name, done, total)
 
     ranks.first_alone(lambda: embed_missing(stages, conditioner, report))
@@ -225,7 +225,7 @@ def measure_vectors(data: ShardDataModule, conditioner: Conditioner, directory: 
             return "{}"  # what was measured comes back with the checkpoint
         seen = defaultdict(list)
         for done, batch in enumerate(islice(data.stream(TOGETHER), MEASURED // TOGETHER), start=1):
-            stop_if_asked()
+            stop_on_request()
             for name, features in conditioner.embed(batch, names).items():
                 if features.vector is None:
                     raise lacking(name, "vector")

@@ -82,7 +82,7 @@ class Sweep:
         return table
 
     def _next(self, proposals: Proposals) -> list[Trial]:
-        _stop_if_asked()
+        _stop_on_request()
         return proposals.next(self.parallel)
 
     def _run_batch(self, batch: Sequence[Trial], proposals: Proposals) -> None:
@@ -96,7 +96,7 @@ class Sweep:
             if record is not None:
                 proposals.tell(trial, record)
                 log.info("trial %d: %s%s", trial.number, record.state, _value(self.objective, record))
-        _stop_if_asked()
+        _stop_on_request()
         self._write(proposals)
 
     def _launch(self, batch: Sequence[Trial]) -> None:
@@ -112,11 +112,11 @@ class Sweep:
         if lost and error is None:  # these have ended in order: their processes were asked to stop, one by one
             raise interruption.Interrupted(interruption.noted() or signal.SIGTERM)
         for trial in lost:
-            _stop_if_asked()
+            _stop_on_request()
             log.warning("trial %d: its process ended without a word, once more", trial.number)
             error = self._launched([trial])
             if self._without_record([trial]):
-                _stop_if_asked()
+                _stop_on_request()
                 if error is None:
                     raise interruption.Interrupted(signal.SIGTERM)
                 reason = f"its process died twice ({_first_line(error)})"
@@ -166,7 +166,7 @@ def write_settings(directory: Path, settings: dict) -> None:
     (directory / "sweep.json").write_text(json.dumps(settings, indent=1, sort_keys=True, ensure_ascii=False))
 
 
-def _stop_if_asked() -> None:
+def _stop_on_request() -> None:
     stopped_by = interruption.noted()
     if stopped_by is not None:
         raise interruption.Interrupted(stopped_by)

@@ -28,15 +28,15 @@ def test_every_view_of_the_embedded_furniture_is_a_picture(tmp_path: Path):
     prepare(FURNITURE, tmp_path)
     assert read_manifest(tmp_path / "out").extra["splits"] == {"heldout": 4 * 16, "train": 4 * 159}
     shapes, pictures = (open_shards(folder, "heldout") for folder in (FURNITURE, tmp_path / "out"))
-    found = {}
+    samples = {}
     for number in range(64):
         sample = ShardReader(pictures).read(0, number)
-        found[sample["meta.json"]["id"]] = sample
+        samples[sample["meta.json"]["id"]] = sample
     reader = ShardReader(shapes)
     for number in range(16):
         shape = reader.read(0, number)
         for view in range(4):
-            picture = found[f"{shape['meta.json']['id']}/view_{view:03d}"]
+            picture = samples[f"{shape['meta.json']['id']}/view_{view:03d}"]
             np.testing.assert_array_equal(picture["image.png"], shape[f"view_{view:03d}.png"])
             for key in ("captions", "class", "captions_by_language", "creator"):
                 assert picture["meta.json"][key] == shape["meta.json"][key]

@@ -81,10 +81,10 @@ class Gltf:
         for name in [name for name in extra if name.isupper()]:
             value = extra.pop(name)
             attributes[name] = self.accessor(value) if isinstance(value, np.ndarray) else value
-        found = {"attributes": attributes, **extra}
+        result = {"attributes": attributes, **extra}
         if indices is not None:
-            found["indices"] = self.accessor(indices)
-        return found
+            result["indices"] = self.accessor(indices)
+        return result
 
     def mesh(self, *primitives: dict[str, Any], **extra: Any) -> int:
         return self.add("meshes", {"primitives": list(primitives), **extra})
@@ -142,12 +142,12 @@ def palette_scene(info: dict[str, Any] | None = None, texture: dict[str, Any] | 
 def side_colors(mesh: Mesh) -> dict[str, tuple[int, ...]]:
     """Colour and alpha 0…255 at the middle of each side, by its normal; all faces of a side agree."""
     colors = np.round(mesh.color_at(np.arange(len(mesh.faces)), np.full((len(mesh.faces), 3), 1 / 3)) * 255)
-    found: dict[str, tuple[int, ...]] = {}
+    result: dict[str, tuple[int, ...]] = {}
     for normal, color in zip(mesh.face_normals, colors.astype(int).tolist(), strict=True):
         axis = int(np.abs(normal).argmax())
         name = ("+" if normal[axis] > 0 else "-") + "xyz"[axis]
-        assert found.setdefault(name, tuple(color)) == tuple(color)
-    return found
+        assert result.setdefault(name, tuple(color)) == tuple(color)
+    return result
 
 
 OPAQUE_SIDES = {name: (*color, 255) for name, color in SIDES.items()}

@@ -25,7 +25,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
 
 
 @pytest.mark.parametrize(
-    ("reference", "found"),
+    ("reference", "name"),
     [
         ("Wood.PNG", "a/Wood.PNG"),
         ("wood.png", "a/Wood.PNG"),
@@ -50,9 +50,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
         ("x/" * 5000 + "wood.png", None),
     ],
 )
-def test_references_of_all_systems(store: FileStore, reference: str, found: str | None):
-    assert find_beside(store, "a", reference) == found
-    assert read_beside(store, "a", reference) == (None if found is None else found.encode())
+def test_references_of_all_systems(store: FileStore, reference: str, name: str | None):
+    assert find_beside(store, "a", reference) == name
+    assert read_beside(store, "a", reference) == (None if name is None else name.encode())
 
 
 def test_nearer_folders_come_first(store: FileStore):

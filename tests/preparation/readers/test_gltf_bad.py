@@ -251,7 +251,7 @@ def test_whatever_stands_in_a_description_gives_a_mesh_or_one_sentence(tmp_path:
 
 def _paths(item: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     below = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else []
-    return [path] * bool(path) + [found for key, value in below for found in _paths(value, (*path, key))]
+    return [path] * bool(path) + [place for key, value in below for place in _paths(value, (*path, key))]
 
 
 def test_limits_of_files_hold_for_buffers_too(tmp_path: Path):

@@ -58,10 +58,10 @@ def test_vertex_colours(tmp_path: Path, dtype: type, material: dict | None, alph
     for flagged in (True, False):  # a writer that forgets the flag means the same
         accessor = gltf.json["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"]
         gltf.json["accessors"][accessor]["normalized"] = flagged and dtype is not np.float32
-        found = colors_of(gltf, tmp_path)
+        result = colors_of(gltf, tmp_path)
         tolerance = 12 if dtype is np.uint8 else 0  # the dark ones have few steps of 8 bits in linear light
         for name, color in OPAQUE_SIDES.items():
-            np.testing.assert_allclose(found[name], color, atol=tolerance)
+            np.testing.assert_allclose(result[name], color, atol=tolerance)
 
 
 def test_vertex_colours_multiply_the_base_colour_in_linear_light(tmp_path: Path):
@@ -235,9 +235,9 @@ def test_alpha_modes(tmp_path: Path, mode: dict[str, Any], alphas: list[int]):
     base = {"baseColorTexture": {"index": gltf.texture(HALF_CLEAR)}, "baseColorFactor": [1, 1, 1, 0.8]}
     material = gltf.add("materials", {"pbrMetallicRoughness": base, **mode})
     gltf.scene(gltf.node(gltf.mesh(gltf.primitive(TEXCOORD_0=UV, material=material))))
-    found = colors_of(gltf, tmp_path)
-    assert [color[3] for color in found.values()] == alphas
-    assert {name: color[:3] for name, color in found.items()} == SIDES
+    result = colors_of(gltf, tmp_path)
+    assert [color[3] for color in result.values()] == alphas
+    assert {name: color[:3] for name, color in result.items()} == SIDES
 
 
 def test_alpha_of_vertex_colours_counts_by_the_mode_of_the_material(tmp_path: Path):
@@ -372,6 +372,6 @@ def test_numbers_that_are_none_are_noted(tmp_path: Path):
     colors, uv = LINEAR.copy(), UV.copy()
     colors[0], uv[4] = np.nan, np.inf
     mesh = palette_scene(TEXCOORD_0=uv, COLOR_0=colors).read(tmp_path, notes)
-    found = mesh.color_at(np.arange(12), np.full((12, 3), 1 / 3))
-    assert np.isfinite(found).all()
+    result = mesh.color_at(np.arange(12), np.full((12, 3), 1 / 3))
+    assert np.isfinite(result).all()
     assert len(notes.texts) == 2

@@ -42,11 +42,11 @@ def test_a_plain_scene_is_what_an_independent_reader_reads(tmp_path: Path):
     child = gltf.node(mesh, rotation=[0.5, 0.5, 0.5, 0.5], scale=[1, 2, 3], translation=[3, 2, 1])
     matrix = np.array([[0, -1, 0, 5], [1, 0, 0, 6], [0, 0, 2, 7], [0, 0, 0, 1.0]])
     gltf.scene(gltf.node(mesh, matrix=matrix.T.ravel().tolist(), children=[child]))
-    found = gltf.read(tmp_path)
+    result = gltf.read(tmp_path)
     expected = trimesh.load_mesh(tmp_path / "a.glb", process=False)
-    assert len(found.faces) == len(expected.faces)
+    assert len(result.faces) == len(expected.faces)
     np.testing.assert_allclose(
-        np.sort(found.triangles.reshape(-1, 9), axis=0), np.sort(expected.triangles.reshape(-1, 9), axis=0), atol=1e-5
+        np.sort(result.triangles.reshape(-1, 9), axis=0), np.sort(expected.triangles.reshape(-1, 9), axis=0), atol=1e-5
     )
 
 

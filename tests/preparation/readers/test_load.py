@@ -29,12 +29,12 @@ def load(folder: Path, name: str, notes: Notes | None = None) -> Mesh:
 
 def corner_colors(mesh: Mesh) -> dict[tuple[float, ...], tuple[int, ...]]:
     """Colour 0…255 by position over all corners of the mesh."""
-    found = {}
+    result = {}
     for face in range(len(mesh.faces)):
         colors = mesh.color_at(np.full(3, face), np.eye(3))
         for corner, color in zip(mesh.triangles[face], colors, strict=True):
-            found[tuple(np.round(corner, 4).tolist())] = tuple(np.round(color * 255).astype(int).tolist())
-    return found
+            result[tuple(np.round(corner, 4).tolist())] = tuple(np.round(color * 255).astype(int).tolist())
+    return result
 
 
 @pytest.mark.parametrize("ending", ["stl", "off", "ply", "glb", "obj"])
@@ -52,8 +52,8 @@ def test_ply_vertex_colours_are_exact(tmp_path: Path):
     shape = tetrahedron()
     shape.visual.vertex_colors = COLORS
     shape.export(tmp_path / "a.ply")
-    found = corner_colors(load(tmp_path, "a.ply"))
-    assert found == {
+    result = corner_colors(load(tmp_path, "a.ply"))
+    assert result == {
         tuple(corner.tolist()): tuple(color.tolist()) for corner, color in zip(shape.vertices, COLORS, strict=True)
     }
 
@@ -62,9 +62,9 @@ def test_gltf_vertex_colours_are_linear_and_become_srgb(tmp_path: Path):
     shape = tetrahedron()
     shape.visual.vertex_colors = COLORS
     shape.export(tmp_path / "a.glb")
-    found = corner_colors(load(tmp_path, "a.glb"))
-    assert found[(1.0, 0.0, 0.0)] == (0, 255, 0, 255)
-    assert found[(0.0, 0.0, 1.0)][:3] == (188, 188, 188)  # 0.5 linear is 0.735 in sRGB
+    result = corner_colors(load(tmp_path, "a.glb"))
+    assert result[(1.0, 0.0, 0.0)] == (0, 255, 0, 255)
+    assert result[(0.0, 0.0, 1.0)][:3] == (188, 188, 188)  # 0.5 linear is 0.735 in sRGB
 
 
 def textured(material: trimesh.visual.material.Material) -> trimesh.Trimesh:

@@ -65,10 +65,10 @@ def rows(*lines: list[float]) -> tuple[np.ndarray, np.ndarray]:
     ],
 )
 def test_colours_stand_where_the_count_of_numbers_says(lines: list[list[float]], colors: list[list[float]] | None):
-    found = vertex_colors(*rows(*lines), Notes([]))
-    assert (found is None) == (colors is None)
+    result = vertex_colors(*rows(*lines), Notes([]))
+    assert (result is None) == (colors is None)
     if colors is not None:
-        np.testing.assert_allclose(found, colors)
+        np.testing.assert_allclose(result, colors)
 
 
 def test_a_vertex_without_a_colour_is_noted():

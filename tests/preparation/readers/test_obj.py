@@ -63,8 +63,8 @@ def test_faces_without_coordinates_do_not_take_them_from_others(tmp_path: Path, 
     (tmp_path / "m.mtl").write_text("newmtl m\nKd 0 0 1\nmap_Kd red.png\n")
     text = f"mtllib m.mtl\n{SQUARE}vt 0.5 0.5\nusemtl m\nf 1/1 2/1 3/1\nf 1 3 4\n"
     mesh = load(tmp_path, text, notes)
-    found = {tuple(color_of(mesh, face)) for face in (0, 1)}
-    assert found == {(1, 0, 0, 1), (0, 0, 1, 1)}
+    result = {tuple(color_of(mesh, face)) for face in (0, 1)}
+    assert result == {(1, 0, 0, 1), (0, 0, 1, 1)}
     assert notes.texts == []
 
 

@@ -14,7 +14,7 @@ class Tolerance:
 
     def __init__(self, path: Path):
         self.path = path
-        self._said = False
+        self._warned = False
 
     def __enter__(self) -> None:
         pass
@@ -23,12 +23,12 @@ class Tolerance:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         if error is None:
-            self._said = False
+            self._warned = False
         if not isinstance(error, OSError):
             return False
-        if not self._said:
+        if not self._warned:
             log.warning(
                 "warning: %s cannot be written (%s): training goes on without it", self.path, error.strerror or error
             )
-        self._said = True
+        self._warned = True
         return True

@@ -195,14 +195,14 @@ def verified(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Found:
+class LastCheckpoint:
     """A readable checkpoint and the number of steps that are trained in it."""
 
     path: Path
     step: int
 
 
-def find_last(directory: Path, fingerprint: str, at_most: int | None = None) -> Found | None:
+def find_last(directory: Path, fingerprint: str, at_most: int | None = None) -> LastCheckpoint | None:
     """The newest checkpoint in `directory` that can be read; None where there is none.
 
     With `at_most`, newer ones than of that step are taken only where there is none. A damaged one is passed over with a
@@ -226,7 +226,7 @@ def find_last(directory: Path, fingerprint: str, at_most: int | None = None) -> 
             continue
         if theirs != fingerprint:
             raise UserError(f"checkpoint {path} belongs to run {theirs}, not to {fingerprint}: move it out of the way")
-        return Found(path, step)
+        return LastCheckpoint(path, step)
     if candidates:
         raise UserError(f"no checkpoint in {directory} can be read: delete the directory to start this stage afresh")
     return None

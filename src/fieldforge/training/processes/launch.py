@@ -113,7 +113,7 @@ def _check_size(place: launchers.Place | None, devices: int, num_nodes: int) -> 
     size = devices * num_nodes
     if place is not None and place.size != size:
         raise UserError(
-            f"{place.launcher} has started {place.size} processes ({place.said}), but trainer.devices={devices} × "
+            f"{place.launcher} has started {place.size} processes ({place.evidence}), but trainer.devices={devices} × "
             f"trainer.num_nodes={num_nodes} make {size}: set trainer=ddp (or fsdp), trainer.devices to the processes "
             f"of a node and trainer.num_nodes to the nodes, or start {size}"
         )
@@ -178,8 +178,8 @@ def _adopt(place: launchers.Place, devices: int, num_nodes: int) -> None:
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
         raise UserError(
-            f"{place.launcher} has started {place.size} processes ({place.said}) without {' and '.join(missing)}: set "
-            "the address of the first node, and a free port on it, in all of them"
+            f"{place.launcher} has started {place.size} processes ({place.evidence}) without {' and '.join(missing)}: "
+            "set the address of the first node, and a free port on it, in all of them"
         )
 
 

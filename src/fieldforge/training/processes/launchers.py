@@ -33,7 +33,7 @@ class Place:
     size: int
     rank: int
     local_rank: int | None
-    said: str  # the variable that tells the size, as it stands in the environment
+    evidence: str  # the variable that tells the size, as it stands in the environment
 
 
 def started() -> Place | None:
@@ -79,8 +79,8 @@ def check_alone() -> None:
     place = started()
     if place is not None and place.size > 1:
         raise UserError(
-            f"{place.launcher} has started this command as {place.size} processes ({place.said}), and it is one: only "
-            "train.py shares its work among processes; start it once, without the launcher"
+            f"{place.launcher} has started this command as {place.size} processes ({place.evidence}), and it is one: "
+            "only train.py shares its work among processes; start it once, without the launcher"
         )
 
 

@@ -48,8 +48,8 @@ def connect(backend: str, minutes: float) -> None:
     """
     global _store, _numbers
     timeout = timedelta(minutes=minutes)
-    found, number, size = meet(minutes)
-    store = dist.PrefixStore(_attempt(), found)
+    meeting, number, size = meet(minutes)
+    store = dist.PrefixStore(_attempt(), meeting)
     store.set_timeout(timeout)
     try:
         dist.init_process_group(
@@ -84,8 +84,8 @@ def disconnect(seconds: float = 15.0) -> None:
 
 def is_loss(error: RuntimeError) -> bool:
     """Whether it says that another process of the group is gone."""
-    said = isinstance(error, dist.DistError) or any(sign in str(error).lower() for sign in _SIGNS_OF_LOSS)
-    return world() > 1 and said
+    lost = isinstance(error, dist.DistError) or any(sign in str(error).lower() for sign in _SIGNS_OF_LOSS)
+    return world() > 1 and lost
 
 
 def announce(code: int) -> None:
@@ -207,7 +207,7 @@ def first_alone(work: Callable[[], str | None]) -> str:
     raise RuntimeError("the first process has failed")
 
 
-def stop_asked() -> bool:
+def stop_request() -> bool:
     """For work in the first process alone: was it, or one of those that wait, asked to stop? `interruption` knows."""
     if interruption.noted() is None and _store is not None and _store.check(["stop"]):
         interruption.note(int(_store.get("stop").decode()))

@@ -31,8 +31,8 @@ class Pieces:
 
     def rows(self, start: int, end: int) -> Tensor:
         """Rows [start, end) as a tensor of their own."""
-        found = [rows[max(0, start - at) : max(0, end - at)] for at, rows in self.pieces]
-        return torch.cat([rows for rows in found if len(rows)] or [found[0][:0]])
+        parts = [rows[max(0, start - at) : max(0, end - at)] for at, rows in self.pieces]
+        return torch.cat([rows for rows in parts if len(rows)] or [parts[0][:0]])
 
     def whole(self) -> Tensor:
         return self.rows(0, self.shape[0])
