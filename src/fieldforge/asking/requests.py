@@ -117,5 +117,5 @@ def request(
 
 
 def ways(understood: Collection[str]) -> str:
-    """How to ask for what is understood."""
-    return " or ".join(OPTIONS[key] for key in sorted(understood))
+    """How to ask for what is understood, as far as sample.py has an option for it."""
+    return " or ".join(OPTIONS[key] for key in sorted(understood) if key in OPTIONS)

@@ -20,6 +20,7 @@ PATHS = (
 """Keys whose value is a text, and keys whose value names something: a file, a folder, a run."""
 LISTS = ("class", "image", "data.root", "latent_data.root", "embed", "data_root")
 """Of these, those that may be lists: [a,b]."""
+SEARCH_PATH = "hydra.searchpath"
 _ONE_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _SWEEP = re.compile(r"(choice|range|interval|glob|tag|sort|shuffle)\(.*\)", re.DOTALL)
 _NO_WORD = re.compile(r"[-+.\d][-+.\deE_]*|true|false|nan|inf", re.IGNORECASE)
@@ -33,6 +34,26 @@ def rewritten(
     ordered = multirun_first([spelled_out(argument, words) for argument in arguments])
     sweeps = ordered[:1] == ["--multirun"]
     return [quoted(as_choice(argument, groups), sweeps) for argument in ordered]
+
+
+def with_search_path(arguments: list[str], folder: Path) -> list[str]:
+    """With a folder of choices before those that are typed: of several `hydra.searchpath=` Hydra takes one alone."""
+    places = literal(f"file://{folder}")
+    others = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key == SEARCH_PATH and value.startswith("[") and value.endswith("]"):
+            places = ",".join(part for part in (places, value[1:-1].strip()) if part)
+        else:
+            others.append(argument)
+    others.insert(_first_override(others), f"{SEARCH_PATH}=[{places}]")
+    return others
+
+
+def _first_override(arguments: list[str]) -> int:
+    """Where the overrides begin: Hydra takes them as one run of words, before flags (`--cfg job`) or after them."""
+    overrides = (place for place, word in enumerate(arguments) if "=" in word and not word.startswith("-"))
+    return next(overrides, 0)
 
 
 def check_dashes(arguments: Iterable[str]) -> None:

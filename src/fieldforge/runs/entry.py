@@ -27,7 +27,7 @@ from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
 from fieldforge.errors import UserError, memory_shortage
 from fieldforge.runs import help
 from fieldforge.runs.additions import check_additions
-from fieldforge.runs.command_line import check_dashes, literal, rewritten
+from fieldforge.runs.command_line import check_dashes, rewritten, with_search_path
 from fieldforge.runs.hydra_places import check_hydra_places
 from fieldforge.runs.leaving import leave
 from fieldforge.runs.mistakes import chain, explain, of_the_system
@@ -68,7 +68,7 @@ def run(
     help.register(CONFIGS)
     sys.argv[1:] = rewritten(sys.argv[1:], words, [path.name for path in CONFIGS.iterdir() if path.is_dir()])
     if choices:
-        sys.argv.insert(_first_override(sys.argv), f"hydra.searchpath=[{literal(f'file://{CONFIGS}')}]")
+        sys.argv[1:] = with_search_path(sys.argv[1:], CONFIGS)
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
     checks = [lambda config: check_additions(config_name.rpartition("/")[2], CONFIGS), *([check] if check else [])]
@@ -94,12 +94,6 @@ def _set_up_process() -> None:
     warnings.formatwarning = format_warning
 
 
-def _first_override(arguments: list[str]) -> int:
-    """Where the overrides begin: Hydra takes them as one run of words, before flags (`--cfg job`) or after them."""
-    overrides = [place for place, word in enumerate(arguments) if place and "=" in word and not word.startswith("-")]
-    return overrides[0] if overrides else 1
-
-
 def _exit_code(
     body: Callable[[DictConfig], Any],
     config_name: str,
@@ -107,19 +101,15 @@ def _exit_code(
     about: Callable[[DictConfig], str] | None,
     alone: bool,
 ) -> int:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
-    folder, _, name = config_name.rpartition("/")
     failures: list[BaseException] = []
-    main = hydra.main(version_base="1.3", config_path=str(CONFIGS / folder), config_name=name)(
-        _task(body, checks, about, failures)
-    )
+    task = _task(body, checks, about, failures)
     try:
         check_dashes(sys.argv[1:])
         check_hydra_places(sys.argv[1:])
         launchers.check_ranks()
         if alone:
             launchers.check_alone()
-        main()
+        _compose(task, config_name)
         if failures:
             raise failures[0]
     except interruption.Interrupted as stop:
@@ -141,6 +131,13 @@ def _exit_code(
         _say(f"error: {sentence}", getattr(error, "everywhere", True))
         return next((cause.exit_code for cause in chain(error) if isinstance(cause, UserError)), EXIT_USER_ERROR)
     return 0
+
+
+def _compose(task: Callable[[DictConfig], float | None], config_name: str) -> None:
+    """Hydra composes the configuration, and calls the task with it."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
+    folder, _, name = config_name.rpartition("/")
+    hydra.main(version_base="1.3", config_path=str(CONFIGS / folder), config_name=name)(task)()
 
 
 def _task(
