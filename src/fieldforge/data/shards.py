@@ -102,18 +102,9 @@ def open_shards(
     Raises NoSplitError if no shard is of this split, UserError if a manifest is missing, nothing matches, or schemas
     differ.
     """
-    locations = [roots] if isinstance(roots, str | Path) else list(roots)
-    spelled = [whole for place in locations for part in spelled_out(str(place)) for whole in _folders(part)]
-    if not spelled or not all(str(place).strip() for place in locations):
-        raise UserError(f"data.root={roots}: names no place to read shards from; give it a folder of shards.")
-    for place in spelled:
-        check_address(place)
-    patterns: dict[str, list[str]] = {}
-    for folder, name in map(folder_and_names, spelled):
-        patterns.setdefault(folder, []).append(name)
     places: list[Place] = []
     manifests: list[Manifest] = []
-    for folder, names in patterns.items():
+    for folder, names in _patterns(roots).items():
         reading: Store = store or (ObjectStore(folder, patience) if is_remote(folder) else _local_store(folder))
         manifest = load_manifest(reading)
         manifests.append(manifest)
@@ -133,6 +124,20 @@ def open_shards(
             f"data.root={roots}: there is no shard of split '{split}', only of {known}; choose one of these."
         )
     return ShardSet(manifests[0].schema, tuple(places), tuple(manifests))
+
+
+def _patterns(roots: str | Path | Sequence[str | Path]) -> dict[str, list[str]]:
+    """Folder → patterns of shard names in it, of all places. UserError where there is none, or none of an address."""
+    locations = [roots] if isinstance(roots, str | Path) else list(roots)
+    folders = [whole for place in locations for part in spelled_out(str(place)) for whole in _folders(part)]
+    if not folders or not all(str(place).strip() for place in locations):
+        raise UserError(f"data.root={roots}: names no place to read shards from; give it a folder of shards.")
+    for place in folders:
+        check_address(place)
+    patterns: dict[str, list[str]] = {}
+    for folder, name in map(folder_and_names, folders):
+        patterns.setdefault(folder, []).append(name)
+    return patterns
 
 
 def _local_store(folder: str) -> LocalStore:

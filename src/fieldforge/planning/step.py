@@ -91,23 +91,29 @@ def measure_step(
             recompute(module)
         parameters = memory.live
         average = EMA(module, decay)
-        averaged = memory.live - parameters
+        average_bytes = memory.live - parameters
         training = _Training(module, average, _optimizer(module), bfloat16)
-        training.step(make_batch())  # the optimiser's state comes into being
-        with Kernels() as kernels:
-            training.step(make_batch())
-        held = parameters + averaged + training.gradient_bytes + training.state_bytes
+        kernels = _kernels(training, make_batch)
+        held = parameters + average_bytes + training.gradient_bytes + training.state_bytes
         return StepCost(
             parts=parts_of(module),
             trained=sum(parameter.numel() for parameter in training.parameters),
-            kernels=kernels.rows,
+            kernels=kernels,
             parameters=parameters,
             gradients=training.gradient_bytes,
             optimizer=training.state_bytes,
-            average=averaged,
+            average=average_bytes,
             **_block_sizes(module),
             **_peaks(memory, training, make_batch, make_heldout_batch, held),
         )
+
+
+def _kernels(training: _Training, make_batch: Callable[[], Batch]) -> np.ndarray:
+    """`kernels` of a `StepCost`: of the second step, as the optimiser's state comes into being in the first."""
+    training.step(make_batch())
+    with Kernels() as kernels:
+        training.step(make_batch())
+    return kernels.rows
 
 
 def _peaks(

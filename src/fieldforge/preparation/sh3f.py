@@ -1,7 +1,8 @@
 """Sweet Home 3D furniture libraries (`.sh3f`): zips of OBJ models with a catalogue in Java properties."""
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fieldforge.errors import UserError
@@ -56,47 +57,29 @@ def read_library(
     `licences` pattern in the catalogue's licence text → its SPDX name.
     """
     store, catalogue = _open(path, max_file_bytes)
-    languages = {
-        match[1]: parse_properties(store.read(name))
-        for name in store.names()
-        if (match := re.fullmatch(rf"{CATALOGUE}_(\w+)\.properties", name))
-    }
-    source = catalogue.get("name", path.stem)
-    licence_text = catalogue.get("license", "unknown")
-    licence = next(
-        (name for pattern, name in licences.items() if pattern.lower() in licence_text.lower()), licence_text
-    )
+    languages, licence = _languages(store), _licence(catalogue.get("license", "unknown"), licences)
     dropped = {tag.lower() for tag in dropped_tags}
     records = []
-    number = 1
-    while f"name#{number}" in catalogue:
+    for number in _places(catalogue):
         entry = {key: catalogue.get(f"{key}#{number}", "").strip() for key in _KEYS}
         asset_id = _asset_id(catalogue, number, path)
-        tags = [tag.strip() for tag in entry["tags"].split(",") if tag.strip() and tag.strip().lower() not in dropped]
-        translated = [(code, texts.get(f"name#{number}", "").strip()) for code, texts in sorted(languages.items())]
-        reject = exclude.get(asset_id)
-        try:
-            file = normal_member(entry["model"].lstrip("/"))
-        except AssetError as error:
-            file, reject = entry["model"], reject or str(error)
-        records.append(
-            AssetRecord(
-                id=asset_id,
-                name=entry["name"],
-                archive=str(path),
-                file=file,
-                source=source,
-                asset_class=class_of(entry["name"], classes),
-                names_by_language=tuple(pair for pair in translated if pair[1]),
-                tags=tuple(tags),
-                licence=licence,
-                creator=entry["creator"] or catalogue.get("provider", "unknown"),
-                rotation=_rotation(entry["modelRotation"]),
-                size_cm=_size(entry),
-                reject=reject,
-            )
+        file, complaint = _file(entry["model"])
+        record = AssetRecord(
+            id=asset_id,
+            name=entry["name"],
+            archive=str(path),
+            file=file,
+            source=catalogue.get("name", path.stem),
+            asset_class=class_of(entry["name"], classes),
+            names_by_language=_names(languages, number),
+            tags=tuple(tag for tag in map(str.strip, entry["tags"].split(",")) if tag and tag.lower() not in dropped),
+            licence=licence,
+            creator=entry["creator"] or catalogue.get("provider", "unknown"),
+            rotation=_rotation(entry["modelRotation"]),
+            size_cm=_size(entry),
+            reject=exclude.get(asset_id) or complaint,
         )
-        number += 1
+        records.append(record)
     if not records:
         raise UserError(f"{path}: its catalogue lists no models; get the file again.")
     return records
@@ -106,13 +89,11 @@ def read_icons(path: Path, max_file_bytes: int = 2**24) -> dict[str, bytes]:
     """Asset id → picture file of the catalogue, as far as there is one. UserError as for `read_library`."""
     store, catalogue = _open(path, max_file_bytes)
     icons: dict[str, bytes] = {}
-    number = 1
-    while f"name#{number}" in catalogue:
+    for number in _places(catalogue):
         asset_id = _asset_id(catalogue, number, path)
         icon = catalogue.get(f"icon#{number}", "").strip().lstrip("/")
         if icon in store.names():
             icons[asset_id] = store.read(icon)
-        number += 1
     return icons
 
 
@@ -122,6 +103,39 @@ def _open(path: Path, max_file_bytes: int) -> tuple[ZipStore, dict[str, str]]:
         return store, parse_properties(store.read(f"{CATALOGUE}.properties"))
     except AssetError as error:
         raise UserError(f"{path}: not a furniture library ({error}) Get the file again.") from error
+
+
+def _places(catalogue: Mapping[str, str]) -> Iterator[int]:
+    """Numbers of the models: from 1, without gaps."""
+    return itertools.takewhile(lambda number: f"name#{number}" in catalogue, itertools.count(1))
+
+
+def _languages(store: ZipStore) -> dict[str, dict[str, str]]:
+    """Code of a language → the catalogue's texts in it."""
+    return {
+        match[1]: parse_properties(store.read(name))
+        for name in store.names()
+        if (match := re.fullmatch(rf"{CATALOGUE}_(\w+)\.properties", name))
+    }
+
+
+def _names(languages: Mapping[str, Mapping[str, str]], number: int) -> tuple[tuple[str, str], ...]:
+    """(language, name) of a model, where it has one."""
+    every = ((code, texts.get(f"name#{number}", "").strip()) for code, texts in sorted(languages.items()))
+    return tuple(pair for pair in every if pair[1])
+
+
+def _licence(text: str, licences: Mapping[str, str]) -> str:
+    """SPDX name of the first pattern in the text; the text itself where there is none."""
+    return next((name for pattern, name in licences.items() if pattern.lower() in text.lower()), text)
+
+
+def _file(model: str) -> tuple[str, str | None]:
+    """Member of the library that a model lies in, and why it cannot be read."""
+    try:
+        return normal_member(model.lstrip("/")), None
+    except AssetError as error:
+        return model, str(error)
 
 
 def _asset_id(catalogue: Mapping[str, str], number: int, path: Path) -> str:

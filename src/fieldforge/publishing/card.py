@@ -53,23 +53,12 @@ def card_text(
         assets: of the training split.
         command: of the training; None: nobody said.
     """
-    errors = ", ".join(f"{kind} {error:.1e}" for kind, error in sorted(model.errors.items(), key=lambda pair: pair[1]))
-    files = ", ".join(f"`{file}` {size / 1e6:.1f} MB" for file, size in sizes.items())
-    config = model.label["config"]
-    facts = {
-        "Weights": f"{files}; {model.parameters:,} parameters in {model.precision}",
-        "Change by rounding": f"{errors}, relative to what the model makes in full precision (root mean square)",
-        "Trained by": f"`{command}`" if command else "(command not given)",
-        "Name of the training": f"`{config.get('name', '')}`, seed {config.get('seed', '')}",
-        "Trainings": "; ".join(training.sentence for training in trainings),
-        "Asked by": ", ".join(config.get("conditioner", {}).get("sources", [])) or "nothing",
-    }
     counts = ", ".join(f"{licence}: {count}" for licence, count in licences(assets).most_common())
     lines = [
         f"# {name}",
         "Trained weights; docs/pretrained.md says how they are used. `python -m fieldforge.publish` writes this page, "
         "and a person its last part.",
-        table(("Fact", "Value"), facts),
+        table(("Fact", "Value"), _facts(model, sizes, trainings, command)),
         "## Data",
         f"{len(assets)} assets to train on, each with its creator and licence in [assets.csv](assets.csv). By licence: "
         f"{counts}.",
@@ -77,6 +66,22 @@ def card_text(
         table(("Measure", "Value"), dict(all_figures(trainings))) if any(all_figures(trainings)) else "None are there.",
     ]
     return "\n\n".join(lines) + "\n\n"
+
+
+def _facts(
+    model: Rounded, sizes: Mapping[str, int], trainings: Sequence[Training], command: str | None
+) -> dict[str, str]:
+    errors = ", ".join(f"{kind} {error:.1e}" for kind, error in sorted(model.errors.items(), key=lambda pair: pair[1]))
+    files = ", ".join(f"`{file}` {size / 1e6:.1f} MB" for file, size in sizes.items())
+    config = model.label["config"]
+    return {
+        "Weights": f"{files}; {model.parameters:,} parameters in {model.precision}",
+        "Change by rounding": f"{errors}, relative to what the model makes in full precision (root mean square)",
+        "Trained by": f"`{command}`" if command else "(command not given)",
+        "Name of the training": f"`{config.get('name', '')}`, seed {config.get('seed', '')}",
+        "Trainings": "; ".join(training.sentence for training in trainings),
+        "Asked by": ", ".join(config.get("conditioner", {}).get("sources", [])) or "nothing",
+    }
 
 
 def persons_part(card: Path) -> str:

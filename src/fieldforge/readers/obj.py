@@ -3,6 +3,7 @@
 General loaders drop all texture coordinates of a material when one face lacks them, as happens; hence our own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -70,12 +71,9 @@ def read_obj(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:
         face_materials.append(np.repeat(group.materials, count - 2))
     if lost_uvs:
         notes.add(f"{lost_uvs} corners refer to texture coordinates that are not in the file")
-    all_faces, of_face = np.concatenate(faces), np.concatenate(face_materials)
+    all_faces, of_face, corner_uv = map(np.concatenate, (faces, face_materials, corner_uvs))
     surfaces = _materials(store, name, content, of_face, notes)
-    corner_uv = np.concatenate(corner_uvs)
-    for index in np.unique(of_face).tolist():
-        if surfaces[index].material.texture is not None and not np.isfinite(corner_uv[of_face == index]).any():
-            notes.add("a texture has no coordinates on the faces of its material: they keep their plain colour")
+    _check_textures(surfaces, of_face, corner_uv, notes)
     mesh = Mesh(
         vertices,
         all_faces,
@@ -98,6 +96,13 @@ def _check_faces(content: _Content, notes: Notes) -> None:
         notes.add(f"{content.slender:,} faces have fewer than three corners: they are left out")
     if content.loose:
         notes.add("the points and lines of the file are left out")
+
+
+def _check_textures(surfaces: Sequence[ObjMaterial], of_face: np.ndarray, corner_uv: np.ndarray, notes: Notes) -> None:
+    """Notes each texture that no face (F,) of its material has coordinates (F, 3, 2) for."""
+    for index in np.unique(of_face).tolist():
+        if surfaces[index].material.texture is not None and not np.isfinite(corner_uv[of_face == index]).any():
+            notes.add("a texture has no coordinates on the faces of its material: they keep their plain colour")
 
 
 def _collect(payload: bytes) -> _Content:

@@ -48,11 +48,15 @@ def picture_sheet(
             _write(draw, label, 2 * GAP, y + (cell - len(label) * line) / 2, line, font, "la")
         for column_index, picture in enumerate(row):
             if picture is not None:
-                fitted = flatten(picture)
-                fitted.thumbnail((cell, cell), Image.Resampling.LANCZOS)
-                x = left + column_index * (cell + GAP)
-                sheet.paste(fitted, (x + (cell - fitted.width) // 2, y + (cell - fitted.height) // 2))
+                _paste(sheet, picture, left + column_index * (cell + GAP), y, cell)
     return sheet
+
+
+def _paste(sheet: Image.Image, picture: Image.Image, x: int, y: int, cell: int) -> None:
+    """The picture in the middle of the cell whose corner is (x, y)."""
+    small = flatten(picture)
+    small.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+    sheet.paste(small, (x + (cell - small.width) // 2, y + (cell - small.height) // 2))
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
