@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from tests.domains.test_image import SMALL
 from torch import nn
 
@@ -36,10 +36,10 @@ def _colours_are_the_features(monkeypatch) -> None:
     monkeypatch.setattr(ImageDomain, "_features", colours)
 
 
-@pytest.fixture
-def squares(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of 12 pictures of 16 pixels: three classes, two names in each."""
-    rng, root, entries = np.random.default_rng(0), tmp_path / "squares", []
+    rng, root, entries = np.random.default_rng(0), tmp_path_factory.mktemp("data") / "squares", []
     for split in ("train", "heldout"):
         with ShardWriter(root, IMAGE, {}, 12, split) as writer:
             for number in range(12):
@@ -51,6 +51,21 @@ def squares(tmp_path: Path) -> Path:
         entries += writer.entries
     write_manifest(root, IMAGE, {}, entries, {"classes": {"red": 4, "green": 4, "blue": 4}})
     return root
+
+
+@pytest.fixture(scope="module")
+def autoencoder(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the pictures, trained once for all."""
+    place = tmp_path_factory.mktemp("autoencoder")
+    return run_training(composed(squares, place, "stages=[autoencoder]"))["autoencoder"].path
+
+
+def composed(squares: Path, place: Path, *words: str) -> DictConfig:
+    few = ["training.autoencoder.batch_size=4", "monitor.log_every=1"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(
+            "train", ["experiment=image_latent", *SMALL, f"data.root={squares}", f"output_dir={place}", *few, *words]
+        )
 
 
 @pytest.fixture
@@ -75,24 +90,21 @@ def small_encoder(monkeypatch) -> None:
     ],
 )
 def test_the_last_row_is_that_of_the_finished_model(
-    tmp_path: Path, squares: Path, small_encoder: None, steered_by: list[str], key: str, label: str
+    tmp_path: Path, squares: Path, autoencoder: Path, small_encoder: None, steered_by: list[str], key: str, label: str
 ) -> None:
-    words = ["experiment=image_latent", *SMALL, f"output_dir={tmp_path}", "callbacks=samples", *steered_by]
+    words = ["callbacks=samples", f"autoencoder_run={autoencoder}", "training.diffusion.batch_size=4", *steered_by]
     words += [f"callbacks.samples.count={COUNT}", "callbacks.samples.at_a_time=4", "callbacks.samples.steps=2"]
-    words += [f"data.root={squares}", "training.autoencoder.batch_size=4", "training.diffusion.batch_size=4"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", [*words, "monitor.log_every=1"])
-        done = run_training(config)["diffusion"]
+    done = run_training(composed(squares, tmp_path, *words))["diffusion"]
     logged = read_table(done.path / "metrics.csv")[1]
 
     few = OmegaConf.create({"sampler": {"steps": 2}})
-    generator, autoencoder, _ = load_diffusion(done.path / "model.ckpt", few)
+    generator, trained, _ = load_diffusion(done.path / "model.ckpt", few)
     assert generator.keys == {key}
     domain = ImageDomain(16)
-    condition = conditions(domain, open_shards(config.data.root, "train"), {key}, COUNT)
+    condition = conditions(domain, open_shards(str(squares), "train"), {key}, COUNT)
     latents = generator({key: condition[key]}, list(range(COUNT)), 3.0)
-    generated = np.stack(domain.signatures(domain.decode(autoencoder, latents)))
-    metas, truth = stored_samples(domain, config.data.root)
+    generated = np.stack(domain.signatures(domain.decode(trained, latents)))
+    metas, truth = stored_samples(domain, str(squares))
     assert logged["samples/frechet"] == pytest.approx(frechet_distance(generated, np.stack(truth)), rel=1e-3)
     assert logged["samples/kernel"] == pytest.approx(kernel_distance(generated, np.stack(truth)), rel=1e-3)
     nearest = domain.nearest(list(generated), truth)
@@ -100,13 +112,15 @@ def test_the_last_row_is_that_of_the_finished_model(
     assert logged["samples/retrieval"] == pytest.approx(np.mean(hits))
 
 
-def test_a_missing_network_ends_a_training_before_its_first_step(tmp_path: Path, monkeypatch) -> None:
+def test_a_missing_network_ends_a_training_before_its_first_step(
+    tmp_path: Path, squares: Path, autoencoder: Path, monkeypatch
+) -> None:
     def missing(self, pictures):
         raise UserError("the network is not installed")
 
     monkeypatch.setattr(ImageDomain, "_features", missing)
-    words = ["experiment=image_latent", *SMALL, f"output_dir={tmp_path}", "callbacks=samples"]
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"), pytest.raises(UserError, match="is not installed"):
-        run_training(compose("train", words))
+    config = composed(squares, tmp_path, "callbacks=samples", f"autoencoder_run={autoencoder}")
+    with pytest.raises(UserError, match="is not installed"):
+        run_training(config)
     (run,) = tmp_path.glob("image_latent/*")
     assert not (run / "metrics.csv").exists()
