@@ -185,20 +185,8 @@ def meta_of(
     exposed: np.ndarray,
 ) -> dict[str, object]:
     """`meta.json`. The main colour is taken from what is seen (all of it, where nothing is)."""
-    by_language: dict[str, list[str]] = {}
-    for language, name in record.names_by_language:
-        by_language.setdefault(language, []).append(name)
     return {
-        "id": record.id,
-        "name": record.name,
-        "class": record.asset_class,
-        "captions": captions_of(record, colors[exposed] if exposed.any() else colors),
-        "captions_by_language": by_language,
-        "tags": list(record.tags),
-        "source": record.source,
-        "licence": record.licence,
-        "creator": record.creator,
-        "split": split,
+        **record.meta(captions_of(record, colors[exposed] if exposed.any() else colors), split),
         "center": [float(value) for value in normalised.center],
         "scale": float(normalised.scale),
         "epsilon": float(epsilon),

@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +39,24 @@ class AssetRecord:
         """Name of the sample in its shard: the id with all but letters and digits as dashes, unique by a short hash."""
         slug = re.sub(r"[^a-z0-9]+", "-", self.id.lower()).strip("-")[:60].strip("-")
         return f"{slug}-{hashlib.sha256(self.id.encode()).hexdigest()[:6]}"
+
+    def meta(self, captions: Sequence[str], split: str) -> dict[str, Any]:
+        """What `meta.json` says of an asset of whatever kind (`data.meta.COMMON_META`)."""
+        by_language: dict[str, list[str]] = {}
+        for language, name in self.names_by_language:
+            by_language.setdefault(language, []).append(name)
+        return {
+            "id": self.id,
+            "name": self.name,
+            "class": self.asset_class,
+            "captions": list(captions),
+            "captions_by_language": by_language,
+            "tags": list(self.tags),
+            "source": self.source,
+            "licence": self.licence,
+            "creator": self.creator,
+            "split": split,
+        }
 
 
 def stem(name: str) -> str:

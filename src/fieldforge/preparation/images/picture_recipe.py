@@ -63,7 +63,8 @@ class PictureRecipe(Recipe):
         picture = pixels_of(record.file, store.read(record.file), self.size, int(self.limits.max_megapixels * 1e6))
         notes = Notes(list(picture.notes))
         pixels = self._square(picture.pixels, notes)
-        sample = {"meta.json": self._meta(record), "image.png": pixels}
+        split = record.split or split_of(record.name, self.heldout_share)
+        sample = {"meta.json": record.meta(record.captions or [record.name], split), "image.png": pixels}
         return PreparedAsset(self.schema.encode(record.key, sample), _thumbnail(pixels), notes.texts)
 
     def _square(self, pixels: np.ndarray, notes: Notes) -> np.ndarray:
@@ -83,23 +84,6 @@ class PictureRecipe(Recipe):
         left, top = (width - side) // 2, (height - side) // 2
         square = resized(pixels, min(side, self.size), (left, top, left + side, top + side))
         return over_white(square) if self.alpha == "white" else square
-
-    def _meta(self, record: AssetRecord) -> dict[str, Any]:
-        by_language: dict[str, list[str]] = {}
-        for language, name in record.names_by_language:
-            by_language.setdefault(language, []).append(name)
-        return {
-            "id": record.id,
-            "name": record.name,
-            "class": record.asset_class,
-            "captions": list(record.captions) or [record.name],
-            "captions_by_language": by_language,
-            "tags": list(record.tags),
-            "source": record.source,
-            "licence": record.licence,
-            "creator": record.creator,
-            "split": record.split or split_of(record.name, self.heldout_share),
-        }
 
 
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:
