@@ -149,14 +149,14 @@ def main() -> None:
     parser.add_argument("--data", default="shards/furniture")
     parser.add_argument("--minutes", type=float, default=10.0, help="of processor time")
     parser.add_argument("--limit", type=int, default=40, help="held-out assets to measure on")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(
         "| model | parameters | steps | IoU mean / median | F@0.02 | normals | pieces |\n|---|---|---|---|---|---|---|"
     )
     for size in SIZES:
-        module, steps = trained(size, given.data, given.minutes)
-        rows = measured(module, given.data, given.limit)
+        module, steps = trained(size, arguments.data, arguments.minutes)
+        rows = measured(module, arguments.data, arguments.limit)
         mean = {name: fmean(row[name] for row in rows) for name in rows[0]}
         parameters = sum(value.numel() for value in module.autoencoder.parameters()) / 1e6
         cells = [f"cod-vae, {size}", f"{parameters:.1f} M", f"{steps:,}"]

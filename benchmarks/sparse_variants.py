@@ -52,7 +52,7 @@ def run(*command: str) -> None:
     subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env={**os.environ, **places})
 
 
-def measured(name: str, given: argparse.Namespace) -> str:
+def measured(name: str, arguments: argparse.Namespace) -> str:
     """Trains and measures one variant: its row of the table."""
     about, overrides = VARIANTS[name]
     run_name = f"sparse_variant_{name.replace(' ', '_')}"
@@ -60,18 +60,18 @@ def measured(name: str, given: argparse.Namespace) -> str:
     run(
         "benchmarks/processor_minutes.py",
         "experiment=sparse_autoencoder",
-        f"data.root={given.data}",
+        f"data.root={arguments.data}",
         f"name={run_name}",
-        f"{budget}.max_minutes={given.minutes:g}",
+        f"{budget}.max_minutes={arguments.minutes:g}",
         f"{budget}.min_steps=0",
-        f"seed={given.seed}",
+        f"seed={arguments.seed}",
         "callbacks.pictures=null",
         *overrides,
     )
     newest = max((ROOT / "outputs" / run_name).glob("*/model.ckpt"), key=lambda path: path.stat().st_mtime)
     report = newest.parent / "evaluation" / "heldout.json"
     if not report.is_file():
-        run("evaluate.py", f"run={newest.parent}", f"limit={given.limit}", "reconstruction.pictures=0")
+        run("evaluate.py", f"run={newest.parent}", f"limit={arguments.limit}", "reconstruction.pictures=0")
     figures = json.loads(report.read_text())
     mean, median, thin = figures["mean"], figures["median"], figures["quarters"][0]
     with open(newest.parent / "metrics.csv", newline="") as file:
@@ -89,13 +89,13 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=40, help="held-out assets to measure on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default=",".join(VARIANTS), help="variants, with commas between them")
-    given = parser.parse_args()
-    rows = [measured(name, given) for name in given.only.split(",")]
+    arguments = parser.parse_args()
+    rows = [measured(name, arguments) for name in arguments.only.split(",")]
     command = " ".join(["python benchmarks/sparse_variants.py", *sys.argv[1:]])
     table = [
         BEGIN,
-        f"`{command}`: {given.minutes:g} minutes of one thread's processor time each, first {given.limit} held-out "
-        "assets; the thinnest quarter of them apart.",
+        f"`{command}`: {arguments.minutes:g} minutes of one thread's processor time each, first {arguments.limit} "
+        "held-out assets; the thinnest quarter of them apart.",
         "",
         "| variant | what differs | steps | IoU, median | F@0.02 | IoU, thin | F, thin | normals | PSNR | pieces |",
         "|---" * 10 + "|",

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "fieldforge"
+BENCHMARKS = PACKAGE.parents[1] / "benchmarks"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 ROOMS = ("settings.py", "transforms.py")
 """The two names that a room may have beside others."""
@@ -33,3 +34,8 @@ def test_no_room_is_more_than_twelve_hundredths_of_the_house():
         lines[path.relative_to(PACKAGE).parts[0]] += len(path.read_text().splitlines())
     [(room, most)] = lines.most_common(1)
     assert most <= 0.12 * lines.total(), room
+
+
+def test_every_benchmark_stands_in_their_list():
+    listed = (BENCHMARKS / "README.md").read_text()
+    assert [path.name for path in sorted(BENCHMARKS.glob("*.py")) if path.name not in listed] == []
