@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fieldforge.autoencoder.quadrics import fit_quadrics, monomials
+from fieldforge.autoencoder.quadrics import fit_quadrics
+from fieldforge.fields.quadric_field import monomials
 
 
 def cloud(seed: int, count: int = 400) -> torch.Tensor:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.autoencoder.bottleneck import KLBottleneck, Terms
 from fieldforge.autoencoder.compact_decoder import COLOR_SCALE, CompactDecoder
-from fieldforge.autoencoder.quadrics import COEFFICIENTS, monomials
 from fieldforge.autoencoder.sparse_encoder import START, stretched
 from fieldforge.fields.base import Field, Params
 from fieldforge.fields.cell_field import corner_grid
+from fieldforge.fields.quadric_field import COEFFICIENTS, monomials
 from fieldforge.nn.cells import ActiveCells
 from fieldforge.nn.grouping import Patches
 from fieldforge.nn.latent_shape import LatentShape

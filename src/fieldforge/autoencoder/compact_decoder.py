@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fieldforge.autoencoder.quadrics import COEFFICIENTS
 from fieldforge.autoencoder.sparse_encoder import START
 from fieldforge.errors import UserError
+from fieldforge.fields.quadric_field import COEFFICIENTS
 from fieldforge.nn.cells import ActiveCells, CellNetwork
 from fieldforge.nn.grouping import Patches
 from fieldforge.nn.latent_shape import LatentShape

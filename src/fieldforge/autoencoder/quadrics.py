@@ -13,7 +13,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-COEFFICIENTS = 10
+from fieldforge.fields.quadric_field import COEFFICIENTS
+
 EXPONENTS = (
     (0, 0, 0),
     (1, 0, 0),
@@ -29,12 +30,6 @@ EXPONENTS = (
 MOMENTS = tuple(powers for powers in product(range(5), repeat=3) if sum(powers) <= 4)  # 35 of them
 VALUE_WEIGHT = 4.0  # of |f|² at a point beside |∇f - n|²
 LINEAR_RIDGE, QUADRATIC_RIDGE = 1e-4, 0.05
-
-
-def monomials(x: Tensor) -> Tensor:
-    """x (..., 3) → values of the ten monomials (..., 10), in the order of `EXPONENTS`."""
-    a, b, c = x.unbind(-1)
-    return torch.stack([torch.ones_like(a), a, b, c, a * a, b * b, c * c, a * b, a * c, b * c], -1)
 
 
 @torch.no_grad()

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.autoencoder.pooling import scatter_mean
-from fieldforge.autoencoder.quadrics import COEFFICIENTS, monomials
 from fieldforge.autoencoder.sparse_encoder import START, stretched
 from fieldforge.fields.cell_field import corner_grid
+from fieldforge.fields.quadric_field import COEFFICIENTS, monomials, moved
 from fieldforge.nn.cells import ActiveCells, CellNetwork
 from fieldforge.nn.push_pull import push_pull
 from fieldforge.nn.winding import WindingNumber
@@ -20,9 +20,10 @@ FLAT_SECTION = 2 / 3  # mean area in which a plane cuts a cell, in areas of its 
 class SparseDecoder(nn.Module):
     """Active cells look at those around them, then each makes the features at its own lattice points.
 
-    The first feature starts as the cell's quadric, the next three as its colour, so that a surface is there before
-    anything is learned. Points that cells share get the mean of their features, which makes the field continuous. Where
-    no cell is active the side is that of the winding number of the cells' dipoles (learned; at first their normals).
+    The first feature starts as the cell's quadric (which a `QuadricField` reads itself), the next three as its colour:
+    a surface is there before anything is learned. Points that cells share get the mean of their features, which makes
+    the field continuous. Where no cell is active the side is that of the winding number of the cells' dipoles (learned;
+    at first their normals).
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class SparseDecoder(nn.Module):
         super().__init__()
         self.cells, self.sides, corners = round(tokens ** (1 / 3)), sides, (sides + 1) ** 3
         rows, row_width = param_shapes.get("cells", (0, 0))
-        self.features = row_width // corners
+        self.features, self.reads_quadrics = row_width // corners, "quadrics" in param_shapes
         if rows != tokens or self.features * corners != row_width:
             raise ValueError(
                 f"SparseDecoder: the field must be a CellField of {tokens} cells with sides={sides}, and has the "
@@ -51,6 +52,8 @@ class SparseDecoder(nn.Module):
         self.winding = WindingNumber(self.cells)
         with torch.no_grad():
             self.to_features.weight.normal_(std=0.02)
+            for values in (self.to_features.weight, self.to_features.bias):
+                values.view(corners, self.features, -1)[:, 0] = 0  # of the distance: the quadric is better than noise
             self.to_dipole.weight.zero_()
             self.to_dipole.bias.zero_()
         self.corners: Tensor
@@ -58,7 +61,7 @@ class SparseDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> dict[str, Tensor]:
         """latents (B, c³, 1 + channels) → {"cells": (B, M, (s + 1)³ · F), "table": (B, c³, 1), "winding": (B, c³, 1),
-        "colors": (B, c³, 3)}, the parameters of a `CellField`.
+        "colors": (B, c³, 3)}, the parameters of a `CellField`; those of a `QuadricField` with "quadrics": (B, M, 10).
 
         M: active cells of the sample that has most. Cells that are not active have the colour of those around them.
         """
@@ -69,24 +72,34 @@ class SparseDecoder(nn.Module):
         with torch.autocast(latents.device.type, enabled=False):
             coefficients = stretched(tokens[:, :COEFFICIENTS].float())  # (A, 10)
             color = tokens[:, COEFFICIENTS:START].float().clamp(-0.995, 0.995).atanh()  # (A, 3)
-            quadric = (coefficients @ self.corners.T).clamp(-2, 2)  # (A, (s + 1)³)
-            start = torch.cat([quadric[..., None], color[:, None].expand(-1, quadric.shape[1], -1)], -1)
-            features = features.view(len(features), quadric.shape[1], self.features)
-            features = features + nn.functional.pad(start, (0, self.features - start.shape[-1]))
+            features = features.unflatten(1, (len(self.corners), self.features)) + self._start(coefficients, color)
             normal = nn.functional.normalize(coefficients[:, 1:4], dim=-1) * FLAT_SECTION
             winding = self.winding(self._on_grid(normal + dipole, active))  # (B, c, c, c)
-            colors = self._everywhere(tokens[:, COEFFICIENTS:START].float(), active)  # (B, c³, 3)
-            features = self._shared(features, active).flatten(1)
+            rows = {"cells": self._shared(features, active).flatten(1)}
+            if self.reads_quadrics:
+                rows["quadrics"] = moved(coefficients, 2.0 * active.place + 1 - self.cells)
         slot = active.slot
         most = max(1, int(slot.max()) + 1) if len(slot) else 1
-        rows = features.new_zeros(len(latents) * most, features.shape[1])
-        table = features.new_full((latents[..., 0].numel(),), -1).index_copy(0, active.flat, slot.to(features))
+        table = winding.new_full((latents[..., 0].numel(),), -1).index_copy(0, active.flat, slot.to(winding))
+        of_samples = {
+            name: values.new_zeros(len(latents) * most, values.shape[1])
+            .index_copy(0, active.sample * most + slot, values)
+            .view(len(latents), most, -1)
+            for name, values in rows.items()
+        }
         return {
-            "cells": rows.index_copy(0, active.sample * most + slot, features).view(len(latents), most, -1),
+            **of_samples,
             "table": table.view(len(latents), -1, 1),
             "winding": winding.reshape(len(latents), -1, 1),
-            "colors": colors,
+            "colors": self._everywhere(tokens[:, COEFFICIENTS:START].float(), active),
         }
+
+    def _start(self, coefficients: Tensor, color: Tensor) -> Tensor:
+        """What features (A, (s + 1)³, F) start as: the quadric, unless the field reads it itself, and the colour."""
+        quadric = (coefficients @ self.corners.T).clamp(-2, 2)  # (A, (s + 1)³)
+        first = torch.zeros_like(quadric) if self.reads_quadrics else quadric
+        start = torch.cat([first[..., None], color[:, None].expand(-1, first.shape[1], -1)], -1)
+        return nn.functional.pad(start, (0, self.features - start.shape[-1]))
 
     def _on_grid(self, values: Tensor, active: ActiveCells) -> Tensor:
         """values (A, W) → (B, c, c, c, W), zeros where no cell is active."""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from fieldforge.autoencoder.encoders import SURFACE_WIDTH, Encoder, appearance
 from fieldforge.autoencoder.pooling import scatter_mean
-from fieldforge.autoencoder.quadrics import COEFFICIENTS, fit_quadrics
+from fieldforge.autoencoder.quadrics import fit_quadrics
+from fieldforge.fields.quadric_field import COEFFICIENTS
 from fieldforge.nn.cells import ActiveCells, CellNetwork
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.ranges import Cells, Count, NotNegative, Sides, Whole

@@ -64,6 +64,7 @@ class CellField(Field):
         cell, row = self._find(points, params["table"][..., 0].long())  # (B, N, 3), (B, N)
         live = (row >= 0).flatten().nonzero()[:, 0]  # (M,)
         features = self._features(points, cell, row, live, params["cells"].float())  # (M, F)
+        features = self.started(features, points, live, params)
         near = (features[:, 0] + self.to_distance(features).float()[:, 0]) / self.cells
         color = (LOGIT_OF_COLOR * features[:, 1:4] + self.to_color(features).float()).sigmoid()  # (M, 3)
         winding, shade = self._between(points, torch.cat([params["winding"], params["colors"]], -1)).split([1, 3], -1)
@@ -71,6 +72,10 @@ class CellField(Field):
         sdf = far.flatten().index_copy(0, live, near).view(row.shape)
         rgb = ((shade.flatten(0, 1) + 1) / 2).index_copy(0, live, color)
         return {"sdf": sdf, "density": self.density(sdf), "rgb": rgb.view(*row.shape, 3)}
+
+    def started(self, features: Tensor, points: Tensor, live: Tensor, params: Params) -> Tensor:
+        """The features (M, F) at the points `live` (M,) of B · N, with what is not read from the lattice."""
+        return features
 
     def _between(self, points: Tensor, values: Tensor) -> Tensor:
         """Values of cells (B, c³, W), read trilinearly between their centres: (B, N, W)."""
