@@ -86,8 +86,19 @@ def test_experiment_takes_two_steps(experiment, balls, tmp_path):
     assert all(stage.finished for stage in done.values())
 
 
+BOX = f"init_from={CONFIGS.parent}/pretrained/shapes"
+OF_CELLS = "autoencoder.base.field._target_=fieldforge.fields.cell_field.CellField"
+
+
 def test_the_weights_in_the_box_are_those_that_fine_tune_starts_at():
-    check_training(composed("fine_tune", f"init_from={CONFIGS.parent}/pretrained/shapes"))
+    check_training(composed("fine_tune", BOX))
+
+
+def test_the_autoencoder_in_the_box_is_trained_on_with_its_own_field(balls):
+    own = [BOX, "stages=[autoencoder]", f"data.root={balls}"]
+    check_training(composed("furniture_autoencoder", *own, OF_CELLS))
+    with pytest.raises(UserError, match="band differ: give a model of the same design"):
+        check_training(composed("furniture_autoencoder", *own))
 
 
 @pytest.mark.parametrize(

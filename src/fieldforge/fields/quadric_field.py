@@ -6,6 +6,8 @@ from torch import Tensor
 
 from fieldforge.fields.base import Params
 from fieldforge.fields.cell_field import CellField
+from fieldforge.fields.density import LaplaceDensity
+from fieldforge.ranges import Cells, Count, Sides
 
 COEFFICIENTS = 10
 BAND = 0.25  # sides of a cell around a wall, in which the quadrics of both cells are blended
@@ -23,6 +25,18 @@ class QuadricField(CellField):
     """
 
     ragged = frozenset({"cells", "quadrics"})
+
+    def __init__(
+        self,
+        cells: Cells = 16,
+        sides: Sides = 4,
+        features: Count = 12,
+        hidden: Count = 48,
+        density: LaplaceDensity | None = None,
+    ):
+        super().__init__(cells, sides, features, hidden, density)
+        self.band: Tensor
+        self.register_buffer("band", torch.tensor(BAND))  # weights of a `CellField` are of another design
 
     @property
     def param_shapes(self) -> dict[str, tuple[int, int]]:
@@ -45,7 +59,7 @@ class QuadricField(CellField):
             self.cells / 2
         ) - 0.5  # cells from the first middle
         low = scaled.floor().long()  # (M, 3)
-        upper = ((scaled - low - 0.5) / BAND + 0.5).clamp(0, 1)  # (M, 3): weight of the cell beyond the wall
+        upper = ((scaled - low - 0.5) / self.band + 0.5).clamp(0, 1)  # (M, 3): weight of the cell beyond the wall
         numbers, weights = [], []
         for corner in range(8):
             step = torch.tensor([corner >> axis & 1 for axis in range(3)], device=points.device)
