@@ -86,9 +86,10 @@ def test_latents_have_the_announced_shape_and_decode_to_the_announced_parameters
     params = autoencoder.decode(latents)
     shapes = {key: tuple(value.shape[1:]) for key, value in params.items()}
     announced = dict(autoencoder.field.param_shapes)
-    if name == "sparse":  # as many rows as cells are active
-        assert shapes["cells"][0] < announced["cells"][0]
-        announced["cells"] = (shapes["cells"][0], announced["cells"][1])
+    assert autoencoder.field.ragged == ({"cells", "quadrics"} if name == "sparse" else set())
+    for ragged in autoencoder.field.ragged:  # as many rows as cells are active
+        assert shapes[ragged][0] < announced[ragged][0]
+        announced[ragged] = (shapes[ragged][0], announced[ragged][1])
     assert shapes == announced
     for key, value in autoencoder(surface)[0].items():
         torch.testing.assert_close(params[key], value, msg=f"{key}: encode and decode must be what forward does")

@@ -7,7 +7,7 @@ from fieldforge.errors import UserError
 from fieldforge.evaluation.picture_following import print_figures, spread
 from fieldforge.evaluation.prior_embeddings import Truth, figures
 from fieldforge.evaluation.prompt_following import agreements
-from fieldforge.evaluation.questions import Question, questions_for
+from fieldforge.evaluation.questions import Question, asked_with, questions_for
 from fieldforge.evaluation.reconstructions import quarters, statistics
 from fieldforge.metrics.retrieval import Views
 
@@ -38,6 +38,12 @@ def test_questions_are_names_classes_or_the_texts_of_a_file(tmp_path):
         questions_for(METAS, {"class"}, 5, file)
     with pytest.raises(UserError, match=r"^prompts\.file=/nowhere: there is no such file"):
         questions_for(METAS, {"caption"}, 5, "/nowhere")
+
+
+def test_a_model_that_reads_texts_is_asked_with_the_text_alone():
+    questions = [Question("a red ball", "red ball", "ball"), Question("a cloud", None, None)]
+    assert asked_with(questions, {"caption", "class", "image"}) == {"caption": ["a red ball", "a cloud"]}
+    assert asked_with(questions[:1], {"class"}) == {"class": ["ball"]}
 
 
 def test_agreement_is_counted_over_the_questions_that_have_a_label():

@@ -20,7 +20,7 @@ from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.evaluation.beside_nearest import NearestReconstructions, spread
 from fieldforge.evaluation.enlargements import EnlargementJudge, evaluate_enlargements
 from fieldforge.evaluation.picture_following import evaluate_images
-from fieldforge.evaluation.questions import Question, questions_for
+from fieldforge.evaluation.questions import Question, asked_with, questions_for
 from fieldforge.evaluation.settings import EvaluationSettings, PromptSettings
 from fieldforge.generation import Generator
 from fieldforge.metrics.agreement import agreement
@@ -138,10 +138,7 @@ class PromptJudge:
         outputs: list[Outputs] = []
         for start in range(0, len(jobs), self.settings.batch_size):
             part = jobs[start : start + self.settings.batch_size]
-            batch = {
-                "caption": [question.text for question, _ in part],
-                "class": [question.kind or "" for question, _ in part],
-            }
+            batch = asked_with([question for question, _ in part], self.generator.keys)
             latents = self.generator(batch, [seed for _, seed in part], scale)  # (B, T, C)
             decoded = self.domain.decode(self.autoencoder, latents, self.settings.resolution)
             outputs += [decoded[index] for index in range(len(part))]

@@ -47,6 +47,13 @@ def questions_for(metas: Sequence[Mapping[str, Any]], keys: set[str], count: int
     return questions
 
 
+def asked_with(questions: Sequence[Question], keys: set[str]) -> dict[str, list[str]]:
+    """What a model that reads `keys` is asked with: the text alone where it reads texts, else the class."""
+    if "caption" in keys:
+        return {"caption": [question.text for question in questions]}
+    return {"class": [question.kind or "" for question in questions]}
+
+
 def texts_of(path: str) -> list[str]:
     """The texts of a prompts file; a warning names each line that cannot be used."""
     prompts = read_prompts(path, "prompts.file")
