@@ -87,7 +87,6 @@ def test_experiment_takes_two_steps(experiment, balls, tmp_path):
 
 
 BOX = f"init_from={CONFIGS.parent}/pretrained/shapes"
-OF_CELLS = "autoencoder.base.field._target_=fieldforge.fields.cell_field.CellField"
 
 
 def test_the_weights_in_the_box_are_those_that_fine_tune_starts_at():
@@ -95,10 +94,10 @@ def test_the_weights_in_the_box_are_those_that_fine_tune_starts_at():
 
 
 def test_the_autoencoder_in_the_box_is_trained_on_with_its_own_field(balls):
-    own = [BOX, "stages=[autoencoder]", f"data.root={balls}"]
-    check_training(composed("furniture_autoencoder", *own, OF_CELLS))
+    own = ["furniture_autoencoder", BOX, "stages=[autoencoder]", f"data.root={balls}"]
+    check_training(composed(*own))
     with pytest.raises(UserError, match="band differ: give a model of the same design"):
-        check_training(composed("furniture_autoencoder", *own))
+        check_training(composed(*own, "autoencoder.base.field._target_=fieldforge.fields.quadric_field.QuadricField"))
 
 
 @pytest.mark.parametrize(
