@@ -21,6 +21,10 @@ BEGIN, END = "<!-- sparse variants: begin -->", "<!-- sparse variants: end -->"
 NEAR = "data.transforms.distances._target_=sparse_parts."
 VARIANTS = {
     "base": ("as it is", []),
+    "quadrics": (
+        "exact quadrics, a third of the noise, half the learning rate",
+        ["autoencoder=quadrics", "training.autoencoder.optimizer.lr=7e-4"],
+    ),
     "rate 5e-4": ("a third of the learning rate", ["training.autoencoder.optimizer.lr=5e-4"]),
     "batch 8": ("half the batch, twice the steps", ["training.autoencoder.batch_size=8"]),
     "cells 24": ("24³ cells of 3³ parts", ["autoencoder.encoder.cells=24", "autoencoder.field.sides=3"]),
