@@ -1,4 +1,4 @@
-"""Multi-head attention: of tokens to themselves, or to the tokens of a context."""
+"""Multi-head self-attention and cross-attention."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from fieldforge.nn.wide_linear import WideLinear
 
 
 class HeadNorm(nn.Module):
-    """Root-mean-square norm over each head's channels, in the dtype of what it gets: (..., C) → (..., C)."""
+    """Root-mean-square norm over each head's channels, computed in the dtype of its input: (..., C) → (..., C)."""
 
     def __init__(self, channels: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A perceptron whose weights are arguments: every sample of the batch brings its own."""
+"""A multilayer perceptron whose weights are arguments: every sample of the batch has its own weights."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""What every transformer is to training and planning: a stack of equal blocks."""
+"""A stack of equal blocks: the interface of every transformer to training and planning."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.utils.checkpoint import checkpoint
 
 
 class Block(nn.Module):
-    """Compiled, sharded between processes and recomputed as one."""
+    """The unit that is compiled, sharded between processes, and recomputed in the backward pass."""
 
 
 class Stack(nn.Module):
-    """Blocks one after the other. `checkpointing` recomputes each one's activations in the backward pass."""
+    """A sequence of blocks. `checkpointing` recomputes each block's activations in the backward pass."""
 
     blocks: nn.ModuleList
 

@@ -1,4 +1,4 @@
-"""Networks on the active cells of a grid: a token each, which looks at the 27 cells around it."""
+"""Networks on the active cells of a grid: each cell is a token, with a receptive field of 3³ cells in each block."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fieldforge.nn.transformer import FeedForward, TokenNorm
 
 @dataclass(frozen=True)
 class ActiveCells:
-    """The A active ones of the cells³ cells of each of B samples, in the order of sample, x, y, z.
+    """The A active cells of B samples with cells³ cells each, in the order of sample, x, y, z.
 
-    flat: (A,) number of the cell among all B · cells³, rising.
+    flat: (A,) index of each cell among all B · cells³, ascending.
     """
 
     flat: Tensor
@@ -25,7 +25,7 @@ class ActiveCells:
 
     @classmethod
     def of(cls, active: Tensor, cells: int) -> ActiveCells:
-        """Those where `active` (B, cells³) is true."""
+        """The cells where `active` (B, cells³) is true."""
         return cls(active.flatten().nonzero()[:, 0], len(active), cells)
 
     def __len__(self) -> int:
@@ -33,25 +33,25 @@ class ActiveCells:
 
     @cached_property
     def sample(self) -> Tensor:
-        """Which sample each is of (A,)."""
+        """Index of each cell's sample (A,)."""
         return self.flat // self.cells**3
 
     @cached_property
     def place(self) -> Tensor:
-        """x, y, z of each (A, 3)."""
+        """Coordinates x, y, z of each cell (A, 3)."""
         c = self.cells
         return torch.stack([self.flat // c**2 % c, self.flat // c % c, self.flat % c], -1)
 
     @cached_property
     def slot(self) -> Tensor:
-        """Number of each within its sample (A,), from 0."""
+        """Index of each cell among the active cells of its sample (A,), from 0."""
         counts = self.flat.new_zeros(self.batch).index_add(0, self.sample, torch.ones_like(self.flat))
         before = counts.cumsum(0) - counts  # (B,)
         return torch.arange(len(self), device=self.flat.device) - before[self.sample]
 
     @cached_property
     def around(self) -> Tensor:
-        """Numbers (A, 27) in 0 … A - 1 of the cells around each and of itself; A where none is active."""
+        """Indices (A, 27) in 0 … A - 1 of each cell's 3³ neighbourhood, itself included; A where inactive."""
         c, count = self.cells, len(self)
         numbers = torch.arange(count, device=self.flat.device)
         inner = torch.full((self.batch * c**3,), count, device=self.flat.device).index_put((self.flat,), numbers)
@@ -62,9 +62,9 @@ class ActiveCells:
 
 
 class CellBlock(Block):
-    """Pre-norm block: a linear map of the 27 cells around each (a sparse 3³ convolution), feed-forward; on residuals.
+    """Pre-norm block: a sparse 3³ convolution and a feed-forward network, each with a skip connection.
 
-    The cells around are seen in `narrow` channels, so that the map stays small beside the feed-forward.
+    The convolution reads neighbours in `narrow` channels, so that it stays small beside the feed-forward network.
     """
 
     def __init__(self, width: int, narrow: int, expansion: float):
@@ -83,7 +83,7 @@ class CellBlock(Block):
 
 
 class CellNetwork(Stack):
-    """Learned places along each axis, then `layers` equal blocks. No final norm."""
+    """Learned positional embeddings for each axis, then `layers` equal blocks. No final norm."""
 
     def __init__(self, cells: int, width: int, layers: int, narrow: int, expansion: float = 4.0):
         super().__init__()

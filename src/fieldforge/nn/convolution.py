@@ -1,4 +1,4 @@
-"""Small 2-D convolutional parts for images of features, in channels-last memory."""
+"""Small 2-D convolutional layers for feature maps, in channels-last memory."""
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,10 @@ class ChannelNorm(nn.Module):
 
 
 class PixelLinear(nn.Conv2d):
-    """A 1 × 1 convolution as what it is, a linear map of each pixel: (B, in, H, W) → (B, out, H, W).
+    """A 1 × 1 convolution, computed as a linear map of each pixel: (B, in, H, W) → (B, out, H, W).
 
-    In channels-last memory pixels are rows. A convolution would give its weight's gradient other strides than the
-    weight has, which DistributedDataParallel copies once more, with a warning.
+    In channels-last memory pixels are rows. A convolution's weight gradient has other strides than the weight:
+    DistributedDataParallel would copy it once more, with a warning.
     """
 
     def __init__(self, inputs: int, outputs: int):

@@ -1,4 +1,4 @@
-"""Averages of the weights over training."""
+"""Exponential and power-function moving averages of the weights."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from fieldforge.ranges import ShareBelow1
 
 
 class Decay(Protocol):
-    """How much of the average survives an update."""
+    """The decay of a moving average: the factor that each update applies to it."""
 
     def at(self, step: int) -> float:
         """Factor in [0, 1] for the update after training step `step` = 1, 2, …"""
@@ -70,7 +70,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Takes in the weights after training step `step` = 1, 2, …"""
+        """Updates the average with the weights after training step `step` = 1, 2, …"""
         keep = self.decay.at(step)
         for name, tensor in module.state_dict().items():
             held = self.average[name]
@@ -100,7 +100,7 @@ def _own(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Profile:
-    """A power-function average as it stood after `step` steps."""
+    """The profile of a power-function average after `step` steps."""
 
     step: int
     gamma: float
@@ -122,7 +122,7 @@ class Profile:
 def posthoc_weights(snapshots: Sequence[Profile], target: Profile) -> list[float]:
     """Weights of the stored averages whose sum comes closest to `target` in least squares (EDM2, algorithm 3).
 
-    They are scaled to a sum of 1, as profiles have: what is missing would shrink all weights of the model.
+    The result is scaled to a sum of 1, as every profile has: a smaller sum would shrink all weights of the model.
     """
     matrix = torch.tensor([[a.overlap(b) for b in snapshots] for a in snapshots], dtype=torch.float64)
     vector = torch.tensor([a.overlap(target) for a in snapshots], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Numbers → vectors: positions in space and noise levels."""
+"""Embeddings of numbers as vectors: positions in space and noise levels."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Neighbouring latent tokens that a transformer takes as one."""
+"""Patches: neighbouring latent tokens that a transformer reads as one token."""
 
 import math
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ def common_group(tokens: int, group: int, key: str) -> int:
 class Patches:
     """T tokens as patches of equal size: boxes of their grid (Dosovitskiy et al. 2021), or runs where there is none.
 
-    `size` is the `common_group`; a box's sides are as equal as the grid allows. `grid` is that of the patches, which
-    follow each other in its row-major order; None where tokens have none.
+    `size` is the `common_group`; a box's sides are as equal as the grid allows. `grid` is the grid of patches, in
+    row-major order; None where the tokens have no grid.
     """
 
     def __init__(self, tokens: int, group: int, key: str, grid: Sequence[int] | None = None):

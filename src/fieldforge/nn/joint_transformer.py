@@ -1,4 +1,4 @@
-"""Two kinds of tokens, weights for each, one attention: the blocks of MM-DiT.
+"""The blocks of MM-DiT: two kinds of tokens have separate weights and share one attention.
 
 Esser et al. 2024, "Scaling Rectified Flow Transformers" (Stable Diffusion 3, arXiv 2403.03206), section 4, figure 2.
 """
@@ -14,9 +14,9 @@ from fieldforge.nn.wide_linear import WideLinear
 
 
 class Stream(nn.Module):
-    """What one kind of tokens has of its own in a block: modulated norms, projections, feed-forward.
+    """The weights of one kind of tokens in a block: modulated norms, projections, feed-forward.
 
-    A `last` stream is only looked at: it has keys and values, and ends there.
+    A `last` stream has keys and values alone: other tokens attend to it, and nothing updates it.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Stream(nn.Module):
 class JointBlock(Block):
     """Two streams attend to the tokens of both (figure 2 b); both start as the identity (adaLN-zero).
 
-    `last`: the context is only looked at and passed on as it is.
+    `last`: the context serves as keys and values and is returned unchanged.
     """
 
     def __init__(self, width: int, heads: int, vector_width: int, qk_norm: bool = True, last: bool = False):
@@ -83,7 +83,7 @@ class JointBlock(Block):
 
 
 class JointTransformer(Stack):
-    """`layers` joint blocks; the last one's context has keys and values alone, as nobody reads what would follow."""
+    """`layers` joint blocks; in the last block the context has keys and values alone, as no later block reads it."""
 
     def __init__(
         self, width: int, heads: int, layers: int, vector_width: int, qk_norm: bool = True, checkpointing: bool = False

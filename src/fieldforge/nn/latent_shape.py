@@ -1,4 +1,4 @@
-"""How many numbers a latent has, and where its tokens are."""
+"""The shape of a latent: tokens, channels, and the grid of its tokens."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class LatentShape(_Sizes):
     Attributes:
         tokens: T.
         channels: C.
-        grid: places along each axis, where the tokens fill a grid in row-major order; None where they are a set or have
-            an order of their own.
+        grid: tokens along each axis, where the tokens fill a grid in row-major order; None for a set or
+            for another order of tokens.
     """
 
     __slots__ = ()

@@ -1,15 +1,15 @@
-"""Linear maps with a particular start."""
+"""Linear maps with a particular initialisation."""
 
 import torch
 from torch import nn
 
 
 def pass_through(inputs: int, outputs: int) -> nn.Linear:
-    """Linear map that starts as the identity between the last of its channels, and as zero elsewhere.
+    """Linear map initialised as the identity between the last of its channels, and as zero elsewhere.
 
-    A pair of these, around the latent, hands the mean colour and normal of a cell to its decoder from the first step
-    on. Without them colour starts hundreds of steps after shape: it differs between assets, and what is equal in all of
-    them (positions, biases) drowns it in a fresh network.
+    A pair of these maps around the latent is a skip connection: from the first step it hands a cell's mean colour and
+    normal to the decoder. Without it the network learns colour hundreds of steps after shape. Colour differs between
+    assets, and in a fresh network the signals that all assets share (positions, biases) drown it.
     """
     linear = nn.Linear(inputs, outputs)
     shared = min(inputs, outputs)

@@ -1,4 +1,4 @@
-"""Where a token is on a grid, as a vector of sines and cosines."""
+"""Sinusoidal positional embeddings of the tokens on a grid."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def grid_places(grid: Sequence[int], width: int) -> Tensor:
     """Places of a grid (n₁, …, n_d) in row-major order → (n₁ · … · n_d, width).
 
     Vaswani et al. 2017, section 3.5, for each axis (Dosovitskiy et al. 2021; two axes: MAE, He et al. 2022). An axis
-    has w = width // 2d waves: for its coordinate p, sin(p / 10000^(k/w)), k < w, then as many cosines. The axes follow
-    each other; channels that are left over are 0. ValueError where `width` has no wave for some axis.
+    has w = width // 2d frequencies: for its coordinate p, sin(p / 10000^(k/w)), k < w, then as many cosines. The axes
+    follow each other; the remaining channels are 0. ValueError where `width` has no wave for some axis.
     """
     waves = width // (2 * len(grid))
     if waves < 1:
@@ -28,5 +28,5 @@ def grid_places(grid: Sequence[int], width: int) -> Tensor:
 
 
 def first_places(tokens: int, width: int, grid: Sequence[int] | None, deviation: float) -> Tensor:
-    """What learned positions start from, (tokens, width): `grid_places`, or noise where no grid is known."""
+    """Initial values of learned positions, (tokens, width): `grid_places`, or noise where the tokens have no grid."""
     return torch.randn(tokens, width) * deviation if grid is None else grid_places(grid, width)

@@ -1,4 +1,4 @@
-"""Values that some places of a grid have, for all of its places."""
+"""Push-pull interpolation: values at some places of a grid, extended to all places."""
 
 import torch
 import torch.nn.functional as F
@@ -8,9 +8,9 @@ from torch import Tensor
 def push_pull(values: Tensor, known: Tensor) -> Tensor:
     """values (B, C, c, c, c) where `known` (B, 1, c, c, c) is 1, zeros elsewhere → everywhere.
 
-    Push-pull (Gortler et al. 1996, "The lumigraph"): the grid is halved as long as its side is even, in the mean of
-    what is known; on the way back, places that know nothing read the coarser grid trilinearly. What is known stays.
-    Zeros where nothing is known at all.
+    Push-pull (Gortler et al. 1996, "The lumigraph"). Push: the grid is halved as long as its side is even; a coarse
+    value is the mean of the known values below it. Pull: places without a value interpolate the coarser grid
+    trilinearly. Known values stay. A sample without any known value gives zeros.
     """
     side = values.shape[-1]
     own = values / known.clamp(min=1e-6)

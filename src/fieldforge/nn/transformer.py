@@ -35,7 +35,7 @@ class Modulation(nn.Module):
 
 
 class TokenNorm(nn.LayerNorm):
-    """LayerNorm whose weights may be rounder than its input, as a block that is gathered in bfloat16 has them."""
+    """LayerNorm whose weights may have a lower precision than its input: FSDP gathers blocks in bfloat16."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight is None:
@@ -45,10 +45,10 @@ class TokenNorm(nn.LayerNorm):
 
 
 class TransformerBlock(Block):
-    """Pre-norm block: self-attention, cross-attention (with `context_width`), feed-forward, each on a residual.
+    """Pre-norm block with skip connections: self-attention, cross-attention (with `context_width`), feed-forward.
 
-    With `vector_width` the norms of self-attention and feed-forward are shifted, scaled and gated by a vector (B, D):
-    adaLN-zero. The cross-attention's output starts at zero then, for the same reason.
+    With `vector_width`, a vector (B, D) shifts, scales and gates the norms of self-attention and feed-forward:
+    adaLN-zero. The cross-attention's output then starts at zero too, so that the block starts as the identity.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class TransformerBlock(Block):
 
 
 class Transformer(Stack):
-    """`layers` equal blocks, see `TransformerBlock`."""
+    """A stack of `layers` equal blocks, see `TransformerBlock`."""
 
     def __init__(
         self,

@@ -10,9 +10,9 @@ WIDE = 1024  # input features from which on the copy below pays for itself (meas
 
 
 class WideLinear(nn.Linear):
-    """`nn.Linear`, with a faster backward pass for wide bfloat16 training on a CPU; the same everywhere else.
+    """`nn.Linear` with a faster backward pass for wide layers in bfloat16 on a CPU; elsewhere it equals `nn.Linear`.
 
-    The matrix product reads a transposed left factor at half speed; copying it first is cheaper when rows are long.
+    The matrix product reads a transposed left factor at half speed; copying this factor first is cheaper for long rows.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Generalised winding numbers on a grid: which side of a surface a cell lies on, also where the surface has holes."""
+"""Generalised winding numbers on a grid: they tell inside from outside, also where the surface has holes."""
 
 import math
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class WindingNumber(nn.Module):
-    """w(q) = Σ_p D(p) · (p - q) / (4π |p - q|³): 1 inside of a closed surface, 0 outside, between at its holes.
+    """w(q) = Σ_p D(p) · (p - q) / (4π |p - q|³): 1 inside of a closed surface, 0 outside, between 0 and 1 at its holes.
 
     The generalised winding number of a cloud of dipoles (Barill et al. 2018, "Fast winding numbers for soups and
-    clouds", eq. 2), one in each cell, at the cells' centres: a convolution, by FFT. D: outward normal × area, in areas
-    of a cell's face.
+    clouds", eq. 2). Each cell has one dipole D: outward normal × area, in units of a cell's face. The sum at the cells'
+    centres is a convolution, computed by FFT.
     """
 
     def __init__(self, cells: int):

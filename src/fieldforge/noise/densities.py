@@ -1,4 +1,4 @@
-"""From which density training draws its times: quantile functions, fed by stratified uniform numbers."""
+"""Densities of the training times, as quantile functions of stratified uniform numbers."""
 
 import math
 from typing import Protocol
@@ -14,8 +14,8 @@ from fieldforge.ranges import Count, Positive
 def stratified_uniform(count: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
     """One number in (0, 1) from each of `count` equal strata, shuffled: (count,).
 
-    `count` is the global batch: every process draws all of these few numbers from the same generator and uses its own
-    (`noise.randomness`), so that the whole batch covers (0, 1) evenly however many processes share it.
+    `count` is the global batch. Every process draws all of these numbers from the same generator and uses the numbers
+    of its own samples (`noise.randomness`): the global batch covers (0, 1) evenly for any number of processes.
     """
     jitter = torch.rand(count, generator=generator, device=generator.device, dtype=dtype)
     strata = torch.randperm(count, generator=generator, device=generator.device)
@@ -61,7 +61,7 @@ class LogitNormal:
 
 
 class Shifted:
-    """Another density with σ/α raised by √(tokens / base_tokens): many tokens betray each other through more noise.
+    """A base density with σ/α multiplied by √(tokens / base_tokens): redundancy between tokens needs more noise.
 
     Stable Diffusion 3 (Esser et al. 2024), eq. 23, is this for the linear interpolation; in log-SNR it holds for every
     process (Hoogeboom et al. 2023, "Simple diffusion", eq. 4).

@@ -1,4 +1,4 @@
-"""What a noise process is: x_t = α(t) x₀ + σ(t) ε."""
+"""The noise process: x_t = α(t) x₀ + σ(t) ε."""
 
 from abc import ABC, abstractmethod
 

@@ -1,4 +1,4 @@
-"""The processes of the literature, each with its exact inverse. σ is written without cancellation near t = 0."""
+"""Noise processes of the literature, each with its exact inverse. No formula for σ cancels near t = 0."""
 
 import math
 
@@ -38,8 +38,8 @@ class Linear(Process):
 class Cosine(Process):
     """α = cos θ(t) / cos θ(0), θ rising linearly (Nichol & Dhariwal 2021, "Improved DDPM", eq. 17).
 
-    The paper clips β to 0.999 so that the last step keeps a trace of signal; here θ(1) stops just short of π/2, where
-    α is `end`, about what the clipping leaves at a thousand steps.
+    The paper clips β to 0.999 so that the last step keeps a trace of signal. Here θ(1) stops just short of π/2, where α
+    is `end`: about the α that clipping gives at a thousand steps.
     """
 
     def __init__(self, offset: NotNegative = 0.008, end: Positive = 5e-5):

@@ -1,4 +1,4 @@
-"""The random numbers of a training step: a row for each sample, the same whichever process holds the sample."""
+"""The random numbers of a training step: one row for each sample, independent of the process that holds the sample."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from fieldforge.noise.densities import stratified_uniform
 
 
 class StepRandomness:
-    """Numbers for the samples of one process in one step.
+    """Random numbers for the samples of one process in one step.
 
-    Row i is a function of (seed, step, slots[i]) and of how often was drawn before, and of nothing else: not of the
-    number of processes, and a resumed run draws what the uninterrupted one drew. Costs as much as the process has rows.
+    Row i is a function of (seed, step, slots[i]) and the number of earlier draws, and of nothing else. So it does not
+    depend on the number of processes, and a resumed run draws the same numbers as an uninterrupted one. The cost is
+    proportional to the rows of the process.
 
     Args:
         seed, step: of the training.
         slots: places of this process's B samples in the global batch.
         batch_size: of the global batch, which `stratified` covers evenly.
-        device: where rows are drawn; a CPU and a GPU draw different ones.
+        device: where rows are drawn; a CPU and a GPU draw different numbers.
         purpose: separates streams of numbers that belong to the same step (training, validation).
     """
 
