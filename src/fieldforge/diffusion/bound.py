@@ -1,4 +1,4 @@
-"""The variational bound: what the walk costs in bits."""
+"""The variational bound on the negative log-likelihood, in bits."""
 
 import math
 
@@ -16,12 +16,12 @@ from fieldforge.noise.process import Process
 def bits_per_dimension(
     denoise: Denoiser, x0: Tensor, process: Process, times: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Upper bound of -log₂ p(x0) per dimension, for the ancestral walk over `times`: x0 (B, T, C) → (B,).
+    """Upper bound of -log₂ p(x0) per dimension, for ancestral sampling over `times`: x0 (B, T, C) → (B,).
 
-    Ho et al. 2020, eq. 5: the prior's divergence, one per step, and the last step's likelihood. x0 is continuous, so
-    this bounds a differential entropy and may be negative. The prior has the variance that samplers start with, the
-    last step the variance σ² / (α² + σ²) that x_t leaves to data of unit variance. Noise is drawn once per step; costs
-    one evaluation a step.
+    Ho et al. 2020, eq. 5: the divergence of the prior, one divergence per step, and the likelihood of the last step. x0
+    is continuous, so the bound is of a differential entropy and may be negative. The prior has the variance that
+    samplers start with. The last step has the posterior variance σ² / (α² + σ²) of data of unit variance given x_t.
+    Each step draws noise once and costs one evaluation.
     """
     grid = Grid.of(process, times)
     prior_log_variance = math.log(grid.alpha[0] ** 2 + grid.sigma[0] ** 2)

@@ -1,4 +1,4 @@
-"""A classifier of noisy latents, and how it is trained."""
+"""A classifier of noisy latents and its loss."""
 
 import math
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from fieldforge.ranges import Count, Whole
 
 
 class LatentClassifier(nn.Module):
-    """log p(class | x_t) of noisy latents: a modulated transformer whose mean token is classified.
+    """log p(class | x_t) of noisy latents: a modulated transformer that classifies the mean of its tokens.
 
     Dhariwal & Nichol 2021, section 4, with a transformer in the place of their half U-Net. `group` neighbouring latent
-    tokens are one token inside (see `common_group`). What it sees does not depend on the process, as with a
-    `DiffusionModel`: `process` may be set to that of the model that it is to steer.
+    tokens are one token in the transformer (see `common_group`). As with a `DiffusionModel`, the network's input does
+    not depend on the process: `process` may be set to the process of the guided model.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ def classifier_loss(classifier: LatentClassifier, x0: Tensor, noise: Tensor, t: 
 def accuracy_by_noise(
     classifier: LatentClassifier, x0: Tensor, labels: Tensor, levels: Sequence[float], randomness: Randomness
 ) -> dict[float, float]:
-    """Noise level σ/α → share of x0 (B, T, C) whose class (B,) is told from x_t; the same noise at all levels."""
+    """Noise level σ/α → accuracy of the class (B,) of x0 (B, T, C) given x_t; all levels share the same noise."""
     noise = normal(x0.shape, randomness).to(x0)  # (B, T, C)
     shares = {}
     for level in levels:

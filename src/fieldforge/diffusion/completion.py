@@ -1,4 +1,4 @@
-"""Tokens that stay as they are, while the others are drawn to go with them."""
+"""Inpainting of latents: some tokens are given, the others are sampled to match."""
 
 from torch import Tensor
 
@@ -6,16 +6,16 @@ from fieldforge.diffusion.denoiser import Denoiser, Estimate, estimate
 
 
 class Completion:
-    """A denoiser that knows x₀ at some tokens.
+    """A denoiser that is given x₀ at some tokens.
 
-    There every solver then goes from its noise to what is known: at each step it is the known latent under the noise of
-    that step, which the denoiser beneath sees beside the tokens that are drawn (Lugmayr et al. 2022, "RePaint", arXiv
-    2201.09865, eq. 8; without its resampling).
+    At these tokens every solver moves from its noise to the given latent. At each step they are the given latent under
+    the noise of that step; the base denoiser reads them beside the sampled tokens (Lugmayr et al. 2022, "RePaint",
+    arXiv 2201.09865, eq. 8; without its resampling).
 
     Args:
-        denoise: of all tokens.
+        denoise: the base denoiser of all tokens.
         known: x₀, (B or 1, T, C).
-        anew: (T,) bool, the tokens that are drawn; the others are `known`.
+        anew: (T,) bool, the tokens to sample; the others keep `known`.
     """
 
     def __init__(self, denoise: Denoiser, known: Tensor, anew: Tensor):

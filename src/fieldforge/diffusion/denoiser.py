@@ -1,4 +1,4 @@
-"""What samplers and guidance see of a model."""
+"""The interface of a model to samplers and guidance."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -13,21 +13,23 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 class Estimate(NamedTuple):
-    """What a denoiser knows of the data: x0 (B, T, C), and where its variance is learned, the fraction (B, T, C) of the
-    way from β̃ to β at which it lies (Nichol & Dhariwal 2021, eq. 15)."""
+    """A denoiser's output: the estimate x0 (B, T, C) and, with a learned variance, its fraction (B, T, C).
+
+    The fraction places the log-variance between β̃ (0) and β (1) (Nichol & Dhariwal 2021, eq. 15).
+    """
 
     x0: Tensor
     fraction: Tensor | None = None
 
 
 def estimate(denoise: Denoiser, x_t: Tensor, t: Tensor) -> Estimate:
-    """All that one evaluation gives: of denoisers with a method `estimate`, that; of others x0 alone."""
+    """The full output of one evaluation: the method `estimate` of denoisers that have it, x0 alone of the others."""
     own = getattr(denoise, "estimate", None)
     return Estimate(denoise(x_t, t)) if own is None else own(x_t, t)
 
 
 class Watched:
-    """A denoiser that says after each evaluation how many there were."""
+    """A denoiser that reports the number of its evaluations after each of them."""
 
     def __init__(self, denoise: Denoiser, look: Callable[[int], None]):
         self.denoise = denoise
@@ -45,7 +47,7 @@ class Watched:
 
 
 class ConditionalDenoiser(Protocol):
-    """A denoiser that still wants its condition: what guidance wraps."""
+    """A denoiser with the condition as an argument: what guidance wraps."""
 
     @property
     def process(self) -> Process: ...
@@ -56,7 +58,7 @@ class ConditionalDenoiser(Protocol):
 
 
 class Guidance(Protocol):
-    """Steers a conditional denoiser and is a denoiser again."""
+    """Turns a conditional denoiser into a guided denoiser."""
 
     def __call__(self, model: ConditionalDenoiser, condition: Condition, null: Condition) -> Denoiser:
         """`condition` and `null` (or a negative condition in its place) have the rows of the batch to come."""

@@ -12,7 +12,7 @@ from fieldforge.noise.process import Process, like
 
 
 def student_intervals(times: Tensor, substeps: int) -> Tensor:
-    """times (N · substeps + 1,) of the teacher's walk → (N, substeps + 1): those within each of the student's steps."""
+    """The teacher's times (N · substeps + 1,) → those within each of the student's N steps, (N, substeps + 1)."""
     if substeps < 1 or (len(times) - 1) % substeps:
         raise UserError(f"{len(times) - 1} steps of a teacher are no multiple of {substeps}: choose others")
     return times.unfold(0, substeps + 1, substeps)
@@ -20,14 +20,14 @@ def student_intervals(times: Tensor, substeps: int) -> Tensor:
 
 @torch.no_grad()
 def distillation_target(teacher: Denoiser, x_t: Tensor, times: Tensor, process: Process) -> Tensor:
-    """The estimate with which a single DDIM step lands where the teacher's steps do.
+    """The estimate with which a single DDIM step reaches the result of the teacher's steps.
 
     Ibid., algorithm 2, for any number of the teacher's steps.
 
     Args:
         teacher: a denoiser.
         x_t: (B, T, C) at times[:, 0].
-        times: (B, steps + 1), falling, each row a walk of its own; the last may be 0.
+        times: (B, steps + 1), descending within each row; the last may be 0.
         process: of x_t.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The training objective, as a function and as a choice."""
+"""The training objective of a denoiser, as a function and as a configurable object."""
 
 from typing import Any, Protocol
 
@@ -40,7 +40,7 @@ def denoising_loss(
 
 
 class Loss(Protocol):
-    """What training minimises. `model` is the kind of model that it trains."""
+    """The training objective. `model` is the class of models that it trains."""
 
     model: type[DiffusionModel]
 
@@ -52,7 +52,7 @@ class Loss(Protocol):
 
 
 class DenoisingLoss:
-    """`denoising_loss` as a choice."""
+    """`denoising_loss` as a configurable object."""
 
     model = DiffusionModel
 

@@ -1,4 +1,4 @@
-"""A backbone that knows its process and what its output means: the denoiser that is trained and sampled."""
+"""The diffusion model: backbone, noise process and parameterization, together a denoiser."""
 
 from torch import Tensor, nn
 
@@ -34,5 +34,5 @@ class DiffusionModel(nn.Module):
         return self.parameterization.denoised(output, x_t, self.process.alpha(t), self.process.sigma(t))
 
     def guided(self, guidance: Guidance, condition: Condition, null: Condition) -> Denoiser:
-        """What samplers get: this model, steered towards `condition` (B rows)."""
+        """The denoiser for samplers: this model, guided towards `condition` (B rows)."""
         return guidance(self, condition, null)

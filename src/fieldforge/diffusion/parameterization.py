@@ -1,4 +1,4 @@
-"""What the backbone's output means, and how it becomes a denoised estimate.
+"""Parameterizations: the meaning of the backbone's output, and its map to a denoised estimate.
 
 A parameterization is linear: its training target is F = p x₀ + q ε, and the estimate is x₀ = skip · x_t + out · F. The
 coefficients depend on α and σ alone, so that every parameterization works with every process. The backbone always sees
@@ -25,12 +25,12 @@ def input_scale(alpha: Tensor, sigma: Tensor) -> Tensor:
 
 
 def noise_level(log_snr: Tensor) -> Tensor:
-    """¼ ln(σ/α) = -λ/8, within about ±5: what backbones are told of the noise."""
+    """¼ ln(σ/α) = -λ/8, within about ±5: the noise level that backbones read."""
     return -log_snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT) / 8
 
 
 class Parameterization(ABC):
-    """One meaning of the backbone's output. α, σ, λ are (B,)."""
+    """A parameterization of the backbone's output. α, σ, λ are (B,)."""
 
     @abstractmethod
     def target_coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,7 +56,7 @@ class Parameterization(ABC):
 
 
 class PredictNoise(Parameterization):
-    """F = ε (DDPM, Ho et al. 2020, section 3.2). Says nothing where α = 0: start sampling below that time."""
+    """F = ε (DDPM, Ho et al. 2020, section 3.2). Undefined where α = 0: start sampling below that time."""
 
     def target_coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(alpha), torch.ones_like(alpha)
@@ -89,8 +89,8 @@ class PredictData(Parameterization):
 class PredictV(Parameterization):
     """F = (α ε - σ x₀) / √(α² + σ²) (Salimans & Ho 2022, "Progressive distillation", section 4).
 
-    The root is 1 for variance-preserving processes, which the paper has; with it every process gets a target of unit
-    variance.
+    The root is 1 for variance-preserving processes, as in the paper; it gives the target unit variance under every
+    process.
     """
 
     def target_coefficients(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,7 +125,7 @@ class PredictVelocity(Parameterization):
 class Preconditioned(Parameterization):
     """EDM's preconditioning (Karras et al. 2022, table 1), for data of deviation `sigma_data`.
 
-    EDM's σ is σ/α here, its input x_t/α. With sigma_data = 1 this is `PredictV` with the sign turned.
+    EDM's σ is σ/α here, its input x_t/α. With sigma_data = 1 this is `PredictV` with the opposite sign.
     """
 
     def __init__(self, sigma_data: Positive = 0.5):

@@ -1,4 +1,4 @@
-"""q(x_s | x_t, x₀), the Gaussian that the reverse walk follows, for any two times s < t."""
+"""The Gaussian posterior q(x_s | x_t, x₀) of the reverse process, for any two times s < t."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar

@@ -1,4 +1,4 @@
-"""A solver with its times: everything that turns a denoiser and noise into data, as one choice in the configs."""
+"""Sampler: a solver with its times and thresholding, as one configurable object."""
 
 import math
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ NOTHING = Condition()
 
 @dataclass(frozen=True)
 class Sampler:
-    """`steps` steps of `solver` at the times of `spacing`, each estimate kept in range by `threshold`, if any."""
+    """`steps` steps of `solver` at the times of `spacing`; `threshold`, if given, keeps each estimate in range."""
 
     solver: Solver
     spacing: Spacing
@@ -31,12 +31,14 @@ class Sampler:
     threshold: Threshold | None = None
 
     def rehearse(self, kind: type[DiffusionModel], process: Process, parameterization: Parameterization) -> None:
-        """UserError where models of this kind could not be sampled: one that knows nothing is, beforehand."""
+        """UserError where this sampler cannot sample models of this kind; tested in advance on a model with output
+        zero.
+        """
         denoise = kind(_Nothing(kind.outputs), process, parameterization).guided(ClassifierFree(), NOTHING, NOTHING)
         self(denoise, torch.zeros(1, 1, 1), process, torch.Generator())
 
     def evaluations(self, model: DiffusionModel, strength: float = 1.0) -> int:
-        """How often a denoiser is asked on the way; with `strength` below 1 on that of a variation."""
+        """Number of denoiser evaluations of one sample; with `strength` below 1, of a variation."""
         nothing = type(model)(_Nothing(model.outputs), model.process, model.parameterization)
         seen: list[int] = []
         denoise = Watched(nothing.guided(ClassifierFree(), NOTHING, NOTHING), seen.append)
@@ -64,8 +66,8 @@ class Sampler:
     ) -> Tensor:
         """Variations of `latents` (B, T, C): noised, then denoised (SDEdit, Meng et al. 2022, alg. 1) → x0 (B, T, C).
 
-        `strength` in (0, 1] is how far the noise is from nothing, σ/α = tan(strength · π/2), whatever the process; of
-        the steps, those remain that lie below.
+        `strength` in (0, 1] sets the initial noise level σ/α = tan(strength · π/2), under every process. Only the steps
+        below this level are taken.
         """
         if not 0 < strength <= 1:
             raise UserError(f"strength={strength:g} must be above 0 (the given shape) and at most 1 (a new one)")

@@ -1,4 +1,4 @@
-"""At which times a sampler stops: from the noisiest to 0."""
+"""Time spacing: the times of a sampler, from the noisiest to 0."""
 
 import math
 from typing import Protocol
@@ -12,7 +12,7 @@ from fieldforge.ranges import Count, Infinite, Positive
 
 
 class Spacing(Protocol):
-    """A choice of times."""
+    """A rule for the times of a sampler."""
 
     def times(self, steps: int, process: Process) -> Tensor:
         """(steps + 1,) float64 on the CPU, falling, the last one 0."""
@@ -27,7 +27,7 @@ def _check(steps: int) -> None:
 class Uniform:
     """Even steps of t to 0: from t = 1, or from where σ/α is `sigma_max` if the process goes beyond.
 
-    Above what training draws a denoiser guesses, and where α(1) = 0 a prediction of ε says nothing of x₀.
+    Above the noise levels of training a denoiser extrapolates; where α(1) = 0 a prediction of ε does not determine x₀.
     """
 
     def __init__(self, sigma_max: Infinite = math.inf):
@@ -103,8 +103,8 @@ class UniformLogSNR:
 class Power:
     """σ/α = sigma_min + (sigma_max - sigma_min) u^ρ, u falling in even steps from 1; after the last of them t = 0.
 
-    The times of few steps are among those of a multiple of them, as distillation wants it. None but the end is below
-    `sigma_min`, where a denoiser may not have been trained.
+    The times of n steps are a subset of the times of a multiple of n, as distillation requires. Only the last time is
+    below `sigma_min`, where training may not have covered the noise level.
     """
 
     def __init__(self, sigma_min: Positive = 0.2, sigma_max: Positive = 100.0, rho: Positive = 3.0):
@@ -126,10 +126,10 @@ class Power:
 
 
 class Shifted:
-    """Another spacing, its times bent towards the noise: t' = α t / (1 + (α - 1) t).
+    """Timestep shift of a base spacing towards more noise: t' = α t / (1 + (α - 1) t).
 
-    Esser et al. 2024, "Stable Diffusion 3", eq. 23. `shift` is the paper's α = √(tokens / tokens that the plain spacing
-    is for): under the linear interpolation it multiplies σ/α. 0 and 1 stay where they are, under every process.
+    Esser et al. 2024, "Stable Diffusion 3", eq. 23. `shift` is the paper's α = √(tokens / tokens of the base spacing):
+    under the linear interpolation it multiplies σ/α. t = 0 and t = 1 stay fixed, under every process.
     """
 
     def __init__(self, spacing: Spacing, shift: Positive = 3.0):

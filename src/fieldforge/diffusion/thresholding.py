@@ -1,4 +1,4 @@
-"""Keeping the denoised estimate in the range of data: what a sampler may do after each evaluation."""
+"""Thresholding: a sampler may keep each denoised estimate in the range of the data."""
 
 from typing import Protocol
 
@@ -47,7 +47,7 @@ class DynamicThreshold:
 
 
 class Thresholded:
-    """A denoiser whose estimates are kept in range."""
+    """A denoiser with thresholding of its estimates."""
 
     def __init__(self, denoise: Denoiser, threshold: Threshold):
         self.denoise = denoise

@@ -1,6 +1,7 @@
-"""Learned variance of the reverse walk: Improved DDPM (Nichol & Dhariwal 2021), section 3.1.
+"""Learned variance of the reverse process: Improved DDPM (Nichol & Dhariwal 2021), section 3.1.
 
-The backbone puts out twice the channels: F, and for each channel where between β̃ and β the log-variance lies.
+The backbone has twice the output channels: F, and for each channel the fraction that places the log-variance between
+those of β̃ and β.
 """
 
 import torch
@@ -35,9 +36,9 @@ class LearnedVarianceModel(DiffusionModel):
 
 
 class VarianceDenoiser:
-    """A guided denoiser whose estimate has the fraction of its variance.
+    """A guided denoiser whose estimate includes the variance fraction.
 
-    Guidance steers the mean alone. The fraction is that of the first B rows it asks for: the conditional ones.
+    Guidance changes the mean alone. The fraction is that of the first B rows of the evaluation: the conditional rows.
     """
 
     def __init__(self, model: LearnedVarianceModel, guidance: Guidance, condition: Condition, null: Condition):
@@ -53,7 +54,7 @@ class VarianceDenoiser:
 
 
 class _Evaluation:
-    """The model's mean for guidance, its fractions beside it, of one evaluation of the whole."""
+    """The model within one guided evaluation: it hands the mean to guidance and keeps the fractions."""
 
     def __init__(self, model: LearnedVarianceModel):
         self.model = model
@@ -72,9 +73,9 @@ class _Evaluation:
 class HybridLoss:
     """The denoising loss plus `share` · the variational bound, which alone trains the variance (ibid., eq. 16).
 
-    Called like `denoising_loss`. Times are rounded up to the walk of `discretization` steps whose variance is learned;
-    its last step, which draws nothing, is left out. The bound is a sum over that walk and would drown the other
-    term: share 1e-3 is the paper's. Gradients of the bound do not reach the mean.
+    Called like `denoising_loss`. Times are rounded up to `discretization` discrete steps, whose variance is learned;
+    the last step, which draws nothing, is left out. The bound is a sum over these steps and would dominate the other
+    term: the paper's share is 1e-3. Gradients of the bound do not reach the mean.
     """
 
     model = LearnedVarianceModel

@@ -1,7 +1,7 @@
-"""How much the error counts at each noise level: log of the weight on ‖x̂₀ - x₀‖² as a function of λ = log-SNR.
+"""Loss weighting over noise levels: log of the weight on ‖x̂₀ - x₀‖² as a function of λ = log-SNR.
 
-Said on the x₀ error, a weighting means the same for every parameterization. What training minimises is weight ×
-density of the times, so choose the two together.
+A weighting of the x₀ error means the same for every parameterization. The effective weight in training is weight ×
+density of the times: choose the two together.
 """
 
 import math

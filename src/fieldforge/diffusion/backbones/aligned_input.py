@@ -1,4 +1,4 @@
-"""What a condition says at each latent token, beside that token."""
+"""Concatenation of an aligned condition to the latent tokens."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,9 @@ from fieldforge.errors import UserError
 
 
 def beside(x: Tensor, condition: Condition, channels: int) -> Tensor:
-    """x (B, T, C) and the condition's numbers at each token, `channels` = A of them → (B, T, C + A).
+    """Concatenates the condition's A = `channels` numbers at each token to x (B, T, C) → (B, T, C + A).
 
-    Concatenation to the noisy latent (Rombach et al. 2022, arXiv 2112.10752, section 4.4). Zeros stand for what the
-    condition lacks.
+    Rombach et al. 2022 (arXiv 2112.10752), section 4.4. A condition without these numbers counts as zeros.
 
     Raises:
         UserError: the condition has another number of places than the latent has tokens.

@@ -1,4 +1,4 @@
-"""The transformer with adaptive norms."""
+"""DiT: the diffusion transformer with adaptive layer norms."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ from fieldforge.ranges import Count, Whole
 
 
 class PlacedVector(nn.Module):
-    """A vector (B, D), read by each token through a projection of low rank of its own → (B, tokens, width).
+    """Each token reads the vector (B, D) through a low-rank projection of its own → (B, tokens, width).
 
-    Modulation tells all tokens the same, so that the blocks have to find out what a vector means at which place; this
-    says it there from the first layer on.
+    Modulation is the same for all tokens: the blocks have to learn what the vector means at each place. This projection
+    gives each place its own reading from the first layer on.
     """
 
     def __init__(self, vector_width: int, tokens: int, rank: int, width: int):
@@ -35,10 +35,10 @@ class PlacedVector(nn.Module):
 class DiT(nn.Module):
     """Transformer on latent tokens, modulated by noise level and condition vector (Peebles & Xie 2022, "DiT").
 
-    Tokens get learned positions and, with a `condition_rank`, a reading of the condition's vector of their own; with
-    `cross_attention` every block also looks at the condition's tokens. Zeros stand for a vector or tokens that
-    the condition lacks: every weight takes part in every step. `grid`, `group` and `output_channels`: see the package
-    and `Readout`, or with `detail` channels `LocalReadout`.
+    Tokens get learned positions. With a `condition_rank` each token also gets its own reading of the condition's vector
+    (`PlacedVector`); with `cross_attention` every block attends to the condition's tokens. Zeros replace a missing
+    vector or missing tokens, so that every weight takes part in every step. `grid`, `group` and `output_channels`: see
+    the package and `Readout`, or with `detail` channels `LocalReadout`.
     """
 
     def __init__(
@@ -94,5 +94,7 @@ class DiT(nn.Module):
 
     @staticmethod
     def _context(condition: Condition, zeros: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Tokens (B, L, D) to look at and their mask (B, L); without any, one token of zeros."""
+        """Tokens (B, L, D) for cross-attention and their mask (B, L); a condition without tokens gives one token of
+        zeros.
+        """
         return (zeros, None) if condition.tokens is None else (condition.tokens, condition.mask)

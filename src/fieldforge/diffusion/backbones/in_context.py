@@ -1,4 +1,4 @@
-"""The transformer that reads noise level and condition as tokens."""
+"""In-context conditioning: a transformer that reads noise level and condition as tokens."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from fieldforge.ranges import Count, Whole
 class InContext(nn.Module):
     """[noise level · condition vector · condition tokens · latent tokens] through plain blocks (Shap-E, section 4.2).
 
-    Condition tokens that its mask hides are not attended to, nor is what stands for tokens that it lacks. The output
+    No token attends to condition tokens that the mask hides, nor to the placeholder for missing tokens. The output
     starts at zero. `grid` and `output_channels`: see the package.
     """
 
@@ -67,8 +67,8 @@ class InContext(nn.Module):
     def _parts(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor, Tensor]:
         """Vector (B, D), tokens (B, L, D) and mask (B, L) of the condition.
 
-        Zeros, and a token that is not seen, stand for what it lacks: so every weight takes part in every step, as
-        training in several processes needs it.
+        Zeros replace a missing vector, and one masked token replaces missing tokens: every weight takes part in every
+        step, as training in several processes requires.
         """
         zeros = x.new_zeros(len(x), 1, self.embed_vector.in_features)
         vector = zeros[:, 0] if condition.vector is None else condition.vector

@@ -1,4 +1,4 @@
-"""From the tokens of a modulated transformer to the output of the backbone, by blocks that all places share."""
+"""Readout by local blocks, whose weights all places share: transformer tokens → output of the backbone."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,7 @@ CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}  # by the dimensions o
 
 
 class GridBlock(nn.Module):
-    """Convolution over 3 places of each axis, modulated norm and feed-forward, on a residual (ConvNeXt, Liu et al.
-    2022)."""
+    """Convolution of 3 places per axis, modulated norm, feed-forward, skip connection (ConvNeXt, Liu et al. 2022)."""
 
     def __init__(self, grid: Sequence[int], width: int, vector_width: int):
         super().__init__()
@@ -31,11 +30,11 @@ class GridBlock(nn.Module):
 
 
 class LocalReadout(nn.Module):
-    """Each latent token gets `detail` channels from its patch's token, adds its own noisy numbers, and looks around.
+    """Each latent token sums `detail` channels of its patch's token and of its input; local blocks mix neighbours.
 
-    `Readout` makes all numbers of a patch by one linear map. Where a patch holds many, the transformer had to spend its
-    width on every one of them. Here it says what is where, and blocks whose weights all places share make the numbers.
-    The output starts at zero; the input goes around, as in `Readout`.
+    `Readout` computes all numbers of a patch by one linear map, so that a large patch takes up the transformer's whole
+    width. Here the transformer gives a coarse description, and local blocks, which share weights over all places,
+    compute the numbers. The output starts at zero; the input has a skip connection, as in `Readout`.
     """
 
     def __init__(self, patches: Patches, channels: int, output_channels: int, width: int, detail: int, layers: int = 2):

@@ -1,4 +1,4 @@
-"""The transformer whose latent and text tokens look at each other."""
+"""MM-DiT: a transformer with joint attention of latent and condition tokens."""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,12 @@ from fieldforge.ranges import Count, Whole
 class MMDiT(nn.Module):
     """Stable Diffusion 3's denoiser (Esser et al. 2024, arXiv 2403.03206, section 4, figure 2).
 
-    Condition tokens are a stream beside the latent tokens, with weights of their own; both attend to both in every
-    block, and both are modulated by noise level and condition vector. Condition tokens that their mask hides are not
-    attended to. `grid`, `group` and `output_channels`: see the package and `Readout`.
+    Condition tokens are a stream beside the latent tokens, with weights of their own. In every block each stream
+    attends to both, and noise level and condition vector modulate both. No token attends to condition tokens that the
+    mask hides. `grid`, `group` and `output_channels`: see the package and `Readout`.
 
-    A condition without vector has a vector of zeros, one without tokens a single hidden token (the latent stream is a
-    `DiT` then): every weight takes part in every step, as processes that share a training expect.
+    A missing vector counts as zeros, missing tokens as one masked token (the latent stream is then a `DiT`): every
+    weight takes part in every step, as training in several processes requires.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class MMDiT(nn.Module):
         return self.readout(tokens, x, vector)  # (B, T, output_channels)
 
     def _parts(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor, Tensor]:
-        """Vector (B, D), tokens (B, L, D) and mask (B, L) of the condition, or what stands for them."""
+        """Vector (B, D), tokens (B, L, D) and mask (B, L) of the condition, or their placeholders."""
         zeros = x.new_zeros(len(x), 1, self.condition_width)
         vector = zeros[:, 0] if condition.vector is None else condition.vector
         if condition.tokens is None or condition.mask is None:

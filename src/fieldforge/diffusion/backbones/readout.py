@@ -1,4 +1,4 @@
-"""From the tokens of a modulated transformer to the output of the backbone."""
+"""Readout: tokens of a modulated transformer → output of the backbone."""
 
 from torch import Tensor, nn
 
@@ -7,11 +7,11 @@ from fieldforge.nn.transformer import Modulation
 
 
 class Readout(nn.Module):
-    """Modulated norm and linear map (Peebles & Xie 2022, section 3.2), which starts at zero; the input goes around.
+    """Modulated norm, zero-initialised linear map (Peebles & Xie 2022, section 3.2), skip connection of the input.
 
-    A patch of latent tokens is one token inside. Where it holds more numbers than `width`, their noise does not fit
-    through the blocks. So each number of the input, times a gain that depends on noise level and condition, is added:
-    independent Gaussian numbers have no better denoiser.
+    A patch of latent tokens is one token in the transformer. Where a patch holds more numbers than `width`, their noise
+    does not fit through the blocks. So the skip connection adds each number of the input, times a gain that depends on
+    noise level and condition: for independent Gaussian numbers this is the optimal denoiser.
 
     `output_channels` is a multiple of `channels`.
     """

@@ -1,4 +1,4 @@
-"""Guidance that a distilled model has learned."""
+"""Guidance of a distilled model, which has learned its teacher's guidance scale."""
 
 from torch import Tensor
 
@@ -8,10 +8,10 @@ from fieldforge.errors import UserError
 
 
 class Baked:
-    """The model as it is, for one that does in one evaluation what its teacher did in two, at scale `distilled`.
+    """No extrapolation: one evaluation of the model replaces two of its teacher, at the guidance scale `distilled`.
 
-    Meng et al. 2023, "On distillation of guided diffusion models", section 3. At scale 0 the model is unconditional;
-    other scales it does not know.
+    Meng et al. 2023, "On distillation of guided diffusion models", section 3. At scale 0 the model is unconditional; it
+    supports no other scale.
     """
 
     def __init__(self, scale: float, distilled: float):

@@ -12,11 +12,11 @@ from fieldforge.noise.process import like
 
 
 class ByClassifier:
-    """x̂₀ + scale · σ²/α · ∇ log p(label | x_t) (Dhariwal & Nichol 2021, algorithm 2, said for x̂₀).
+    """x̂₀ + scale · σ²/α · ∇ log p(label | x_t) (Dhariwal & Nichol 2021, algorithm 2, written for x̂₀).
 
-    `classifier(x_t (B, T, C), t (B,)) → log-probabilities (B, classes)`, labels (B,). `base` guides the model beneath;
-    by default that is the unconditional model, and then scale 1 samples the classifier's posterior. Where α = 0 there
-    is nothing to classify.
+    `classifier(x_t (B, T, C), t (B,)) → log-probabilities (B, classes)`, labels (B,). `base` guides the base model; by
+    default this is the unconditional model, and scale 1 then samples the classifier's posterior. Where α = 0 the term
+    is left out: x_t holds no signal.
     """
 
     def __init__(

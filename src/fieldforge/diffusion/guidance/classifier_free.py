@@ -11,8 +11,8 @@ from fieldforge.diffusion.guidance.extrapolate import extrapolate
 class ClassifierFree:
     """x̂₀(null) + scale · (x̂₀(condition) - x̂₀(null)) (Ho & Salimans 2022, eq. 6, with w = scale - 1).
 
-    Scale 1 is the conditional model, exactly and at the cost of one evaluation; 0 the unconditional one. A negative
-    condition is handed over in the place of the null condition: guidance then leads away from it.
+    Scale 1 is the conditional model, exactly and at the cost of one evaluation; scale 0 is the unconditional model. A
+    negative condition takes the place of the null condition: guidance then leads away from it.
     """
 
     def __init__(self, scale: float = 1.0):

@@ -1,4 +1,4 @@
-"""The arithmetic that most guidance shares."""
+"""Linear extrapolation, which most kinds of guidance share."""
 
 from torch import Tensor
 

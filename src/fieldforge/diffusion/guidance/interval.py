@@ -1,4 +1,4 @@
-"""Guidance where it helps."""
+"""Guidance within an interval of noise levels."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from fieldforge.ranges import Infinite, NotNegative
 
 
 class Interval:
-    """`guidance(scale)` while lowest < σ/α ≤ highest, the conditional model as it is elsewhere.
+    """`guidance(scale)` while lowest < σ/α ≤ highest; the conditional model alone at other noise levels.
 
     Kynkäänniemi et al. 2024, "Applying guidance in a limited interval", eq. 5. Scale 0 is unconditional everywhere.
     """

@@ -1,4 +1,4 @@
-"""Guidance without its overshoot in contrast."""
+"""Guidance with rescaled contrast."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,10 @@ from fieldforge.ranges import Share
 
 
 class Rescaled:
-    """Classifier-free guidance whose estimate gets back the deviation of the conditional one, by the share `phi`.
+    """Classifier-free guidance rescaled to the standard deviation of the conditional estimate, by the share `phi`.
 
-    Lin et al. 2023, "Common diffusion noise schedules", eq. 15-16, per sample. phi 0 is plain guidance.
-    Scale 1 is the conditional model, 0 the unconditional one, both as they are.
+    Lin et al. 2023, "Common diffusion noise schedules", eq. 15-16, per sample. phi 0 is plain guidance. Scale 1 is the
+    conditional model, 0 the unconditional model, both without rescaling.
     """
 
     def __init__(self, scale: float, phi: Share = 0.7):

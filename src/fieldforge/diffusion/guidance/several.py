@@ -13,8 +13,8 @@ from fieldforge.errors import UserError
 class Several:
     """x̂₀(null) + Σ scaleᵢ · (x̂₀(conditionᵢ) - x̂₀(null)) (Liu et al. 2022, "Composable diffusion", eq. 11).
 
-    The conditions come stacked: all B rows of the first, then all of the second (`Condition.cat`). A negative scale
-    leads away. With one condition this is classifier-free guidance.
+    The conditions are stacked: all B rows of the first, then all of the second (`Condition.cat`). A negative scale
+    leads away from its condition. With one condition this is classifier-free guidance.
     """
 
     def __init__(self, scales: Sequence[float]):

@@ -1,4 +1,4 @@
-"""DDPM's own sampler."""
+"""DDPM's ancestral sampler."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from fieldforge.ranges import Share
 
 
 class Ancestral:
-    """Draws from q(x_s | x_t, x̂₀) step by step (Ho et al. 2020, algorithm 2), over any times.
+    """Draws from q(x_s | x_t, x̂₀) at each step (Ho et al. 2020, algorithm 2), over any times.
 
     `variance_interpolation` 0 takes the posterior's variance β̃, 1 takes β (ibid., section 3.2), between them the
     geometric mean (Nichol & Dhariwal 2021, eq. 15).

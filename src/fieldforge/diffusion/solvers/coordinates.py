@@ -6,7 +6,7 @@ from fieldforge.errors import UserError
 
 
 class Coordinates(Protocol):
-    """Which τ the ODE is integrated over."""
+    """The integration variable τ of the ODE."""
 
     def scale_and_tau(self, alpha: float, sigma: float) -> tuple[float, float]:
         """(α, σ) → (scale, τ)."""

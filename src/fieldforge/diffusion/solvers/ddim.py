@@ -1,4 +1,4 @@
-"""DDIM: one parameter between the deterministic walk and DDPM's."""
+"""DDIM: η interpolates between deterministic and ancestral sampling."""
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ from fieldforge.ranges import NotNegative
 
 
 class DDIM:
-    """Song et al. 2020, "DDIM", eq. 12 and 16: η = 0 is deterministic, η = 1 is DDPM's ancestral walk.
+    """Song et al. 2020, "DDIM", eq. 12 and 16: η = 0 is deterministic, η = 1 is DDPM's ancestral sampling.
 
-    The deterministic step is also Euler's, both on EDM's and on the straight path.
+    The deterministic step equals an Euler step, on EDM's path and on the straight path.
     """
 
     def __init__(self, eta: NotNegative = 0.0):

@@ -1,4 +1,4 @@
-"""DDPM's walk with the variance that the model has learned."""
+"""DDPM's ancestral sampler with learned variance."""
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ from fieldforge.noise.process import Process
 
 
 class LearnedAncestral:
-    """Ancestral sampling with learned variance, over as few times as wanted (Nichol & Dhariwal 2021, section 4).
+    """Ancestral sampling with learned variance, over any subset of the times (Nichol & Dhariwal 2021, section 4).
 
-    The fraction between β̃ and β is the model's; β̃ and β are those of the strided walk. Wants the denoiser of a
+    The model gives the fraction between β̃ and β; β̃ and β follow from the strided times. Requires the denoiser of a
     `LearnedVarianceModel`.
     """
 

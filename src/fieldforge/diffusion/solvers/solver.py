@@ -1,4 +1,4 @@
-"""What samplers share: the numbers of the process at their times, the start, and fresh noise."""
+"""Common parts of solvers: α and σ at the sampler's times, the initial x_t, and fresh noise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fieldforge.noise.process import Process
 
 
 class Solver(Protocol):
-    """Turns noise into data by asking a denoiser."""
+    """Turns noise into data by evaluations of a denoiser."""
 
     def sample(
         self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
@@ -25,7 +25,7 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Grid:
-    """α and σ of a process at a sampler's times, as plain numbers (no tensor leaves the CPU): (steps + 1,) each."""
+    """α and σ of a process at a sampler's times, as Python numbers: (steps + 1,) each."""
 
     t: list[float]
     alpha: list[float]

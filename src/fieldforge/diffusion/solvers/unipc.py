@@ -15,8 +15,8 @@ from fieldforge.ranges import Count
 class UniPC:
     """Zhao et al. 2023, "UniPC", algorithms 3 and 4 (data prediction), with B(h) = e^-h - 1 ("bh2").
 
-    `order` is the predictor's; the corrector's is one higher. One evaluation a step. The first steps and the last,
-    where log-SNR jumps to infinity, are of lower order.
+    `order` is the predictor's; the corrector's is one higher. A step costs one evaluation. The first steps and the
+    last, where log-SNR jumps to infinity, are of lower order.
     """
 
     def __init__(self, order: Count = 2):
