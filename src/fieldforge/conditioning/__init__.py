@@ -1,4 +1,4 @@
-"""What steers the shape: class, text, image."""
+"""Conditioning: class, text, image."""
 
 from fieldforge.conditioning.aligned import AlignedSource
 from fieldforge.conditioning.class_label import ClassSource

@@ -1,4 +1,4 @@
-"""A condition that has the latent's grid: numbers at each of its tokens, such as a small picture's colours."""
+"""Aligned condition: numbers at each latent token, such as the colours of a low-resolution picture."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from fieldforge.ranges import Count, Share
 class AlignedSource(Source):
     """Numbers in about -1…1 at each latent token, which the backbone reads beside the noisy latent.
 
-    In training they are noised by a random amount, which the model is told: it learns not to trust them too far, and
-    where they are worse than those of the training they can be noised in sampling too (cascaded diffusion's Gaussian
-    conditioning augmentation, Ho et al. 2022, arXiv 2106.15282, section 3). T latent tokens, A numbers at each.
+    Conditioning augmentation (cascaded diffusion, Ho et al. 2022, arXiv 2106.15282, section 3): training adds Gaussian
+    noise of random strength to the condition and gives the strength to the model. So the model learns not to rely on
+    details, and sampling can noise a condition that is worse than those of training. T latent tokens, A numbers at
+    each.
 
     Args:
-        width: D, of the vector that tells the amount of noise.
+        width: D, of the vector that encodes the strength of the noise.
         channels: A.
         noise: the greatest `strength` of the noise in training, see `noised`.
         key: the entry of the batch, (B, T, A).
@@ -50,7 +51,7 @@ class AlignedSource(Source):
         return Features(torch.zeros(len(stacked), 1, device=device), aligned=stacked.to(device).float())
 
     def augmented(self, features: Features, randomness: random_numbers.Randomness) -> Features:
-        """Noised by a strength that is uniform in 0…`noise`."""
+        """Features noised with a strength that is uniform in 0…`noise`."""
         assert features.aligned is not None
         strength = self.noise * random_numbers.uniform((len(features.aligned),), randomness)  # (B,)
         return noised(features, strength, random_numbers.normal(features.aligned.shape, randomness))
@@ -61,7 +62,7 @@ class AlignedSource(Source):
         return Condition(self.vector_projection(strength), aligned=features.aligned)
 
     def null(self, batch_size: int) -> Condition:
-        """Zeros (B, 1, A) at every token, and a vector (B, D) that says so."""
+        """Zeros (B, 1, A) at every token, and a null vector (B, D)."""
         vector = super().null(batch_size).vector
         return Condition(vector, aligned=self.null_vector.new_zeros(batch_size, 1, self.aligned_channels))
 

@@ -17,7 +17,7 @@ from fieldforge.ranges import Count, Share
 
 
 class ClassSource(Source):
-    """A learned vector per class. Its features are one-hot rows (B, K), so that mixtures of classes are meant too."""
+    """A learned vector per class. Features are one-hot rows (B, K); other rows mean mixtures of classes."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class ClassSource(Source):
         return Features(vector=F.one_hot(index, len(self.classes)).float())  # (B, K)
 
     def vectors_by_name(self, weight: Tensor, null: Tensor | None, classes: Sequence[str]) -> Tensor:
-        """The vectors (W, K) to start from, where another source's are given: each class has that of its name.
+        """Initial class vectors (W, K) out of another model's: each class takes the vector of its name.
 
         Args:
             weight: (W, K'), one column for each of `classes`.
-            null: (W,) of no class at all, which new classes start as; None: zeros.
+            null: (W,) vector of no class, the initial value of new classes; None: zeros.
         """
         known = dict(zip(classes, weight.unbind(1), strict=True))
         new = torch.zeros_like(weight[:, 0]) if null is None else null
@@ -68,7 +68,7 @@ class ClassSource(Source):
 
 
 def nearest_of(name: str, classes: Sequence[str]) -> str:
-    """What to offer for a name that is none of the classes: those most like it, or else what there is."""
+    """Suggestions for a name that is none of the classes: the most similar classes, else the known ones."""
     folded = {known.casefold(): known for known in classes}
     near = difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.5)
     if near:

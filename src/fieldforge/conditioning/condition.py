@@ -1,4 +1,4 @@
-"""What a source says about a sample (`Features`) and what the backbone is steered by (`Condition`).
+"""The features of a source (`Features`) and the condition that the backbone reads (`Condition`).
 
 Axis letters: B batch, L condition tokens, F width of an encoder's features, D condition width, T latent tokens, A
 numbers of a condition at each of these.
@@ -20,9 +20,9 @@ from torch.nn import functional as F
 class Features:
     """Raw features of one source: a pooled vector, a sequence of tokens with its mask, numbers at each latent token.
 
-    `vector` (B, F) goes to adaptive normalisation; `tokens` (B, L, F') to attention, where `mask` (B, L) bool says
-    which of them are real. Tokens without a mask are all real. The two widths may differ. `aligned` (B, T, A) stands
-    beside the noisy latent; (B, 1, A) says the same at every token.
+    `vector` (B, F) goes to adaptive normalisation, `tokens` (B, L, F') to attention. `mask` (B, L) bool is True at real
+    tokens; without a mask all tokens are real. F and F' may differ. The backbone reads `aligned` (B, T, A) beside the
+    noisy latent; (B, 1, A) has the same numbers at every token.
     """
 
     vector: Tensor | None = None
@@ -48,7 +48,7 @@ class Features:
 
     @property
     def batch_size(self) -> int | None:
-        """B, or None where there is nothing that steers."""
+        """B, or None for an empty condition."""
         present = [part for part in (self.vector, self.tokens, self.aligned) if part is not None]
         return len(present[0]) if present else None
 
@@ -76,7 +76,7 @@ class Features:
         return type(self)(self.vector, F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more)), self.aligned)
 
     def at_tokens(self, count: int) -> Self:
-        """`aligned` at T = `count` places where it says the same at each; unchanged without any."""
+        """`aligned` repeated to T = `count` tokens where it has a single row; unchanged without any."""
         if self.aligned is None or self.aligned.shape[1] == count:
             return self
         assert self.aligned.shape[1] == 1, f"numbers at {self.aligned.shape[1]} tokens do not fit to {count}"
@@ -103,7 +103,7 @@ class Features:
         return cls.cat([cls(**{name: torch.from_numpy(value[None]) for name, value in r.arrays.items()}) for r in rows])
 
     def only(self, vector: bool, tokens: bool) -> Self:
-        """Without what is not wanted."""
+        """The features with only the requested parts."""
         return type(self)(self.vector if vector else None, *((self.tokens, self.mask) if tokens else ()))
 
     def _items(self) -> list[tuple[str, Tensor | None]]:
@@ -116,8 +116,8 @@ class Features:
 class FeatureRow:
     """Features of one sample on their way through a data loader: `vector (F,)`, `tokens (L, F)`, `mask (L,)` bool.
 
-    `encoder` is the fingerprint of the source that made them. Neither mapping nor dataclass: loaders take those apart,
-    and send each array of each sample by itself.
+    `encoder` is the fingerprint of the source that made them. The class is neither a mapping nor a dataclass: data
+    loaders would take those apart and send each array of each sample by itself.
     """
 
     def __init__(self, encoder: Mapping[str, Any], **arrays: np.ndarray) -> None:
@@ -130,7 +130,7 @@ class Condition(Features):
 
     Each may be absent.
 
-    At least one token of every row is real, so that attention over the tokens always has something to look at.
+    At least one token of every row is real, so that attention never runs over masked tokens alone.
     """
 
     def __post_init__(self) -> None:
@@ -142,12 +142,12 @@ class Condition(Features):
 
     @property
     def width(self) -> int | None:
-        """D, or None where nothing steers."""
+        """D, or None for an empty condition."""
         features = self.vector if self.vector is not None else self.tokens
         return None if features is None else features.shape[-1]
 
     def where(self, drop: Tensor, null: Condition) -> Condition:
-        """The null's row where `drop` (B,) bool is set, else this row; L is the longer of the two."""
+        """The row of the null condition where `drop` (B,) bool is set, else this row; L is the longer of the two."""
         length = max((c.tokens.shape[1] for c in (self, null) if c.tokens is not None), default=0)
         own, other = self.padded(length), null.padded(length)
         chosen: dict[str, Tensor | None] = {}
@@ -160,10 +160,10 @@ class Condition(Features):
         return Condition(**chosen)
 
     def lerp(self, other: Condition, weight: float | Tensor) -> Condition:
-        """On the way from this condition (weight 0) to another (1): all but masks is mixed, place by place.
+        """Linear interpolation from this condition (weight 0) to another (1), element by element; masks are not mixed.
 
-        The weight is one number, or (B,) of them. Where only one of the two has a token it is mixed with zeros, and
-        counts as real strictly between the ends.
+        The weight is one number, or (B,) numbers. A token that only one of the two has is mixed with zeros and counts
+        as real strictly between the ends.
         """
         length = max((c.tokens.shape[1] for c in (self, other) if c.tokens is not None), default=0)
         start, end = self.padded(length), other.padded(length)

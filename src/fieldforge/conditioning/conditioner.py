@@ -1,4 +1,4 @@
-"""All sources of a model together: embed, drop, null, condition."""
+"""The conditioner: all sources of a model, their dropout and their null condition."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from fieldforge.ranges import Count, Share
 
 
 class Conditioner(nn.Module):
-    """Composes any set of sources: their vectors add up, their tokens follow each other, and so do their numbers at
-    each latent token.
+    """Combines sources: it adds their vectors, and concatenates their tokens and their numbers at each latent token.
 
-    Without sources it is the condition of an unconditional model: `Condition()`.
+    Without sources it gives the condition of an unconditional model: `Condition()`.
 
     Args:
         sources: name → source, all of one width D.
@@ -40,7 +39,7 @@ class Conditioner(nn.Module):
 
     @property
     def aligned_channels(self) -> int:
-        """A: how many numbers the sources have at each latent token, together."""
+        """A: the sum of the sources' numbers at each latent token."""
         return sum(source.aligned_channels for source in self.sources.values())
 
     def embed(self, batch: Mapping[str, Any], sources: Iterable[str] | None = None) -> dict[str, Features]:
@@ -48,7 +47,7 @@ class Conditioner(nn.Module):
 
         Args:
             batch: holds what each source reads (`caption`, `class`: list of B str; `image`: B pictures, uint8 RGB or
-                RGBA). What was encoded ahead of time goes first: `features`, source → Features, or a list of B mappings
+                RGBA). Stored features take precedence: `features`, source → Features, or a list of B mappings
                 source → FeatureRow.
             sources: embed only these (sampling with a prompt alone); None = all.
 
@@ -102,20 +101,20 @@ class Conditioner(nn.Module):
         return _join(parts)
 
     def null(self, batch_size: int) -> Condition:
-        """The condition of `batch_size` rows that lost every source: what classifier-free guidance moves away from."""
+        """The null condition of `batch_size` rows, without any source: classifier-free guidance leads away from it."""
         return self({}, batch_size=batch_size)
 
     def separately(self, features: Mapping[str, Features]) -> Condition:
         """Each source by itself, all others null: all rows of the first, then of the second, … (S · B).
 
-        What guidance with a scale of its own for each source needs (Liu et al. 2022, arXiv 2206.01714, eq. 11).
+        Guidance with a separate scale for each source requires this (Liu et al. 2022, arXiv 2206.01714, eq. 11).
         """
         return Condition.cat([self({name: each}) for name, each in features.items()])
 
     def draw_drop(
         self, batch_size: int, randomness: random_numbers.Randomness, device: torch.device | str | None = None
     ) -> dict[str, Tensor]:
-        """Which samples lose which source in this step: source → (B,) bool, each sample and source by itself.
+        """Condition dropout of one step: source → (B,) bool, True = dropped, independent for each sample and source.
 
         A source's rate is 1 - (1 - dropout)(1 - drop_all). Classifier-free guidance, arXiv 2207.12598, algorithm 1; per
         source as in InstructPix2Pix, arXiv 2211.09800, section 3.2.1.
@@ -127,7 +126,7 @@ class Conditioner(nn.Module):
         return dict(zip(self.sources, lost, strict=True))
 
     def fingerprint(self) -> dict[str, Any]:
-        """What determines the features of each source: goes into a run's fingerprint and beside stored embeddings."""
+        """The values that determine each source's features; a run's fingerprint and stored embeddings hold them."""
         return {name: dict(source.fingerprint()) for name, source in self.sources.items()}
 
     def _stored(
@@ -141,7 +140,7 @@ class Conditioner(nn.Module):
         return {name: Features.from_rows([row[name] for row in batch_features]) for name in batch_features[0]}
 
     def check_encoder(self, name: str, theirs: Mapping[str, Any], way_out: str | None = None) -> None:
-        """UserError unless stored features are those that the source would give. No encoder's network is loaded.
+        """UserError unless the source itself would give the stored features. No encoder's network is loaded.
 
         `way_out`: what the error advises instead of embedding again.
         """
@@ -178,9 +177,9 @@ def compose(
     classes: Sequence[str] | None = None,
     clip: str | None = None,
 ) -> Conditioner:
-    """A conditioner of the named parts, in that order; the others are not built (nor their encoders looked for).
+    """A conditioner of the named parts, in that order; other parts are not built, and their encoders are not located.
 
-    `classes` and `clip` are the parts' own: the configuration hands them on, here they are only listed.
+    `classes` and `clip` belong to the parts: the configuration passes them on, and this function ignores them.
 
     Raises:
         UserError: an unknown source, or one that cannot be built, named by its part.

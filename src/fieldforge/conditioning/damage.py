@@ -1,4 +1,4 @@
-"""Which file of an encoder's folder cannot be read: libraries say that one is damaged, seldom which."""
+"""Finds the damaged file in an encoder's folder: libraries report damage, but seldom the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def damaged_file(folder: Path) -> str | None:
-    """Name of the first file in a folder of `save_pretrained` that is not what its ending says; None: all are."""
+    """Name of the first file in a folder of `save_pretrained` whose content contradicts its ending, or None."""
     for path in sorted(folder.iterdir()):
         try:
             _read(path)

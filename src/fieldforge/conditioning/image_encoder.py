@@ -1,4 +1,4 @@
-"""Frozen image encoders: the vision towers of CLIP and SigLIP, and any backbone that gives a grid of features."""
+"""Frozen image encoders: the vision towers of CLIP and SigLIP, and any backbone with a grid of features."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class ClipImageEncoder(ClipCheckpoint):
 
 
 class GridEncoder:
-    """Any backbone whose output is a grid of features (B, F, h, w): its cells are the tokens, their mean the vector.
+    """Any backbone whose output is a grid of features (B, F, h, w): cells are the tokens, their mean is the vector.
 
     Args:
         build: gives the backbone with its weights (called at the first use), frozen here.
-        identity: what determines the features, for fingerprints (called when asked).
+        identity: gives the values that determine the features, for fingerprints (called at each request).
         size: side of the pictures in pixels.
         width: F.
         grid: h = w, cells along a side.

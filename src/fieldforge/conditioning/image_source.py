@@ -24,9 +24,9 @@ class ImageSource(Source):
         encoder: gives the features.
         width: D.
         vector, tokens: which of the pooled vector and the grid of tokens to offer.
-        margin, background: of the frame (see `picture.frame`).
-        lights: views that are embedded ahead of time are so under this many random lights each (see `relight`); 0: as
-            they were rendered, without any.
+        margin, background: of the frame (see `framing.frame`).
+        lights: number of random lights under which each view is embedded ahead of time (see `relight`); 0: views as
+            rendered, without relighting.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Towers of the open_clip library, where it is installed (an extra: it needs torchvision)."""
+"""Towers of the optional open_clip library, which needs torchvision."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class OpenClip:
             )
 
     def _reach_weights(self) -> None:
-        """OSError at once where nothing of the weights is here, and no hub answers."""
+        """OSError at once where the weights are not on this machine and no hub answers."""
         from huggingface_hub import constants
         from huggingface_hub.file_download import repo_folder_name
 
@@ -97,7 +97,7 @@ class OpenClip:
             reach_hub()
 
     def _check_local(self) -> None:
-        """UserError for an address in the place of a name, where nothing may be fetched."""
+        """UserError for an address in the place of a name where downloads are not allowed."""
         for name in (self.model, self.pretrained):
             if not self.may_fetch and names_elsewhere(name):
                 raise UserError(f"a stored run names {name!r} of open_clip, an address: it is not asked for.")

@@ -1,4 +1,4 @@
-"""A prior over image embeddings: what stands between a prompt and a model that is conditioned on pictures.
+"""A prior over image embeddings: it turns a prompt into the condition of a model that reads pictures.
 
 As in DALL·E 2 (Ramesh et al. 2022, arXiv 2204.06125, section 2.2): a diffusion model, given text, generates the
 embedding that an image encoder would give. Here the embedding is the latent, one token of F channels, so that the
@@ -26,7 +26,7 @@ MEASURED = 20_000  # assets: enough for a mean and a deviation
 
 
 class EmbeddingSpace(nn.Module):
-    """Between the vectors of an image source (B, F) and latents (B, 1, F) of mean 0 and variance 1 in each channel.
+    """Maps vectors of an image source (B, F) to latents (B, 1, F) of mean 0 and variance 1 per channel, and back.
 
     Args:
         mean, std: (F,) over the training set, kept as buffers.
@@ -72,10 +72,10 @@ class EmbeddingSpace(nn.Module):
 
 
 class VectorLatent:
-    """`latent (1, F)`: the normalised vector of one of the sample's views. A stage over the shards of an image source.
+    """`latent (1, F)`: the normalised vector of one of the sample's views, read from the shards of an image source.
 
     Args:
-        space: its mean and deviation.
+        space: mean and deviation of the vectors.
     """
 
     def __init__(self, space: EmbeddingSpace) -> None:

@@ -1,4 +1,4 @@
-"""What to ask for: prompts read from files (bad lines are told by their number), or names taken from the data."""
+"""Prompts: read from files (an error names the line number), or taken from the names in the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEYS = {"prompt", "class", "image"}
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one line asks for; whatever is None does not steer. `line` counts from 1."""
+    """The conditions of one line; None leaves a source null. `line` counts from 1."""
 
     line: int
     text: str | None = None
@@ -26,7 +26,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptFile:
-    """The usable lines in order, and a sentence for each of the others."""
+    """The usable lines in order, and a sentence for each unusable line."""
 
     prompts: tuple[Prompt, ...]
     complaints: tuple[str, ...]
@@ -62,7 +62,7 @@ def read_prompts(path: str | Path, key: str = "prompts") -> PromptFile:
 
 
 def frequent_names(metas: Sequence[Mapping], count: int) -> list[str]:
-    """Names to prompt with, picked by rule: the most frequent name of each class in turn, then the next of each, …
+    """Names as prompts: the most frequent name of each class in turn, then the second most frequent, …
 
     Ties are broken by the alphabet; classes come in the order of their size.
     """
@@ -82,7 +82,7 @@ def frequent_names(metas: Sequence[Mapping], count: int) -> list[str]:
 
 
 def name_meant(prompt: str, names: Sequence[str]) -> str | None:
-    """The longest of the names that stands in the prompt as whole words, whatever the case; None if there is none."""
+    """The longest name that the prompt contains as whole words, in any case; None if it contains none."""
     text = prompt.lower()
     matches = [name for name in names if re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", text)]
     return max(matches, key=lambda name: (len(name), name), default=None)

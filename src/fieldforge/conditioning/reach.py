@@ -1,4 +1,4 @@
-"""Whether encoders may be fetched: one that the user names may, one of a stored run is taken from this machine."""
+"""Permission to download encoders: an encoder that the user names may be fetched, one of a stored run may not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _may_fetch: ContextVar[bool] = ContextVar("may_fetch", default=True)
 
 @contextmanager
 def local_encoders() -> Iterator[None]:
-    """Encoders that are built within are taken from this machine alone, also later: no hub is asked for their names."""
+    """Encoders built inside this context load from this machine alone, also later: no hub learns their names."""
     token = _may_fetch.set(False)
     try:
         yield
@@ -20,13 +20,13 @@ def local_encoders() -> Iterator[None]:
 
 
 def may_fetch() -> bool:
-    """Whether an encoder that is built now may ask a hub."""
+    """Whether an encoder built now may contact a hub."""
     return _may_fetch.get()
 
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """No request reaches the hub, whatever a library wants to look up there beside what it is told to."""
+    """Inside this context no request reaches the hub, not even a library's own look-ups."""
     from huggingface_hub import constants
 
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True

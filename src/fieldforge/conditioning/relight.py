@@ -1,4 +1,4 @@
-"""Views as they would look under another light: what photographs and other renderers add to unlit colours."""
+"""Relighting of views: shading of unlit colours, as photographs and other renderers have it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def relight(
     """A view under a lamp somewhere above the camera, anything between hardly and fully shaded.
 
     Surfaces are Lambertian; normals come from the depth. Domain randomisation (Tobin et al. 2017, arXiv 1703.06907,
-    section III): who has seen shapes under many lights knows them under those of the pictures that people bring.
+    section III): training under many lights generalises to the light of users' pictures.
 
     Args:
         pixels: unlit view, uint8 straight RGBA (H, W, 4).
@@ -64,7 +64,7 @@ def relit_view(sample: Mapping[str, Any], view: int, generator: np.random.Genera
 def normals_of_depth(depth: NDArray[np.floating], pose: NDArray[np.floating], fov_y: float) -> NDArray[np.floating]:
     """Unit normals that look towards the camera, world axes: depth (H, W) along the ray → (H, W, 3).
 
-    On the last pixel before a step in depth, a silhouette, they stand across the ray: rims look darker than they are.
+    At a silhouette (the last pixel before a step in depth) normals are perpendicular to the ray: rims look too dark.
     """
     rays = Camera(torch.from_numpy(np.asarray(pose, np.float64)), fov_y, *depth.shape).rays()
     directions = rays.directions.numpy()  # (H, W, 3)

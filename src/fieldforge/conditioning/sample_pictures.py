@@ -1,4 +1,4 @@
-"""The pictures of a stored sample: the views of a shape, and of a picture itself alone."""
+"""The pictures of a stored sample: the views of a shape, or the picture itself."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ PICTURE = "image.png"
 
 
 def has_views(schema: Schema) -> bool:
-    """Whether samples of that schema have pictures."""
+    """Whether samples of this schema have pictures."""
     return schema in (SAMPLE, IMAGE)
 
 
 def view_numbers(sample: Mapping[str, Any]) -> range:
-    """Of a stored sample."""
+    """The view numbers of a stored sample."""
     return range(1 if PICTURE in sample else len(sample["cameras.npy"]))
 
 
 def can_be_lit(sample: Mapping[str, Any]) -> bool:
-    """A picture has no depth, and the light in which it was taken."""
+    """Whether views can be relit: a picture has no depth, and its light is fixed."""
     return PICTURE not in sample
 
 
 def view_of(sample: Mapping[str, Any], view: int, light: np.random.Generator | None = None) -> NDArray[np.uint8]:
-    """One of a sample's pictures, uint8 RGBA (H, W, 4); under a light that is drawn, where it can be lit."""
+    """One of a sample's pictures, uint8 RGBA (H, W, 4); under a random light where it can be relit."""
     if PICTURE in sample:
         return np.array(Image.fromarray(np.asarray(sample[PICTURE])).convert("RGBA"))
     return np.array(sample[f"view_{view:03d}.png"]) if light is None else relit_view(sample, view, light)

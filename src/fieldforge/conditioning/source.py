@@ -1,4 +1,4 @@
-"""One source of condition: frozen features → projected condition, with a null of its own and a dropout of its own."""
+"""A condition source: frozen features → projected condition, with its own null and its own dropout."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from fieldforge.noise.randomness import Randomness
 
 
 class Source(nn.Module, ABC):
-    """Projects the features of one source to the condition width D and knows what stands in for them when dropped.
+    """Projects the features of one source to the condition width D, and replaces dropped samples by its null.
 
-    A subclass says where features come from (`embed`, frozen, no gradient). Which of vector and tokens it offers is
-    given by the widths: None = not offered.
+    A subclass computes the features (`embed`, frozen, no gradient). The widths define whether it offers a vector and
+    tokens: None = not offered.
 
     Args:
         key: the entry of the batch that the source reads (`class`, `caption`, `image`).
         width: D.
         vector_width, token_width: F of the pooled vector and of the tokens; None where the source has none.
         dropout: probability that a sample loses this source in training, independent of the other sources.
-        learned_null: a trained stand-in for dropped samples; False = zeros after the projection.
-        positions: number of tokens where it is fixed (grids): each place then has a learned vector of its own.
-        normalize: brings features to mean 0 and variance 1 over F before the projection, whatever the encoder's scale.
+        learned_null: a learned null for dropped samples; False = zeros after the projection.
+        positions: number of tokens where it is fixed (grids): each token then has a learned positional embedding.
+        normalize: layer norm of the features over F before the projection, independent of the encoder's scale.
 
-    Buffers (with `normalize`): `vector_mean`, `vector_std` (F,) of the training data's vectors, once they are measured
-    (`set_statistics`): what all of them share says nothing, and drowns what tells them apart.
+    Buffers (with `normalize`): `vector_mean`, `vector_std` (F,) of the training data's vectors, set by
+    `set_statistics`: the part that all vectors share carries no information and would drown the differences.
     """
 
     aligned_channels = 0
@@ -72,12 +72,12 @@ class Source(nn.Module, ABC):
         """Features of the batch's values: from frozen encoders, without gradient, on `device`."""
 
     def augmented(self, features: Features, randomness: Randomness) -> Features:
-        """The features as a training step sees them: as they are, but for sources that say otherwise."""
+        """The features of a training step: unchanged, except for sources that override this."""
         return features
 
     @abstractmethod
     def fingerprint(self) -> Mapping[str, Any]:
-        """What determines the features; two sources with equal fingerprints give equal features."""
+        """The values that determine the features: two sources with equal fingerprints give equal features."""
 
     def forward(self, features: Features) -> Condition:
         vector = tokens = mask = None
@@ -106,11 +106,11 @@ class Source(nn.Module, ABC):
         self.vector_std.copy_(std)
 
     def offered(self, encoded: Features) -> Features:
-        """What this source uses of an encoder's output, in float16: stored features equal live ones."""
+        """The part of an encoder's output that this source uses, in float16: stored features equal live ones."""
         return encoded.only(self.vector_projection is not None, self.token_projection is not None).to(torch.float16)
 
     def null(self, batch_size: int) -> Condition:
-        """What a sample without this source gets: one vector (B, D) and one real token (B, 1, D)."""
+        """The null of this source: one vector (B, D) and one real token (B, 1, D)."""
         vector = tokens = None
         if self.vector_projection is not None:
             vector = self.null_vector.expand(batch_size, -1)  # (B, D)

@@ -1,7 +1,7 @@
-"""Features of frozen encoders ahead of time: written as shards beside the data, read back by the sample's key.
+"""Stored features of frozen encoders: shards beside the data, read by the sample's key.
 
-They stand in folders of their own, `<data>/embeddings/<source>`: the data's own shards and checksums stay as they are,
-and with them everything that was trained on them. Rows of a sample: its captions, or its views.
+They lie in separate folders, `<data>/embeddings/<source>`: the data's shards and checksums do not change, and models
+trained on them stay valid. A sample has one row for each caption, or for each view.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def embed_shards(
 ) -> dict[str, Manifest]:
     """Encodes every caption (all languages) or view of every sample in the shards of `root`, source by source.
 
-    Interrupted, the same call goes on at the last finished shard. Encoders run where the conditioner's parameters lie.
+    After an interruption the same call continues at the last finished shard. Encoders run on the conditioner's device.
 
     Args:
         root: folder of sample shards (latent shards will do for text).
@@ -53,7 +53,7 @@ def embed_shards(
         sources: which of them; None = all.
         batch_size: pictures a call of an encoder.
         samples_per_shard: of the written shards.
-        report: called after each sample with the source's name, how many are done, and how many there are.
+        report: called after each sample with the source's name, the number of finished samples, and their total.
 
     Returns:
         Manifest of each source's folder; its `extra` holds `source`, `fingerprint` and `data`.
@@ -97,12 +97,12 @@ def _embed_source(
 
 
 def embedding_folder(root: str | Path, source: str) -> Path:
-    """Where the features of a source lie beside the data."""
+    """Folder of a source's features beside the data."""
     return Path(root) / FOLDER / source
 
 
 def read_embeddings(folder: str | Path) -> Manifest:
-    """Manifest of a source's folder, whose `extra` says what made it. UserError for one that does not."""
+    """Manifest of a source's folder, whose `extra` names the encoder. UserError where it does not."""
     manifest = read_manifest(folder)
     if manifest.schema != EMBEDDING or not isinstance(manifest.extra.get("fingerprint"), dict):
         raise UserError(f"{folder}: its manifest names no encoder that made it: remove the folder and embed again.")
@@ -163,7 +163,7 @@ class KeyedShards:
 
 
 class KeyedEmbeddings(KeyedShards):
-    """The same of a source's features, whose manifest says what made them."""
+    """Stored features of one source by the sample's key; the manifest names the encoder."""
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -185,7 +185,7 @@ def _embedded(source: Source, sample: LazySample, device: torch.device, batch_si
 
 
 def _views(sample: LazySample, lights: int) -> tuple[list[int], list[np.ndarray]]:
-    """Numbers of the views that are embedded, and their pictures; a sample's lights are always the same."""
+    """Numbers of the embedded views, and their pictures; a sample's lights are always the same."""
     views = view_numbers(sample)
     if not lights or not can_be_lit(sample):
         return list(views), [view_of(sample, view) for view in views]

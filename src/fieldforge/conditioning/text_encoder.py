@@ -34,14 +34,14 @@ class TextEncoder(Protocol):
 
 
 class SentenceEncoder(Pretrained):
-    """Any transformers text encoder; the text's vector is the mean over its real tokens, of unit length.
+    """Any transformers text encoder, with Sentence-BERT's mean pooling (arXiv 1908.10084, section 3).
 
-    That is the pooling of Sentence-BERT (arXiv 1908.10084, section 3).
+    The text's vector is the mean over its real tokens, normalised to unit length.
 
     Args:
         model: a local folder, an installed package that carries one, or a hub name.
-        layer: hidden layer that tokens and vector are taken from.
-        max_tokens: longer texts are cut, with a warning that shows the cut.
+        layer: hidden layer of tokens and vector.
+        max_tokens: longer texts are truncated, with a warning that shows the cut.
     """
 
     def __init__(self, model: str, layer: Layer = "last", max_tokens: Count = 128) -> None:

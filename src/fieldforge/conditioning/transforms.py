@@ -1,7 +1,7 @@
-"""What a training sample is conditioned on: one of its captions, one of its views, or their stored features.
+"""Transforms for the condition of a training sample: a caption, a view, or their stored features.
 
-Transforms of the data module (`data/transforms.py`): pure functions of (sample, generator). The samples may be latents
-alone; views and features are then found in other shards by the sample's key.
+They are transforms of the data module (`data/transforms.py`): pure functions of (sample, generator). Samples may be
+latents alone; views and features then come from other shards, by the sample's key.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from fieldforge.errors import UserError
 
 
 class View:
-    """`image`: one of the sample's views, uint8 RGBA (H, W, 4); of a picture itself.
+    """`image`: one of the sample's views, uint8 RGBA (H, W, 4); for a picture, the picture itself.
 
     Args:
-        root: sample shards to take it from, by key; None: the sample has views of its own.
+        root: sample shards that hold the views, by key; None: the sample holds them itself.
         views: numbers of the views to choose from; None: all.
-        lit: under a random light, instead of as it was rendered; pictures stay as they are.
+        lit: relight the view at random; pictures stay as they are.
     """
 
     def __init__(self, root: str | None = None, views: Sequence[int] | None = None, lit: bool = False) -> None:
@@ -42,11 +42,11 @@ class View:
 
 
 class FromSample:
-    """What a transform makes of the sample with this key in other shards: latents have their pictures there.
+    """Applies a transform to the sample with the same key in other shards: latents have their pictures there.
 
     Args:
-        root: of these shards.
-        transform: of what they hold.
+        root: folder of these shards.
+        transform: applied to their samples.
     """
 
     def __init__(self, root: str, transform: Transform) -> None:
@@ -57,11 +57,11 @@ class FromSample:
 
 
 class StoredFeatures:
-    """`features`: source → FeatureRow of the drawn caption, or of a drawn view.
+    """`features`: source → FeatureRow of the sample's random caption, or of a random view.
 
     Args:
-        root: data whose `embeddings/<source>` hold them.
-        sources: which of them.
+        root: data whose `embeddings/<source>` hold the features.
+        sources: names of the sources to read.
         views: numbers of the views to choose from; None: all.
     """
 
@@ -115,9 +115,9 @@ class StoredFeatures:
 
 
 def embed_missing(transforms: Iterable[object], conditioner: Conditioner, report: Report | None = None) -> None:
-    """Embeds what the `StoredFeatures` among the transforms will look for and nobody has embedded yet.
+    """Embeds the missing features that the `StoredFeatures` among the transforms will read.
 
-    Raises UserError where what is there was made by another encoder.
+    Raises UserError where the stored features are another encoder's.
     """
     for transform in transforms:
         if not isinstance(transform, StoredFeatures):
