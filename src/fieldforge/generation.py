@@ -1,7 +1,7 @@
 """From a condition to latents: steering, guidance, noise.
 
-Training pictures, `sample.py` and `evaluate.py` all go through here, so that they show the same. A domain makes things
-of the latents. Axis letters: B samples, T latent tokens, C latent channels, F features of an embedding.
+Training pictures, `sample.py` and `evaluate.py` all sample through this module, so that their results agree. A domain
+turns the latents into outputs. Axis letters: B samples, T latent tokens, C latent channels, F features of an embedding.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Scale = float | Mapping[str, float]
 
 @dataclass(frozen=True)
 class Steering:
-    """What leads B shapes somewhere: their condition, what guidance leads away from, and the guidance.
+    """Steering of B samples: their condition, their null (or negative) condition, and the guidance.
 
-    Guidance by S conditions at once wants S · B rows of condition, all of the first before those of the second.
+    Guidance by S conditions at once needs S · B rows of condition, all rows of the first before those of the second.
     """
 
     condition: Condition
@@ -42,7 +42,7 @@ class Steering:
     guidance: Guidance
 
     def toward(self, other: Steering, weights: Tensor) -> Steering:
-        """Each row on its way, `weights` (B,) in 0…1, from here to there."""
+        """Interpolates each row from this steering to another with `weights` (B,) in 0…1."""
         rows = self.condition.batch_size or len(weights)
         condition = self.condition.lerp(other.condition, weights.repeat(rows // len(weights)))
         return Steering(condition, self.null, self.guidance)
@@ -50,14 +50,14 @@ class Steering:
 
 @dataclass(frozen=True)
 class Generator:
-    """Everything between a condition and a latent.
+    """Generates latents from conditions.
 
     Args:
         model: the denoiser.
         conditioner: turns prompts, classes, pictures into conditions.
         sampler: solver with its times.
         guidance: scale → guidance.
-        latent_shape: of what the model denoises.
+        latent_shape: shape of the model's latents.
     """
 
     model: DiffusionModel
@@ -68,26 +68,26 @@ class Generator:
 
     @property
     def keys(self) -> set[str]:
-        """What can be asked for: "caption", "class", "image"."""
+        """The keys of possible conditions: "caption", "class", "image"."""
         return self.read
 
     @property
     def read(self) -> set[str]:
-        """What the model's sources read, and a scale of guidance can be of."""
+        """The keys that the model's sources read; each can have its own guidance scale."""
         return {self.conditioner.sources[name].key for name in self.conditioner.names}
 
     def check_class(self, name: str | None) -> None:
-        """UserError for a class that it does not know, or None where it needs one."""
+        """UserError for an unknown class, or for None where the model needs a class."""
         names = [source for source in self.conditioner.names if self.conditioner.sources[source].key == "class"]
         if name is not None:
             self.conditioner.embed({"class": [name]}, names)  # refuses unknown classes
 
     def with_steps(self, steps: int | None) -> Generator:
-        """The same with so many steps of the sampler; None: with those that it has."""
+        """The same generator with this number of sampler steps; None: unchanged."""
         return self if steps is None else replace(self, sampler=replace(self.sampler, steps=steps))
 
     def extended(self, kind: Callable[..., Extended], **further: Any) -> Extended:
-        """A generator of another kind with the parts of this one, and what that kind has `further`."""
+        """A generator of another class with the parts of this one and the `further` arguments of that class."""
         return kind(**{field.name: getattr(self, field.name) for field in fields(Generator)}, **further)
 
     @property
@@ -115,15 +115,15 @@ class Generator:
         scale: Scale,
         negative: Mapping[str, Any] | None = None,
     ) -> Steering:
-        """Where `count` shapes are led.
+        """The steering of `count` samples.
 
         Args:
-            batch: what the conditioner's sources read, for example {"caption": [B texts]}, or their `features` by name;
-                sources of which there is nothing are null, so {} is unconditional.
+            batch: values for the conditioner's sources, for example {"caption": [B texts]}, or their `features` by
+                name; a source without a value is null, so {} is unconditional.
             count: B.
-            scale: of the guidance: 1 = conditional without guidance, 0 = unconditional. A mapping from what sources
-                read ("caption", "image", …) gives each of them its own (Liu et al. 2022, arXiv 2206.01714, eq. 11).
-            negative: like `batch`: guidance leads away from it, not from the null condition.
+            scale: guidance scale: 1 = conditional without guidance, 0 = unconditional. A mapping from the sources' keys
+                ("caption", "image", …) gives each source its own scale (Liu et al. 2022, arXiv 2206.01714, eq. 11).
+            negative: like `batch`: guidance leads away from it instead of the null condition.
         """
         features = self._features(batch)
         null = self.conditioner(self._features(negative or {}), batch_size=count)
@@ -151,16 +151,16 @@ class Generator:
         look: Callable[[int], None] | None = None,
         anew: Tensor | None = None,
     ) -> Tensor:
-        """Latents (B, T, C) out of noise (B, T, C), variations of latents, or latents of which a part is known.
+        """Latents (B, T, C) out of noise (B, T, C), variations of latents, or inpainted latents.
 
         Args:
-            steering: where to.
+            steering: condition and guidance.
             noise: (B, T, C).
-            seed: of what a stochastic sampler adds on its way.
+            seed: seed of the noise that a stochastic sampler adds at its steps.
             start: latents (B, T, C) to vary, see `Sampler.vary`; None: out of noise alone.
-            strength: how far variations go; 1: what is drawn begins as noise alone.
-            look: takes the number of the denoiser's evaluations after each of them.
-            anew: (T,) bool, the tokens to draw, the others stay those of `start`; None: all.
+            strength: strength of variations; 1: sampling starts from noise alone.
+            look: called after each evaluation of the denoiser with the number of evaluations.
+            anew: (T,) bool, the tokens to sample, the others stay those of `start`; None: all.
         """
         denoise = self.model.guided(steering.guidance, steering.condition, steering.null)
         if start is not None and anew is not None:
@@ -179,9 +179,9 @@ class Generator:
 
 
 def between(start: Tensor, end: Tensor, weights: Tensor) -> Tensor:
-    """Standard normal noise on the way, `weights` (B,) in 0…1, between two independent ones (B, T, C).
+    """Spherical interpolation of two independent noises (B, T, C) with `weights` (B,) in 0…1: standard normal.
 
-    On the arc, so that the variance stays 1: cos(w π/2) start + sin(w π/2) end (Shoemake 1985, for right angles).
+    cos(w π/2) start + sin(w π/2) end (Shoemake 1985, for right angles) keeps the variance at 1.
     """
     angle = (weights * math.pi / 2).view(-1, 1, 1).to(start)
     return angle.cos() * start + angle.sin() * end
@@ -189,12 +189,12 @@ def between(start: Tensor, end: Tensor, weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ImagePrior:
-    """From a prompt to the embedding of a picture of it: the prior of DALL·E 2 (arXiv 2204.06125, section 2.2).
+    """The prior of DALL·E 2 (arXiv 2204.06125, section 2.2): from a prompt to an image embedding.
 
     Args:
         generator: of latents (B, 1, F).
-        space: what these latents mean.
-        source: name of the image source whose vectors they are.
+        space: maps these latents to vectors of the source.
+        source: name of the image source that these vectors belong to.
         encoder: that source's fingerprint.
     """
 
@@ -204,11 +204,11 @@ class ImagePrior:
     encoder: Mapping[str, Any]
 
     def __call__(self, batch: Mapping[str, Any], seeds: Sequence[int], scale: float) -> dict[str, Features]:
-        """`features` for a batch of the model that the picture would steer; `batch` as for the sampler."""
+        """`features` that replace the picture in a batch of the conditional model; `batch`: the prior's conditions."""
         return {self.source: self.space.decode(self.generator(batch, seeds, scale))}
 
     def check(self, conditioner: Conditioner) -> None:
-        """UserError unless that conditioner takes vectors of the source, and them alone."""
+        """UserError unless that conditioner reads vectors of the source, without tokens."""
         conditioner.check_encoder(
             self.source, self.encoder, "use a prior of the encoder that the model was trained with"
         )

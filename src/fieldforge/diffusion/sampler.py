@@ -31,9 +31,7 @@ class Sampler:
     threshold: Threshold | None = None
 
     def rehearse(self, kind: type[DiffusionModel], process: Process, parameterization: Parameterization) -> None:
-        """UserError where this sampler cannot sample models of this kind; tested in advance on a model with output
-        zero.
-        """
+        """UserError where this sampler cannot sample models of this kind; it tests a backbone with output zero."""
         denoise = kind(_Nothing(kind.outputs), process, parameterization).guided(ClassifierFree(), NOTHING, NOTHING)
         self(denoise, torch.zeros(1, 1, 1), process, torch.Generator())
 

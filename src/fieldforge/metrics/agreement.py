@@ -1,4 +1,4 @@
-"""Do generated shapes follow their prompts? Judged by the training shapes that they come closest to."""
+"""Prompt agreement of generated shapes, measured by their nearest training shapes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ PROBES, SHORTLIST = 128, 32  # points of a first look, shapes that get a second 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often the nearest training shape bears the prompted label.
+    """The share of generated shapes whose nearest training shape has the prompted label.
 
-    share: of generated shapes; chance: the share that random training shapes would reach; lift: share / chance.
+    share: of generated shapes; chance: the expected share of random training shapes; lift: share / chance.
     """
 
     share: float
@@ -30,12 +30,13 @@ class Agreement:
 
 
 def nearest_shapes(generated: Sequence[Floats], training: Sequence[Floats]) -> NDArray[np.int64]:
-    """Index (G,) of the training cloud that each generated one is closest to.
+    """Index (G,) of the training cloud nearest to each generated cloud.
 
-    Clouds are (N, 3) points, uniform on the surface by area, of about equal N everywhere; closest in chamfer_l1 after
-    each is normalised by its bounding box. A generated shape without surface, (0, 3), is close to none: -1.
+    Clouds are (N, 3) points, uniform on the surface by area, with about equal N. The distance is chamfer_l1 between
+    clouds normalised by their bounding boxes. A generated shape without surface, (0, 3), has none: -1.
 
-    To be quick, all training shapes are compared by about 128 points of each side, and the best 32 then by all points.
+    For speed a first pass compares all training shapes by about 128 points of each side; a second compares the best 32
+    by all points.
     """
     clouds = [normalized_cloud(cloud) for cloud in training]
     trees = [cKDTree(cloud) for cloud in clouds]
@@ -57,11 +58,11 @@ def _few(cloud: Floats) -> Floats:
 
 
 def agreement(nearest: NDArray[np.integer], prompted: Sequence[str], training_labels: Sequence[str]) -> Agreement:
-    """How often `training_labels[nearest[i]]` is `prompted[i]`, and how often it would be by chance.
+    """The share of i with `training_labels[nearest[i]] == prompted[i]`, and its expectation by chance.
 
-    Labels may be names or classes, as long as both lists speak of the same; -1 in `nearest` agrees with nothing. By
-    chance, a label is met as often as training shapes bear it; averaged over the prompts. Raises UserError for a
-    prompted label that no training shape bears, as it could not be met.
+    Labels are names or classes, the same kind in both lists; -1 in `nearest` agrees with no label. The chance of a
+    label is its share of the training shapes, averaged over the prompts. Raises UserError for a prompted label that no
+    training shape has.
     """
     assert len(nearest) == len(prompted) > 0, f"{len(nearest)} shapes for {len(prompted)} prompts"
     counts = Counter(training_labels)

@@ -1,6 +1,6 @@
-"""Distances between point clouds, of each of one list to each of another.
+"""Pairwise distances between two lists of point clouds.
 
-A and B shapes, N points in each cloud.
+Axis letters: A and B shapes, N points in each cloud.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""How close generated shapes as a set are to real ones.
+"""Distances between the distribution of generated shapes and that of real ones.
 
 The first three functions read distances between shapes (see `clouds.py`): G generated and R reference shapes, best of
-equal number. Report beside each number which distance, how many points and shapes, the seed, and the normalisation.
+equal number. With each figure report the distance, the numbers of points and shapes, the seed, and the normalisation.
 """
 
 import numpy as np
@@ -28,10 +28,10 @@ def coverage(to_reference: Floats) -> float:
 
 
 def nearest_neighbour_accuracy(within_generated: Floats, to_reference: Floats, within_reference: Floats) -> float:
-    """1-NNA from distances (G, G), (G, R), (R, R): how often the nearest other shape tells generated from real.
+    """1-NNA from distances (G, G), (G, R), (R, R): leave-one-out accuracy of a 1-nearest-neighbour classifier.
 
-    Leave-one-out accuracy of a 1-nearest-neighbour classifier (Lopez-Paz and Oquab 2017; Yang et al. 2019,
-    "PointFlow"). 0.5 is best; above, the sets can be told apart, below, generated shapes copy the reference.
+    The classifier tells generated from real shapes (Lopez-Paz and Oquab 2017; Yang et al. 2019, "PointFlow"). 0.5 is
+    best. Above 0.5 the two sets differ; below it generated shapes copy the reference.
     """
     distances = np.block([[within_generated, to_reference], [to_reference.T, within_reference]])
     np.fill_diagonal(distances, np.inf)

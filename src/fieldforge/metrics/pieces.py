@@ -1,4 +1,4 @@
-"""Into how many parts a surface falls."""
+"""The number of connected components of a surface."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,10 @@ SMALLEST = 0.005  # share of the whole area below which a part is a crumb
 
 
 def count_pieces(vertices: NDArray[np.floating], faces: NDArray[np.integer], smallest: float = SMALLEST) -> int:
-    """Parts of a mesh, vertices (P, 3), faces (F, 3), that hang together by shared vertices and have more than the
-    share `smallest` of its area. 0 of an empty mesh."""
+    """Connected components (by shared vertices) of a mesh, vertices (P, 3), faces (F, 3); 0 for an empty mesh.
+
+    Only components with more than the share `smallest` of the mesh's area count.
+    """
     if not len(faces):
         return 0
     ends = faces[:, [0, 1, 1, 2]].reshape(-1, 2)

@@ -1,7 +1,7 @@
-"""How close a reconstruction is to its asset. Distances in box units, in which assets are 1.8 along their longest side.
+"""Reconstruction metrics. Distances are in box units: an asset is 1.8 along its longest side.
 
-Report beside each number what it was measured on: number of points, grid of the mesh, seed of the surface points.
-N points.
+With each figure report the number of points, the grid of the mesh, and the seed of the surface points. Axis letter: N
+points.
 """
 
 import math
@@ -21,10 +21,10 @@ BOX_DIAGONAL = 2 * math.sqrt(3)  # box units: no two points of the box are farth
 
 
 def volume_iou(sdf: Floats, true_sdf: Floats) -> float:
-    """Intersection over union of the insides, counted on points (N,) at which both signed distances are known.
+    """Intersection over union of the insides, counted on points (N,) with both signed distances.
 
-    Inside is where the distance is negative. With points uniform in the box this estimates the volumes' ratio.
-    1 where both are empty.
+    The distance is negative inside. With points uniform in the box this estimates the ratio of volumes. It is 1 where
+    both are empty.
     """
     assert sdf.shape == true_sdf.shape, f"{sdf.shape} against {true_sdf.shape}"
     inside, truly = sdf < 0, true_sdf < 0
@@ -34,7 +34,7 @@ def volume_iou(sdf: Floats, true_sdf: Floats) -> float:
 
 @dataclass(frozen=True)
 class SurfaceAgreement:
-    """Two surfaces compared by points on them, see `compare_surfaces`."""
+    """Comparison of two surfaces by points on them, see `compare_surfaces`."""
 
     chamfer_l1: float
     chamfer_l2: float
@@ -60,7 +60,7 @@ def compare_surfaces(
     0.02, precision cannot exceed 0.87 for 16,384 true points, nor 0.23 for 2,048. Dense reconstructed points spare
     recall that.
 
-    A reconstruction without points is as far away as the box allows: distances of its diagonal, everything else 0.
+    A reconstruction without points gets the box's diagonal as its distances, and 0 in everything else.
     """
     assert len(true_points), "an asset without surface cannot be compared with"
     if not len(points):

@@ -1,4 +1,4 @@
-"""Do generated embeddings belong to what they were asked for? Compared with the true embeddings of many assets.
+"""Retrieval metrics of generated embeddings against the true embeddings of many assets.
 
 Axis letters: G generated embeddings, N assets, R views of all assets together, F width.
 """
@@ -17,7 +17,7 @@ class Views:
     """Embeddings of the views of N assets.
 
     Args:
-        vectors: (V, F) for each asset, with a mean of 0 over the data: only then is a cosine of 0 that of strangers.
+        vectors: (V, F) for each asset, with a mean of 0 over the data: only then unrelated assets have a cosine of 0.
     """
 
     vectors: Sequence[Floats]
@@ -44,7 +44,7 @@ class Views:
         return asset, row - int(self._starts[asset])
 
     def between_views(self) -> float:
-        """Mean cosine of two different views of one asset: what no embedding made from a name alone surpasses."""
+        """Mean cosine of two different views of one asset: an upper bound for embeddings made from a name alone."""
         similarities = []
         for views in self.vectors:
             cosines = _unit(views) @ _unit(views).T
@@ -57,9 +57,9 @@ class Views:
 
 
 def own_and_others(mean: Floats, target: NDArray[np.integer]) -> tuple[float, float]:
-    """From cosines (G, N) and the asset meant by each (G,): their mean to that asset, and to all others.
+    """From cosines (G, N) and each one's target asset (G,): mean cosine to the target, and to all other assets.
 
-    The second is what shuffled pairs have, without the chance of one shuffle.
+    The second value is the expectation over shuffled pairs.
     """
     own = np.zeros(mean.shape, bool)
     own[np.arange(len(mean)), target] = True
@@ -67,7 +67,7 @@ def own_and_others(mean: Floats, target: NDArray[np.integer]) -> tuple[float, fl
 
 
 def top_share(best: Floats, target: NDArray[np.integer], count: int) -> float:
-    """From cosines (G, N): how often the asset meant is among the `count` nearest. A tie counts against it."""
+    """From cosines (G, N): how often the target asset is among the `count` nearest. A tie counts as a miss."""
     own = best[np.arange(len(best)), target][:, None]  # (G, 1)
     return float(((best >= own).sum(axis=1) <= count).mean())
 
