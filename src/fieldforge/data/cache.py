@@ -1,4 +1,4 @@
-"""A local cache of remote shards: limited in size, shared by all ranks and workers of a node."""
+"""A local cache of remote shards, limited in size and shared by all ranks and workers of a node."""
 
 import fcntl
 import hashlib
@@ -28,7 +28,9 @@ WAIT_FOR_ROOM = 0.02  # seconds
 
 @dataclass(frozen=True)
 class Cache:
-    """Keep remote shards in `folder`, at most `limit_gb` (10⁹ bytes) of them; the least recently used go first."""
+    """Keeps remote shards in `folder`, at most `limit_gb` (10⁹ bytes); the least recently used shards are evicted
+    first.
+    """
 
     folder: str | Path
     limit_gb: float
@@ -40,15 +42,15 @@ class Cache:
             )
 
     def wrap(self, store: ObjectStore, table: ShardTable, rows: np.ndarray) -> "CachedStore":
-        """The store with its shards in rows `rows (F,)` of its manifest's table kept here."""
+        """The store, with its shards in rows `rows (F,)` of its manifest's table cached here."""
         return CachedStore(store, Path(self.folder), int(self.limit_gb * 1e9), table, rows)
 
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Holds an exclusive lock among all processes of this node; a killed process lets go of it.
+    """Holds an exclusive lock among all processes of this node; the end of a process releases it.
 
-    BlockingIOError where another one holds it and this one does not `wait`.
+    BlockingIOError where another process holds the lock and `wait` is false.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
@@ -57,7 +59,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
 
 
 class CachedStore:
-    """A remote store whose shards are fetched whole, once a node, and checked by their sha256 before they are used."""
+    """A remote store that fetches each shard whole, once per node, and checks its sha256 before use."""
 
     def __init__(self, store: ObjectStore, folder: Path, limit_bytes: int, table: ShardTable, rows: np.ndarray) -> None:
         self.store, self.root, self.limit_bytes = store, folder, limit_bytes
@@ -107,9 +109,9 @@ class CachedStore:
             self._coming.discard(name)
 
     def fetch(self, name: str, ahead: bool = False) -> None:
-        """Makes sure that the shard is in the cache. BadShardError if its bytes are not those of the manifest.
+        """Makes sure that the shard is in the cache. BadShardError if its bytes contradict the manifest.
 
-        Ahead of its use it waits neither for another process nor, for long, for the store.
+        A prefetch does not wait for another process, and only briefly for the store.
         """
         path = self.folder / name
         if path.exists():
@@ -146,9 +148,9 @@ class CachedStore:
             temporary.unlink(missing_ok=True)
 
     def _reserve(self, size: int, temporary: Path) -> None:
-        """Makes room and takes it at once by a file of that size, so that no two processes count on the same room.
+        """Makes room and reserves it by a file of this size, so that no two processes count on the same room.
 
-        Where unfinished downloads of others fill the cache, it waits until one of them is done and may be evicted.
+        Where other processes' unfinished downloads fill the cache, it waits until one of them ends and may be evicted.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         while True:
@@ -183,7 +185,7 @@ class CachedStore:
 
 
 def _present(root: Path) -> list[tuple[Path, os.stat_result]]:
-    """Shards and unfinished downloads in the cache; what dead processes left unfinished is removed."""
+    """Shards and unfinished downloads in the cache; removes unfinished downloads of dead processes."""
     entries = []
     for path in root.glob("*/*"):
         if path.suffix == ".tmp" and is_leftover(path):

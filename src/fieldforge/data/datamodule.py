@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class TimedLoader(DataLoader):
-    """A DataLoader that adds up, in `waited_seconds`, how long its user waited for batches.
+    """A DataLoader that sums the time of waiting for batches in `waited_seconds`.
 
     Iterating raises Unfinished where a worker was killed.
     """
@@ -53,19 +53,18 @@ class ShardDataModule(pl.LightningDataModule):
     """Training batches from an infinite, exact stream; validation batches from one pass over the held-out split.
 
     Args:
-        root: a place of shards or several, see `open_shards`: folder, pattern, manifest, s3://, gs://, https://.
-        transforms: by name, what makes the batch out of a stored sample, in order (see `data/transforms.py`); null:
-            left out.
+        root: one or several places of shards, see `open_shards`: folder, pattern, manifest, s3://, gs://, https://.
+        transforms: transforms by name, applied in order to a stored sample (see `data/transforms.py`); null: left out.
         batch_size: of the whole training step, all ranks together.
-        augment: one transform more, in training only.
+        augment: an additional transform, in training only.
         seed: of the order and of every random choice of the transforms.
-        position: samples trained so far, all ranks and epochs together. It is the only state, saved with a checkpoint
-            as the number of samples *trained*: what was only prefetched does not count.
-        cache: where to keep remote shards; null reads the samples' byte ranges straight from where they are.
-        heldout_limit: look at no more than this many held-out samples.
-        on_bad_shard: "error", or "skip" to go on without samples of shards that are missing, cut or altered: each such
-            shard is reported when it is met, and they are counted at the end.
-        patience: minutes to wait for an object store that gives nothing; then the run ends with exit code 85.
+        position: samples trained so far, all ranks and epochs together: the only state, saved with a checkpoint.
+            Prefetched samples do not count.
+        cache: where to keep remote shards; null reads the samples' byte ranges directly from the store.
+        heldout_limit: the largest number of held-out samples to read.
+        on_bad_shard: "error", or "skip" to continue without the samples of missing, truncated or altered shards:
+            each such shard is reported once, and all are counted at the end.
+        patience: minutes to wait for an object store without an answer; then the run ends with exit code 85.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class ShardDataModule(pl.LightningDataModule):
 
     @property
     def shown_split(self) -> str:
-        """Of which pictures are drawn: the held-out one, if there is one."""
+        """The split for pictures: the held-out split, if there is one."""
         return self.heldout_split if self.has_heldout else self.train_split
 
     def train_dataloader(self) -> TimedLoader:
@@ -182,7 +181,7 @@ class ShardDataModule(pl.LightningDataModule):
 
     @property
     def damaged_shards(self) -> list[str]:
-        """Shards of which this rank, in any of its workers, has skipped samples."""
+        """Shards with samples that this rank has skipped in any of its workers."""
         stream = self.train_loader.dataset if self.train_loader is not None else None
         if not isinstance(stream, SampleStream):
             return []
@@ -190,7 +189,7 @@ class ShardDataModule(pl.LightningDataModule):
         return [f"{store.url}/{entry.name}" for store, entry in damaged]
 
     def teardown(self, stage: str) -> None:
-        """Says at the end of the training what was skipped in its course."""
+        """Reports the skipped samples at the end of the training."""
         if damaged := self.damaged_shards:
             names = ", ".join(damaged[:10]) + (", …" if len(damaged) > 10 else "")
             log.warning(
@@ -229,5 +228,5 @@ class ShardDataModule(pl.LightningDataModule):
 
 
 def _as_it_is(batch: Any) -> Any:
-    """Streams collate by themselves; torch's conversion would walk through every value of the metadata."""
+    """Returns the batch unchanged: streams collate themselves, and torch would convert every value of the metadata."""
     return batch

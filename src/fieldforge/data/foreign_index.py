@@ -1,4 +1,4 @@
-"""Manifest and indexes for folders of tars that others wrote: made once, and anew for tars that have changed.
+"""Manifest and indexes for folders of foreign tars: built once, and rebuilt for tars that have changed.
 
 They lie in `.fieldforge` beside the tars, or in the user's cache where that folder cannot be written.
 """
@@ -58,12 +58,12 @@ class ForeignStore(LocalStore):
 
 
 def is_foreign(folder: str | Path) -> bool:
-    """Whether it is a folder of tars without a manifest."""
+    """Whether the place is a folder of tars without a manifest."""
     return Path(folder).is_dir() and not Path(folder, MANIFEST_NAME).is_file() and bool(tars_of(Path(folder)))
 
 
 def tars_of(folder: Path) -> list[Path]:
-    """Sorted by name; hidden ones are left out."""
+    """Tars of a folder, sorted by name, without hidden ones."""
     return sorted(path for path in folder.glob("*.tar") if not path.name.startswith(".") and path.is_file())
 
 
@@ -132,8 +132,8 @@ def _make(folder: Path, indexes: Path, unchanged: set[str]) -> Manifest:
 def index_tar(path: Path) -> tuple[ShardIndex, dict[str, int]]:
     """Index of a tar's pictures, and how many each class has.
 
-    What is damaged is a sample as well, so that the reader meets it: the setting data.on_bad_shard says what happens
-    then. UserError if the members of a sample are not beside each other.
+    A damaged member counts as a sample, so that the reader finds it and follows the setting data.on_bad_shard.
+    UserError if the members of a sample are not adjacent.
     """
     keys, offsets, members = _samples_of(path)
     checksums, classes = [], Counter[str]()

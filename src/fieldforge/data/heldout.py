@@ -1,4 +1,4 @@
-"""A finite pass over a split: every sample once, in the written order, the same points and rays each time."""
+"""A finite pass over a split: every sample once, in stored order, with the same points and rays in each pass."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,9 +14,9 @@ from fieldforge.data.transforms import Transform, apply_transforms
 class HeldOut(IterableDataset):
     """Batches of about `batch_size` (per rank) over all samples of `shards`; sample i belongs to rank i mod R.
 
-    All ranks give the same number of batches, so that no rank waits for another: their sizes differ by at most one, and
-    where the ranks cannot share evenly some hold one sample more than asked for. With fewer samples than ranks each has
-    one, some the same: a rank without a batch would leave the others waiting. `limit` takes the first samples only.
+    All ranks give the same number of batches, so that no rank waits for another. Batch sizes differ by at most one:
+    some batches hold one sample more than `batch_size` where the ranks cannot share evenly. With fewer samples than
+    ranks each rank has one sample, and some ranks share it. `limit` takes the first samples only.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Pictures in tars as others write them: img2dataset's, or any in WebDataset layout with jpg, png or webp members.
+"""Pictures in foreign tars: img2dataset's, or any in WebDataset layout with jpg, png or webp members.
 
 Beside a picture `<key>.jpg` lie its caption (`txt`, `caption`), its class (`cls`) or an object with either (`json`).
 """
@@ -23,14 +23,14 @@ ENOUGH = 2048  # pixels of a side: JPEGs are unpacked at a part of their size wh
 
 
 def key_and_suffix(name: str) -> tuple[str, str]:
-    """Of a member's name: as WebDataset parts it, at the first dot of its base name; its suffix in lower case."""
+    """Key and suffix (lower case) of a member's name, split as in WebDataset at the first dot of the base name."""
     folder, slash, base = name.removeprefix("./").rpartition("/")
     stem, _, suffix = base.partition(".")
     return f"{folder}{slash}{stem}", suffix.lower()
 
 
 def picture_suffix(suffixes: Mapping[str, Any]) -> str | None:
-    """That of the picture among the members of a sample: a plain one before others ("jpg" before "mask.png")."""
+    """Suffix of the picture among the members of a sample: a plain suffix before others ("jpg" before "mask.png")."""
     if "meta.json" in suffixes:  # a sample of a schema of ours, whose manifest is not there
         return None
     pictures = [name for name in suffixes if name.rpartition(".")[2] in PICTURES]

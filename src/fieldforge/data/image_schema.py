@@ -1,4 +1,4 @@
-"""Sample shards of pictures: H x W pixels, in sRGB or in sRGB with straight alpha."""
+"""Sample shards of pictures: H × W pixels in sRGB, with or without straight alpha."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""From a stored picture to what an autoencoder of pictures encodes."""
+"""Transforms of stored pictures: the input of a picture autoencoder."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +15,8 @@ Box = tuple[float, float, float, float]
 class Pixels:
     """`input (3, H, W)`: a square part of the picture over white, sRGB in -1…1, H = W = `size`.
 
-    By itself it is the same for every pass: the largest square in the middle. As `augment`, which in training takes its
-    place, it can take parts of the picture and mirror images.
+    As a transform it gives the largest central square in every pass. As `augment` it replaces that in training by
+    random crops and mirror images.
 
     Args:
         size: pixels. Pictures of other sizes are resized with anti-aliasing (Lanczos).
@@ -50,7 +50,7 @@ class Pixels:
 class Coarse:
     """`coarse` (T, 3): the picture with `factor` times fewer pixels along a side, row by row, sRGB in -1…1.
 
-    A pixel is where a latent token is, if the autoencoder makes the sides of a picture so many times smaller.
+    Pixels coincide with latent tokens if `factor` is the autoencoder's downsampling factor.
 
     Args:
         size: pixels along a side of the large picture, see `Pixels`.

@@ -1,7 +1,7 @@
-"""Index and manifest for shards that others wrote: python -m fieldforge.data.index FOLDER [--schema sample].
+"""Index and manifest for foreign shards: python -m fieldforge.data.index FOLDER [--schema sample].
 
-The shards are plain tars in WebDataset layout, named `<split>-<number>.tar`; their samples hold the fields of the
-schema, and each is checked. `--check` compares the shards with the manifest that is there, byte for byte, instead.
+The shards are plain tars in WebDataset layout, named `<split>-<number>.tar`. Their samples hold the fields of the
+schema; the command checks each sample. With `--check` it compares the shards with an existing manifest, byte for byte.
 """
 
 import argparse
@@ -60,9 +60,9 @@ def index_shard(path: Path, schema: Schema) -> ShardEntry:
 
 
 def _places(path: Path) -> tuple[list[str], list[int], int]:
-    """Keys of the samples of a shard; where each begins, and the last one ends; how many members they have.
+    """Keys of a shard's samples, the first byte of each and the end of the last, and their number of members.
 
-    UserError for what is no shard.
+    UserError for a file that is no shard.
     """
     keys: list[str] = []
     offsets: list[int] = []

@@ -43,7 +43,7 @@ class JsonPieces:
                 return ""
 
     def take(self, expected: str) -> str:
-        """The next character, which must be one of these."""
+        """The next character; JsonError unless it is one of these."""
         piece = self.peek()
         if not piece or piece not in expected:
             raise JsonError(f"{piece or 'the end'} where one of {expected} should be")
@@ -51,7 +51,7 @@ class JsonPieces:
         return piece
 
     def value(self) -> Any:
-        """The whole value that comes next."""
+        """The next value as a whole."""
         self.peek()
         while True:
             try:
@@ -66,7 +66,7 @@ class JsonPieces:
             return value
 
     def members(self) -> Iterator[str]:
-        """Names in the object that comes next; the caller takes the value of each before asking for another name."""
+        """Names in the next object; the caller reads the value of each name before it takes the next name."""
         separator = self.take("{")
         if self.peek() == "}":
             separator = self.take("}")
@@ -79,7 +79,7 @@ class JsonPieces:
             separator = self.take(",}")
 
     def items(self) -> Iterator[Any]:
-        """Values of the list that comes next."""
+        """Values of the next list."""
         separator = self.take("[")
         if self.peek() == "]":
             separator = self.take("]")

@@ -1,4 +1,4 @@
-"""Shards of what models say of samples: latents, and features of frozen encoders.
+"""Shards of a model's outputs for samples: latents, and features of frozen encoders.
 
 T latent tokens, C latent channels; E captions or views, F and G channels, L tokens of features.
 """

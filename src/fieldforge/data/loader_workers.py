@@ -1,4 +1,4 @@
-"""Worker processes of data loaders: they outlive signals that are meant for the training, and never the training."""
+"""Worker processes of data loaders: they ignore signals to the training, and end with the training."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ open_iterators: WeakSet[Any] = WeakSet()  # of data loaders with workers
 
 
 def fork_server() -> ForkServerContext:
-    """Starts processes without this one's threads and connections.
+    """Starts processes without this process's threads and connections.
 
-    Its server imports for all of them: each on its own would take seconds for that.
+    The fork server imports the modules once for all of them: each process by itself would take seconds.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", "fieldforge.data.datamodule"])
@@ -35,7 +35,7 @@ def fork_server() -> ForkServerContext:
 
 
 def begin(worker: int) -> None:
-    """What a worker does first: leave signals to the training, which decides what they mean, and watch it.
+    """Initialises a worker: it ignores signals, which are the training's to handle, and watches the training.
 
     Schedulers and terminals signal whole process groups.
     """
@@ -75,7 +75,7 @@ def loss_of_worker(error: BaseException) -> Unfinished | None:
 
 @contextmanager
 def none_left() -> Iterator[None]:
-    """However the block ends, workers that were started in it end too."""
+    """Workers started inside the block end with it, however it ends."""
     before = set(multiprocessing.active_children())
     try:
         yield
@@ -84,7 +84,7 @@ def none_left() -> Iterator[None]:
 
 
 def _end(children: Iterable[BaseProcess]) -> None:
-    """Kill those that end with this process anyway (asked to leave, they would not hear it), and forget them."""
+    """Kills the workers that end with this process anyway (they ignore a TERM), and forgets them."""
     children = [child for child in children if child.daemon]
     if not children:
         return
@@ -102,5 +102,5 @@ def _end(children: Iterable[BaseProcess]) -> None:
 
 @atexit.register
 def _end_all() -> None:
-    """Before Python's own exit handler, which would wait for workers for as long as they live."""
+    """Ends all workers before Python's exit handler, which would wait for them without limit."""
     _end(multiprocessing.active_children())

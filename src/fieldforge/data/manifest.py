@@ -1,4 +1,4 @@
-"""The manifest: what a folder of shards must hold, so that a reader finds whatever is lost, cut or altered.
+"""The manifest: the contents of a folder of shards, by which a reader detects lost, truncated or altered shards.
 
 Each shard `train-000000.tar` has a sidecar `train-000000.index.json` (keys and byte offsets of its samples); the
 `manifest.json` beside them is written last and lists every shard with its counts, size and checksums.
@@ -45,7 +45,7 @@ class ShardIndex:
 
 
 def settings_sha256(schema: Schema, settings: Mapping[str, Any]) -> str:
-    """Fingerprint of what determines a shard's bytes: the schema and the settings of its writer."""
+    """Fingerprint of a shard's schema and its writer's settings, which determine the shard's bytes."""
     text = json.dumps([schema.name, schema.version, settings], sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -68,7 +68,7 @@ def parse_index(payload: bytes, where: str) -> ShardIndex:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything known about a folder of shards. `extra` carries what a kind of shard adds (latent statistics)."""
+    """The manifest of a folder of shards. `extra` holds the additions of a kind of shard (latent statistics)."""
 
     schema: Schema
     settings: dict[str, Any]
@@ -77,7 +77,7 @@ class Manifest:
     extra: dict[str, Any]
 
     def to_json(self) -> Iterator[bytes]:
-        """Piece by piece, one shard a line, so that the file reads and diffs well."""
+        """The text in pieces, one shard a line, so that the file reads and diffs well."""
         head = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -96,7 +96,7 @@ class Manifest:
 
     @staticmethod
     def from_json(pieces: Iterable[bytes], where: str) -> "Manifest":
-        """Parses and checks a manifest that comes in pieces of its bytes, the whole of which is never in memory.
+        """Parses and checks a manifest from pieces of its bytes; memory never holds the whole text.
 
         UserError names `where` and the offending key.
         """

@@ -1,4 +1,4 @@
-"""What the `meta.json` of a sample holds, of whatever kind the sample is."""
+"""The keys of `meta.json` that all kinds of samples share."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -42,7 +42,7 @@ def check_meta(meta: Any, types: MetaTypes, where: object, captions: bool = True
 
 
 def _has_types(meta: Mapping[str, Any], types: MetaTypes) -> bool:
-    """Whether all keys are there with just these types; all at once, as readers ask it of every sample."""
+    """Whether all keys exist with exactly these types, in one pass: readers check every sample."""
     values, kinds = _values_and_kinds(tuple(types.items()))
     try:
         return tuple(map(type, values(meta))) in kinds

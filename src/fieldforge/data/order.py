@@ -3,15 +3,15 @@
 One epoch is built in four steps, each computable for any position without the ones before it:
 
 1. The shards are permuted; their samples, one shard after the other, form a line of E samples.
-2. The line is cut into S equal *slots* (they differ by at most one sample). A rank of R, where R divides S, only ever
-   reads the slots of its own residue, so it touches its share of the shards and not all of them.
+2. The line is cut into S equal *slots* (they differ by at most one sample). Where R divides S, a rank of R reads only
+   the slots of its own residue, and so only its share of the shards.
 3. The line is cut into *blocks* of about `mix_shards` shards, and each block is fully permuted. A block is a part of
    one slot, or, where slots are smaller than blocks, a whole number of neighbouring slots. An epoch that is no longer
    than one block is one uniform permutation.
 4. Position p of the epoch is entry p // S of slot p mod S: neighbours in the stream come from different slots.
 
-Slots stand for readers but are not readers: their number is part of the order and stays when ranks, workers or batch
-size change. (MosaicML Streaming's "canonical nodes" serve the same end.)
+Slots are virtual readers: their number is part of the order and stays fixed when ranks, workers or batch size change.
+(MosaicML Streaming's "canonical nodes" have the same purpose.)
 """
 
 from collections import OrderedDict
@@ -29,7 +29,7 @@ KEPT_BYTES = 64 << 20  # of block permutations in memory
 
 @dataclass(frozen=True)
 class Mixing:
-    """How an epoch is mixed: number of virtual slots, and number of shards whose samples are permuted together."""
+    """Mixing of an epoch: the number of virtual slots, and the number of shards whose samples are permuted together."""
 
     slots: Count = 64
     mix_shards: Count = 8

@@ -1,4 +1,4 @@
-"""Reads single samples out of shards, checked against the manifest before anyone sees them."""
+"""Reads single samples from shards and checks them against the manifest."""
 
 import hashlib
 import zlib
@@ -22,14 +22,14 @@ ADVICE = "restore or prepare it again, or set data.on_bad_shard=skip"
 
 
 class LazySample(Mapping[str, Any]):
-    """Members of one sample, each decoded, and checked, when it is first asked for. `sample["__key__"]` is its key.
+    """Members of one sample, each decoded and checked at its first access. `sample["__key__"]` is its key.
 
     Args:
         key: of the sample.
         members: suffix → bytes.
-        shard: where it comes from, for errors.
-        schema: that its members must fit; None: they are only decoded.
-        alike: sizes of the axes that all samples share, and whose they are; the first sample fills it.
+        shard: the sample's shard, for errors.
+        schema: schema of its members; None: no check.
+        alike: sizes of the axes that all samples share, with the sample that set them; the first sample fills it.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class LazySample(Mapping[str, Any]):
         return value
 
     def _check_alike(self, axes: str) -> None:
-        """UserError, never skipped, where two samples fit no batch: nobody knows which of them is wrong."""
+        """UserError where two samples do not fit one batch. It is never skipped: either sample may be the wrong one."""
         for axis in axes:
             size = self._axes.get(axis)
             if size is None:
@@ -98,8 +98,8 @@ class LazySample(Mapping[str, Any]):
 class ShardReader:
     """Random access to the samples of a `ShardSet`. One per process; keeps recently used indexes.
 
-    Every read raises BadShardError, naming the shard, for anything that the manifest does not say; BadSampleError where
-    only that sample is concerned. What was found of a shard once is not looked for again.
+    A read raises BadShardError, which names the shard, for any contradiction of the manifest, and BadSampleError where
+    this concerns one sample alone. The verdict on a shard is kept.
     """
 
     def __init__(self, shards: ShardSet) -> None:
@@ -156,7 +156,7 @@ class ShardReader:
     def read(self, shard: int, sample: int) -> LazySample:
         """One sample by the number of its shard and its number therein; its bytes match the index's checksum.
 
-        Its members are compared with the schema when they are asked for.
+        Its members are compared with the schema at their first access.
         """
         store, entry, index = self._open(shard)
         where, key = f"shard {store.url}/{entry.name}", index.keys[sample]
@@ -181,7 +181,7 @@ class ShardReader:
         return BadShardError(reason)
 
     def read_ahead(self, shards: np.ndarray, samples: np.ndarray) -> None:
-        """Says which samples (P,) are read next."""
+        """Announces the next samples (P,) to the store."""
         for shard, sample in zip(shards.tolist(), samples.tolist(), strict=True):
             try:
                 store, entry, index = self._open(shard)

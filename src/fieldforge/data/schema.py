@@ -1,8 +1,8 @@
-"""What a kind of shard holds: names, dtypes and shapes of its fields. The only code copy, for writers and readers.
+"""Schemas of shards: names, dtypes and shapes of their fields, shared by writers and readers.
 
-Shapes are in `shape_schema.py`, pictures in `image_schema.py`; `schemas.py` has them all by name. A sample in memory is
-a dict from *member suffix* (`"surface_points.npy"`, `"view_003.png"`, `"meta.json"`) to value: numpy array for `.npy`
-and `.png`, JSON object for `.json`. Axis letters are bound once per sample. `docs/data_format.md` says it in prose.
+`shape_schema.py` defines shapes, `image_schema.py` pictures; `schemas.py` lists all by name. A sample in memory is a
+dict from *member suffix* (`"surface_points.npy"`, `"view_003.png"`, `"meta.json"`) to value: numpy array for `.npy` and
+`.png`, JSON object for `.json`. Axis letters are bound once per sample. `docs/data_format.md` describes the format.
 """
 
 import re
@@ -47,9 +47,8 @@ def _bits(number: float) -> int:
 class FieldSpec:
     """One field: member suffix, dtype, shape (letters or numbers).
 
-    `per_view`: `{}` in the suffix is the view's index. `optional`: a sample may lack it. `limit`: largest size of a
-    number. `fault`: what is wrong with the values beyond that, None if nothing is. `decode`: the value out of its
-    bytes, where the suffix does not say how.
+    `per_view`: `{}` in the suffix is the view's index. `optional`: a sample may lack it. `limit`: largest absolute
+    value. `fault`: values → a further error, or None. `decode`: bytes → value, where the suffix does not define it.
     """
 
     suffix: str
@@ -69,7 +68,7 @@ class FieldSpec:
         """Compares dtype, shape and finiteness, binding axis letters in `axes`; UserError names the member.
 
         Args:
-            where: the sample; becomes text only where something is wrong, as readers check every member of every step.
+            where: the sample; formatted only for an error, as readers check every member of every step.
         """
         fault = self._fault(value, axes)
         if fault:
@@ -89,7 +88,7 @@ class FieldSpec:
         return fault and f"{fault}; reject the asset when preparing it"
 
     def _binds(self, sizes: tuple[int, ...], axes: dict[str, int]) -> bool:
-        """Whether the axes may have these sizes, which their letters stand for from then on."""
+        """Whether the axes may have these sizes; binds their letters to them."""
         if len(sizes) != len(self.shape):
             return False
         for axis, size in zip(self.shape, sizes, strict=True):
@@ -109,11 +108,11 @@ class Schema:
     """Name, version and fields of a kind of shard. `version` rises when a reader of the old would misread the new.
 
     Args:
-        meta: keys that `meta.json` must have, and their types.
-        meta_fault: what is wrong with a `meta.json` that has them, None if nothing is.
+        meta: required keys of `meta.json`, and their types.
+        meta_fault: a `meta.json` with these keys → a further error, or None.
         rows: the axis whose size is the number of `rows` that `meta.json` lists; "": it lists none.
-        alike: axes that are the same in all samples of a folder.
-        kind: name of the schema as which samples are read, where that is another one; "": its own.
+        alike: axes whose sizes all samples of a folder share.
+        kind: name of the schema that samples are read as, where it is another schema; "": its own.
         split: (bytes of a sample in its tar, its key) → bytes of its members. ValueError if they are damaged.
     """
 
@@ -135,13 +134,13 @@ class Schema:
         object.__setattr__(self, "by_view", {spec.suffix: spec for spec in self.fields if spec.per_view})
 
     def spec(self, suffix: str) -> FieldSpec | None:
-        """Of a member; None for one that the schema does not know."""
+        """The field of a member; None for an unknown member."""
         return self.by_suffix.get(suffix) or self.by_view.get(_name_of_any_view(suffix))
 
     def check_member(
         self, suffix: str, value: Any, axes: dict[str, int], names: Collection[str], where: object
     ) -> None:
-        """What `check` checks, of one member beside others of these `names` that are checked when they are read."""
+        """`check` of one member; the others of these `names` are checked when they are read."""
         spec = self.spec(suffix)
         if spec is None:
             return
@@ -166,7 +165,7 @@ class Schema:
             self._bind_rows(meta, axes, where)
 
     def _bind_rows(self, meta: Mapping[str, Any], axes: dict[str, int], where: object) -> None:
-        """The rows of stored features: as many captions, or numbers of views, as the arrays have rows."""
+        """Checks the rows of stored features: the arrays have one row for each caption or view number."""
         rows = meta.get("rows")
         if (
             not isinstance(rows, list)

@@ -62,11 +62,11 @@ class Distances:
 
 
 class ViewRays:
-    """Rays through pixels of a few views, chosen anew each time; only these views are decoded.
+    """Rays through pixels of a few random views; only these views are decoded.
 
     `ray_origins (R, 3)`, `ray_directions (R, 3)` unit, `ray_rgba (R, 4)` sRGB premultiplied by alpha, `ray_depth (R,)`
     in box units along the ray (0: nothing hit). A share of the pixels lies within `spread` pixels of the object, so
-    that small shapes do not drown in background; the rest is uniform over the pixels that see the box [-1, 1]³.
+    that background does not outweigh small shapes; the rest is uniform over the pixels whose rays meet the box.
     """
 
     def __init__(self, rays: Count, views: Count = 1, object_share: Share = 0.5, spread: Whole = 2) -> None:
@@ -109,7 +109,7 @@ class ViewRays:
         return rays.origins.numpy(), rays.directions.numpy(), rgba, distance
 
     def _pixels(self, alpha: np.ndarray, camera: Camera, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Numbers row * W + column (count,) of the pixels to look through: near the object first, then uniform."""
+        """Indices row * W + column (count,) of the pixels for the rays: near the object first, then uniform."""
         height, width = alpha.shape
         covered = np.flatnonzero(alpha)
         near = int(count * self.object_share) if len(covered) else 0
@@ -131,9 +131,9 @@ def meets_box(camera: Camera, pixels: np.ndarray) -> np.ndarray:
 
 
 class Augment:
-    """Turns a whole sample about y by a random one of `turns` equal steps, and mirrors x with probability 1/2 if asked.
+    """Rotates a whole sample about y by a random one of `turns` equal steps, and mirrors x with probability 1/2 if set.
 
-    Steps other than quarters are shrunk to stay in the box, distances and depths with them.
+    After rotations other than quarter turns the sample is scaled down to stay in the box, with distances and depths.
     """
 
     POINTS = ("near_points", "volume_points", "ray_origins")

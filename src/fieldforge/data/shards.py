@@ -1,4 +1,4 @@
-"""The shards that a stream reads: from one or several places, each with its manifest."""
+"""The shards of a stream: from one or several places, each with its manifest."""
 
 import fnmatch
 import os
@@ -84,7 +84,7 @@ class ShardSet:
 
 
 class NoSplitError(UserError):
-    """There are shards, but none of the split that was asked for."""
+    """There are shards, but none of the requested split."""
 
 
 def open_shards(
@@ -167,7 +167,7 @@ def _pieces(store: Store, name: str) -> Iterator[bytes]:
 
 
 def spelled_out(place: str) -> list[str]:
-    """The places that `{a,b}`, `{000..017}`, `::` and webdataset's `${WDS_…}` in one stand for."""
+    """Expands `{a,b}`, `{000..017}`, `::` and webdataset's `${WDS_…}` in a place to a list of places."""
     if not re.search(r"[{$]|::", place) or _is_there(place):
         return [place]
     from webdataset.shardlists import expand_urls  # brings PyTorch along, which nothing else here needs
@@ -176,12 +176,12 @@ def spelled_out(place: str) -> list[str]:
 
 
 def _is_there(place: str) -> bool:
-    """A folder or file of just this name: what would be a pattern elsewhere is its name."""
+    """Whether a folder or file has exactly this name, even if the name reads as a pattern."""
     return not is_remote(place) and Path(place).exists()
 
 
 def _folders(place: str) -> list[str]:
-    """A local glob spelled out: over folders that hold a manifest, or over shards within such folders."""
+    """Expands a local glob over folders that hold a manifest, or over shards within such folders."""
     if is_remote(place) or not re.search(r"[*?\[]", place) or _is_there(place):
         return [place]
     folders = sorted(path for path in glob(place) if _holds_shards(path))

@@ -36,7 +36,7 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
 
 
 def stacked(name: str, arrays: Sequence[np.ndarray], samples: Sequence[dict[str, Any]]) -> np.ndarray:
-    """Arrays of one shape as one."""
+    """Stacks arrays of one shape."""
     for array, sample in zip(arrays, samples, strict=True):
         if array.shape != arrays[0].shape:
             which = [one.get("key") or one.get("meta", {}).get("id", "?") for one in (samples[0], sample)]
@@ -50,12 +50,11 @@ def stacked(name: str, arrays: Sequence[np.ndarray], samples: Sequence[dict[str,
 class SampleStream(IterableDataset):
     """Infinite batches of one rank, starting at `position` (samples trained so far, over all ranks and epochs).
 
-    Batch k after `position` is the slice [position + k G, position + (k + 1) G) of the order, G = `batch_size`, the
-    global batch. In a DataLoader (`batch_size=None`) worker w of n makes batches w, w + n, …, and the loader's round
-    robin restores their order.
-    `on_bad_shard="skip"` puts other samples of the epoch, drawn as a function of seed and position, in the places of
-    those that are unusable, reports each shard that holds such once a process and marks it in `damaged (F,)`, which all
-    workers of a rank share; "error" raises.
+    Batch k after `position` is the slice [position + k G, position + (k + 1) G) of the order, with the global batch
+    size G = `batch_size`. In a DataLoader (`batch_size=None`) worker w of n makes batches w, w + n, …, and the loader's
+    round robin restores their order. `on_bad_shard="skip"` replaces unusable samples by other samples of the epoch, a
+    function of seed and position. Each process reports such a shard once and marks it in `damaged (F,)`, which all
+    workers of a rank share. "error" raises.
     """
 
     def __init__(
@@ -121,7 +120,7 @@ class SampleStream(IterableDataset):
         )
 
     def _candidates(self, position: int, shard: int, sample: int) -> Iterator[tuple[int, int]]:
-        """The place of a position, then random ones of the same epoch; nothing depends on what was met before."""
+        """The sample of a position, then random samples of the same epoch, independent of earlier reads."""
         yield shard, sample
         generator = np.random.default_rng([self.seed, REPLACEMENT, position])
         epoch_start = position - position % self.order.epoch_length

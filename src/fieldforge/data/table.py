@@ -1,6 +1,6 @@
-"""The manifest's entries in columns: 100 bytes a shard, where objects would take 1,200, and there may be millions.
+"""The manifest's entries in columns: 100 bytes a shard, where objects would take 1,200, for millions of shards.
 
-F shards; an entry becomes an object only when somebody asks for it.
+Axis letter: F shards. An entry becomes an object only at its access.
 """
 
 import re
@@ -16,7 +16,7 @@ SPLIT_PATTERN = re.compile(r"[\w-]{1,80}")
 
 
 class EntryError(ValueError):
-    """An entry that no manifest may hold."""
+    """An invalid entry of a manifest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Members of a sample out of the bytes of its part of a tar."""
+"""Splits a sample's bytes within a tar into its members."""
 
 BLOCK = 512
 PLAIN_FILE, EXTENDED_HEADER = b"0\0", b"x"  # tar's type flags; webdataset's own writer puts an extended time everywhere

@@ -1,7 +1,7 @@
-"""From a stored sample to what a step trains on: pure functions of (sample, generator), applied one after the other.
+"""Transforms of stored samples to the fields of a batch: pure functions of (sample, generator), applied in order.
 
-A transform is called with a mapping of everything known so far (the stored members, decoded when asked for, and what
-earlier transforms made) and returns what it adds or replaces. What the transforms made becomes the batch.
+A transform reads a mapping of the stored members, decoded at their first access, and the fields of earlier transforms.
+It returns the fields that it adds or replaces. The fields of all transforms become the batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ def _place(sample: Mapping[str, Any]) -> str:
 
 
 class Known(Mapping[str, Any]):
-    """The stored members, still undecoded where nobody asked, beneath what the transforms made."""
+    """The stored members, decoded at their first access, overlaid by the transforms' fields."""
 
     def __init__(self, stored: Mapping[str, Any]) -> None:
         self.stored = stored
@@ -78,8 +78,8 @@ class Labels:
     """`caption`: one of the sample's captions at random; `class`: its class.
 
     Args:
-        languages: of the captions: `en` stands for `captions`, others are keys of `captions_by_language`. Each language
-            is as likely as the others among those that the sample has; with none of them it is `en`.
+        languages: of the captions: `en` means `captions`, others are keys of `captions_by_language`. All listed
+            languages that the sample has are equally likely; a sample with none of them gives `en`.
     """
 
     def __init__(self, languages: Sequence[str] = ("en",)) -> None:

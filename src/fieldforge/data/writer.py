@@ -1,4 +1,4 @@
-"""Writes shards: deterministic bytes, whole or not there, resumable after any interruption.
+"""Writes shards: bytes are deterministic, files appear whole, and any interruption can be resumed.
 
 with ShardWriter(folder, SAMPLE, settings, samples_per_shard=100, split="train") as writer:
     for key, sample in samples:              # in a fixed order
@@ -29,7 +29,7 @@ END_OF_ARCHIVE = bytes(2 * BLOCK)
 
 
 def tar_member(name: str, payload: bytes) -> bytes:
-    """Header, payload and padding of one tar member; nothing in it depends on time, user or machine."""
+    """Header, payload and padding of one tar member, independent of time, user and machine."""
     info = tarfile.TarInfo(name)
     info.size, info.mtime, info.mode = len(payload), 0, 0o644
     return info.tobuf(format=tarfile.USTAR_FORMAT) + payload + bytes(-len(payload) % BLOCK)
@@ -44,7 +44,7 @@ def write_shard(
 ) -> ShardEntry:
     """Writes one shard and its index atomically from encoded samples (key, {suffix: bytes}), in the order given.
 
-    The index is put in place first: a tar under its final name is always whole and indexed.
+    The index is renamed first: a tar under its final name is always whole and indexed.
     """
     keys: list[str] = []
     offsets = [0]
@@ -83,7 +83,7 @@ def shard_entry(name: str, index: ShardIndex, index_payload: bytes) -> ShardEntr
 def finished_shard(
     path: Path, schema: Schema, settings: Mapping[str, Any]
 ) -> tuple[ShardEntry, tuple[str, ...]] | None:
-    """Entry and keys of a shard that an earlier run finished; None if it is not there or was cut.
+    """Entry and keys of a shard that an earlier run finished; None if it is missing or truncated.
 
     Raises UserError if it was written with other settings: shards of two settings never mix in one folder.
     """
@@ -145,7 +145,7 @@ class ShardWriter:
         self.write_encoded(key, {} if key in self.finished_keys else self.schema.encode(key, sample))
 
     def write_encoded(self, key: str, encoded: dict[str, bytes]) -> None:
-        """As `write`, for members that `schema.encode` already turned into bytes (in a worker process, say)."""
+        """Like `write`, for members already encoded by `schema.encode` (in a worker process, say)."""
         if key in self._written_keys:
             raise UserError(f"sample '{key}' was written twice to split '{self.split}'; give every asset its own id.")
         self._written_keys.add(key)
