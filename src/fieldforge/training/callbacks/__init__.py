@@ -1,1 +1,1 @@
-"""What watches a training: budget, averages, checkpoints, recovery, metrics, pictures."""
+"""Callbacks: budget, moving averages, checkpoints, rollback, metrics, pictures."""

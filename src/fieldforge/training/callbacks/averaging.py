@@ -1,4 +1,4 @@
-"""The moving average of the weights as a part of training: updated each step, used wherever the model is looked at."""
+"""The exponential moving average of the weights, updated each step; validation, pictures and the final model use it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fieldforge.training.processes.strategies import placed_like, where_there_is
 
 
 class EMACallback(StepCallback):
-    """Averages the weights of everything that is trained; validation, pictures and the finished model use the average.
+    """Averages all trained weights; validation, pictures and the finished model use the average.
 
     State: the average, saved with the checkpoint.
 
     Args:
-        decay: how much of the average survives each update.
+        decay: decay of the average at each update.
     """
 
     def __init__(self, decay: Decay):
@@ -48,9 +48,9 @@ class EMACallback(StepCallback):
 
     @contextmanager
     def averaged(self, pl_module: pl.LightningModule) -> Iterator[pl.LightningModule]:
-        """A whole module with the averaged weights: the one given, or its copy where that one is spread. A collective.
+        """A whole module with the averaged weights: the module itself, or a copy where it is sharded. A collective.
 
-        Only to look at: after the block the weights are what they were.
+        The weights are restored after the block.
         """
         copied = whole_module(pl_module.trainer.strategy, pl_module, self._average.average)
         if copied is not None:
@@ -64,7 +64,7 @@ class EMACallback(StepCallback):
 
     @torch.no_grad()
     def show(self, pl_module: pl.LightningModule, look: Callable[[pl.LightningModule], str | None]) -> str:
-        """What `look` says, in the first process, of a module that evaluates by the averaged weights. Collective."""
+        """The result of `look` on the module with the averaged weights, in the first process. A collective."""
         was_training = pl_module.training
         pl_module.eval()
         with self.averaged(pl_module) as averaged:
@@ -73,7 +73,9 @@ class EMACallback(StepCallback):
         return text
 
     def finished(self, pl_module: pl.LightningModule) -> pl.LightningModule:
-        """After training: a whole module with the averaged weights, the one given where it is whole. A collective."""
+        """After training: a whole module with the averaged weights, the module itself unless it is sharded. A
+        collective.
+        """
         copied = whole_module(pl_module.trainer.strategy, pl_module, self._average.average)
         if copied is None:
             self._average.copy_to(pl_module)

@@ -1,4 +1,4 @@
-"""How long a stage trains, in steps and in minutes, and the learning rate that follows from it."""
+"""The budget of a stage in steps and minutes, and the learning rate schedule that follows from it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from fieldforge.training.processes import ranks
 
 @dataclass(frozen=True)
 class Budget:
-    """What a stage may spend; it ends at whichever limit is met first.
+    """The budget of a stage, which ends at the first limit that it reaches.
 
     Args:
         max_steps: optimiser steps.
-        min_steps: steps before which the minutes end nothing: a slow or busy machine takes longer, not less.
-        max_minutes: minutes of wall clock, summed over interruptions; None means that only steps count. With a limit
-            in minutes the result depends on the speed of the machine: two runs are then alike, not equal.
+        min_steps: steps before which `max_minutes` does not apply: a slow or busy machine trains longer, not less.
+        max_minutes: minutes of wall clock, summed over interruptions; None: only steps count. With a limit in
+            minutes the result depends on the speed of the machine: two runs are then similar, not equal.
         warmup_steps: linear warm-up of the learning rate.
         final_rate: learning rate at the end, as a share of the peak.
     """
@@ -43,7 +43,7 @@ class Budget:
             raise UserError("budget.warmup_steps must be at least 0 and budget.final_rate between 0 and 1")
 
     def progress(self, step: int, seconds: float) -> float:
-        """Share of the budget that is spent, 0 … 1, in whichever unit is further."""
+        """Share of the budget that is spent, 0 … 1: the larger of the shares of steps and minutes."""
         share = step / self.max_steps
         if self.max_minutes is not None:
             of_minutes = min(seconds / (60 * self.max_minutes), 1.0)
@@ -52,7 +52,7 @@ class Budget:
         return min(share, 1.0)
 
     def short(self, steps: int) -> bool:
-        """Whether a training of so many steps hardly left the warm-up, so that its model has learned nothing yet."""
+        """Whether a training of this many steps hardly left the warm-up: its model has learned nothing yet."""
         return steps < 2 * self.warmup_steps
 
     def rate(self, step: int, seconds: float) -> float:
@@ -108,5 +108,5 @@ class BudgetCallback(StepCallback):
         self._before = float(state_dict["seconds"])
 
     def _seconds_agreed(self) -> float:
-        """All processes must decide alike: the first one's clock, and none at all where minutes do not count."""
+        """The first process's clock, so that all processes decide alike; no clock where minutes do not count."""
         return 0.0 if self.budget.max_minutes is None else ranks.of_first(self.seconds)

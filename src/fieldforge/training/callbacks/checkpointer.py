@@ -1,4 +1,4 @@
-"""When the state of a training is saved: on a schedule, when something asks it to stop, and at the end."""
+"""The schedule of checkpoints: at intervals, at a request to stop, and at the end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ FAILURES = 3  # in a row; then a training that cannot be saved ends
 
 
 class Checkpointer(StepCallback, Watcher):
-    """Saves on a schedule, when the run is asked to stop, and at the end; keeps the last two.
+    """Saves checkpoints at intervals, at a request to stop, and at the end; keeps the last two.
 
-    A scheduled save that fails (a full disk) is reported, and training goes on: the next may succeed.
+    A scheduled save that fails (a full disk) is reported, and training continues: the next save may succeed.
 
     Args:
         every_minutes: wall clock between checkpoints.
-        every_steps: steps between checkpoints, in addition; None for none.
-        keep: how many to leave on disk.
+        every_steps: steps between additional checkpoints; None: no such checkpoints.
+        keep: number of checkpoints to leave on disk.
     """
 
     def __init__(self, every_minutes: Positive = 5.0, every_steps: Count | None = None, keep: Count = 2):
@@ -71,7 +71,7 @@ class Checkpointer(StepCallback, Watcher):
         """Write the state after the last finished step, once unless it has `changed`, and keep the last `keep`.
 
         Raises:
-            UserError: it cannot be written; in all processes.
+            UserError: the checkpoint cannot be written; in all processes.
         """
         if self._saved_step == trainer.global_step and not changed:
             return

@@ -1,4 +1,4 @@
-"""What a callback may know of the training that it watches."""
+"""The context of a training that its callbacks read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Draw = Callable[[pl.LightningModule, Path], None]
 
 @dataclass(frozen=True)
 class Sampling:
-    """`count` samples of as many conditions out of the training split, `at_a_time` of them together."""
+    """`count` samples, each of another condition of the training split, in batches of `at_a_time`."""
 
     count: int
     steps: int
@@ -29,10 +29,10 @@ class Sampling:
 
 
 class Measure(Protocol):
-    """Numbers of a module's samples by name."""
+    """Measures a module's samples: numbers by name."""
 
     def prepare(self) -> None:
-        """Before the first step: whatever may be lacking. UserError for what is."""
+        """Prepares before the first step. UserError for missing parts."""
 
     def __call__(self, module: pl.LightningModule, sampling: Sampling) -> dict[str, float]:
         """The module has its averaged weights."""
@@ -49,12 +49,12 @@ class TrainingContext:
         fingerprint: of what determines the result.
         config: all settings, as plain values.
         batch_size: samples of a step over all processes.
-        clock: knows the budget, and the time spent.
-        ema: has the averaged weights.
-        guard: leaves out steps, and counts them.
-        draw: of the stage, which draws random numbers from generators of its own; None where it draws nothing.
-        measure: of the stage, likewise; None where it makes no samples.
-        place: of the stage among those of the training, such as "stage 2 of 3"; empty where it is the only one.
+        clock: keeps the budget and the time spent.
+        ema: holds the averaged weights.
+        guard: skips steps and counts them.
+        draw: draws the stage's pictures, with its own random generators; None where the stage draws nothing.
+        measure: measures the stage's samples, likewise; None where the stage makes no samples.
+        place: the stage's number in the training, such as "stage 2 of 3"; empty for a single stage.
     """
 
     stage: str
@@ -71,7 +71,7 @@ class TrainingContext:
 
     @property
     def title(self) -> str:
-        """What progress calls the stage."""
+        """The stage's name in progress lines."""
         return f"{self.place}, {self.stage}" if self.place else self.stage
 
     @property
@@ -81,7 +81,7 @@ class TrainingContext:
 
     @property
     def pictures(self) -> Path:
-        """Folder of what is drawn."""
+        """Folder of the stage's pictures."""
         return self.run / "pictures"
 
     @property
@@ -100,7 +100,7 @@ class LoggerChoice(Protocol):
 
 
 class Watcher(pl.Callback):
-    """A callback that knows the training: it has `context` from before the first step on."""
+    """A callback with the `context` of its training, set before the first step."""
 
     context: TrainingContext
 

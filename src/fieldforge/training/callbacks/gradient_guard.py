@@ -1,4 +1,4 @@
-"""Clipping, and leaving out steps that would do harm."""
+"""Gradient clipping, and skipping of harmful steps."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ LEAST = 1e-6  # no loss below spike times this is out of line
 
 
 class GradientGuard(StepCallback):
-    """Clips the gradient's norm, and leaves out steps whose gradient is not finite or whose loss is far out of line.
+    """Clips the gradient norm, and skips steps with a gradient that is not finite or a loss spike.
 
-    Neither needs the host to wait for the device: a fused optimiser reads "leave this step out" from a tensor, and the
-    counts are looked at only now and then. All processes see the same norm and the same loss, so they do the same.
+    The host never waits for the device: a fused optimiser reads the flag to skip a step from a tensor, and the counts
+    are read only at intervals. All processes see the same norm and loss, so they decide alike.
 
-    What is usual is the root mean square of the loss over some five hundred steps, what is out of line counted as the
-    limit. So the limit rises where losses scatter (at a batch of one a denoiser's noisiest samples give many times the
-    mean), at most about one step in spike² is left out for its loss for long, and a tenfold level becomes usual after a
-    few steps, while a hundredfold one does not within `Recovery`'s patience.
+    The reference level is the root mean square of the loss over some five hundred steps, where a spike counts as the
+    limit. So the limit rises where losses scatter: at a batch of one a denoiser's noisiest samples have many times the
+    mean loss. In the long run at most about one step in spike² is skipped for its loss. A tenfold level of the loss
+    becomes the reference after a few steps; a hundredfold level does not within `Recovery`'s patience.
 
-    State: that root mean square and the counts, saved with the checkpoint.
+    State: this root mean square and the counts, saved with the checkpoint.
 
     Args:
-        max_norm: gradients are scaled down to this norm, over all parameters and processes, those of an adversary by
-            themselves; None leaves them.
-        patience: so many bad steps in a row end the run with one sentence, if nobody (`Recovery`) does better.
+        max_norm: gradients are clipped to this norm over all parameters and processes, those of an adversary
+            separately; None: no clipping.
+        patience: this many bad steps in a row end the run with one sentence, unless `Recovery` handles them.
     """
 
     def __init__(self, max_norm: Positive | None = 1.0, patience: Count = 25):
@@ -78,7 +78,7 @@ class GradientGuard(StepCallback):
             )
 
     def skipped(self) -> int:
-        """Steps left out so far; waits for the device."""
+        """Number of skipped steps; waits for the device."""
         return 0 if self._counts is None else int(self._counts[1])
 
     def state_dict(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class GradientGuard(StepCallback):
         return norm
 
     def _judge(self, norm: Tensor, loss: Tensor) -> Tensor:
-        """1 if the step is to be left out, else 0, on the device: norm (), loss () → ()."""
+        """1 for a step to skip, else 0, on the device: norm (), loss () → ()."""
         if self._counts is None:
             self._counts = torch.tensor(self._restored or [0.0] * 4, device=norm.device)
         in_a_row, bad_steps, good_steps, usual = self._counts.unbind()
@@ -111,7 +111,7 @@ class GradientGuard(StepCallback):
 
 
 def _sets(optimizer: Optimizer) -> list[list[Tensor]]:
-    """Gradients of the model, and of the adversary where there is one."""
+    """Gradients of the model, and of the adversary if there is one."""
     sets: dict[bool, list[Tensor]] = {False: []}
     for group in optimizer.param_groups:
         own = sets.setdefault(group.get("adversary", False), [])
@@ -120,7 +120,7 @@ def _sets(optimizer: Optimizer) -> list[list[Tensor]]:
 
 
 def _norm(gradients: list[Tensor]) -> Tensor:
-    """Norm () of all gradients, over the rows that other processes have too."""
+    """Norm () of all gradients, including other processes' shards."""
     spread = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
     whole = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
     if not spread:

@@ -1,4 +1,4 @@
-"""The default logger: one CSV file that a resumed run goes on with."""
+"""The default logger: one CSV file, which a resumed run continues."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ GARBLED = "\ufffd"
 class MetricsTable(Logger):
     """Writes `metrics.csv`: a column `step`, then one for each metric in alphabetical order.
 
-    Lightning's own CSV logger starts the file over when a run resumes; this one keeps the rows up to the step from
-    which it resumes and drops those of steps that are trained again. A file that was cut or garbled keeps its readable
-    rows and is put aside; one that cannot be written stops no training.
+    Lightning's CSV logger starts a new file when a run resumes. This logger keeps the rows up to the step of the
+    checkpoint, and drops rows of steps that are trained again. Of a damaged file it keeps the readable rows, and
+    renames the original. A file that cannot be written does not stop the training.
     """
 
     def __init__(self, directory: str | Path):
@@ -82,7 +82,7 @@ class MetricsTable(Logger):
         self.save()
 
     def _rows_so_far(self) -> Rows:
-        """Of the table that is there; what cannot be read of it is said, and kept beside it."""
+        """Rows of the existing table; unreadable lines are reported, and the damaged file is kept beside it."""
         if not self.path.is_file():
             return {}
         with self._tolerance:
@@ -105,7 +105,7 @@ def read_table(path: str | Path) -> Rows:
 
 
 def readable_rows(content: bytes) -> tuple[Rows, int]:
-    """The rows of a table that are whole, and the number of lines that are cut or garbled."""
+    """The complete rows of a table, and the number of damaged lines."""
     first, *lines = content.decode(errors="replace").replace("\0", GARBLED).replace("\r", "").split("\n")
     if not first:
         return {}, sum(map(bool, lines))

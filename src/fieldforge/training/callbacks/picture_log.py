@@ -1,4 +1,4 @@
-"""What the model makes, as pictures, while it trains."""
+"""Pictures of the model's outputs during training."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 
 class Pictures(StepCallback, Watcher):
-    """Draws with the averaged weights every so many minutes and at the end, where the stage draws anything.
+    """Draws pictures with the averaged weights at intervals and at the end, if the stage draws any.
 
-    `step_<n>.png` go to the pictures of the run; loggers that take pictures get them too.
+    Files are `step_<n>.png` in the run's folder of pictures; loggers with support for pictures get them too.
 
     Args:
         every_minutes: wall clock between pictures.

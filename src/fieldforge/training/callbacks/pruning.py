@@ -1,4 +1,4 @@
-"""Stops a run that is worse than others were at the same step; who judges that is not known here."""
+"""Pruning: ends a run that is worse than others at the same step, on the verdict of a separate judge."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fieldforge.training.processes import ranks
 
 class Judge(Protocol):
     def prune(self, step: int, value: float) -> bool:
-        """Note the objective's value at a step; is it so bad that the run should end?"""
+        """Records the objective's value at a step, and returns whether the run should end."""
 
 
 class Pruned(Exception):
-    """A run ended early, with its checkpoint kept: the same command without a judge goes on from there."""
+    """Pruning has ended the run and kept its checkpoint: the same command without a judge continues from it."""
 
     def __init__(self, step: int, value: float, run: Path):
         super().__init__(f"pruned at step {step}")
@@ -27,15 +27,15 @@ class Pruned(Exception):
 
 
 class Pruning(Watcher):
-    """Hands a logged metric to a judge at each validation and ends the run when the judge says so.
+    """Hands a logged metric to a judge at each validation, and ends the run on the judge's verdict.
 
     Args:
-        metric: one of those that are logged.
-        judge: asked on the first process alone; all follow.
-        stages: of the whole road; the metric is that of the last one.
+        metric: name of a logged metric.
+        judge: called in the first process alone; all processes follow its verdict.
+        stages: all stages of the training; the metric belongs to the last stage.
 
     Raises (while training):
-        UserError: there is no such metric; says which there are.
+        UserError: no such metric is logged; the sentence lists the metrics.
         Pruned: after the state is saved.
     """
 

@@ -1,4 +1,4 @@
-"""When leaving out bad steps does not help: back to the last checkpoint, and at last one sentence."""
+"""Rollback to the last checkpoint where skipping bad steps does not help; in the end one sentence stops the run."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ log = logging.getLogger(__name__)
 
 
 class Recovery(StepCallback, Watcher):
-    """Takes weights, optimiser and moving average back to the last checkpoint when many steps had to be left out.
+    """Rolls weights, optimiser and moving average back to the last checkpoint after many skipped steps.
 
-    Steps and data go on: the batches that were met with spoiled weights are not met again with the restored ones. The
-    restored state is saved at once. Looks where rows of metrics are due, as the device is waited for.
+    The step count and the data continue: the restored weights do not see the batches of the bad steps again. The
+    restored state is saved at once. The callback checks where metrics are logged, as this waits for the device.
 
-    State: the rollbacks and the steps left out at the last of them, saved with the checkpoint.
+    State: the number of rollbacks, and of skipped steps at the last rollback, saved with the checkpoint.
 
     Args:
-        spike: a step whose loss is above so many times the usual one is left out, see `GradientGuard`; None for no
-            such limit.
-        window: steps over which bad ones are counted.
-        patience: so many bad steps within a window lead back to the last checkpoint.
-        rollbacks: so often; then the run ends.
+        spike: a step with a loss above this multiple of the reference level is skipped, see `GradientGuard`; None:
+            no such limit.
+        window: number of steps over which bad steps are counted.
+        patience: this many bad steps within a window cause a rollback.
+        rollbacks: the largest number of rollbacks; then the run ends.
     """
 
     def __init__(self, spike: float | None = 10.0, window: Count = 100, patience: Count = 10, rollbacks: Whole = 3):
@@ -95,6 +95,6 @@ class Recovery(StepCallback, Watcher):
                 callback.save(trainer, changed=True)
 
     def _last(self, step: int) -> str | None:
-        """The last checkpoint from before the trouble."""
+        """The last checkpoint before the bad steps."""
         checkpoint = find_last(self.context.checkpoints, self.context.fingerprint, at_most=step)
         return str(checkpoint.path) if checkpoint else None

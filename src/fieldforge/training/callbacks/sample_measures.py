@@ -1,4 +1,4 @@
-"""What samples of a diffusion model are worth, while it trains: rows of the table, and what a sweep can rank by."""
+"""Measures of a diffusion model's samples during training: logged metrics, which a sweep can rank by."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fieldforge.training.processes import ranks
 
 
 class SampleMeasures(StepCallback, Watcher):
-    """Logs `samples/<name>` with the averaged weights, every so many steps and at the end of the budget.
+    """Logs `samples/<name>` with the averaged weights, at intervals and at the end of the budget.
 
-    Nothing where the stage makes no samples.
+    It logs nothing for a stage without samples.
 
     Args:
-        every_steps: between two looks.
-        count, steps, scale, at_a_time: samples, steps of the sampler, guidance, and how many are drawn together.
+        every_steps: steps between two measurements.
+        count, steps, scale, at_a_time: samples, sampler steps, guidance scale, batch size.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How the learning rate runs over a training."""
+"""The learning rate schedule."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 
 def learning_rate(step: int, progress: float, warmup_steps: int, final_rate: float) -> float:
-    """Share of the peak: a linear warm-up over steps, then a half cosine over the progress, down to `final_rate`.
+    """Share of the peak: linear warm-up over steps, then cosine decay over the progress to `final_rate`.
 
     Args:
         step: number of steps taken.
-        progress: share of the training that is over, 0 … 1.
-        warmup_steps: steps below the peak at the start.
+        progress: finished share of the training, 0 … 1.
+        warmup_steps: steps of the warm-up.
         final_rate: share of the peak at progress 1.
     """
     cosine = 0.5 * (1 + math.cos(math.pi * progress))

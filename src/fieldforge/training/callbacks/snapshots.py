@@ -1,4 +1,4 @@
-"""Averages of several lengths, kept every so many steps: out of them an average of another length can be made later."""
+"""Snapshots of moving averages of several lengths, for averages of other lengths after training (post-hoc EMA)."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ FOLDER = "snapshots"  # in a run's directory
 class Snapshots(StepCallback, Watcher):
     """Writes power-function averages of the weights to files (Karras et al. 2023, "EDM2", section 3.2).
 
-    These are `step_<n>_std_<s>.ckpt` in the folder `snapshots` of the run. They do not change the training;
+    Files are `step_<n>_std_<s>.ckpt` in the run's folder `snapshots`. They do not change the training;
     `stages.ema_length` combines them.
 
     State: the averages, saved with the checkpoint.
 
     Args:
-        every_steps: between snapshots; there is one at the end too.
-        stds: lengths of the averages, relative to the training so far; each is as large as the model.
-        stages: those whose averages are kept.
+        every_steps: steps between snapshots; another snapshot follows at the end.
+        stds: lengths of the averages, relative to the training so far; each average is as large as the model.
+        stages: stages whose averages are kept.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How fast training goes and what it waits for."""
+"""Throughput of a training, and its progress line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fieldforge.training.callbacks.steps import logs_now, step_ended
 
 
 class Throughput(Watcher):
-    """Logs samples per second, seconds per step and the share of that time spent waiting for data.
+    """Logs samples per second, seconds per step and the share of the time spent waiting for data.
 
-    The data module counts the waiting (`waited_seconds`); validation, pictures and checkpoints are left out.
+    The data module measures the waiting (`waited_seconds`); validation, pictures and checkpoints do not count.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ def _waited(trainer: pl.Trainer) -> float:
 
 
 class Progress(pl.callbacks.ProgressBar, Watcher):
-    """One line that lives: stage, step, share of the budget, time left, loss. Plain lines where nobody watches.
+    """Progress line: stage, step, share of the budget, time left, loss. Without a terminal it prints plain lines.
 
     Args:
         quiet_seconds: between lines when stderr is not a terminal.
@@ -106,7 +106,7 @@ class Progress(pl.callbacks.ProgressBar, Watcher):
             self._show(trainer, None, last=True)
 
     def _say(self, text: str) -> None:
-        """What goes on between two steps; in a log only where the last line is a while ago."""
+        """Shows the work between two steps; without a terminal only if the last line is `quiet_seconds` old."""
         now = time.monotonic()
         if self._enabled and (self._live or now - self._shown > self._pause):
             self._shown = now

@@ -1,4 +1,4 @@
-"""Where only a log or a picture is lost, training goes on."""
+"""Tolerance of errors that cost only a log or a picture: training continues."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class Tolerance:
-    """A block that may fail to write `path`; it warns, once until the block has worked again."""
+    """A context for writing `path`, in which an error is a warning, given once until the block succeeds again."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -1,4 +1,4 @@
-"""Weights & Biases, opt-in: a training never fails for want of an account, of a network, or of the service itself."""
+"""Weights & Biases, opt-in: a missing account, network or service never stops a training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STEP = "trainer/global_step"
 
 
 class Reporter(WandbLogger):
-    """A logger whose run begins online where that is possible, else offline, and that falls silent where it fails.
+    """A logger whose run starts online where possible, else offline; after an error of the service it is silent.
 
     Args:
         mode: "online", "offline" or "disabled".
@@ -120,13 +120,13 @@ def finish() -> None:
 
 
 def clean_id(run_id: str) -> str:
-    """A run id in characters that the service takes; two that differ stay different."""
+    """A run id in characters that the service accepts; different ids stay different."""
     cleaned = re.sub(r"[^A-Za-z0-9_.-]", "-", run_id)[:96]
     return cleaned if cleaned == run_id != "" else f"{cleaned}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 
 def unreachable(url: str, seconds: float = 5.0) -> str | None:
-    """Why nobody answers at the host of `url`, or at the proxy before it; None if somebody does."""
+    """Why the host of `url`, or the proxy before it, does not answer; None if it answers."""
     reasons = ["no answer"]
 
     def ask() -> None:
@@ -178,7 +178,9 @@ def _begin(settings: dict[str, Any], mode: str) -> Any:
 
 
 def _disable_telemetry() -> None:
-    """The library's reports of its own use: with a silent service they keep the end of the command for 20 seconds."""
+    """Disables the library's usage reports: without an answer of the service they delay the command's end by 20
+    seconds.
+    """
     with contextlib.suppress(ImportError, AttributeError):
         from wandb.analytics.opentelemetry import opentelemetry_proxy
 

@@ -1,4 +1,4 @@
-"""Stage 1 as Lightning sees it: samples in, field parameters out, the loss of the autoencoder's room."""
+"""Lightning module of the autoencoder stage: samples → field parameters → loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AutoencoderModule(StageModule):
 
     Args:
         autoencoder: its parameters are trained.
-        loss: (autoencoder, batch, randomness) → loss (), detached terms by name. Its own parameters are trained along.
+        loss: (autoencoder, batch, randomness) → loss (), detached terms by name. Its parameters are trained too.
         optimizer: parameter groups → optimiser.
         seed: see `StageModule`.
     """

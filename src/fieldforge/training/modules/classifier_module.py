@@ -1,4 +1,4 @@
-"""The classifier of noisy latents as Lightning sees it."""
+"""Lightning module of the classifier of noisy latents."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ClassifierModule(StageModule):
         self.make_optimizer = optimizer
 
     def labels(self, batch: dict[str, Any]) -> Tensor:
-        """Numbers (B,) of the batch's classes. UserError for one that the training split does not have."""
+        """Class indices (B,) of the batch. UserError for a class that the training split does not have."""
         unknown = sorted(set(batch["class"]) - set(self.index))
         if unknown:
             raise UserError(f"class {unknown[0]!r} is not among those of the manifest: prepare the data again")

@@ -1,4 +1,4 @@
-"""What training a denoiser and distilling one share: steps whose loss is of latents under a condition."""
+"""Common base of denoiser training and distillation: steps on latents under a condition."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ConditionalModule(StageModule, ABC):
     """Trains a `DiffusionModel` on normalised latents under the conditions of a `Conditioner`.
 
     Args:
-        model: what is trained.
+        model: the trained model.
         conditioner: turns captions, classes, … into the condition.
         optimizer: parameter groups → optimiser.
         seed: see `StageModule`.
@@ -42,7 +42,7 @@ class ConditionalModule(StageModule, ABC):
         self.log_heldout({"loss": self._loss(batch, self.heldout_randomness(size, batch_idx))}, size)
 
     def condition(self, batch: dict[str, Any], randomness: StepRandomness) -> Condition:
-        """The batch's condition, dropped for some samples as the conditioner's sources say."""
+        """The batch's condition, with the dropout of the conditioner's sources."""
         size = len(batch["latent"])
         with torch.autocast(self.device.type, enabled=False):  # frozen encoders have a precision of their own
             features = self.conditioner.augmented(self.conditioner.embed(batch), randomness)

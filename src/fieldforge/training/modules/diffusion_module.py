@@ -1,4 +1,4 @@
-"""Stage 2 as Lightning sees it: noise the latents, denoise them under a condition that some samples lose."""
+"""Lightning module of the diffusion stage: noise the latents, denoise them under a condition with dropout."""
 
 from __future__ import annotations
 

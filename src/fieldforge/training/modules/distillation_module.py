@@ -1,4 +1,4 @@
-"""Distillation as Lightning sees it: a student learns to take several of its teacher's steps at once."""
+"""Lightning module of distillation: a student learns to take several of its teacher's steps at once."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class DistillationModule(ConditionalModule):
 
     Args:
         model: the student.
-        conditioner: the teacher's, for both; it stays as it is.
-        teacher: what the student is to do faster; not part of the state that is saved.
-        guidance: of the teacher; the student learns it in.
-        intervals: (N, substeps + 1) falling times: the teacher's steps within each of the student's.
+        conditioner: the teacher's conditioner, frozen, for both.
+        teacher: the model to distil; not part of the saved state.
+        guidance: the teacher's guidance, which the student learns.
+        intervals: (N, substeps + 1) descending times: the teacher's steps within each of the student's steps.
         weighting: of the error of the estimate over the log-SNR.
         optimizer: parameter groups → optimiser.
         seed: see `StageModule`.

@@ -1,4 +1,4 @@
-"""Which parameters an optimiser sees, and how."""
+"""Parameter groups of an optimiser."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def build_optimizer(
     Args:
         factory: an optimiser class with its settings filled in (`functools.partial`).
         modules: their trainable parameters are optimised; shared ones once.
-        adversary: trained along, with another aim: its groups are marked `adversary`, and `GradientGuard` clips them
-            by a norm of their own.
+        adversary: trained with the opposite objective: its groups are marked `adversary`, and `GradientGuard` clips
+            them by their own norm.
 
-    Each group remembers its peak rate as `initial_lr`: the schedule multiplies that.
+    Each group keeps its peak learning rate as `initial_lr`, which the schedule multiplies.
     """
     groups = _groups(modules)
     if adversary is not None:

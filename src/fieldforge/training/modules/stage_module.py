@@ -1,4 +1,4 @@
-"""What the Lightning modules of all stages share: a step's random numbers, and its values over the whole batch."""
+"""Common base of all stages' Lightning modules: random numbers of a step, and metrics over the global batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fieldforge.training.callbacks.steps import logs_next
 
 
 class StageModule(pl.LightningModule):
-    """A step is the same however its batch is spread over processes and over batches accumulated one after another.
+    """A step is the same for any split of its global batch over processes and accumulated batches.
 
     The samples of a batch are dealt to the processes one by one, as `data.order.rank_positions` deals them.
 
@@ -34,7 +34,7 @@ class StageModule(pl.LightningModule):
         return StepRandomness(self.seed, self.global_step, slots, size * world * accumulated, self.device)
 
     def heldout_randomness(self, size: int, batch_idx: int) -> StepRandomness:
-        """The same for a held-out batch: alike every time."""
+        """Random numbers of a held-out batch, the same in every validation."""
         world = self.trainer.world_size
         slots = range(self.global_rank, size * world, world)
         return StepRandomness(self.seed, batch_idx, slots, size * world, self.device, "validation")

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running code, the one before used when the last is damaged."""
+"""Checkpoints: written atomically, read without running code; a damaged one is replaced by the one before it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def save_atomically(content: dict[str, Any], path: str | Path) -> None:
 
 
 class _Stream:
-    """A file that remembers why the system refused to write: torch hides it behind an error of its own."""
+    """A file that keeps the system's write error, which torch replaces by its own error."""
 
     def __init__(self, file: BinaryIO):
         self.file = file
@@ -64,7 +64,7 @@ class _Stream:
 
 
 def save_spread(content: dict[str, Any], path: str | Path) -> None:
-    """The same for a checkpoint whose tensors are spread over processes: a folder with a file for each. A collective.
+    """Save a checkpoint whose tensors are sharded over processes: a folder with a file for each process. A collective.
 
     Raises:
         UserError: in all processes, if one of them cannot write.
@@ -88,7 +88,7 @@ def _put_in_place(unfinished: Path, path: Path) -> None:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """What killed processes left half written among checkpoints; for the only training that writes there."""
+    """Remove partial checkpoints of killed processes; only for the training that writes to this folder."""
     remove_leftovers(directory)
     for folder in directory.glob(f".step_*{_UNFINISHED}"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -110,9 +110,9 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
-    """A checkpoint of either kind; in one of several processes, tensors that were spread are `shards.Pieces`.
+    """A checkpoint of either kind; in one of several processes, sharded tensors are `sharded_state.Pieces`.
 
-    Those of a folder, and with `mmap` all, are read when they are used, and not verified.
+    Tensors of a folder, and with `mmap` all tensors, are read at their first use and are not verified.
 
     Raises:
         UserError: missing, damaged, or not one of ours.
@@ -124,10 +124,10 @@ def read_checkpoint(path: str | Path, mmap: bool = False) -> dict[str, Any]:
 
 
 def load_safely(path: str | Path, map_location: Any = "cpu", mmap: bool = False) -> dict[str, Any]:
-    """Read a checkpoint of this project; plain containers and tensors only, so a stranger's file cannot run code.
+    """Read a checkpoint of this project; plain containers and tensors only, so that a foreign file cannot run code.
 
-    With `mmap` its tensors are read when they are used, and nothing is verified. A published model is read as the
-    checkpoint that it was made of.
+    With `mmap` its tensors are read at their first use, and nothing is verified. A published model is read as the
+    checkpoint that it comes from.
 
     Raises:
         UserError: missing, truncated, altered, or not one of ours.
@@ -151,7 +151,7 @@ def load_safely(path: str | Path, map_location: Any = "cpu", mmap: bool = False)
 
 
 def verify(path: Path) -> None:
-    """Compare every byte of a checkpoint's file with the checksums (CRC-32) in it: torch.load does not look at them.
+    """Compare every byte of a checkpoint's file with its checksums (CRC-32), which torch.load ignores.
 
     Raises:
         UserError: it is altered, or no archive at all.
@@ -196,7 +196,7 @@ def verified(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LastCheckpoint:
-    """A readable checkpoint and the number of steps that are trained in it."""
+    """A readable checkpoint and its number of training steps."""
 
     path: Path
     step: int
@@ -205,8 +205,8 @@ class LastCheckpoint:
 def find_last(directory: Path, fingerprint: str, at_most: int | None = None) -> LastCheckpoint | None:
     """The newest checkpoint in `directory` that can be read; None where there is none.
 
-    With `at_most`, newer ones than of that step are taken only where there is none. A damaged one is passed over with a
-    warning. One of another run (fingerprint) is an error: it must not be mixed in.
+    With `at_most`, a checkpoint after this step is used only if there is no earlier one. A damaged checkpoint is
+    skipped with a warning. A checkpoint of another run (fingerprint) is an error.
 
     Raises:
         UserError: all checkpoints are damaged, or one belongs to another run.
@@ -233,7 +233,7 @@ def find_last(directory: Path, fingerprint: str, at_most: int | None = None) -> 
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Lightning's door to the file system, with the functions above behind it."""
+    """Lightning's interface to checkpoint files, implemented by the functions above."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         save_atomically(checkpoint, path)

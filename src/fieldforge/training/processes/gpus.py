@@ -1,4 +1,4 @@
-"""Which GPU a process trains on: its own among those of its node, or the one that its launcher lets it see."""
+"""The GPU of a process: the one of its local rank, or the only one that its launcher makes visible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _CHOSEN = "FIELDFORGE_GPUS_OF_JOB"
 def of_process(local_rank: int, devices: int) -> int:
     """Index of the GPU of one of `devices` processes of a node.
 
-    Where a launcher lets each process see a single GPU (`srun --gpus-per-task=1`), that is index 0 in all of them.
+    Where a launcher makes a single GPU visible to each process (`srun --gpus-per-task=1`), the index is 0 in all of
+    them.
 
     Raises:
         UserError: there are more processes than GPUs.
@@ -56,9 +57,9 @@ def refuse_shared(gpus: Sequence[str]) -> None:
 
 
 def spread(job: int, devices: int) -> None:
-    """Let this process, one of several trainings on a machine, see only its share of the GPUs: that of job 0, 1, 2, …
+    """Restrict this process, one of several trainings on a machine, to its share of the GPUs: that of job 0, 1, 2, …
 
-    Before CUDA is used: what a process has chosen once, it keeps for the trainings that it is given later.
+    Call it before CUDA is used. A process keeps its share for later trainings.
     """
     count = torch.cuda.device_count()
     groups = count // devices

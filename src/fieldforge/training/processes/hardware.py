@@ -1,4 +1,4 @@
-"""Lightning's trainer as all stages use it."""
+"""Hardware settings, and Lightning's trainer for all stages."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from fieldforge.training.processes.strategies import Replicated, Sharded
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and in which precision to train; nothing in here is meant to change what is learned.
+    """Hardware and precision of a training; no setting is meant to change the result.
 
     Args:
         accelerator, devices, num_nodes: as Lightning's trainer names them; devices are the processes of each node.
-        strategy: "ddp", each process has the whole model; "fsdp", each has its rows of it; "auto", ddp if several.
+        strategy: "ddp": each process has the whole model; "fsdp": each has a shard; "auto": ddp for several processes.
         precision: one of Lightning's, or "auto": bf16-mixed where the hardware multiplies in bfloat16, else 32-true.
-        matmul: `torch.set_float32_matmul_precision` for what stays in float32.
-        accumulate: batches that a step is made of, one after the other; the step's batch is the same.
-        checkpointing: compute activations of transformer blocks again in the backward pass instead of keeping them.
-        compile: let torch compile the blocks of transformers.
-        max_hours: so long after its start this process saves and leaves; None for no limit.
-        requeue: put an unfinished job of Slurm's back into its queue.
-        timeout_minutes: after which a process that waits for another one's tensors gives up.
+        matmul: `torch.set_float32_matmul_precision` for operations in float32.
+        accumulate: gradient accumulation: number of batches of a step; the global batch stays the same.
+        checkpointing: activation checkpointing: recompute transformer blocks in the backward pass.
+        compile: compile transformer blocks with torch.compile.
+        max_hours: hours after its start at which this process saves and exits; None: no limit.
+        requeue: put an unfinished Slurm job back into its queue.
+        timeout_minutes: time limit for waiting for another process's tensors.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
@@ -85,12 +85,12 @@ class Hardware:
 
     @contextmanager
     def processes(self, command: Callable[[], list[str]]) -> Iterator[None]:
-        """Inside, all processes are there and connected; `command` gives what starts those that nobody has started."""
+        """Inside this context all processes are connected; `command` starts those that no launcher has started."""
         with processes(self.processes_per_node, self.num_nodes, self.gpu, command, self.timeout_minutes):
             yield
 
     def share(self, batch_size: int) -> int:
-        """Of a step's batch, what one of the accumulated batches has. UserError if processes cannot share it evenly."""
+        """Size of one accumulated batch of a step. UserError if the processes cannot share it evenly."""
         parts = self.processes_per_node * self.num_nodes * self.accumulate
         if batch_size % parts:
             raise UserError(
@@ -100,7 +100,7 @@ class Hardware:
         return batch_size // self.accumulate
 
     def prepare(self, module: pl.LightningModule) -> None:
-        """Switch on what this hardware wants of the networks."""
+        """Apply the hardware's options to the networks: activation checkpointing, compilation."""
         for part in module.modules():
             if isinstance(part, Stack) and self.checkpointing:
                 part.checkpointing = True
@@ -109,7 +109,7 @@ class Hardware:
 
     @contextmanager
     def products(self) -> Iterator[None]:
-        """`matmul` for as long as training lasts: latents encoded by the same process must not depend on it."""
+        """Set `matmul` during training alone: latents that the same process encodes must not depend on it."""
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision(self.matmul)
         try:
@@ -120,7 +120,7 @@ class Hardware:
     def trainer(
         self, max_steps: int, callbacks: list[pl.Callback], loggers: list[Any], root: Path, **options: Any
     ) -> pl.Trainer:
-        """A trainer that leaves checkpoints, signals, clipping, schedule and data order to this project."""
+        """A trainer without Lightning's own checkpoints, signals, clipping, schedule and data order."""
         _quieten()
         devices = self.processes_per_node
         several = devices * self.num_nodes > 1
@@ -165,7 +165,7 @@ def best_precision(gpu: bool) -> str:
 
 
 def best_device(name: str = "auto") -> str:
-    """The device to sample and evaluate on: the one of that name, or with "auto" a GPU where there is one.
+    """The device for sampling and evaluation: the named device, or with "auto" a GPU if there is one.
 
     Raises:
         UserError: there is no such device here.
@@ -208,7 +208,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, resume_from:
 
 
 def _quieten() -> None:
-    """Silence what Lightning says about choices made on purpose."""
+    """Silence Lightning's warnings about intended choices."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

@@ -1,9 +1,9 @@
-"""What asks a run to stop: signals, or its time is up. A handler only sets a flag, which is read at the end of a step.
+"""Requests to stop a run: signals and the time limit. A handler only sets a flag, which is read at the end of a step.
 
-Saving inside a handler can deadlock several processes (one in a collective, the other in its handler) and can cut a
-step in half; so nothing happens here but a note. Only a process that has waited for data for long ends at once: there
-is no step whose end could be awaited. This module imports nothing heavy: entry points install the handlers before torch
-is loaded, so that no signal meets an unprepared process.
+A save inside a handler could deadlock several processes (one in a collective, the other in its handler), or interrupt a
+step. So a handler only records the request. Only a process that has waited long for data exits at once, as no step will
+end. This module imports nothing heavy: entry points install the handlers before they load torch, so that they handle
+every signal.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Interrupted(Exception):
 
 
 def install() -> None:
-    """Note USR1, USR2, TERM and HUP (a terminal that closes) from now on instead of dying of them.
+    """Record USR1, USR2, TERM and HUP (a closed terminal) from now on, instead of the default action.
 
-    HUP stays ignored where it is (nohup). Ctrl-C is left to `hold_ctrl_c`.
+    An ignored HUP (nohup) stays ignored. `hold_ctrl_c` handles Ctrl-C.
     """
     for name in _SIGNALS:
         if hasattr(signal, name) and not (name == "SIGHUP" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN):
@@ -66,7 +66,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Give all signals back their usual meaning (in a process that goes on to do other things)."""
+    """Restore the default signal handlers (in a process that continues with other work)."""
     for name in _SIGNALS:
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is _handle:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
@@ -74,7 +74,7 @@ def uninstall() -> None:
 
 
 def hold_ctrl_c() -> None:
-    """While steps run: the first Ctrl-C is noted, a second one stops at once."""
+    """During training steps: record the first Ctrl-C; a second one stops at once."""
     signal.signal(signal.SIGINT, _handle)
 
 
@@ -84,12 +84,12 @@ def release_ctrl_c() -> None:
 
 
 def deafen() -> None:
-    """Ctrl-C means nothing any more, to the very end of the process (Python takes back its handlers before that)."""
+    """Ignore Ctrl-C until the process has ended (Python restores its own handlers before that)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def limit_time(hours: float | None) -> None:
-    """Ask this process to stop when it is so many hours old; None lifts the limit."""
+    """Request a stop at this age of the process in hours; None removes the limit."""
     global _deadline
     _deadline = None if hours is None else _started + 3600 * hours
 
@@ -116,7 +116,7 @@ def code(reason: Reason | None) -> int:
 
 
 def leaves() -> bool:
-    """Whether a Ctrl-C has asked to stop at once: what fails from then on fails for that reason."""
+    """Whether a Ctrl-C has requested an immediate stop, which explains later errors."""
     return _leaving
 
 
@@ -128,14 +128,14 @@ def forget() -> None:
 
 
 def unraisable(problem: Any) -> None:
-    """For `sys.unraisablehook`: a Ctrl-C that met a place from which no exception gets out stops the process too."""
+    """For `sys.unraisablehook`: a Ctrl-C in code that cannot raise exceptions stops the process too."""
     if problem.exc_type is KeyboardInterrupt:
         os._exit(EXIT_CTRL_C)
     sys.__unraisablehook__(problem)
 
 
 def speaks() -> bool:
-    """Whether this process is the first of those that train together: it says for all what all have met."""
+    """Whether this process is the first of a training: it reports for all processes."""
     ranks = (os.environ[rank] for rank, size in _RANKS if rank in os.environ and size in os.environ)
     return next(ranks, "0") == "0"
 
@@ -158,7 +158,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _end_waits(number: int) -> None:
-    """In a thread of its own: the same signal again, where the main thread has waited for data for too long."""
+    """In a separate thread: repeats the signal where the main thread has waited too long for data."""
     while _noted is not None:
         time.sleep(PAUSE)
         if waiting.seconds() >= LONGEST_WAIT and signal.getsignal(number) is _handle:
@@ -166,7 +166,7 @@ def _end_waits(number: int) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Leave without the end of a step, which is not to be hoped for."""
+    """Exit without waiting for the end of a step."""
     if number == signal.SIGINT:
         _leave(number, frame)
     raise Unfinished(
@@ -176,7 +176,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Stop at once; one more Ctrl-C ends a process that does not, and children leave with it."""
+    """Stop at once; another Ctrl-C kills a process that hangs, with its children."""
     global _leaving
     if _leaving:
         os._exit(EXIT_CTRL_C)
@@ -185,7 +185,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _forget_terminal() -> None:
-    """Where it is gone, what is still printed goes nowhere instead of failing."""
+    """After the terminal has closed, discard output instead of failing."""
     for stream in (1, 2):
         with contextlib.suppress(OSError):
             if stat.S_ISCHR(os.fstat(stream).st_mode) and not os.isatty(stream):

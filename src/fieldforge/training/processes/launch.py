@@ -1,6 +1,6 @@
-"""How the processes of a training come about: a launcher has started them, or the first one starts the others.
+"""Launch of a training's processes: a launcher starts them, or the first process starts the others.
 
-One group is there for all stages of a run, from before the first: every process walks the same way.
+One process group serves all stages of a run: every process runs the same stages.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GRACE = 15.0  # seconds in which the processes that are left notice that one is
 
 
 class Launched(ClusterEnvironment):
-    """What the environment says of this process, as Lightning asks for it."""
+    """The cluster environment of this process for Lightning."""
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -70,14 +70,14 @@ class Launched(ClusterEnvironment):
 def processes(
     devices: int, num_nodes: int, gpu: bool, command: Callable[[], list[str]], minutes: float = 30.0
 ) -> Iterator[None]:
-    """Inside, all devices × num_nodes processes are there and connected.
+    """Inside this context all devices × num_nodes processes are connected.
 
     Args:
         devices: processes of each node.
-        num_nodes: how many nodes.
-        gpu: whether each process has a GPU of its own, that of its local rank.
-        command: gives what starts this program once more, for the processes that nobody has started.
-        minutes: after which a process that waits for another one's tensors gives up.
+        num_nodes: number of nodes.
+        gpu: whether each process has its own GPU, that of its local rank.
+        command: gives the command line for the processes that no launcher has started.
+        minutes: time limit for waiting for another process's tensors.
 
     Raises:
         UserError: the launcher has started another number of processes than the configuration says, the environment
@@ -121,7 +121,7 @@ def _check_size(place: launchers.Place | None, devices: int, num_nodes: int) -> 
 
 @contextmanager
 def _surroundings_kept() -> Iterator[None]:
-    """Environment and log level are those of before again at the end."""
+    """Restores environment and log level at the end."""
     before, level = dict(os.environ), logging.getLogger().level
     try:
         yield
@@ -133,7 +133,7 @@ def _surroundings_kept() -> Iterator[None]:
 
 @contextmanager
 def _announcing() -> Iterator[None]:
-    """The other processes learn of an error in this one."""
+    """Announces an error of this process to the others."""
     try:
         yield
     except UserError as error:
@@ -147,7 +147,7 @@ def _announcing() -> Iterator[None]:
 
 
 def _connect(devices: int, gpu: bool, minutes: float) -> None:
-    """This process with the others, on its own GPU."""
+    """Connects this process, on its own GPU, with the others."""
     if gpu:
         own = gpus.of_process(Launched().local_rank(), devices)
         torch.cuda.set_device(own)
@@ -161,7 +161,7 @@ def _connect(devices: int, gpu: bool, minutes: float) -> None:
 
 
 def _adopt(place: launchers.Place, devices: int, num_nodes: int) -> None:
-    """Say in torch's variables what a launcher says in its own."""
+    """Copy a launcher's environment variables to torch's."""
     local = place.rank % devices if place.local_rank is None else place.local_rank
     if local >= devices:
         raise _crowded(place, local, devices)
@@ -226,7 +226,7 @@ def _check_port() -> None:
 
 
 def _watch(children: Sequence[subprocess.Popen]) -> None:
-    """A process that was killed leaves the others waiting for it: end them, so that a scheduler can start all again."""
+    """End all processes when one was killed, as the others would wait for it; a scheduler can then restart them."""
     while not all(child.poll() == 0 for child in children):
         lost = [child for child in children if child.poll() not in (None, *_EXPECTED_EXITS)]
         if lost:
@@ -239,7 +239,7 @@ def _watch(children: Sequence[subprocess.Popen]) -> None:
 
 
 def _loss(children: Sequence[subprocess.Popen], seconds: float = 10.0) -> Unfinished:
-    """The sentence of a process that finds another one gone."""
+    """The error sentence where another process is gone."""
     code, deadline = ranks.abandon(), time.monotonic() + seconds
     while code is None and children and time.monotonic() < deadline:
         ended = [child for child in children if child.poll() is not None]
@@ -256,7 +256,7 @@ def _loss(children: Sequence[subprocess.Popen], seconds: float = 10.0) -> Unfini
 
 
 def _exit_code(child: subprocess.Popen) -> int:
-    """What this process leaves with when that one has left: its own code where it has said why."""
+    """Exit code of this process after the exit of another one: the announced code, if it has announced one."""
     return child.returncode if child.returncode in (1, 2) else interruption.EXIT_UNFINISHED
 
 

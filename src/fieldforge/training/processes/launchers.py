@@ -1,6 +1,7 @@
-"""Which launcher has started this process, and as which one of how many: what torchrun, srun, mpirun and jsrun leave in
-the environment. Variables that contradict each other, left over from elsewhere, are refused: a training would wait for
-processes that nobody has started.
+"""Launcher, rank and world size of this process, from the environment variables of torchrun, srun, mpirun and jsrun.
+
+Variables that contradict each other, left over from elsewhere, are refused: a training would wait for processes that no
+launcher has started.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _OF_LIBRARIES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 @dataclass(frozen=True)
 class Place:
-    """Of this process among those that a launcher has started. `local_rank`: None where the launcher does not say."""
+    """Rank of this process among those of its launcher. `local_rank`: None where the launcher does not set it."""
 
     launcher: str
     size: int
@@ -57,7 +58,7 @@ def started() -> Place | None:
 
 
 def check_ranks() -> None:
-    """Before anything heavy is imported: libraries take numbers from these variables then. Empty ones are removed.
+    """Check the rank variables, before imports of libraries that parse them. Empty variables are removed.
 
     Raises:
         UserError: one is not a number.
@@ -71,7 +72,7 @@ def check_ranks() -> None:
 
 
 def check_alone() -> None:
-    """For a command that is one process: several of them would all do the same, and write the same files at once.
+    """Check that a single-process command runs alone: several would all write the same files at once.
 
     Raises:
         UserError: a launcher has started several.
@@ -102,7 +103,7 @@ def _place(launcher: str, size: str, rank: str, local_rank: str) -> Place:
 
 @contextlib.contextmanager
 def _known_to_this_process_alone() -> Iterator[None]:
-    """For mistakes in a process's rank: who is the first, and speaks for all, is just what is not known."""
+    """An error in the rank, reported by every process: the first process, which reports for all, is unknown."""
     try:
         yield
     except UserError as error:
@@ -111,7 +112,7 @@ def _known_to_this_process_alone() -> Iterator[None]:
 
 
 def _beside_srun() -> bool:
-    """In a job of Slurm's, and not started by srun: in its batch script, or in a shell for people."""
+    """Whether this process runs in a Slurm job but not under srun: in a batch script or an interactive shell."""
     if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return True
     in_a_step = "SLURM_STEP_ID" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ

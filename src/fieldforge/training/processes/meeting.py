@@ -1,7 +1,7 @@
-"""How the processes of a training find each other: at MASTER_ADDR and MASTER_PORT, where the first one keeps a store.
+"""Rendezvous of a training's processes at MASTER_ADDR and MASTER_PORT, where the first process keeps a store.
 
-It happens in a thread of its own: PyTorch's calls hear no signal while they wait, and wait for ever where another
-program accepts connections at that port.
+The rendezvous runs in a separate thread: PyTorch's calls block signals while they wait, and wait without limit where
+another program accepts connections at this port.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _GRACE = 10.0  # seconds in which PyTorch's own errors come, which know more
 
 
 def meet(minutes: float) -> tuple[dist.Store, int, int]:
-    """The store that all processes share, this one's rank, and how many there are; all of them have come.
+    """The store that all processes share, this process's rank, and the world size, once all processes have joined.
 
     Args:
-        minutes: after which a process that waits for the others gives up.
+        minutes: time limit for waiting for the others.
 
     Raises:
         UserError: they do not find each other.
@@ -49,7 +49,7 @@ def meet(minutes: float) -> tuple[dist.Store, int, int]:
 
 
 def _in_a_thread(work: Callable[[], T], seconds: float) -> T:
-    """What `work` returns or raises; the thread is left to itself where it takes longer, or a signal comes."""
+    """The result or exception of `work`; after the time limit or a signal its thread is abandoned."""
     outcome: queue.SimpleQueue[T | Exception] = queue.SimpleQueue()
 
     def run() -> None:
@@ -84,7 +84,7 @@ def _meet(seconds: float) -> tuple[dist.Store, int, int]:
 
 
 def _wait_for_first(deadline: float) -> None:
-    """Until the first process listens: PyTorch, which can wait too, prints pages of C++ frames where nobody comes."""
+    """Waits until the first process listens; PyTorch's own wait would print pages of C++ frames on failure."""
     host, port = _place()
     while True:
         try:

@@ -1,7 +1,7 @@
-"""Published models: weights of half precision in a safetensors file, whose header says what they are, as JSON.
+"""Published models: half-precision weights in a safetensors file, whose header holds the label as JSON.
 
-`model.ckpt` of a run is for this machine: it holds full precision and the places that it was trained from. A published
-model is for others: small, without places, and of a format that other programs read too (safetensors).
+A run's `model.ckpt` is for this machine: it holds full precision and local paths. A published model is for others:
+small, without local paths, and in a format that other programs read (safetensors).
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ DTYPES = (
 
 
 def write_published(content: Mapping[str, Any], path: Path) -> list[Path]:
-    """Write a model as a checkpoint holds it: a label of plain values, `state_dict`, and in the label that of INNER.
+    """Write a model in the layout of a checkpoint: a label of plain values, which holds INNER's too, and `state_dict`.
 
-    Returns the files: `path`, and where that would be larger than `LARGEST`, INNER's beside it. The checksum in `path`
-    is of both.
+    Returns the files: `path`, and INNER's beside it where `path` would be larger than `LARGEST`. The checksum in `path`
+    covers both.
 
     Raises:
         UserError: it cannot be written; what was there is untouched.
@@ -70,9 +70,9 @@ def _beside(path: Path) -> Path:
 
 
 def read_published(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The model in a file, as it stands in a checkpoint; weights of half precision become float32.
+    """The model in a file, in the layout of a checkpoint; half-precision weights become float32.
 
-    They have values also where a rehearsal has put tensors without: the checksum is of values.
+    Weights have values even during a rehearsal, as the checksum needs them.
 
     Raises:
         UserError: missing, cut, altered, of another format, or with values of a strange type.
@@ -117,7 +117,7 @@ def _opened(path: Path) -> tuple[str, str, dict[str, Tensor]]:
 
 
 def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of a label and of the tensors beside it, by name: the format itself has no checksum."""
+    """SHA-256 of a label and its tensors by name; safetensors itself has no checksum."""
     checksum = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         value = tensors[name]

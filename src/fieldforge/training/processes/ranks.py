@@ -1,8 +1,7 @@
-"""The processes of a training as one: they agree, wait for each other, and fail together.
+"""Coordination of a training's processes: they agree, wait for each other, and fail together.
 
-Agreement goes through small tensors on the CPU (a gloo group stands beside NCCL), waiting through the store by which
-processes find each other: that takes as long as it takes, and ends at once when the first process is gone. With a
-single process everything here is free.
+Agreement uses small tensors on the CPU (a gloo group beside NCCL). Waiting uses the store of the rendezvous: it has no
+time limit, and ends at once when the first process is gone. With a single process every function returns at once.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ def connect(backend: str, minutes: float) -> None:
     """Join the group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe.
 
     Args:
-        backend: as torch.distributed names it; it must be able to reduce tensors on the CPU.
-        minutes: after which a process that waits for another one's tensors gives up.
+        backend: name in torch.distributed; it must support reductions on the CPU.
+        minutes: time limit for waiting for another process's tensors.
 
     Raises:
         UserError: the processes do not find each other.
@@ -64,13 +63,13 @@ def connect(backend: str, minutes: float) -> None:
 
 
 def _attempt() -> str:
-    """Keeps apart what processes say that torchrun starts anew: on one machine it hands them the same store again."""
+    """Key prefix of this attempt: after a restart torchrun gives processes on one machine the same store again."""
     alone = os.environ.get("GROUP_WORLD_SIZE") == "1"  # machines do not count alike
     return f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0) if alone else 0}"
 
 
 def disconnect(seconds: float = 15.0) -> None:
-    """Leave the group, if there is one; the first process, which may keep the store, leaves last, if all come soon."""
+    """Leave the group, if there is one; the first process, which may hold the store, waits shortly for the others."""
     global _store
     if _store is not None:
         left, deadline = _store.add("left", 1), time.monotonic() + seconds
@@ -83,20 +82,20 @@ def disconnect(seconds: float = 15.0) -> None:
 
 
 def is_loss(error: RuntimeError) -> bool:
-    """Whether it says that another process of the group is gone."""
+    """Whether an exception means that another process of the group is gone."""
     lost = isinstance(error, dist.DistError) or any(sign in str(error).lower() for sign in _SIGNS_OF_LOSS)
     return world() > 1 and lost
 
 
 def announce(code: int) -> None:
-    """Say with which exit code this process leaves in the middle of things: the others find it gone."""
+    """Announce the exit code of this process before an early exit."""
     with contextlib.suppress(RuntimeError):  # who keeps the store may be gone
         if _store is not None and world() > 1:
             _store.set("code", str(code))
 
 
 def abandon() -> int | None:
-    """Ask nothing of the others any more; the exit code that one has announced, None where it was killed."""
+    """Stop communicating with the others; returns the exit code that one has announced, None for a killed process."""
     global _store
     store, _store = _store, None
     with contextlib.suppress(RuntimeError):
@@ -105,7 +104,10 @@ def abandon() -> int | None:
 
 
 def first_says_too(message: str, seconds: float = 5.0) -> bool:
-    """Called by each process that fails: does the first one, too, and say the same? True where nobody can be asked."""
+    """Whether the first process fails with the same message; called by each failing process.
+
+    True where there is no group.
+    """
     if _store is None or world() == 1:
         return True
     if rank() == 0:
@@ -143,7 +145,7 @@ def of_first(value: float) -> float:
 
 
 def of_all(word: str) -> list[str]:
-    """What each process says, by rank; a collective."""
+    """Each process's value, by rank; a collective."""
     if _store is None or world() == 1:
         return [word]
     key = f"all/{next(_numbers)}"
@@ -152,10 +154,10 @@ def of_all(word: str) -> list[str]:
 
 
 def together(work: Callable[[], None]) -> None:
-    """Every process does its part; where one fails with a user's error, all raise one. A collective.
+    """Run `work` in every process; a UserError in one of them ends all. A collective.
 
     Raises:
-        UserError: this process's own, or that another one has failed.
+        UserError: this process's own error, or a report of another one's.
     """
     mistake: UserError | None = None
     try:
@@ -170,10 +172,10 @@ def together(work: Callable[[], None]) -> None:
 
 
 def first_alone(work: Callable[[], str | None]) -> str:
-    """Do `work` in the first process while the others wait, however long it takes; what it returns, all return.
+    """Run `work` in the first process while the others wait without limit; all return its result.
 
     Raises:
-        UserError, Interrupted: all raise what `work` raised.
+        UserError, Interrupted: raised by `work`, in all processes.
         RuntimeError: `work` has failed otherwise in the first process.
     """
     if _store is None or world() == 1:
@@ -208,14 +210,14 @@ def first_alone(work: Callable[[], str | None]) -> str:
 
 
 def stop_request() -> bool:
-    """For work in the first process alone: was it, or one of those that wait, asked to stop? `interruption` knows."""
+    """During work in the first process alone: whether any process, also a waiting one, has a request to stop."""
     if interruption.noted() is None and _store is not None and _store.check(["stop"]):
         interruption.note(int(_store.get("stop").decode()))
     return interruption.noted() is not None
 
 
 def agree_to_stop() -> bool:
-    """Was any process asked to stop? Then all of them note why; a collective."""
+    """Whether any process has a request to stop; all of them record its reason. A collective."""
     return agree_to_stop_or()[0]
 
 

@@ -1,4 +1,4 @@
-"""Putting an unfinished job of Slurm's back into its queue."""
+"""Requeues an unfinished Slurm job."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ log = logging.getLogger(__name__)
 
 
 def job() -> str | None:
-    """How scontrol names the job that this process is part of; None outside of Slurm."""
+    """The id of this process's job for scontrol; None outside of Slurm."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def requeue() -> bool:
-    """Ask Slurm to run this process's job again; whether it will.
+    """Ask Slurm to requeue this process's job; returns whether it will.
 
-    A job that its user has cancelled is left alone: Slurm would take it back. (It calls it COMPLETING while processes
-    leave.) Slurm's refusal is a warning.
+    A job cancelled by its user is not requeued, though Slurm would accept it (its state is COMPLETING while processes
+    exit). Slurm's refusal is a warning.
     """
     name = job()
     if name is None:

@@ -1,9 +1,9 @@
-"""Checkpoints of a training whose tensors are spread over processes: a folder with a file of rows for each of them.
+"""Sharded checkpoints: a folder with one file per process, which holds its rows of the sharded tensors.
 
-Every file is a plain checkpoint of ours (`weights_only`): torch.distributed.checkpoint would leave the table of what
-lies where as a pickle, which runs code when it is read. Here each process writes the whole tree of values with, in the
-place of a spread tensor, its rows and where they begin; reading puts the rows together for any number of processes.
-All processes have to see the same folder.
+Every file is a plain checkpoint of this project (`weights_only`). torch.distributed.checkpoint would write its index as
+a pickle, which runs code when it is read. Here each process writes the whole tree of values; a sharded tensor is
+replaced by the process's rows and their first index. Reading joins the rows for any number of processes. All processes
+must have access to the same folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ROWS = "fieldforge.rows"  # key by which a spread tensor is known in a file
 
 @dataclass(frozen=True)
 class Pieces:
-    """A tensor as several processes wrote it: rows [start, …) each, read when they are needed."""
+    """A tensor in the files of several processes: each has rows [start, …), read at their first use."""
 
     shape: tuple[int, ...]
     pieces: tuple[tuple[int, Tensor], ...]  # (start, rows), rising, without gaps
@@ -42,19 +42,19 @@ class Pieces:
 
 
 def file_name(rank: int, world: int) -> str:
-    """Of one process's rows within the folder of a checkpoint."""
+    """Name of one process's file within the folder of a checkpoint."""
     return f"rank_{rank:05d}_of_{world:05d}.ckpt"
 
 
 def is_spread(tree: Any) -> bool:
-    """Whether there is a tensor in it that is spread over processes."""
+    """Whether the state contains a sharded tensor."""
     if isinstance(tree, dict):
         return any(map(is_spread, tree.values()))
     return any(map(is_spread, tree)) if isinstance(tree, list | tuple) else isinstance(tree, DTensor)
 
 
 def own_rows(tree: Any) -> Any:
-    """A checkpoint with this process's rows in the places of spread tensors: what its file holds."""
+    """A checkpoint with this process's rows in the place of sharded tensors: the content of its file."""
 
     def rows_of(value: Any) -> Any:
         if not isinstance(value, DTensor):
@@ -66,7 +66,7 @@ def own_rows(tree: Any) -> Any:
 
 
 def read_folder(path: Path, load: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """The checkpoint in a folder with `Pieces` in the places of tensors that were spread.
+    """The checkpoint in a folder, with `Pieces` in the place of sharded tensors.
 
     Args:
         path: the folder.
@@ -87,12 +87,12 @@ def read_folder(path: Path, load: Callable[[Path], dict[str, Any]]) -> dict[str,
 
 
 def whole(tree: Any) -> Any:
-    """A checkpoint as a single process has it: `Pieces` become tensors."""
+    """A checkpoint for a single process: `Pieces` become tensors."""
     return _mapped(tree, lambda value: value.whole() if isinstance(value, Pieces) else value)
 
 
 def gathered(tree: Any) -> Any:
-    """The same for tensors that are spread now, on the CPU; a collective, after which every process has all."""
+    """A state with sharded tensors gathered on the CPU of every process; a collective."""
     return _mapped(
         tree, lambda value: (value.full_tensor() if isinstance(value, DTensor) else value).detach().cpu()
         if isinstance(value, Tensor) else value
@@ -100,7 +100,7 @@ def gathered(tree: Any) -> Any:
 
 
 def placed(value: Any, like: Tensor) -> Any:
-    """A tensor or `Pieces` as `like` is: whole, or this process's rows of it."""
+    """A tensor or `Pieces` sharded like `like`: whole, or this process's rows."""
     if not isinstance(like, DTensor):
         return value.whole() if isinstance(value, Pieces) else value
     if not isinstance(value, Tensor | Pieces) or tuple(value.shape) != tuple(like.shape):
@@ -118,7 +118,7 @@ def placed(value: Any, like: Tensor) -> Any:
 
 
 def own_range(tensor: DTensor) -> tuple[int, int]:
-    """First and last + 1 of this process's rows; they are dealt as `torch.chunk` deals."""
+    """First and last + 1 of this process's rows, split as by `torch.chunk`."""
     share = -(-tensor.shape[0] // tensor.device_mesh.size())
     start = min(tensor.shape[0], share * tensor.device_mesh.get_local_rank())
     end = min(tensor.shape[0], start + share)

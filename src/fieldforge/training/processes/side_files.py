@@ -1,4 +1,4 @@
-"""Files beside the result of a command, whose failure costs them alone."""
+"""Secondary files of a command: a failure to write one does not stop the command."""
 
 import logging
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def side_file(path: Path) -> Iterator[None]:
-    """Inside, what fails is a warning that names the file `path`, and the rest goes on.
+    """Inside this context an error becomes a warning that names the file `path`.
 
     Raises:
-        OSError, UserError, MemoryError, RuntimeError: of a machine whose disk or memory is not enough for the rest
-            either, and of whatever a Ctrl-C has broken.
+        OSError, UserError, MemoryError, RuntimeError: where the disk is full or memory is exhausted, as the rest would
+            fail too; or as a consequence of Ctrl-C.
     """
     try:
         yield

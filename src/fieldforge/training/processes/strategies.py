@@ -1,4 +1,4 @@
-"""How processes share a training: each has the whole model (DDP), or each has its rows of it (FSDP2)."""
+"""Distributed strategies: each process has the whole model (DDP), or a shard of it (FSDP2)."""
 
 from __future__ import annotations
 
@@ -36,10 +36,9 @@ class Replicated(DDPStrategy):
 class Sharded(Replicated):
     """Fully sharded data parallel (Zhao et al. 2023, arXiv 2304.11277), torch's `fully_shard`.
 
-    Parameters, gradients, the optimiser's state and the moving average are spread over all processes by rows; a block
-    of a transformer is put together when it is used. Checkpoints are spread as well (`training.shards`). Parameters
-    that are a single number stay whole in every process; a fused optimiser wants them in groups of their own, of which
-    checkpoints know nothing.
+    Parameters, gradients, optimiser state and moving average are sharded over all processes by rows; a transformer
+    block is gathered when it is used. Checkpoints are sharded too (`sharded_state`). Scalar parameters are replicated;
+    a fused optimiser needs them in separate groups, which checkpoints do not contain.
     """
 
     def __init__(self) -> None:
@@ -90,7 +89,7 @@ class Sharded(Replicated):
             return self._through_forward("validation_step", *args, **kwargs)
 
     def _through_forward(self, step: str, *args: Any, **kwargs: Any) -> Any:
-        """The step as the module's `forward`, whose hooks put the parameters together."""
+        """Runs the step as the module's `forward`, whose hooks gather the parameters."""
         module = self.lightning_module
         assert module is not None
         return self._forward_redirection(module, module, step, *args, **kwargs)
@@ -125,7 +124,7 @@ class Sharded(Replicated):
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 
     def whole_module(self, weights: Mapping[str, Tensor]) -> pl.LightningModule:
-        """The module as a single process has it, on the CPU, with these (spread) weights; a collective."""
+        """The whole module on the CPU with these (sharded) weights; a collective."""
         assert self._skeleton is not None
         module = copy.deepcopy(self._skeleton)
         module.load_state_dict(gathered(dict(weights)), assign=True)
@@ -139,18 +138,18 @@ def _flat(groups: Iterable[Iterable[nn.Parameter]]) -> list[nn.Parameter]:
 def whole_module(
     strategy: Strategy, module: pl.LightningModule, weights: Mapping[str, Tensor]
 ) -> pl.LightningModule | None:
-    """A module apart from the one that is trained, with these weights; None where the trained one is whole itself."""
+    """A separate whole module with these weights; None where the trained module is whole itself."""
     spread = any(isinstance(weight, DTensor) for weight in weights.values())
     return strategy.whole_module(weights) if spread and isinstance(strategy, Sharded) else None
 
 
 def placed_like(weights: Mapping[str, Any], like: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Weights out of a checkpoint, each as the one of the same name is."""
+    """Weights out of a checkpoint, each sharded like the weight of the same name."""
     return {name: placed(value, like[name]) if name in like else value for name, value in weights.items()}
 
 
 def where_there_is_room(module: pl.LightningModule, device: torch.device) -> pl.LightningModule:
-    """The module moved to a GPU that has room for it and as much again to work with; else as it is."""
+    """The module, moved to a GPU with free memory for it and as much again; else unchanged."""
     if device.type == "cuda":
         size = sum(tensor.nbytes for tensor in module.state_dict().values())
         if 2 * size < torch.cuda.mem_get_info(device)[0]:
@@ -159,8 +158,10 @@ def where_there_is_room(module: pl.LightningModule, device: torch.device) -> pl.
 
 
 def block_precision(precision: str) -> MixedPrecisionPolicy:
-    """How a block of a transformer is put together for a precision of Lightning's: gathered in bfloat16 where autocast
-    would round its weights anyway, at half the traffic. Gradients are added up in float32; inputs stay as they are.
+    """Precision of gathered transformer blocks for a precision of Lightning's.
+
+    Blocks are gathered in bfloat16 where autocast would round their weights anyway: half the traffic. Gradients are
+    reduced in float32; inputs stay unchanged.
     """
     if precision == "bf16-mixed":
         return MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
@@ -170,7 +171,7 @@ def block_precision(precision: str) -> MixedPrecisionPolicy:
 
 
 def skeleton_of(module: pl.LightningModule) -> pl.LightningModule:
-    """A copy without the parameters' numbers: shapes on the meta device, everything else as it is."""
+    """A copy without parameter values: shapes on the meta device, everything else unchanged."""
     trainer, module._trainer = module._trainer, None
     numbers = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in module.parameters()}
     try:
