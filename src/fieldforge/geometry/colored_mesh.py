@@ -1,4 +1,4 @@
-"""The mesh that a field is decoded to: triangles with a colour and a normal at every vertex."""
+"""The mesh of a decoded field: triangles with a colour and a normal at every vertex."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class ColoredMesh:
     """Triangles in box units, counter-clockwise seen from outside; y up, front +z.
 
     vertices (P, 3) float32; faces (F, 3) int64; colors (P, 3) float32, sRGB 0…1; normals (P, 3) float32, unit length.
-    No faces is a valid mesh: that of an empty field.
+    An empty field gives a valid mesh without faces.
     """
 
     vertices: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""From a signed distance that can be asked anywhere in the box to the mesh of its zero set.
+"""Isosurface extraction: from a signed distance function on the box to the mesh of its zero set.
 
 Axis letters: N points; G = resolution + 1 grid points along each axis.
 """
@@ -31,8 +31,8 @@ def extract_mesh(
 ) -> ColoredMesh:
     """Mesh of the zero set inside the box, from a grid of resolution³ cells; no zero set gives the empty mesh.
 
-    Queries get at most `chunk` points on `device`. See `distance_grid` for `lipschitz`. Where matter reaches the walls
-    of the box it is closed there, so that the mesh is watertight. Raises UserError if the field is not finite.
+    Queries get at most `chunk` points on `device`. See `distance_grid` for `lipschitz`. A shape that reaches the walls
+    of the box is closed there, so that the mesh is watertight. Raises UserError if the field is not finite.
     """
     grid = distance_grid(query_sdf, resolution, chunk, lipschitz, device)  # (G, G, G)
     _close_at_box(grid)
@@ -58,10 +58,10 @@ def distance_grid(
 ) -> Tensor:
     """Signed distance (G, G, G), indexed x, y, z, at the corners of resolution³ cells; on the CPU, float32.
 
-    Coarse to fine: from about `coarsest` cells on, each level halves the cells that the zero set may cross and fills
-    the others in by interpolation, whose sign is right. A cell may be crossed if its corners' distances are small
-    enough for that, given that the field changes by at most `lipschitz` per box unit (1 for a true distance; a learned
-    one is steeper in places). For such a field the zero set is exactly the dense grid's.
+    Coarse to fine: from about `coarsest` cells on, each level halves the cells that the zero set may cross, and
+    interpolates the others, which keeps their sign. The zero set may cross a cell whose corner distances are small
+    enough, given a field that changes by at most `lipschitz` per box unit (1 for a true distance; a learned one is
+    steeper in places). For such a field the zero set equals that of the dense grid.
     """
     assert resolution > 0, f"resolution of {resolution} cells"
     cells = resolution
@@ -85,7 +85,7 @@ def distance_grid(
 
 
 def _ask(query_sdf: DistanceQuery, grid: Tensor, where: Tensor, chunk: int, device: torch.device | str) -> Tensor:
-    """The grid with fresh distances at the grid points where (G, G, G) is true."""
+    """The grid with new distances at the grid points where the mask (G, G, G) is true."""
     indices = where.nonzero()  # (N, 3)
     points = 2 * BOX * (indices.float() / (len(grid) - 1)) - BOX
     distances = [query_sdf(part.to(device)).float().cpu() for part in points.split(chunk)]

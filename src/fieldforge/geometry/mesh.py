@@ -18,13 +18,13 @@ INVISIBLE = 0.02
 
 @dataclass(frozen=True)
 class Material:
-    """What a face looks like where nothing finer is known, and the picture laid over it.
+    """Material of a face: a plain colour and a texture.
 
-    `color` (4,) sRGB + alpha in 0…1, used where there is no texture or no texture coordinate. `texture` uint8
-    (H, W, 4), sRGB + alpha, replaces the colour and is multiplied by `tint` (4,). `wrap` says for u and v how it goes
-    on; without `smooth` its texels have sharp edges. With `linear`, `tint` and the corner colours of its faces are
-    linear light, and products are taken there. With `cutoff` a point is opaque where its alpha reaches it and
-    invisible elsewhere (0: opaque everywhere).
+    `color` (4,) sRGB + alpha in 0…1, used without a texture or texture coordinate. `texture` uint8 (H, W, 4), sRGB +
+    alpha, replaces the colour and is multiplied by `tint` (4,). `wrap` is its wrapping mode for u and v; without
+    `smooth` texels have sharp edges. With `linear`, `tint` and the corner colours of the faces are linear light, and
+    products are taken in linear light. With `cutoff` a point is opaque where its alpha reaches `cutoff` and invisible
+    elsewhere (0: opaque everywhere).
     """
 
     color: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 1.0)
@@ -41,7 +41,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Mesh:
-    """P vertices, F triangles. Everything about appearance hangs on faces and their corners, so that seams stay sharp.
+    """A mesh of P vertices and F triangles. Appearance belongs to faces and their corners, so that seams stay sharp.
 
     vertices (P, 3) float64; faces (F, 3) int64; face_material (F,) indices into `materials`; corner_uv (F, 3, 2)
     float32 with v up, NaN where there is none; corner_colors (F, 3, 4) float32 in 0…1, multiplied with the material.

@@ -1,4 +1,4 @@
-"""Points on a mesh, uniform by area, with what is known there."""
+"""Point sampling on a mesh, uniform by area, with normals and colours."""
 
 from dataclasses import astuple, dataclass
 
@@ -43,9 +43,9 @@ def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfaceS
 
 
 def sample_visible_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> SurfaceSamples | None:
-    """As `sample_surface`, but only where the surface is seen, as in pictures of it. None if it is nowhere seen.
+    """Like `sample_surface`, on the visible surface alone, as in its pictures. None if no part is visible.
 
-    A point that is not visible gives its place to the next one drawn that is.
+    Rejection sampling: the next visible point replaces an invisible one.
     """
     samples = sample_surface(mesh, count, rng)
     hidden = samples.colors[:, 3] < INVISIBLE

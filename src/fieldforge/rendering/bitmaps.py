@@ -1,4 +1,4 @@
-"""Pictures between tensors, PIL images and files. H/W pixels, V pictures."""
+"""Conversion of pictures between tensors, PIL images and files. Axis letters: H/W pixels, V pictures."""
 
 import io
 import os
@@ -15,7 +15,7 @@ PAPER = (246, 246, 244)  # sRGB, the background where a picture has to be opaque
 
 
 def image_of(view: Tensor) -> Image.Image:
-    """RGBA image (straight alpha) of a view (H, W, 4): premultiplied rgb and opacity, as the volume gives it."""
+    """RGBA image (straight alpha) of a view (H, W, 4) from the volume renderer: premultiplied rgb and opacity."""
     pixels = view.detach().float().cpu().numpy()
     alpha = pixels[..., 3:]
     straight = np.concatenate([pixels[..., :3] / np.maximum(alpha, 1e-6), alpha], axis=-1)
@@ -36,12 +36,12 @@ def png_bytes(picture: Image.Image) -> bytes:
 
 
 def write_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG; the file is complete or not there."""
+    """Write a PNG atomically."""
     write_whole(png_bytes(picture), path)
 
 
 def write_gif(frames: Sequence[Image.Image], path: Path, seconds: float) -> None:
-    """Write opaque frames of one size as an animation of that length, repeated for ever, all with one palette."""
+    """Write opaque frames of one size as a looping animation of this length, with one palette."""
     width, height = frames[0].size
     samples = frames[:: max(1, len(frames) // 6)]
     strip = Image.new("RGB", (width, height * len(samples)))
@@ -56,7 +56,7 @@ def write_gif(frames: Sequence[Image.Image], path: Path, seconds: float) -> None
 
 
 def write_whole(data: bytes, path: Path) -> None:
-    """Write the file under another name first, so that it is complete or not there."""
+    """Write a file atomically: under a temporary name first."""
     partial = temporary_name(path)
     try:
         partial.write_bytes(data)

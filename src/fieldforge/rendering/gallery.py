@@ -1,7 +1,7 @@
-"""One HTML file that shows generated samples: it opens from disk, needs no network, turns shapes and plays sounds.
+"""Gallery of generated samples: one HTML file that needs no network, turns shapes and plays sounds.
 
-Nothing is drawn in 3D until a shape is clicked: a hundred shapes cost a hundred posters. The viewer is <model-viewer>,
-vendored in `assets/` with its licences.
+The page renders a shape in 3D only after a click: a hundred shapes cost a hundred posters. The viewer is
+<model-viewer>, vendored in `assets/` with its licences.
 """
 
 import base64
@@ -32,26 +32,28 @@ TURN_HINT = """<p class="hint">Click a shape to turn it; drag, scroll and pinch 
 
 @dataclass(frozen=True)
 class Media:
-    """What the page turns or plays: a media type, such as model/gltf-binary or audio/wav, and the content."""
+    """A media file of the page: its type, such as model/gltf-binary or audio/wav, and its content."""
 
     type: str
     content: bytes
 
     @property
     def turns(self) -> bool:
-        """Whether the viewer shows it."""
+        """Whether the viewer can show these media."""
         return self.type == GLB
 
     @property
     def plays(self) -> bool:
-        """Whether it is a sound."""
+        """Whether these media are a sound."""
         return self.type.startswith("audio/")
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A sample in the gallery: its prompt, its poster, its media (None: the poster only), and facts to print below
-    (such as seed, guidance, steps), in order. Media that the page neither turns nor plays leave the poster alone."""
+    """A sample in the gallery: prompt, poster, media (None: the poster only), and facts in order (seed, guidance, …).
+
+    The page shows the poster alone for media that it can neither turn nor play.
+    """
 
     prompt: str
     poster: Image.Image
@@ -60,12 +62,12 @@ class Exhibit:
 
     @cached_property
     def poster_uri(self) -> str:
-        """The poster as the page holds it; a page is written again and again while samples are added."""
+        """The poster as a data URI, cached: the page is rewritten after each batch of samples."""
         return _data_uri(_webp(self.poster), "image/webp")
 
     @cached_property
     def media_text(self) -> str:
-        """The media as the page holds them: a GLB is gzip in base64, a sound a data URI, anything else nothing."""
+        """The media as text of the page: a GLB as gzip in base64, a sound as a data URI, other media as ""."""
         if self.media is None:
             return ""
         if self.media.turns:
@@ -74,7 +76,7 @@ class Exhibit:
 
 
 def write_gallery(exhibits: Sequence[Exhibit], path: Path, title: str, subtitle: str = "") -> None:
-    """Write the gallery as one self-contained HTML file, complete or not there."""
+    """Write the gallery as one self-contained HTML file, atomically."""
     write_whole(gallery_html(exhibits, title, subtitle).encode(), path)
 
 
@@ -98,7 +100,7 @@ def _asset(name: str) -> str:
 
 
 def _filled(template: str, **values: str) -> str:
-    """The template with {{name}} replaced, in one pass: braces inside of values stay."""
+    """The template with {{name}} replaced in one pass: braces inside values stay."""
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
 
 

@@ -1,4 +1,4 @@
-"""A z-buffer for triangle meshes in plain torch: which face does each pixel see, and where on it.
+"""A z-buffer rasteriser for triangle meshes in plain torch: the visible face of each pixel, and the point on it.
 
 Axis letters: P vertices, F faces, H/W pixels, K values of an attribute; N candidate pairs of a face and a pixel.
 """
@@ -16,8 +16,10 @@ NOTHING = torch.iinfo(torch.int64).max
 
 @dataclass(frozen=True)
 class Fragments:
-    """What each pixel sees: hit (H, W) bool; corners (H, W, 3), the vertex indices of the face; weights (H, W, 3),
-    barycentric on the face itself (perspective-correct); where nothing is hit, zeros."""
+    """The visible surface of each pixel: hit (H, W) bool, corners (H, W, 3) and weights (H, W, 3).
+
+    corners: vertex indices of the face; weights: perspective-correct barycentric weights; zeros where nothing is hit.
+    """
 
     hit: Tensor
     corners: Tensor
@@ -31,7 +33,7 @@ class Fragments:
 def rasterize(vertices: Tensor, faces: Tensor, camera: Camera) -> Fragments:
     """Fragments of the nearest faces; vertices (P, 3), faces (F, 3), one pose (4, 4). Both sides of a face are seen.
 
-    Faces that reach behind the camera are left out, not clipped: stand outside of the mesh.
+    Faces that reach behind the camera are left out, not clipped: place the camera outside of the mesh.
     """
     height, width = camera.height, camera.width
     if len(faces) == 0:

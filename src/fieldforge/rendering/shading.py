@@ -1,6 +1,6 @@
-"""Coloured meshes as pictures: soft light that stands with the camera, and a shadow on the ground under the shape.
+"""Shaded pictures of coloured meshes: soft light fixed to the camera, and a shadow on the ground.
 
-Light is added up in linear space. Axis letters: H/W pixels of the picture.
+Shading is computed in linear colour space. Axis letters: H/W pixels of the picture.
 """
 
 import math
@@ -26,7 +26,7 @@ MAP_SIZE = 96  # pixels across the shadow's map
 
 @dataclass(frozen=True)
 class Stand:
-    """Where the camera stands for a shape's portrait; angles in radians (azimuth 0 is the front, π/2 the +x side)."""
+    """Camera placement for a shape's portrait; angles in radians (azimuth 0 is the front, π/2 the +x side)."""
 
     azimuth: float = math.radians(32)
     elevation: float = math.radians(22)
@@ -47,7 +47,7 @@ class Stand:
 def portrait(mesh: ColoredMesh, size: int, stand: Stand | None = None) -> Image.Image:
     """Picture of the mesh, RGBA (straight alpha) of size × size pixels; the ground shadow is black of little alpha.
 
-    Drawn at twice the size and averaged. An empty mesh gives an empty picture.
+    Supersampled at twice the size. An empty mesh gives an empty picture.
     """
     camera = (stand or Stand()).camera(mesh, 2 * size)
     light = torch.from_numpy(_premultiplied(mesh, camera)).permute(2, 0, 1)  # (4, 2·size, 2·size)

@@ -1,4 +1,4 @@
-"""Pictures side by side, with names for rows and columns."""
+"""Sheets: a grid of pictures with labels for rows and columns."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def picture_sheet(
     title: str = "",
     cell: int = 160,
 ) -> Image.Image:
-    """One RGB picture of a grid of pictures, each fitted into cell × cell pixels; None leaves a place empty.
+    """One RGB picture of a grid of pictures, each fitted into cell × cell pixels; None leaves a cell empty.
 
     Labels are wrapped, row labels to the left of their row, column labels above their column.
     """

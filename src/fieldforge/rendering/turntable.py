@@ -1,4 +1,4 @@
-"""A mesh that turns once."""
+"""Turntable animations of meshes."""
 
 import math
 from pathlib import Path

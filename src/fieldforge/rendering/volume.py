@@ -29,7 +29,7 @@ RadianceQuery = Callable[[Tensor], Radiance]  # points (B, N, 3) → Radiance
 class RenderedRays:
     """rgb (B, R, 3) premultiplied by opacity (that is: over black), opacity (B, R) in 0…1, depth (B, R) along the ray.
 
-    The depth is the mean distance at which light is stopped, and fades to 0 below an opacity of 1 %.
+    The depth is the expected distance of absorption, and fades to 0 below an opacity of 1 %.
     """
 
     rgb: Tensor
@@ -38,7 +38,7 @@ class RenderedRays:
 
     @property
     def transmittance(self) -> Tensor:
-        """The share (B, R) of light from behind the box that passes."""
+        """Transmittance (B, R) of the whole segment through the box."""
         return 1 - self.opacity
 
 
@@ -50,11 +50,11 @@ def render_rays(
     n_fine: int,
     randomness: Randomness | None,
 ) -> RenderedRays:
-    """Integrate origins, directions (B, R, 3) through the box, n_fine samples placed where the n_coarse saw matter.
+    """Integrate origins, directions (B, R, 3) through the box, with n_fine samples by the weights of n_coarse samples.
 
-    Every point is queried once: the coarse samples count in the integral as well. Gradients flow through density and
-    colour, not through the places of the samples. With randomness samples are stratified at random, as training wants
-    them; without, they sit at the middles, and the result is deterministic.
+    Every point is queried once: the integral uses the coarse samples too. Gradients flow through density and colour,
+    not through sample positions. With randomness samples are stratified, as for training; without it they lie at the
+    middles of their intervals, and the result is deterministic.
     """
     near, far = Rays(origins, directions).box_interval()  # (B, R)
     distances = stratified_distances(near, far, n_coarse, randomness)  # (B, R, S)
@@ -83,7 +83,7 @@ def composite(density: Tensor, rgb: Tensor, distances: Tensor, near: Tensor, far
 
 
 def integration_weights(density: Tensor, lengths: Tensor) -> Tensor:
-    """Share of the light stopped in each interval, T_i (1 − exp(−σ_i δ_i)) (NeRF eq. 3), from sorted (..., S)."""
+    """Share of the light absorbed in each interval, T_i (1 − exp(−σ_i δ_i)) (NeRF eq. 3), from sorted (..., S)."""
     return _weights_of_optical_depths(density * lengths)
 
 
@@ -93,9 +93,10 @@ def _weights_of_optical_depths(depths: Tensor) -> Tensor:
 
 
 def interval_edges(distances: Tensor, near: Tensor, far: Tensor) -> Tensor:
-    """Edges (..., S + 1) of the stretches that sorted samples (..., S) stand for: halfway between neighbours.
+    """Edges (..., S + 1) of the intervals around sorted samples (..., S): halfway between neighbours.
 
-    Their lengths add up to the whole way near…far through the box, so that a homogeneous medium is integrated exactly.
+    The lengths add up to the whole segment near…far through the box, so that a homogeneous medium is integrated
+    exactly.
     """
     middles = (distances[..., 1:] + distances[..., :-1]) / 2
     return torch.cat([near.unsqueeze(-1), middles, far.unsqueeze(-1)], dim=-1)
@@ -107,7 +108,7 @@ def interval_lengths(distances: Tensor, near: Tensor, far: Tensor) -> Tensor:
 
 
 def stratified_distances(near: Tensor, far: Tensor, samples: int, randomness: Randomness | None) -> Tensor:
-    """One sample (B, R, S) in each of S equal stretches of near…far (NeRF eq. 2); without randomness their middles."""
+    """One sample (B, R, S) in each of S equal intervals of near…far (NeRF eq. 2); without randomness their middles."""
     places = _stratified_quantiles((*near.shape, samples), near, randomness)
     return near.unsqueeze(-1) + (far - near).unsqueeze(-1) * places
 
@@ -115,8 +116,8 @@ def stratified_distances(near: Tensor, far: Tensor, samples: int, randomness: Ra
 def importance_distances(edges: Tensor, weights: Tensor, samples: int, randomness: Randomness | None) -> Tensor:
     """Samples (..., samples), sorted, distributed as the histogram of weights (..., S) between edges (..., S + 1).
 
-    Hierarchical sampling (NeRF section 5.2, eq. 5), quantiles stratified. One part in a hundred is spread evenly over
-    the stretches, so that no part of a ray, and no ray through emptiness, goes unsampled.
+    Hierarchical sampling (NeRF section 5.2, eq. 5) with stratified quantiles. One part in a hundred is spread evenly
+    over the intervals, so that every part of a ray, also of a ray through empty space, gets samples.
     """
     stretches = weights.shape[-1]
     weights = weights + 0.01 * weights.sum(dim=-1, keepdim=True) / stretches + 1e-6

@@ -1,4 +1,4 @@
-"""Calls that block outside of Python, in threads that nobody has to wait for: not a signal, and not a process's end."""
+"""Calls that block outside of Python, run in threads: they delay neither a signal nor the end of the process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _Work = tuple[Future[Any], Callable[[], Any]]
 
 
 def interruptible(call: Callable[[], T], look: Callable[[float], None], since: float | None = None) -> T:
-    """What the call gives or raises. In the main thread signals are handled meanwhile, not after it.
+    """The result or exception of the call. In the main thread signals are handled during the call, not after it.
 
     Args:
         call: waits for data.
-        look: is called every second of the wait, in the main thread alone, with its length in seconds.
-        since: when the wait for these data began (`time.monotonic`); None: now.
+        look: called every second of the wait, in the main thread alone, with the wait's length in seconds.
+        since: start of the wait for these data (`time.monotonic`); None: now.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
@@ -34,7 +34,7 @@ def interruptible(call: Callable[[], T], look: Callable[[float], None], since: f
 
 
 def watched(outcome: Future[T], look: Callable[[float], None]) -> T:
-    """What comes of it, after a wait during which `look` is called every second with its length."""
+    """The result of a future; `look` is called every second of the wait with its length."""
     began = time.monotonic()
     while not wait([outcome], LOOK_SECONDS).done:
         look(time.monotonic() - began)
@@ -42,9 +42,9 @@ def watched(outcome: Future[T], look: Callable[[float], None]) -> T:
 
 
 class DaemonPool:
-    """Threads for what is only wanted ahead of time: unlike those of `ThreadPoolExecutor`, they hold up no exit.
+    """Threads for prefetching: unlike those of `ThreadPoolExecutor`, they do not delay the exit of the process.
 
-    They end after the calls that are waiting when nobody has the pool any more.
+    Once the pool has no references left, its threads end after the pending calls.
     """
 
     def __init__(self, size: int, name: str) -> None:

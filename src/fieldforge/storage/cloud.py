@@ -30,7 +30,7 @@ METADATA_SERVICE = "169.254.169.254"  # where virtual machines in a cloud find t
 
 
 def check_address(place: str) -> None:
-    """UserError for an address of another kind, or one that is mistyped; nothing for paths."""
+    """UserError for an address of an unknown kind, or a mistyped one; paths pass."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/*", place)
     if scheme is None or is_remote(place) or os.path.exists(place):
         return
@@ -51,12 +51,12 @@ def is_remote(place: object) -> bool:
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to bear with a network without a single new byte, and the waits between attempts.
+    """Time limits for a network without new bytes, and the waits between attempts.
 
     Args:
         first_wait, longest_wait: seconds.
-        request_seconds: of one request; `minutes`, where they are less.
-        minutes: then the run ends; the same command goes on.
+        request_seconds: time limit of one request; at most `minutes`.
+        minutes: time limit after which the run ends; the same command continues it.
     """
 
     first_wait: float = 0.2
@@ -65,31 +65,31 @@ class Patience:
     minutes: NotNegative = 5.0
 
     def ends(self, since: float) -> bool:
-        """Whether it is at its end after attempts the first of which failed at `since` (`time.monotonic`)."""
+        """Whether patience has ended, given the first failed attempt at `since` (`time.monotonic`)."""
         return time.monotonic() - since >= 60 * self.minutes
 
     def wait(self, failures: int) -> None:
-        """Exponential backoff with jitter, so that a thousand ranks do not come back in the same instant."""
+        """Exponential backoff with jitter, so that a thousand ranks do not retry at the same instant."""
         longest = min(self.longest_wait, self.first_wait * 2 ** min(failures - 1, 30))
         time.sleep(random.uniform(0.5, 1.0) * longest)
 
     @property
     def longest_request(self) -> float:
-        """Seconds."""
+        """The time limit of one request in seconds."""
         return min(self.request_seconds, 60 * self.minutes or self.request_seconds)
 
     @property
     def ahead(self) -> "Patience":
-        """That of a thread that reads ahead."""
+        """The patience of a prefetching thread."""
         return replace(self, minutes=min(self.minutes, AHEAD_SECONDS / 60))
 
 
 class ObjectStore:
     """A folder in object storage; credentials and endpoints come from the usual environment variables.
 
-    A read that breaks off goes on at the byte where it stopped, after a pause; an object that was replaced meanwhile is
-    noticed by its entity tag. Both errors name the object: Unfinished once `patience` is at its end, UserError at once
-    where access is denied.
+    An interrupted read resumes at the byte where it stopped, after a pause; the entity tag reveals an object that was
+    replaced in between. Errors name the object: Unfinished at the end of `patience`, UserError at once where access is
+    denied.
     """
 
     def __init__(self, url: str, patience: Patience | None = None) -> None:
@@ -148,7 +148,7 @@ class ObjectStore:
             )
 
     def download(self, name: str, write: Any, ahead: bool = False) -> None:
-        """Passes the whole object to `write`, piece by piece, each byte once; `ahead` of its use with less patience."""
+        """Passes the whole object to `write`, piece by piece, each byte once; a prefetch (`ahead`) is less patient."""
         self._connect()
         patience = self.patience.ahead if ahead else self.patience
         size = self.size(name, patience)
@@ -196,7 +196,7 @@ class ObjectStore:
                 self._give_up_on(name, error, failures, since, patience)
 
     def _give_up_on(self, name: str, error: Exception, failures: int, since: float, patience: Patience) -> None:
-        """Waits if another attempt makes sense, and says so every few seconds; else raises."""
+        """Waits for the next attempt and reports it every few seconds, or raises."""
         from obstore import exceptions
 
         where = f"{self.url}/{name}"
@@ -236,7 +236,7 @@ class ObjectStore:
             patience.wait(failures)
 
     def _say_silent(self, name: str, seconds: float) -> None:
-        """Says every few seconds of a request that it is still open: a server may accept it and never answer."""
+        """Reports an open request every few seconds: a server may accept it and never answer."""
         if min(seconds, time.monotonic() - self._last_report) < SAY_SECONDS:
             return
         self._last_report = time.monotonic()
@@ -253,7 +253,7 @@ class ObjectStore:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the address: in the system's words, which the library has in its details alone."""
+    """The system's error message, without the address; the library has it only in the error's details."""
     text, _, details = str(error).partition("Debug source")
     words = re.findall(r'\b(?:message|error): "([^"]+)"', details) if "error sending request" in text else []
     text = words[-1] if words else re.sub(r"^.*?Error performing \S+ \S+ in \S+ - ", "", " ".join(text.split()))
@@ -261,7 +261,7 @@ def _reason(error: Exception) -> str:
 
 
 def _profile(url: str) -> dict[str, Any]:
-    """Credentials out of AWS's files, which obstore leaves to boto3; nothing where the environment holds a key."""
+    """Credentials from AWS's files, which obstore leaves to boto3; empty where the environment holds a key."""
     profile = os.environ.get("AWS_PROFILE")
     file = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
     if not url.startswith("s3://") or "AWS_ACCESS_KEY_ID" in os.environ or not (profile or file.is_file()):

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, synced, then renamed."""
+"""Atomic files: written under a temporary name, synced, then renamed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def writing(path: Path, numbers: Collection[int] | None = None) -> Iterator[None]:
-    """Inside, an error of the system (with `numbers`: only those) is one sentence about `path`.
+    """Inside this context a system error (with `numbers`: only these) becomes one sentence about `path`.
 
     Raises:
         UserError: the disk is full, the place is not writable, …
@@ -71,7 +71,7 @@ def writing(path: Path, numbers: Collection[int] | None = None) -> Iterator[None
 
 
 def make_folder(path: Path, key: str) -> Path:
-    """The folder `path`, made where it is missing. UserError, which names the config `key`, if it will not do."""
+    """The folder `path`, created if it is missing. UserError, which names the config `key`, if it cannot be used."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -95,8 +95,8 @@ def sync(file: BinaryIO) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Removes temporary files that belong to no process alive.
 
-    Other machines may write to the same folder, and their processes cannot be asked: what has not changed for long is
-    nobody's.
+    Other machines may write to the same folder, and their processes are unknown here: a file without a change for a
+    long time counts as abandoned.
     """
     for leftover in folder.glob(".*.*.tmp"):
         if _owner(leftover) == (os.getpid(), _machine()) or is_leftover(leftover):
@@ -116,7 +116,7 @@ def is_leftover(temporary: Path) -> bool:
 
 
 def _owner(temporary: Path) -> tuple[int | None, str]:
-    """Process and machine that write it, as its name says."""
+    """Process and machine of the writer, from the file's name."""
     pid, _, machine = temporary.name.split(".")[-2].partition("@")
     return int(pid) if pid.isdigit() else None, machine or _machine()
 

@@ -1,8 +1,8 @@
-"""One command at a time writes a directory: a lock of the operating system on `<directory>/.lock`.
+"""Lock of a directory: an operating system lock on `<directory>/.lock` admits one writing command at a time.
 
-The lock is POSIX's (`lockf`), which NFS and Lustre hand on to other machines: it belongs to the process, not to its
-children, and ends with it however it ends. The file names its holder. Where a file system has no locks, or keeps them
-to one machine, the holder's signs of life count: it touches the file every few seconds.
+The lock is POSIX's (`lockf`), which NFS and Lustre share between machines. It belongs to the process, not to its
+children, and ends with the process. The file names the holder, who touches it every few seconds: this heartbeat decides
+where a file system has no locks, or does not share them between machines.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Holder:
-    """Who writes a directory. `since`: the holder's clock, ISO 8601."""
+    """The holder of a lock. `since`: the holder's clock, ISO 8601."""
 
     host: str
     pid: int
@@ -46,7 +46,7 @@ class Holder:
 
     @staticmethod
     def of(stream: TextIO) -> Holder | None:
-        """The one that the file names; None where it names none."""
+        """The holder that the file names; None where it names none."""
         stream.seek(0)
         try:
             return Holder(**json.loads(stream.read()))
@@ -86,10 +86,10 @@ _locks: dict[Path, _Lock] = {}
 
 
 def take(directory: Path) -> None:
-    """Make this process the only one that writes `directory`, which is made where it is missing, to the end of `scope`.
+    """Lock `directory`, which is created if it is missing, for this process until the end of `scope`.
 
     Raises:
-        UserError: another command writes it (says which), or the directory cannot be written.
+        UserError: another command holds the lock (the sentence names it), or the directory cannot be written.
     """
     path = directory.absolute() / NAME
     if path in _locks:
@@ -116,7 +116,7 @@ def take(directory: Path) -> None:
 
 @contextlib.contextmanager
 def scope() -> Iterator[None]:
-    """What is taken within is free again after it; a context, or a decorator of a function."""
+    """Releases the locks taken inside; a context manager, or a decorator of a function."""
     before = set(_locks)
     try:
         yield
@@ -158,7 +158,7 @@ def _locked(stream: TextIO) -> bool | None:
 
 
 def _alive(stream: TextIO) -> bool:
-    """Whether somebody touches the file: seen from changes, as machines' clocks differ."""
+    """Whether the holder still touches the file, judged by changes, as machines' clocks differ."""
     log.info("%s names %s: looking whether it is alive", stream.name, Holder.of(stream))
     first, until = os.stat(stream.name).st_mtime_ns, time.monotonic() + _PATIENCE
     while time.monotonic() < until:

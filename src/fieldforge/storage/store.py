@@ -1,4 +1,4 @@
-"""Where bytes of shards come from. A store reads ranges of named files in one folder; this one reads local disks."""
+"""Stores: byte ranges of named files in one folder. `LocalStore` reads local disks."""
 
 import os
 import re
@@ -10,11 +10,11 @@ from fieldforge.errors import UserError
 
 
 class BadShardError(UserError):
-    """A shard that is missing, cut, altered, or of another schema than its manifest says."""
+    """A shard that is missing, truncated or altered, or has another schema than its manifest."""
 
 
 class BadSampleError(BadShardError):
-    """A sample that is cut, altered or unreadable in a shard whose others may be sound."""
+    """A sample that is truncated, altered or unreadable in a shard whose other samples may be intact."""
 
 
 class MemberError(UserError):
@@ -33,7 +33,7 @@ class Store(Protocol):
         ...
 
     def read_ahead(self, name: str, start: int, stop: int) -> None:
-        """Says that these bytes will be read soon."""
+        """Announces that these bytes will be read soon."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""How long this process has been waiting for data, for those whom a signal asks to stop meanwhile."""
+"""The time that this process has been waiting for data, for the handlers of signals."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ _since: float | None = None
 
 @contextmanager
 def for_data(since: float | None = None) -> Iterator[None]:
-    """In the block, the main thread can do nothing but wait, perhaps `since` a while (`time.monotonic`) already."""
+    """Marks a block in which the main thread only waits, from `since` (`time.monotonic`) or from now."""
     global _since
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -24,5 +24,5 @@ def for_data(since: float | None = None) -> Iterator[None]:
 
 
 def seconds() -> float:
-    """How long the present wait has taken; 0 where nothing is waited for."""
+    """Length of the present wait; 0 outside of a wait."""
     return 0.0 if _since is None else time.monotonic() - _since
