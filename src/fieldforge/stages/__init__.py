@@ -1,1 +1,1 @@
-"""The stages of a training, and where each lies on disk."""
+"""The stages of a training and their directories."""

@@ -53,7 +53,7 @@ class AutoencoderStage(TrainedStage):
 
     @cached_property
     def finished(self) -> Path | None:
-        """The file of the autoencoder that is used in place of one that is trained here."""
+        """The file of the autoencoder that replaces the training."""
         return finished_file(self.config)
 
     def run(self, results: Results) -> StageResult:
@@ -131,7 +131,7 @@ class AutoencoderStage(TrainedStage):
 
 
 def check_field(field: Field, domain: Domain) -> None:
-    """UserError unless a field is asked at the domain's points and answers its heads."""
+    """UserError unless a field has the domain's dimensions and heads."""
     lacking = ", ".join(sorted(domain.heads - set(field.heads)))
     if lacking or field.dimensions != domain.dimensions:
         raise UserError(
@@ -142,7 +142,7 @@ def check_field(field: Field, domain: Domain) -> None:
 
 
 def sample_batches(config: DictConfig) -> Any:
-    """Samples → batch of the sizes that training sees, found by running its transforms on the domain's example."""
+    """Number of samples → batch with the sizes of training, from its transforms of the domain's example."""
     domain: Domain = build(config, "domain")
     fields = apply_transforms(domain.example(), sample_data(config).train_transforms, np.random.default_rng(0))
     shapes = {key: value.shape for key, value in fields.items() if isinstance(value, np.ndarray)}
@@ -156,8 +156,8 @@ def sample_batches(config: DictConfig) -> Any:
 def finished_file(config: DictConfig) -> Path | None:
     """The file of the finished autoencoder that a training uses; None where it trains one.
 
-    That is what `autoencoder_run` names; or what `init_from` does, where a later stage starts from that model: it knows
-    the latents of the autoencoder inside of it, and of no other.
+    `autoencoder_run` names it. So does `init_from` where a later stage starts from that model, which fits the latents
+    of its own autoencoder alone.
 
     Raises:
         UserError: there is no finished model.
@@ -178,12 +178,12 @@ def finished_file(config: DictConfig) -> Path | None:
 
 
 def finished_autoencoder(config: DictConfig, path: Path) -> StageDirectory:
-    """The autoencoder in a file, whatever it was trained on; that is not looked at.
+    """The autoencoder in a file, without a look at its training data.
 
-    Of one inside of another model the directory is where its own run would be.
+    For an autoencoder inside another model, the directory is that of its own run.
 
     Raises:
-        UserError: the file is none of an autoencoder, or names a folder of its own choice.
+        UserError: the file holds no autoencoder, or names a folder of its own choice.
     """
     label = load_run(path, AutoencoderStage)[1]
     if not label["fingerprint"].isalnum():
@@ -200,9 +200,9 @@ def finished_config(path: Path) -> DictConfig:
 
 
 def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Autoencoder, dict[str, Any]]:
-    """A finished autoencoder from its `model.ckpt`, or from that of a model that has it inside, in evaluation mode.
+    """A finished autoencoder in evaluation mode, with its label (config, fingerprint, …).
 
-    With its label (config, fingerprint, …).
+    It comes from its own `model.ckpt`, or from that of a model that contains it.
 
     Raises:
         UserError: missing, damaged, of another stage, or its stored configuration names foreign code.
@@ -215,7 +215,7 @@ def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Au
 
 
 def pictures_of_heldout(config: DictConfig, data: ShardDataModule) -> Draw:
-    """Draws truth and reconstruction of the first held-out samples; of training ones where there are none."""
+    """Draws truth and reconstruction of the first held-out samples, or of training samples if none are held out."""
     domain: Domain = build(config, "domain")
     settings: PictureSettings = build(config, "monitor.pictures")
     transforms: list[Transform] = [*domain.input_transforms(), *domain.truth_transforms(), Meta()]

@@ -1,4 +1,4 @@
-"""A classifier of noisy latents, by which sampling may be guided."""
+"""The stage of a classifier of noisy latents, for classifier guidance."""
 
 from __future__ import annotations
 
@@ -101,13 +101,13 @@ class ClassifierStage(TrainedStage):
 
 
 def latent_shape_of(data: ShardDataModule) -> LatentShape:
-    """Of the stored latents."""
+    """The shape of the stored latents."""
     batch = next(iter(data.heldout_loader(data.train_split, limit=1)))
     return LatentShape(*batch["latent"].shape[1:])
 
 
 def report_accuracy(module: ClassifierModule, data: ShardDataModule, directory: StageDirectory) -> None:
-    """Measure, say and write `accuracy.json`; nothing of it where no latents are held out."""
+    """Measure the held-out accuracy, log it and write `accuracy.json`; no-op without held-out latents."""
     if not data.has_heldout:
         log.info("%s: there are no held-out latents: its accuracy is not measured", directory.stage)
         return
@@ -120,7 +120,7 @@ def report_accuracy(module: ClassifierModule, data: ShardDataModule, directory: 
 
 @torch.no_grad()
 def heldout_accuracy(module: ClassifierModule, data: ShardDataModule) -> dict[str, Any]:
-    """Accuracy on all held-out latents at each noise level, over several noises, and of always saying the same."""
+    """Accuracy on all held-out latents at each noise level, over several noises, and that of a constant answer."""
     batches = list(data.heldout_loader(data.heldout_split))
     x0 = torch.cat([batch["latent"] for batch in batches])  # (N, T, C)
     labels = torch.cat([module.labels(batch) for batch in batches])  # (N,)

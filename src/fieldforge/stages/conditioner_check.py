@@ -1,4 +1,4 @@
-"""The conditioner tried before the first stage: what is wrong with it would show after hours of the autoencoder."""
+"""Checks of the conditioner before the first stage: its mistakes would show only after hours of the autoencoder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fieldforge.stages.training_run import seeded
 
 
 def first_conditioner(config: DictConfig) -> Conditioner:
-    """The conditioner, with its encoders looked for. UserError for sources that cannot be built, or encoders missing.
+    """The conditioner, after a check that its encoders exist. UserError for invalid sources or missing encoders.
 
-    No network of an encoder is loaded; names of classes, which the data tell later, are not asked for.
+    No encoder's network is loaded, and no class names are needed, which come from the data later.
     """
     config = config.copy()
     if wants_classes(config):
@@ -29,7 +29,7 @@ def first_conditioner(config: DictConfig) -> Conditioner:
 
 
 def check_diffusion_conditioner(config: DictConfig) -> None:
-    """UserError also for pictures that latents would lack."""
+    """`first_conditioner`; UserError also where the latents' data lack the pictures."""
     conditioner = first_conditioner(config)
     transforms = latent_transforms(config)
     check_stored(transforms, conditioner)
@@ -37,7 +37,9 @@ def check_diffusion_conditioner(config: DictConfig) -> None:
 
 
 def check_prior_conditioner(config: DictConfig, generated: Conditioner) -> None:
-    """UserError also where a prior would read the pictures that it is there to make up; `generated`: its target."""
+    """`first_conditioner`; UserError also where a prior would read the pictures that it generates (`generated`: its
+    target).
+    """
     conditioner = first_conditioner(config)
     check_encoders(generated)
     if seeing := reads_pictures(conditioner):
@@ -48,7 +50,7 @@ def check_prior_conditioner(config: DictConfig, generated: Conditioner) -> None:
 
 
 def check_encoders(conditioner: Conditioner) -> None:
-    """UserError where an encoder's checkpoint, or the tokenizer in it, is not to be had."""
+    """UserError where an encoder's checkpoint, or its tokenizer, is missing."""
     encoders: list[Any] = [getattr(source, "encoder", None) for source in conditioner.sources.values()]
     for encoder in encoders:
         if hasattr(encoder, "check_present"):
@@ -57,7 +59,7 @@ def check_encoders(conditioner: Conditioner) -> None:
 
 
 def check_stored(transforms: Mapping[str, object], conditioner: Conditioner) -> None:
-    """UserError where a transform reads stored features of what is no source, or has no encoder."""
+    """UserError where a transform reads stored features of an unknown source, or of one without encoder."""
     encoded = [name for name, source in conditioner.sources.items() if hasattr(source, "encoder")]
     for name, built in transforms.items():
         strange = [one for one in built.sources if one not in encoded] if isinstance(built, StoredFeatures) else []
@@ -71,7 +73,7 @@ def check_stored(transforms: Mapping[str, object], conditioner: Conditioner) -> 
 
 
 def check_pictures(transforms: Collection[object], conditioner: Conditioner) -> None:
-    """UserError where a source reads pictures and no transform of the latents' data gives any, or their features."""
+    """UserError where a source reads pictures and no transform of the latents' data gives pictures or features."""
     stored = {name for one in transforms if isinstance(one, StoredFeatures) for name in one.sources}
     # What a transform from outside gives, only it knows.
     drawn = any(isinstance(one, View) or not type(one).__module__.startswith("fieldforge.") for one in transforms)
@@ -84,18 +86,18 @@ def check_pictures(transforms: Collection[object], conditioner: Conditioner) -> 
 
 
 def latent_transforms(config: DictConfig) -> dict[str, object]:
-    """What makes a batch of latents, by name."""
+    """The transforms of the latents' data, by name."""
     blocks = config.latent_data.transforms
     return {name: build(config, f"latent_data.transforms.{name}") for name in blocks if blocks[name] is not None}
 
 
 def reads_pictures(conditioner: Conditioner) -> list[str]:
-    """Names of the sources that do."""
+    """Names of the sources that read pictures."""
     return [name for name, source in conditioner.sources.items() if source.key == "image"]
 
 
 def encoder_notes(config: DictConfig, conditioner: Conditioner) -> tuple[str, ...]:
-    """What of the condition a plan leaves out: encoders that run beside the training."""
+    """Notes for a plan, which leaves out encoders that run during the training."""
     targets = [config.latent_data.transforms[name] for name in config.latent_data.transforms]
     stored = {name for node in targets if isinstance(node, DictConfig) and is_stored(node) for name in node.sources}
     live = [name for name, source in conditioner.sources.items() if hasattr(source, "encoder") and name not in stored]
@@ -106,5 +108,5 @@ def encoder_notes(config: DictConfig, conditioner: Conditioner) -> tuple[str, ..
 
 
 def is_stored(node: DictConfig) -> bool:
-    """Whether a block is that of stored features."""
+    """Whether a configuration block is `StoredFeatures`."""
     return node.get("_target_") == f"{StoredFeatures.__module__}.{StoredFeatures.__qualname__}"

@@ -1,4 +1,4 @@
-"""What to ask an image-, class- or text-conditioned model for, out of the data: for pictures and for evaluations."""
+"""Conditions out of the data for image-, class- or text-conditioned models: for pictures and evaluations."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from fieldforge.domains.domain import Domain
 
 
 def from_samples(data: ShardDataModule) -> list[Transform]:
-    """Those of a data module's transforms that give latents what only sample shards have, found there by the key."""
+    """The transforms of a data module that read sample shards by the latent's key."""
     return [transform for transform in data.transforms if isinstance(transform, FromSample)]
 
 
 def conditions(
     domain: Domain, shards: ShardSet, keys: set[str], count: int | None, further: Sequence[Transform] = ()
 ) -> dict[str, Any]:
-    """What a model that reads `keys` is asked with for the first `count` samples: `caption`, `class`, `image` lists.
+    """Conditions of the first `count` samples for a model that reads `keys`: lists `caption`, `class`, `image`.
 
-    Pictures need sample shards. With `further` transforms, what these make comes along; `meta` always does.
+    Pictures need sample shards. The result also holds `meta`, and the fields of `further` transforms.
     """
     transforms: list[Transform] = [*domain.condition_transforms(keys), Meta(), *further]
     size = shards.samples if count is None else min(count, shards.samples)
@@ -34,5 +34,5 @@ def conditions(
 
 
 def first_caption(meta: Mapping[str, Any]) -> str:
-    """What stands for a sample as a text; its class where it has no caption."""
+    """The text of a sample: its first caption, or its class if it has no caption."""
     return meta["captions"][0] if meta["captions"] else meta["class"]

@@ -1,4 +1,4 @@
-"""Training on after the end: a new run that starts from the last checkpoint of a finished one, with more to spend."""
+"""Continued training: a new run with a larger budget starts from the last checkpoint of a finished run."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ KEY = "continued_from"
 def stage_directory(
     config: DictConfig, stage: str, parent: Path, determining: Mapping[str, Any], budget: Any
 ) -> StageDirectory:
-    """The directory of a stage, which starts from what `continue_from` names if that is of this stage.
+    """The directory of a stage, which starts from the run in `continue_from` if that is a run of this stage.
 
     Raises:
-        UserError: the earlier run differs in more than its budget, or this budget is spent in it already.
+        UserError: the earlier run differs in more than its budget, or has already spent this budget.
     """
     choice = config.get("continue_from")
     if choice in (None, SCRATCH):
@@ -50,10 +50,10 @@ def stage_directory(
 
 
 def check_continuation(config: DictConfig, stages: Mapping[str, Any]) -> None:
-    """What of `continue_from` can be known before the first stage; `stages`: those that train, and their settings.
+    """Checks `continue_from` before the first stage; `stages`: the stages that train, and their settings.
 
     Raises:
-        UserError: no such run, of another stage, or trained with other settings than a budget.
+        UserError: no such run, a run of another stage, or one with other settings than the budget.
     """
     choice = config.get("continue_from")
     if choice in (None, SCRATCH):
@@ -75,7 +75,7 @@ def check_continuation(config: DictConfig, stages: Mapping[str, Any]) -> None:
 
 
 def determining_of(run: Path) -> dict[str, Any]:
-    """What determined the run in a directory. UserError where no run is there."""
+    """The determining values of the run in a directory. UserError where no run is there."""
     file = run / "fingerprint.json"
     try:
         content = json.loads(file.read_text())
@@ -91,7 +91,7 @@ def determining_of(run: Path) -> dict[str, Any]:
 
 
 def check_budget(earlier: Path, mark: str, budget: Any, choice: str) -> None:
-    """UserError unless there is a checkpoint to start from, and something left to spend after it."""
+    """UserError unless there is a checkpoint to start from, with a part of the budget left after it."""
     last = find_last(earlier / "checkpoints", mark)
     if last is None:
         raise UserError(f"continue_from={choice} has no checkpoints any more, only its model: train a new run")

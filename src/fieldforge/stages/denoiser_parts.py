@@ -1,4 +1,4 @@
-"""Denoisers out of a configuration: model, training module, generator; of latents and of embeddings alike."""
+"""Builds denoisers from a configuration: model, training module, generator, for latents and embeddings alike."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fieldforge.training.modules.diffusion_module import DiffusionModule
 
 
 def wants_classes(config: DictConfig) -> bool:
-    """Whether the conditioner knows classes, and their names are those of the data."""
+    """Whether the conditioner reads classes and takes their names from the data."""
     if "conditioner" not in config:
         return False
     conditioner = config.conditioner
@@ -25,12 +25,12 @@ def wants_classes(config: DictConfig) -> bool:
 
 
 def with_classes(config: DictConfig, split: ShardSet) -> DictConfig:
-    """The configuration with the data's class names, where the conditioner wants them."""
+    """The configuration with the data's class names, where the conditioner needs them."""
     return stand_in_classes(config, split.classes) if wants_classes(config) else config
 
 
 def stand_in_classes(config: DictConfig, classes: list[str] | tuple[str, ...]) -> DictConfig:
-    """The configuration with these class names, where the conditioner wants some."""
+    """The configuration with these class names, where the conditioner needs names."""
     if not wants_classes(config):
         return config
     config = config.copy()
@@ -41,7 +41,7 @@ def stand_in_classes(config: DictConfig, classes: list[str] | tuple[str, ...]) -
 def build_model(
     config: DictConfig, latent_shape: LatentShape, conditioner: Conditioner, trusted: bool = True
 ) -> DiffusionModel:
-    """Backbone, process and parameterization for such latents and conditions, of the kind that the loss trains."""
+    """Diffusion model for latents of this shape and for this condition, of the class that the loss trains."""
     aligned = {"aligned_channels": conditioner.aligned_channels} if conditioner.aligned_channels else {}
     kind: type[DiffusionModel] = build(config, "loss", trusted=trusted).model
     with torch.random.fork_rng(devices=[]):
@@ -78,7 +78,7 @@ def build_module(
 def build_generator(
     config: DictConfig, model: DiffusionModel, conditioner: Conditioner, shape: LatentShape, trusted: bool = True
 ) -> Generator:
-    """Generator with the configuration's times and guidance. UserError for one that cannot sample such a model."""
+    """Generator with the configuration's sampler and guidance. UserError where these cannot sample the model."""
     sampler: Sampler = build(config, "sampler", trusted=trusted)
     sampler.rehearse(type(model), model.process, model.parameterization)
     return Generator(

@@ -1,4 +1,4 @@
-"""A diffusion model over latents."""
+"""The stage of a latent diffusion model."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class DiffusionStage(TrainedStage):
         return MeasuresOfSamples(self.config, self.data_module, autoencoder)
 
     def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
-        """One file holds all that sampling needs, so that a run can be moved."""
+        """Writes one file with all that sampling needs, so that a run can be moved."""
         autoencoder, label = load_autoencoder(self.autoencoder_run.model)
         further = {
             "autoencoder": label,
@@ -120,7 +120,7 @@ class DiffusionStage(TrainedStage):
 
 
 def check_same_latents(path: Path, label: dict[str, Any], autoencoder_run: StageDirectory) -> None:
-    """UserError unless a model of latents, and this training, are of one autoencoder."""
+    """UserError unless a model of latents and this training share one autoencoder."""
     theirs = label["autoencoder"]["fingerprint"]
     if theirs != autoencoder_run.fingerprint:
         raise UserError(
@@ -136,12 +136,12 @@ def load_diffusion(
 
     Args:
         path: of the checkpoint.
-        overrides: blocks `sampler` and `guidance`: whole ones replace the stored, others change single values in them.
-        device: to load to.
+        overrides: blocks `sampler` and `guidance`: whole blocks replace the stored ones, others change single values.
+        device: device to load to.
 
     Raises:
         UserError: missing, damaged, of another stage, its stored configuration names foreign code, or the condition's
-            encoders are not those that it was trained with.
+            encoders are not those of the training.
     """
     weights, label = load_run(path, DiffusionStage, device)
     config = plain_config(label["config"])
@@ -168,7 +168,7 @@ def load_diffusion(
 
 
 def load_domain(label: dict[str, Any], path: Path, changes: Mapping[str, Any] | None = None) -> Domain:
-    """The domain of the run in the file `path`, out of its label, with some of its settings changed.
+    """The domain of the run in the file `path`, from its label, with some settings changed.
 
     Raises:
         UserError: a damaged label, foreign code, or a setting that the domain does not have; names the key.

@@ -40,10 +40,10 @@ class StageDirectory:
         stage: "autoencoder", "diffusion", "classifier", …
         path: its directory, which ends in the fingerprint.
         determining: the plain values that the fingerprint covers.
-        known: the fingerprint of a finished run, which its file says; None: it follows from `determining`.
-        earlier: directory of the finished run from whose last checkpoint this one starts.
-        afresh: starts anew although a finished run of another budget is there.
-        file: of the finished model, where that lies elsewhere.
+        known: the fingerprint in the file of a finished run; None: it follows from `determining`.
+        earlier: directory of the finished run whose last checkpoint this run starts from.
+        afresh: starts anew although a finished run of another budget exists.
+        file: file of the finished model, where it lies elsewhere.
     """
 
     stage: str
@@ -97,11 +97,11 @@ class StageDirectory:
         return True
 
     def open(self, config: Mapping[str, Any]) -> None:
-        """Create the directory with its resolved configuration; says what the newest other run differs in.
+        """Create the directory with its resolved configuration; logs the differences to the newest other run.
 
         Raises:
-            UserError: another command trains in it, it cannot be written, or a finished run differs in nothing but a
-                smaller budget, and nobody said what to do with it.
+            UserError: another command trains in it, it cannot be written, or a finished run differs only in a smaller
+                budget and no setting decides between a new and a continued training.
         """
         if not (self.path / "fingerprint.json").is_file():
             self._compare_with_neighbours()
@@ -115,7 +115,7 @@ class StageDirectory:
         _write(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
     def save_model(self, state_dict: Mapping[str, Any], config: Mapping[str, Any], **further: Any) -> None:
-        """Write the finished model with its configuration, so that it loads without anything else."""
+        """Write the finished model with its configuration, so that the file loads by itself."""
         label = {"format": FORMAT, "stage": self.stage, "fingerprint": self.fingerprint, "config": dict(config)}
         save_atomically({"fieldforge": {**label, **further}, "state_dict": dict(state_dict)}, self.model)
 
@@ -146,7 +146,7 @@ class StageDirectory:
         return theirs if isinstance(theirs, dict) and theirs.get("stage") == self.stage else None
 
     def _refuse_to_start_anew(self, run: Path, theirs: Mapping[str, Any]) -> None:
-        """What takes hours is not trained a second time in silence, where it only was to be trained for longer."""
+        """UserError where a finished run differs only in a smaller budget: the user may want to continue it."""
         changed = differences(self.determining, {k: v for k, v in theirs.items() if k != "continued_from"})
         if not changed or not all(text.startswith("training.budget.") for text in changed):
             return
@@ -161,7 +161,7 @@ class StageDirectory:
 
 
 def model_in(place: Path) -> Path:
-    """The file of the finished model that a path means: itself, or what lies in the folder, published or not."""
+    """The finished model at a path: the file itself, or the model in the folder, published or not."""
     if place.is_file():
         return place
     published = place / PUBLISHED
@@ -169,7 +169,7 @@ def model_in(place: Path) -> Path:
 
 
 def load_weights(module: torch.nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Put the weights of the checkpoint at `path` into `module`. UserError if they are of another one, or not real."""
+    """Load the weights of the checkpoint at `path` into `module`. UserError if they do not fit, or are not real."""
     for name, value in weights.items():
         if isinstance(value, torch.Tensor) and (value.is_complex() or value.is_quantized):
             raise UserError(f"{path}: {name} holds {value.dtype}, no real numbers: use another copy of that file")

@@ -1,4 +1,4 @@
-"""From a finished diffusion model to one of few steps: phases of progressive distillation, each a diffusion run."""
+"""Progressive distillation of a finished diffusion model to few steps: each phase is a diffusion run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ OWN = (
 
 @dataclass(frozen=True)
 class Phase:
-    """A student of `steps` steps, each of which is `substeps` of its teacher's, for a `share` of the budget."""
+    """A phase: a student with `steps` steps, each of `substeps` teacher steps, trained for a `share` of the budget."""
 
     steps: int
     substeps: int
@@ -62,7 +62,7 @@ class Phase:
 
 
 class DistillationStage(Stage):
-    """All phases, one after the other; ends in the last phase's student."""
+    """All phases in order; the result is the last phase's student."""
 
     kind = "distillation"
     noun = "a distillation"
@@ -74,7 +74,7 @@ class DistillationStage(Stage):
         return DiffusionStage.kind
 
     def check(self) -> None:
-        """UserError for what any of the phases would stumble over in its settings. Nothing is written."""
+        """UserError for a mistake in the settings of any phase. Nothing is written."""
         plan = planned(self.config)
         process = build(OmegaConf.create(plan.label["config"]), "process", trusted=False)
         for phase in plan.phases:
@@ -84,7 +84,7 @@ class DistillationStage(Stage):
             nested_times(build(own, "sampler"), phase.steps, phase.substeps, process)
 
     def run(self, results: Results) -> StageResult:
-        """Raises UserError for a teacher that is not there, or whose latents are gone."""
+        """Raises UserError for a missing teacher, or one without its latents."""
         plan = planned(self.config)
         teacher, guidance = plan.teacher, plan.guidance
         for phase in plan.phases:
@@ -97,7 +97,7 @@ class DistillationStage(Stage):
 
 @dataclass(frozen=True)
 class Planned:
-    """Where a distillation starts: `model.ckpt` of the teacher, its label, the folder of its latents, the phases."""
+    """The inputs of a distillation: `model.ckpt` of the teacher, its label, the folder of its latents, the phases."""
 
     teacher: Path
     label: dict[str, Any]
@@ -107,15 +107,15 @@ class Planned:
 
     @property
     def guidance(self) -> Guidance:
-        """Of the teacher in the first phase."""
+        """The teacher's guidance in the first phase."""
         return ClassifierFree(self.scale)
 
 
 def planned(config: DictConfig) -> Planned:
-    """All that is known before the first phase.
+    """The inputs of a distillation, checked before the first phase.
 
     Raises:
-        UserError: no such teacher, one whose latents are gone, impossible numbers of steps.
+        UserError: no such teacher, a teacher without its latents, or impossible numbers of steps.
     """
     teacher, _ = find_model(str(config.teacher), config.output_dir, DiffusionStage.kind, key="teacher")
     _, label = load_run(teacher, DiffusionStage)
@@ -129,7 +129,7 @@ def planned(config: DictConfig) -> Planned:
 
 
 def phases_of(config: DictConfig, guided: bool) -> list[Phase]:
-    """Those of the configuration; one of as many steps as the teacher's has nothing to learn unless that is guided.
+    """Phases of the configuration. A phase with the teacher's number of steps is left out unless the teacher is guided.
 
     Raises:
         UserError: numbers of steps that do not divide each other, or shares that do not fit them.
@@ -160,7 +160,7 @@ def phases_of(config: DictConfig, guided: bool) -> list[Phase]:
 
 
 class StudentStage(TrainedStage):
-    """The student of one phase: a diffusion model that learns to take `substeps` of its teacher's steps as one."""
+    """The student of one phase: a diffusion model that learns to replace `substeps` teacher steps by one."""
 
     kind = DiffusionStage.kind
     noun = DiffusionStage.noun
@@ -175,7 +175,7 @@ class StudentStage(TrainedStage):
         self.label_name = f"distillation to {phase.steps} steps"
 
     def has_start(self, module: pl.LightningModule) -> bool:
-        """It starts from its teacher's weights."""
+        """True: a student starts from its teacher's weights."""
         return True
 
     def prepare(self, results: Results) -> None:
@@ -198,7 +198,7 @@ class StudentStage(TrainedStage):
 
     @cached_property
     def times(self) -> Any:
-        """The teacher's times, among which the student's are."""
+        """The teacher's times, which include the student's."""
         sampler: Sampler = build(self.config, "sampler")
         return nested_times(sampler, self.phase.steps, self.phase.substeps, self.generator.model.process)
 
@@ -228,7 +228,7 @@ class StudentStage(TrainedStage):
 
 
 def student_config(config: DictConfig, teacher: dict[str, Any], latents: str, phase: Phase, scale: float) -> DictConfig:
-    """The teacher's configuration, trained and sampled as this one says, for the phase's share of the budget."""
+    """The teacher's configuration with this one's training and sampler, for the phase's share of the budget."""
     own, mine = plain_config(teacher), plain(config)
     for key in OWN:
         own[key] = mine[key]
@@ -246,7 +246,7 @@ def student_config(config: DictConfig, teacher: dict[str, Any], latents: str, ph
 
 
 def nested_times(sampler: Sampler, steps: int, substeps: int, process: Any) -> Any:
-    """Times (steps · substeps + 1,) of the teacher. UserError unless those of the student are among them."""
+    """Times (steps · substeps + 1,) of the teacher. UserError unless they include the student's times."""
     times = sampler.spacing.times(steps * substeps, process)
     if not times[::substeps].allclose(sampler.spacing.times(steps, process), rtol=1e-6, atol=1e-9):
         raise UserError(
@@ -260,7 +260,7 @@ def latents_of(model: Path, label: dict[str, Any], output_dir: str) -> Path:
     """Folder of the latents that a diffusion model was trained on, below its autoencoder.
 
     Raises:
-        UserError: they are not there.
+        UserError: the latents are missing.
     """
     stored, fingerprint = label["config"], label["autoencoder"]["fingerprint"]
     run = Path(output_dir) / str(stored.get("autoencoder_name")) / fingerprint

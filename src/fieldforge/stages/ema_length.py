@@ -1,4 +1,4 @@
-"""The model of a finished run with its weights averaged over another length than that of its training."""
+"""Post-hoc EMA: the model of a finished run with another length of the weights' average."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MISFIT = 0.2  # a profile further than this from the one that is asked for is re
 
 @contextlib.contextmanager
 def model_of_length(model: Path, length: Any) -> Iterator[Path]:
-    """`of_length`, for what may refuse it: a file that was not there before is gone again after a UserError inside."""
+    """`of_length` as a context: after a UserError inside, a newly written file is removed again."""
     before = set(model.parent.glob(f"{model.stem}_ema_*.ckpt"))
     path = of_length(model, length)
     try:
@@ -29,7 +29,7 @@ def model_of_length(model: Path, length: Any) -> Iterator[Path]:
 
 
 def of_length(model: Path, length: Any) -> Path:
-    """`model.ckpt` itself for None; else `model_ema_<length>.ckpt` beside it, made of the run's snapshots.
+    """`model.ckpt` itself for None; else `model_ema_<length>.ckpt` beside it, computed from the run's snapshots.
 
     Karras et al. 2023, "EDM2", section 3.2 and algorithm 3.
 
@@ -67,7 +67,7 @@ def of_length(model: Path, length: Any) -> Path:
 
 
 def _snapshots(folder: Path, fingerprint: Any, length: float) -> list[dict[str, Any]]:
-    """All averages of a run in the order of their steps. UserError where there are none, or those of another run."""
+    """All averages of a run, ordered by step. UserError where there are none, or where they belong to another run."""
     snapshots = [_snapshot(path) for path in sorted(folder.glob("step_*.ckpt"))]
     if not snapshots:
         raise UserError(f"ema_length={length}: there are no averages in {folder}, train with callbacks=snapshots")
@@ -77,7 +77,7 @@ def _snapshots(folder: Path, fingerprint: Any, length: float) -> list[dict[str, 
 
 
 def _snapshot(path: Path) -> dict[str, Any]:
-    """One average of a run. UserError where the file lacks a part of it."""
+    """One average of a run. UserError for an incomplete file."""
     snapshot = load_safely(path, mmap=True)
     label = snapshot["fieldforge"]
     sound = isinstance(label.get("step"), int) and isinstance(label.get("std"), float)

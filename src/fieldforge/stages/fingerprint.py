@@ -1,4 +1,4 @@
-"""What determines a stage's result, as one short name; and what differs where two names do."""
+"""Fingerprint of the values that determine a stage's result, and the differences of two such sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a stage's weights start: at those of another finished model, in place of random ones."""
+"""Initial weights of a stage out of another finished model, in place of random ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class InitialWeights:
 
     @staticmethod
     def of(config: DictConfig, kind: type[Labelled]) -> InitialWeights | None:
-        """What `init_from` names, if it is a model of that kind, or has one inside and is itself of no stage here.
+        """The model of `init_from`, if it has this kind, or contains such a model and is itself of no stage here.
 
         Raises:
             UserError: there is no finished model.
@@ -53,26 +53,26 @@ class InitialWeights:
 
     @property
     def label(self) -> dict:
-        """Of the model's file."""
+        """The label of the model's file."""
         return load_run(self.path, self.kind)[1]
 
     def load(self, model: nn.Module) -> None:
-        """Put the weights into a model, vectors of classes by their names. UserError unless the rest is the same."""
+        """Load the weights into a model, class vectors by their names. UserError unless all other weights match."""
         weights, label = self._fitting(model)
         model.load_state_dict({**weights, **_class_vectors(model, weights, label)})
 
     def check(self, model: nn.Module) -> None:
-        """UserError unless names and shapes of the weights are those of a model."""
+        """UserError unless the weights match a model in names and shapes."""
         self._fitting(model)
 
     def is_whole(self, model: nn.Module) -> bool:
-        """Whether the file has all weights of a model, not those of a part alone."""
+        """Whether the file has all weights of the model, not only a part."""
         return load_run(self.path, self.kind)[0].keys() == model.state_dict().keys()
 
     def _fitting(self, model: nn.Module) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-        """The weights that a model begins with, and their label.
+        """The initial weights of a model, and their label.
 
-        UserError unless names and shapes are its own, the number of classes aside.
+        UserError unless they match the model in names and shapes, except for the number of classes.
         """
         (theirs, label), mine = load_run(self.path, self.kind), model.state_dict()
         if isinstance(model, Autoencoder):
@@ -92,7 +92,7 @@ class InitialWeights:
 
 
 def _class_sources(model: nn.Module) -> dict[str, ClassSource]:
-    """What knows classes in a model, by its name among the sources."""
+    """The class sources of a model, by their names among the sources."""
     conditioner = getattr(model, "conditioner", None)
     sources = conditioner.sources.items() if isinstance(conditioner, Conditioner) else ()
     return {name: source for name, source in sources if isinstance(source, ClassSource)}
@@ -104,7 +104,7 @@ def _class_weight(source: str) -> str:
 
 
 def _class_vectors(model: nn.Module, weights: Mapping[str, Tensor], label: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights of a model's classes out of those of another, which may know other classes or another order."""
+    """Class weights for a model out of another model's, which may have other classes or another order."""
     vectors = {}
     for name, source in _class_sources(model).items():
         weight, null = weights[_class_weight(name)], weights.get(f"conditioner.sources.{name}.null_vector")
@@ -130,7 +130,7 @@ def kinds_of_steps(config: DictConfig) -> set[str]:
 
 
 def freeze(model: nn.Module, patterns: list[str]) -> None:
-    """Leave the parameters whose names match a pattern (`encoder.*`) as they are. UserError for one without a match."""
+    """Freeze the parameters whose names match a pattern (`encoder.*`). UserError for a pattern without a match."""
     for pattern in patterns:
         frozen = [parameter for name, parameter in model.named_parameters() if fnmatch(name, pattern)]
         if not frozen:

@@ -1,4 +1,4 @@
-"""Batches of latents as training sees them, without data."""
+"""Placeholder batches of latents with the shapes of training, without data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Widths = tuple[int | None, int, int | None, int]
 def latent_batches(
     shape: LatentShape, features: Mapping[str, Widths], classes: Sequence[str]
 ) -> Callable[[int], Batch]:
-    """Batches of latents (T, C) with features of every source, as if encoded ahead of time."""
+    """Batches of latents (T, C) with features of every source, like stored features."""
 
     def batch(size: int) -> Batch:
         encoded = {
@@ -36,7 +36,7 @@ def latent_batches(
 
 
 def feature_widths(conditioner: Conditioner, text_tokens: int) -> dict[str, Widths]:
-    """What each source's frozen encoder gives."""
+    """Width of the features of each source's frozen encoder."""
     return {
         name: (
             input_width(source.vector_projection),

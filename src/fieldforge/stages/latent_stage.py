@@ -1,4 +1,4 @@
-"""Every sample's latent, once, as latent shards that name the autoencoder they came from."""
+"""The stage of the latent cache: encodes every sample once, into latent shards that name their autoencoder."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BATCH = 8
 
 
 class LatentStage(Stage):
-    """Latent shards of all splits, encoded by the finished autoencoder; reused or completed where they are there."""
+    """Latent shards of all splits, encoded by the finished autoencoder; existing shards are reused and completed."""
 
     kind = "latents"
     noun = "a folder of latents"
@@ -60,7 +60,7 @@ class LatentStage(Stage):
         return Encoding(lambda: build(config, "autoencoder", trusted=not finished), lambda: torch.rand(1, *shape))
 
     def run(self, results: Results) -> StageResult:
-        """Raises Interrupted where a signal stopped it: finished shards stay and are not encoded again."""
+        """Raises Interrupted after a signal: finished shards stay and are not encoded again."""
         autoencoder_run = results["autoencoder"].run
         domain: Domain = build(self.config, "domain")
         settings = {
@@ -87,7 +87,7 @@ def encode_all(
     folder: Path,
     settings: dict[str, Any],
 ) -> None:
-    """Write the latent shards of all splits that are not there yet, and their manifest; `title` is of progress."""
+    """Write the missing latent shards of all splits and their manifest; `title` names the progress."""
     take(folder)
     autoencoder, _ = load_autoencoder(autoencoder_run.model)
     manifests = open_shards(data.root, data.train_split).manifests

@@ -1,4 +1,4 @@
-"""Find the finished run that a command refers to."""
+"""Finds the finished run that a command refers to."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SHOWN = 3  # of the finished runs, where the one that is asked for is not there
 
 
 class NoFinishedRun(UserError):
-    """No run of the stage that is looked for is finished."""
+    """No run of the requested stage is finished."""
 
 
 def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run") -> tuple[Path, str]:
-    """`model.ckpt` and stage of the run meant.
+    """`model.ckpt` and stage of the requested run.
 
     Args:
         run: directory of a run or of a published model, or the file in it; the folder of a name, for its newest
-            finished run; what `place_of` knows; None for the newest run below `output_dir`.
-        output_dir: where runs lie.
-        stages: those that will do, of "autoencoder", "diffusion", "classifier" and "prior".
-        key: of the configuration, where `run` is given.
+            finished run; a word of `place_of`; None for the newest run below `output_dir`.
+        output_dir: folder of all runs.
+        stages: accepted stages, of "autoencoder", "diffusion", "classifier" and "prior".
+        key: configuration key of `run`.
 
     Raises:
         UserError: no such run, an unfinished one, or one of another stage.
@@ -62,7 +62,7 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
 
 
 def find_diffusion(run: str | None, output_dir: str) -> Path:
-    """`find_model` of a diffusion model; where no run is meant and none is finished, that of the repository."""
+    """`find_model` of a diffusion model; without `run` and without a finished run, the repository's model."""
     try:
         return find_model(run, output_dir, "diffusion")[0]
     except NoFinishedRun:
@@ -74,9 +74,9 @@ def find_diffusion(run: str | None, output_dir: str) -> Path:
 
 
 def folder_of(model: Path, output_dir: str) -> Path:
-    """Where a command puts what it makes with a model: beside it in its run, below `output_dir` of a published one.
+    """Folder for a command's results: beside the model in its run, or below `output_dir` for a published model.
 
-    Published models lie in the source, or where nothing is to be written.
+    Published models lie in the source tree, or in folders that stay unchanged.
     """
     if model.suffix != SUFFIX:
         return model.parent
@@ -84,10 +84,10 @@ def folder_of(model: Path, output_dir: str) -> Path:
 
 
 def _first_of(models: Iterable[Path], stages: Sequence[str], place: str, folder: Path) -> tuple[Path, str]:
-    """The first model of one of the stages, with its stage; damaged ones are passed over with a warning.
+    """The first model of one of the stages, with its stage; damaged models are skipped with a warning.
 
     Raises:
-        UserError: none of them is; names the place, and the runs in the folder.
+        UserError: there is none; the sentence names the folder and its runs.
     """
     wanted, damaged = " or ".join(stages), 0
     for model in models:
@@ -115,7 +115,7 @@ def _newest_first(models: Iterable[Path]) -> list[Path]:
 
 
 def label_of(model: Path) -> dict[str, Any]:
-    """What a finished model's file says of itself. UserError for a damaged file."""
+    """The label in a finished model's file. UserError for a damaged file."""
     label: dict[str, Any] = load_safely(model)["fieldforge"]
     return label
 

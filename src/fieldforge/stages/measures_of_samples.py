@@ -1,4 +1,4 @@
-"""Samples of a diffusion model that trains, measured against the samples that it learns from."""
+"""Measures of a diffusion model's samples against its training samples, during training."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from fieldforge.training.modules.conditional_module import ConditionalModule
 
 
 class MeasuresOfSamples:
-    """The `Measure` of a diffusion's samples.
+    """The `Measure` of a diffusion model's samples.
 
-    `retrieval`: the share whose nearest training sample bears the name (of a model that knows classes alone, the class)
-    of the sample whose condition it was made for; and what the domain says of sets.
+    `retrieval`: the share of samples whose nearest training sample has the prompted name (for a model that reads
+    classes alone, the class). Further numbers are the domain's measures of sets.
 
     Args:
         config: of the training.
@@ -40,7 +40,7 @@ class MeasuresOfSamples:
         self.domain: Domain = build(config, "domain")
 
     def prepare(self) -> None:
-        """Looks at the training samples."""
+        """Reads the training samples."""
         assert self._training
 
     def __call__(self, module: pl.LightningModule, sampling: Sampling) -> dict[str, float]:

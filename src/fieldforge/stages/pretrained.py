@@ -1,4 +1,4 @@
-"""The trained weights that come with the repository: `pretrained/<name>/model.safetensors`, wherever a command runs."""
+"""The repository's trained weights, `pretrained/<name>/model.safetensors`, available from any working directory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ DEFAULT = "shapes"
 
 
 def place_of(run: str, key: str) -> Path:
-    """The path that a value of `run=`, `init_from=` … means: the word stands for weights of the repository.
+    """The path of a value of `run=`, `init_from=` …: the word `pretrained` means weights of the repository.
 
     Args:
         run: a path, `pretrained`, or `pretrained/<name>`; a folder of that name elsewhere is `./pretrained`.
-        key: of the configuration, where it is given.
+        key: configuration key of the value.
 
     Raises:
         UserError: the repository holds no such weights.
@@ -37,6 +37,6 @@ def place_of(run: str, key: str) -> Path:
 
 
 def shipped() -> Path | None:
-    """The file of the weights that `pretrained` stands for; None where the repository has none."""
+    """The weights file that `pretrained` means; None where the repository has none."""
     path = FOLDER / DEFAULT / PUBLISHED
     return path if path.is_file() else None

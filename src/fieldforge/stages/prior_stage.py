@@ -1,7 +1,7 @@
-"""A prior of image embeddings: a diffusion over the stored vectors of an image source, conditioned on text.
+"""The stage of a prior: a text-conditioned diffusion over the stored vectors of an image source.
 
 As in DALL·E 2 (Ramesh et al. 2022, arXiv 2204.06125, section 2.2). It needs no autoencoder: its latents are the vectors
-that `prepare.py embed=…` stores, and it embeds what is missing.
+that `prepare.py embed=…` stores. The stage embeds missing vectors itself.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class PriorStage(TrainedStage):
         return Step(module, batch, DENOISER, "latent_data", sizes.shards)
 
     def prepare(self, results: Results) -> None:
-        """Embeds what is missing: the space of the vectors is measured before anything is trained."""
+        """Embeds missing vectors and measures their mean and deviation before the training."""
         root = self.config.data.root
         image = image_source(self.config, self.source)
         embed_once([StoredFeatures(root, [self.source])], image)
@@ -106,9 +106,9 @@ class PriorStage(TrainedStage):
 
 
 def image_source(config: DictConfig, name: str) -> Conditioner:
-    """A conditioner of the image source alone whose vectors are generated, without its tokens.
+    """A conditioner of the generated image source alone, without its tokens.
 
-    Raises UserError for a source that is none, or that the prior is itself conditioned on.
+    Raises UserError for an unknown source, or one that the prior itself is conditioned on.
     """
     if name in config.conditioner.sources:
         raise UserError(f"prior.source={name} is also in conditioner.sources: take it out, it is what is generated")

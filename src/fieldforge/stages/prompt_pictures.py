@@ -1,4 +1,4 @@
-"""Pictures of what a diffusion model makes while it trains."""
+"""Pictures of a diffusion model's samples during training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fieldforge.training.modules.conditional_module import ConditionalModule
 def pictures_of_prompts(
     config: DictConfig, data: ShardDataModule, autoencoder: Autoencoder, settings: PictureSettings | None = None
 ) -> Draw:
-    """Draws what the first training captions, or the first held-out samples' pictures, give: a column a seed."""
+    """Draws samples for the first training captions, or the first held-out pictures: one column per seed."""
     domain: Domain = build(config, "domain")
     shown: PictureSettings = settings or build(config, "monitor.pictures")
 

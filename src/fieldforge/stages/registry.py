@@ -1,4 +1,4 @@
-"""The one list of stages, and the stages of a training out of it."""
+"""The registry of stages, and the stages of a training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stages_of(config: DictConfig) -> list[Stage]:
     """The stages that `config.stages` names, in order: kinds, and names of `phases`.
 
     Raises:
-        UserError: unknown names, a stage before one that it needs, or one whose blocks are not there.
+        UserError: unknown names, a stage before one that it needs, or a stage without its blocks.
     """
     names = config.stages
     if not isinstance(names, ListConfig) or not names:
@@ -51,7 +51,7 @@ def stages_of(config: DictConfig) -> list[Stage]:
 
 
 def check_blocks(stage: Stage) -> None:
-    """UserError for a stage whose blocks the experiment does not bring."""
+    """UserError for a stage whose blocks the experiment does not define."""
     absent = [path for path in dict.fromkeys(stage.blocks) if OmegaConf.select(stage.config, path) is None]
     if absent:
         raise UserError(
@@ -78,7 +78,7 @@ def stage_of(config: DictConfig, name: str) -> Stage:
 
 
 def merged(config: DictConfig, block: DictConfig) -> DictConfig:
-    """The configuration of a phase: blocks with a `_target_` take the place of the old ones, others change values.
+    """The configuration of a phase: blocks with a `_target_` replace the old ones, other blocks change values.
 
     `training` is that of the phase's kind.
     """
@@ -92,5 +92,5 @@ def merged(config: DictConfig, block: DictConfig) -> DictConfig:
 
 
 def kinds_of(stages: Iterable[Stage]) -> list[str]:
-    """The blocks of `training` by which stages take steps, each once."""
+    """The blocks of `training` that the stages use, each once."""
     return list(dict.fromkeys(stage.training for stage in stages if stage.training is not None))

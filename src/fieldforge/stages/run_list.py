@@ -1,4 +1,4 @@
-"""The runs in a folder, for sentences about one that is not there."""
+"""Lists of the runs in a folder, for error sentences about a missing run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = "fingerprint.json"
 def run_list(folder: Path) -> str:
     """Runs in `folder`, or in the folders of names below it, the newest first; empty where there is none.
 
-    Each by path, stage and state: `first/1a2b3c (diffusion, finished, 300 steps)`.
+    Each run by path, stage and state: `first/1a2b3c (diffusion, finished, 300 steps)`.
     """
     files = [*folder.glob(f"*/{FILE}"), *folder.glob(f"*/*/{FILE}")]
     runs = [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)]
@@ -24,7 +24,7 @@ def run_list(folder: Path) -> str:
 
 
 def _state(run: Path) -> list[str]:
-    """Stage, whether it is finished, and the steps of its newest checkpoint; what its files do not say is left out."""
+    """Stage, whether it is finished, and the steps of its newest checkpoint, as far as its files tell."""
     try:
         content = json.loads((run / FILE).read_text())
     except (ValueError, OSError):

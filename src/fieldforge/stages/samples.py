@@ -1,4 +1,4 @@
-"""The sample shards of a training: what an autoencoder and a prior learn from."""
+"""The sample shards of a training, for autoencoder and prior."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEFT_OUT = ("root", "heldout_batch_size", "heldout_limit")
 
 
 def sample_data(config: DictConfig, batch_size: int = 1) -> ShardDataModule:
-    """Data module over the sample shards; by default for a reader that takes them one by one."""
+    """Data module over the sample shards; by default one sample per batch."""
     data: ShardDataModule = build(config, "data", batch_size=batch_size)
     return data
 
@@ -30,7 +30,7 @@ def training_split(config: DictConfig) -> ShardSet:
 
 
 def data_fingerprint(config: DictConfig) -> dict[str, Any]:
-    """The data's settings and checksum, without what changes no batch."""
+    """The data's settings and checksum, without settings that change no batch."""
     settings = plain(config.data)
     shards = training_split(config)
     kept = {key: value for key, value in settings.items() if key not in LEFT_OUT}

@@ -1,7 +1,7 @@
-"""What a stage of a training is, and the one loop of those that take steps.
+"""The interface of a stage, and the loop of stages that take training steps.
 
-A stage is made from the configuration alone and touches nothing: it says what it is made of (`step`), so that it can be
-planned and rehearsed. `run` is then given the results of the stages before it.
+A stage is built from the configuration alone, without side effects: its `work` describes it for plan and rehearsal.
+`run` then takes the results of the earlier stages.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage leaves: its directory, or for latents the folder `path` of their shards."""
+    """The result of a stage: its directory, or for latents the folder `path` of their shards."""
 
     name: str
     path: Path
@@ -58,10 +58,10 @@ Results = Mapping[str, StageResult]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of a training before it runs: handed from stage to stage when it is planned or rehearsed.
+    """Sizes of a training before it runs, passed from stage to stage by plan and rehearsal.
 
-    latent_shape: of the latents so far. classes: names in the data, or stand-ins. text_tokens: of a caption.
-    samples, shards: of the training split, None where the data are not here.
+    latent_shape: of the latents so far. classes: names in the data, or placeholders. text_tokens: of a caption.
+    samples, shards: of the training split, None where the data are not on this machine.
     """
 
     latent_shape: LatentShape | None = None
@@ -73,15 +73,15 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Step:
-    """A training step, made where tensors have no values.
+    """A training step, built on tensors without values.
 
     Args:
-        module: makes what takes it.
-        batch: samples → batch of that size.
-        blocks: of the configuration, that network and batch are made of; the first is the network's.
-        data: the block of the data module that feeds it.
-        shards: that it is fed from, None where that is not known.
-        notes: what a plan leaves out.
+        module: builds the module.
+        batch: number of samples → batch.
+        blocks: configuration blocks of network and batch; the first is the network's.
+        data: the block of the data module.
+        shards: the shards of the data, None where they are not known.
+        notes: parts that a plan leaves out.
     """
 
     module: Callable[[], pl.LightningModule]
@@ -94,7 +94,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Encoding every sample once, made where tensors have no values: the autoencoder, and `input` (1, …)."""
+    """Encoding of every sample once, built on tensors without values: the autoencoder, and `input` (1, …)."""
 
     autoencoder: Callable[[], Autoencoder]
     example: Callable[[], Tensor]
@@ -107,8 +107,8 @@ NOISY_LATENTS = ("latent_data", "process", "density")
 class Stage(Labelled, ABC):
     """A part of a training.
 
-    needs: kinds that have to come before it. blocks: dotted paths of the configuration that it reads besides what every
-    training has; `configs/stage/` brings them.
+    needs: kinds of stages that must come before it. blocks: dotted paths of the configuration blocks that it reads
+    besides those of every training; `configs/stage/` defines them.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -121,7 +121,7 @@ class Stage(Labelled, ABC):
 
     @property
     def title(self) -> str:
-        """What progress calls it."""
+        """The stage's name in progress lines."""
         return f"{self.place}, {self.name}" if self.place else self.name
 
     @property
@@ -134,34 +134,34 @@ class Stage(Labelled, ABC):
         """Reuse, resume or start it. Raises UserError for a mistake, Interrupted where a signal stopped it."""
 
     def after(self, sizes: Sizes) -> Sizes:
-        """What is known once this stage is done."""
+        """The sizes after this stage."""
         return sizes
 
     def work(self, sizes: Sizes) -> Step | Encoding | None:
-        """What it does again and again; None where it does nothing, as a result of another run is used.
+        """The stage's repeated work; None where it uses a result of another run.
 
-        Called where tensors have values; what the answer makes, and `after`, where they have none.
+        Called where tensors have values. The methods of the result, and `after`, are called where tensors have none.
         """
         return None
 
     def check(self) -> None:
-        """What can be known before the first stage. UserError for the first mistake; names the key."""
+        """Checks before the first stage. UserError for the first mistake; it names the key."""
         return None
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a finished model's file holds: weights, and what its label carries besides."""
+    """The content of a finished model's file: weights, and further entries of its label."""
 
     weights: Mapping[str, Any]
     label: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TrainedStage(Stage):
-    """A stage that takes steps and ends in a model.
+    """A stage that takes training steps and ends in a model.
 
-    Subclasses are asked in this order: `prepare`, `determining`; and unless a finished model is there already: `begin`,
-    `module`, `data`, `pictures`, `measure`, `finish`.
+    `run` calls the methods of a subclass in this order: `prepare`, `determining`; and unless a finished model exists:
+    `begin`, `module`, `data`, `pictures`, `measure`, `finish`.
     """
 
     run_name: ClassVar[str] = "name"
@@ -194,29 +194,29 @@ class TrainedStage(Stage):
         return whole_number(self.config, f"{self.key}.batch_size")
 
     def prepare(self, results: Results) -> None:
-        """What `determining` depends on: results of earlier stages, data. In all processes alike."""
+        """Prepares the inputs of `determining`: results of earlier stages, data. In all processes alike."""
 
     @abstractmethod
     def determining(self) -> dict[str, Any]:
-        """What the result depends on besides stage, seed and `training.<kind>`: not hardware, not logging."""
+        """Values that determine the result besides stage, seed and `training.<kind>`, without hardware and logging."""
 
     def begin(self, directory: StageDirectory) -> None:
-        """What has to be there before the first step. In all processes alike."""
+        """Sets up the inputs of the first step. In all processes alike."""
 
     @abstractmethod
     def data(self) -> ShardDataModule:
-        """Where batches come from."""
+        """The data module."""
 
     @abstractmethod
     def module(self) -> pl.LightningModule:
-        """What is trained, and how."""
+        """The Lightning module."""
 
     def model(self, module: pl.LightningModule) -> nn.Module:
         """The part of the module whose weights the model's file holds."""
         return module
 
     def first_module(self) -> pl.LightningModule:
-        """The module as its training begins: with the weights that it starts from, and what is frozen."""
+        """The module at the start of training, with its initial weights and frozen parameters."""
         module = self.module()
         if self.start is not None:
             self.start.load(self.model(module))
@@ -224,25 +224,25 @@ class TrainedStage(Stage):
         return module
 
     def check_module(self, module: pl.LightningModule) -> None:
-        """UserError where it cannot begin as the configuration says; the module's tensors may have no values."""
+        """UserError where the configuration's start is impossible; the module's tensors may have no values."""
         if self.start is not None:
             self.start.check(self.model(module))
         freeze(self.model(module), list(self.config.frozen))
 
     def pictures(self) -> Draw | None:
-        """Draws what the model makes while it trains."""
+        """Draws the model's outputs during training."""
         return None
 
     def measure(self) -> Measure | None:
-        """Measures what the model makes while it trains."""
+        """Measures the model's samples during training."""
         return None
 
     @abstractmethod
     def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
-        """The model's file. In the first process alone."""
+        """The content of the model's file. In the first process alone."""
 
     def whole_identity(self) -> dict[str, Any]:
-        """All that determines the result."""
+        """All values that determine the result."""
         identity = {"stage": self.kind, "seed": self.config.seed, "training": plain(self.config.training[self.kind])}
         if self.name != self.kind:
             identity["phase"] = self.name

@@ -1,4 +1,4 @@
-"""What both stages share: callbacks and loggers out of the configuration, resume, and the trained module back."""
+"""The training run of a stage: callbacks and loggers from the configuration, resume, and the trained module."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MEASURED, TOGETHER = 256, 32  # samples for a mean and a deviation, as many as e
 
 @dataclass(frozen=True)
 class Training:
-    """What a training leaves: the module with its averaged weights, and the number of steps it took."""
+    """The result of a training: the module with its averaged weights, and its number of steps."""
 
     module: pl.LightningModule
     steps: int
@@ -50,13 +50,13 @@ class Training:
 
 @dataclass(frozen=True)
 class PictureSettings:
-    """What is drawn while a model trains.
+    """Pictures during training.
 
     Args:
-        count: of samples on the sheet.
+        count: samples on the sheet.
         size: pixels along a side of each picture.
         resolution: of the outputs: cells of a mesh's grid, pixels of a picture along an axis; None: the domain's.
-        seeds, steps, scale: of a diffusion model: columns, steps of the sampler, guidance.
+        seeds, steps, scale: of a diffusion model: columns, sampler steps, guidance scale.
     """
 
     count: Count = 4
@@ -78,7 +78,7 @@ def train(
 ) -> Training:
     """Train `module` by `config.training.<stage>` to the end of its budget, from the last checkpoint in `directory`.
 
-    The module of the result is the one given, or where that one is spread over processes a whole copy.
+    The result holds the given module, or a whole copy where the module is sharded over processes.
 
     Raises:
         Interrupted: a signal stopped it; its state is saved.
@@ -110,7 +110,7 @@ def train(
 
 @contextmanager
 def memory_advice(stage: str, batch_size: int) -> Iterator[None]:
-    """What a device says that has no memory left becomes a UserError with what to do."""
+    """Turns a device's out-of-memory error into a UserError with advice."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -130,7 +130,7 @@ def training_context(
     measure: Measure | None = None,
     place: str = "",
 ) -> TrainingContext:
-    """What `config.training.<stage>` makes of a stage in that directory."""
+    """The training context of a stage in its directory, from `config.training.<stage>`."""
     key = f"training.{directory.stage}"
     return TrainingContext(
         stage=directory.stage,
@@ -148,7 +148,7 @@ def training_context(
 
 
 def build_callbacks(config: DictConfig, context: TrainingContext) -> list[pl.Callback]:
-    """Those of `config.callbacks`; snapshots first, so that they are up to date before checkpoints are written."""
+    """The callbacks of `config.callbacks`; snapshots first, so that they are up to date before a checkpoint."""
     names = [name for name, block in config.callbacks.items() if block is not None]
     callbacks: list[pl.Callback] = [build(config, f"callbacks.{name}") for name in names]
     for callback in callbacks:
@@ -158,7 +158,7 @@ def build_callbacks(config: DictConfig, context: TrainingContext) -> list[pl.Cal
 
 
 def validation_batches(config: DictConfig, stage: str, data: ShardDataModule) -> int:
-    """How many held-out batches are looked at each time: none where nothing is held out."""
+    """Number of held-out batches of a validation; 0 where nothing is held out."""
     batches = whole_number(config, "monitor.validation_batches", least=0)
     if batches and not data.has_heldout:
         log.info("%s: the data hold no split '%s': validation is left out", stage, data.heldout_split)
@@ -167,7 +167,7 @@ def validation_batches(config: DictConfig, stage: str, data: ShardDataModule) ->
 
 
 def last_checkpoint(directory: StageDirectory) -> str:
-    """Path of the newest checkpoint that can be read, empty if there is none; says from where the stage goes on."""
+    """Path of the newest readable checkpoint, empty if there is none; logs where the stage resumes."""
     last = find_last(directory.checkpoints, directory.fingerprint)
     if last is None:
         return ""
@@ -176,7 +176,7 @@ def last_checkpoint(directory: StageDirectory) -> str:
 
 
 def end_of_earlier(directory: StageDirectory) -> str:
-    """Path of the last checkpoint of the finished run that this one goes on from, empty if it begins by itself."""
+    """Path of the last checkpoint of the finished run that this run continues, empty if it continues none."""
     last = find_last(directory.earlier / "checkpoints", directory.continued_from) if directory.earlier else None
     if last is None:
         return ""
@@ -185,7 +185,7 @@ def end_of_earlier(directory: StageDirectory) -> str:
 
 
 def stop_on_request() -> None:
-    """For work in the first process alone, outside of the training loop.
+    """Stops work of the first process alone, outside of the training loop, on request.
 
     Raises:
         Interrupted: a signal has asked some process to stop, or its time is up.
@@ -195,7 +195,7 @@ def stop_on_request() -> None:
 
 
 def embed_once(stages: Sequence[object], conditioner: Conditioner) -> None:
-    """Embed, in the first process alone, what stages will look for and nobody has embedded yet; all wait.
+    """Embed, in the first process alone, the missing features that stages will read; all wait.
 
     Raises:
         Interrupted: the run was asked to stop.
@@ -210,9 +210,9 @@ def embed_once(stages: Sequence[object], conditioner: Conditioner) -> None:
 
 
 def measure_vectors(data: ShardDataModule, conditioner: Conditioner, directory: StageDirectory) -> None:
-    """Tells each source the mean and deviation of its vectors: of the first ones of training, stored or encoded here.
+    """Sets mean and deviation of each source's vectors, from the first training samples, stored or encoded here.
 
-    A training that goes on has them in its checkpoint.
+    A resumed training has them in its checkpoint.
 
     Raises:
         UserError: the data lack what a source reads.
@@ -240,7 +240,7 @@ def measure_vectors(data: ShardDataModule, conditioner: Conditioner, directory: 
 
 
 def build_loggers(config: DictConfig, context: TrainingContext) -> list[Logger]:
-    """The table always; besides it what `logger` names. UserError for what is no logger."""
+    """The metrics table and the loggers of `logger`. UserError for a value that is no logger."""
     table = MetricsTable(context.run)
     if not config.get("logger"):
         return [table]
@@ -260,5 +260,5 @@ def seeded(config: DictConfig, key: str, **node: Any) -> Any:
 
 
 def plain(config: Any) -> Any:
-    """Resolved configuration as dicts, lists and plain values; UserError for one that misses a value."""
+    """Resolved configuration as dicts, lists and plain values; UserError for a missing value."""
     return OmegaConf.to_container(config, resolve=True)

@@ -1,4 +1,4 @@
-"""A model whose training ended before it can have learned anything: the sentence that says so."""
+"""Warning for a model whose training ended within the warm-up."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ log = logging.getLogger(__name__)
 
 
 def training_label(budget: Budget, steps: int, has_start: bool) -> dict[str, Any]:
-    """What a finished model's label says of its training.
+    """The training's entry in a finished model's label.
 
     Args:
         budget: of the stage.
-        steps: that it took.
-        has_start: whether it began with weights of another model, which are worth something by themselves.
+        steps: number of steps taken.
+        has_start: whether it started from the trained weights of another model.
     """
     return {"steps": steps, "untrained": budget.short(steps) and not has_start}
 
 
 def warn_if_untrained(label: Mapping[str, Any], run: Path) -> None:
-    """Log a warning for the model of `label`, and for the autoencoder in it, that hardly left the warm-up.
+    """Log a warning for the model of `label`, and for its autoencoder, if the training hardly left the warm-up.
 
     Args:
         label: of a finished model, in the directory `run`.
