@@ -1,1 +1,1 @@
-"""What sample.py is asked for, and the files of the answers."""
+"""Requests of sample.py, and the files of their results."""

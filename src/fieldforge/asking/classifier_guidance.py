@@ -1,4 +1,4 @@
-"""Guidance by a classifier of latents, besides that by what the model itself reads."""
+"""Classifier guidance, on top of the guidance by the model's own conditions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from fieldforge.stages.locate import find_model
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierGuidance(ConditionGuidance):
-    """Leads to a class by the gradient of a classifier; the model beneath is guided as `ConditionGuidance` says.
+    """Guides to a class by the gradient of a classifier; `ConditionGuidance` guides the base model.
 
     Args:
         run: directory of a finished classifier.
-        classifier_scale: of its gradient.
+        classifier_scale: scale of its gradient.
     """
 
     run: str
@@ -56,9 +56,9 @@ class ClassifierGuidance(ConditionGuidance):
 
 @dataclass(frozen=True)
 class ClassifierGuided(Generator):
-    """Also led by a classifier's gradient (Dhariwal & Nichol 2021), where a class is asked for.
+    """A generator with classifier guidance (Dhariwal & Nichol 2021) for requests with a class.
 
-    The model beneath reads what it was trained with, at a scale of its own; the class may be news to it.
+    The base model reads its own conditions, at a separate scale; it need not know the class.
     """
 
     classifier: LatentClassifier

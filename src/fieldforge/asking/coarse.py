@@ -1,4 +1,4 @@
-"""A small picture that is enlarged: what `from=` is to a model whose condition has the latent's grid."""
+"""Super-resolution: `from=` is the low-resolution input of a model with an aligned condition."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class CoarseFile:
 
     Args:
         values: (T, A), see `Domain.read_coarse`.
-        strength: of the noise that it gets, 0…1: the more, the less the model trusts it.
+        strength: of its noise, 0…1: with more noise the model relies less on it.
     """
 
     values: np.ndarray

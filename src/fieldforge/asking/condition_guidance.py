@@ -1,4 +1,4 @@
-"""Guidance by what a sample is asked with: its prompt, class and picture."""
+"""Guidance by a sample's conditions: prompt, class and picture."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ OWN_SCALES = {"caption": "text", "image": "image", "class": "class"}
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionGuidance(GuidanceChoice):
-    """Classifier-free guidance in the form of the run, or in that which `rescale` and `interval` give.
+    """Classifier-free guidance in the run's form, or in the form of `rescale` and `interval`.
 
     Args:
-        scale: 0 is unconditional, 1 conditional; None: 3, and 1 of a model that enlarges.
-        text, image, class_: the same of each source by itself; None: `scale`.
-        rescale: share of the conditional estimate's deviation that is given back, see `Rescaled`; None: the run's form.
-        interval: noise levels σ/α between which is guided, see `Interval`; None: the run's form.
-        negative: a text to lead away from.
+        scale: 0 is unconditional, 1 conditional; None: 3, or 1 for a model that enlarges.
+        text, image, class_: scale of a single source; None: `scale`.
+        rescale: share of the rescaling to the conditional estimate, see `Rescaled`; None: the run's form.
+        interval: interval of noise levels σ/α with guidance, see `Interval`; None: the run's form.
+        negative: a negative prompt.
     """
 
     scale: float | None = None
@@ -52,12 +52,12 @@ class ConditionGuidance(GuidanceChoice):
 
     @property
     def has_form(self) -> bool:
-        """Whether it has a form of its own."""
+        """Whether `rescale` or `interval` replaces the run's form."""
         return self.rescale is not None or self.interval is not None
 
     @property
     def own_scales(self) -> dict[str, float]:
-        """What sources read → its own scale, where there is one."""
+        """A source's key → its own scale, where one is set."""
         values = {"caption": self.text, "image": self.image, "class": self.class_}
         return {key: value for key, value in values.items() if value is not None}
 
@@ -68,10 +68,10 @@ class ConditionGuidance(GuidanceChoice):
         return Guided(form, scale, self.negative_for(generator.read, scale))
 
     def scale_for(self, read: Collection[str]) -> Scale:
-        """One scale, or one for each of what is `read` by the model's sources.
+        """One scale, or one for each key that the model's sources `read`.
 
         Raises:
-            UserError: a scale of what is not read, or guidance of a model that reads nothing.
+            UserError: a scale for a key that no source reads, or guidance of an unconditional model.
         """
         for key in self.own_scales:
             if key not in read:
@@ -90,13 +90,13 @@ class ConditionGuidance(GuidanceChoice):
         return {key: self.own_scales.get(key, common) for key in (*OWN_SCALES, "coarse") if key in read}
 
     def check_unconditional(self) -> None:
-        """UserError where the guidance of a model that reads nothing is set."""
+        """UserError where the guidance of an unconditional model is set."""
         for text in self.common_settings:
             raise UserError(f"{text} has no effect on this model, which reads nothing: leave it out")
 
     @property
     def common_settings(self) -> list[str]:
-        """What is set for all that is asked for together, as it is typed."""
+        """The settings for all conditions together, as typed on the command line."""
         values = {"guidance": self.scale, "guidance.rescale": self.rescale, "guidance.interval": self.interval}
         return [
             f"{key}={value:g}" if isinstance(value, int | float) else f"{key}={list(value)}"
@@ -114,7 +114,7 @@ class ConditionGuidance(GuidanceChoice):
                 raise UserError(f"guidance.{name}={scale:g} has no effect, as no {name} is asked for: leave it out")
 
     def check_form(self, label: Mapping[str, Any], scale: Scale) -> None:
-        """UserError for a form that changes nothing at this scale, and for what a model's own guidance rules out."""
+        """UserError for a form without effect at this scale, or one that the model's own guidance excludes."""
         for key, value, idle in (("rescale", self.rescale, (0.0, 1.0)), ("interval", self.interval, (1.0,))):
             if value is not None and scale in idle:
                 raise UserError(
@@ -136,7 +136,7 @@ class ConditionGuidance(GuidanceChoice):
             )
 
     def form(self) -> Callable[[float], Guidance]:
-        """Scale → guidance in the form that is set."""
+        """Scale → guidance in the chosen form."""
         form: Callable[[float], Guidance] = ClassifierFree
         if self.rescale is not None:
             form = partial(Rescaled, phi=self.rescale)
@@ -146,7 +146,7 @@ class ConditionGuidance(GuidanceChoice):
         return form
 
     def negative_for(self, read: Collection[str], scale: Scale) -> dict[str, Any]:
-        """The negative text as sources read it, {} without one. UserError where it changes nothing."""
+        """The negative prompt as a batch for the sources, {} without one. UserError where it has no effect."""
         if self.negative is None:
             return {}
         if scale in (0.0, 1.0):

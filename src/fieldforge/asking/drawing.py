@@ -1,4 +1,4 @@
-"""From jobs to latents: together, against a negative prompt, on the way to an end, or beside a mesh."""
+"""Draws the latents of jobs: in batches, with negative prompts, interpolations, variations and masks."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Drawing:
     """Jobs → latents.
 
     Args:
-        guided: the generator, and what steers it.
-        prior: makes the features of a picture out of the request, where that has no picture.
-        prior_scale: of the prior's guidance.
-        start: latent (1, T, C) to vary, or none.
-        strength: how far, see `Sampler.vary`.
-        anew: (T,) bool, the tokens to draw, the others stay those of `start`; None: all.
-        coarse: what is enlarged, or none.
+        guided: the generator and its guidance.
+        prior: generates picture features for a request without a picture.
+        prior_scale: guidance scale of the prior.
+        start: latent (1, T, C) to vary, or None.
+        strength: strength of variations, see `Sampler.vary`.
+        anew: (T,) bool, the tokens to sample, the others stay those of `start`; None: all.
+        coarse: the low-resolution input of super-resolution, or None.
     """
 
     guided: Guided
@@ -42,12 +42,12 @@ class Drawing:
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of the denoiser for a batch."""
+        """Number of denoiser evaluations of a batch."""
         generator = self.guided.generator
         return generator.sampler.evaluations(generator.model, 1.0 if self.start is None else self.strength)
 
     def __call__(self, jobs: Sequence[Job], look: Callable[[int], None] | None = None) -> Tensor:
-        """Latents (B, T, C) of B jobs, all of which are asked for by the same keys. `look`: see `Generator.draw`."""
+        """Latents (B, T, C) of B jobs with the same condition keys. `look`: see `Generator.draw`."""
         generator = self.guided.generator
         seeds, end_seeds = [job.seed for job in jobs], [job.end_seed for job in jobs]
         weights = torch.tensor([job.weight for job in jobs], device=generator.device)  # (B,)
@@ -61,13 +61,13 @@ class Drawing:
         return generator.draw(steering, noise, seeds[0], start, self.strength, look, self.anew)
 
     def steering(self, requests: Sequence[Request], seeds: Sequence[int]) -> Steering:
-        """Where B requests lead."""
+        """The steering of B requests."""
         count = len(requests)
         negative = {key: [value] * count for key, value in self.guided.negative.items()}
         return self.guided.generator.steering(self.batch(requests, seeds), count, self.guided.scale, negative)
 
     def batch(self, requests: Sequence[Request], seeds: Sequence[int]) -> dict[str, Any]:
-        """What the generator's conditioner reads; the prior makes a picture that is not there."""
+        """The batch for the generator's conditioner; the prior generates the features of a missing picture."""
         features = {} if self.coarse is None else self.coarse.features(self.guided.generator.conditioner, seeds)
         batch: dict[str, Any] = {key: [request.values[key] for request in requests] for key in requests[0].values}
         known = {key: values for key, values in batch.items() if key in self.guided.generator.keys}

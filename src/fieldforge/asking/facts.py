@@ -1,4 +1,4 @@
-"""What reports and names of folders say of a command of sample.py, besides its prompts, classes and pictures."""
+"""Facts about a command of sample.py for reports and folder names, besides prompts, classes and pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATHS = ("from", "mask", "prior", "guided_by_run")
 
 
 def facts_of(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
-    """Of each sample of the command."""
+    """Facts that all samples of the command share."""
     return {
         "guidance": scale_by_name(guided.scale),
         "steps": guided.generator.sampler.steps,
@@ -25,7 +25,7 @@ def facts_of(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
 
 
 def options(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
-    """What is asked for besides scale, prompts, classes and pictures, as far as it is."""
+    """The set options besides scale, prompts, classes and pictures."""
     values: dict[str, Any] = {"to": settings.to, "to_seed": settings.to_seed, "from": settings.from_}
     values |= {"mask": settings.mask, "prior": settings.prior, "ema_length": settings.ema_length}
     facts: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
@@ -41,7 +41,7 @@ def options(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
 
 
 def folder_name(requests: Sequence[Request], settings: SamplingSettings, guided: Guided) -> str:
-    """Of what the folder holds: the same for the same call."""
+    """Name of the result folder: the same for the same call."""
     more = f"-and-{len(requests) - 1}-more" if len(requests) > 1 else ""
     texts = {key: Path(value).stem if key in PATHS else str(value) for key, value in options(settings, guided).items()}
     further = "".join(f"_{key.replace('_', '-')}-{slug(text)}" for key, text in texts.items())

@@ -1,4 +1,4 @@
-"""The contract of a choice of sample.py's group `guidance`: how what is asked for leads a generator."""
+"""The interface of sample.py's option group `guidance`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:  # settings are checked before torch is imported
 
 @dataclass(frozen=True)
 class Guided:
-    """A generator, and what its guidance is steered by.
+    """A generator with its guidance scale and negative condition.
 
     Args:
         generator: of latents.
-        scale: of its guidance, see `Generator.steering`.
-        negative: what guidance leads away from, as sources read it; empty: from the null condition.
+        scale: guidance scale, see `Generator.steering`.
+        negative: batch of the negative condition; empty: the null condition.
     """
 
     generator: Generator
@@ -29,7 +29,7 @@ class Guided:
 
     @property
     def enlarges(self) -> bool:
-        """Whether the model draws large things for small ones: `from=` is the small one then."""
+        """Whether this is a super-resolution model, for which `from=` is the low-resolution input."""
         return "coarse" in self.generator.keys
 
 
@@ -38,36 +38,36 @@ class GuidanceChoice(ABC):
 
     @abstractmethod
     def lead(self, generator: Generator, label: Mapping[str, Any], output_dir: str) -> Guided:
-        """The generator of the run with this `label`, guided; further runs lie below `output_dir`.
+        """The generator with guidance of the run with this `label`; further runs lie below `output_dir`.
 
         Raises:
-            UserError: guidance that this model cannot take, or that changes nothing; no such further run.
+            UserError: guidance that does not fit this model or has no effect; no such further run.
         """
 
     def check_requests(self, keys: Collection[str]) -> None:
-        """UserError for guidance that changes nothing, as samples are asked for by these keys alone (caption, …)."""
+        """UserError for guidance without effect on samples with these condition keys (caption, …)."""
         return None
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """What reports say of it besides the scale."""
+        """Facts for reports, besides the scale."""
 
 
 def scale_by_name(scale: Scale) -> float | dict[str, float]:
-    """A scale as it is typed: that of captions is called text."""
+    """Guidance scales as typed on the command line, where the caption's key is text."""
     if not isinstance(scale, Mapping):
         return scale
     return {"text" if key == "caption" else key: value for key, value in scale.items()}
 
 
 def scale_text(scale: Scale) -> str:
-    """A scale in few words."""
+    """A guidance scale as a short text."""
     names = scale_by_name(scale)
     return " ".join(f"{key} {value:g}" for key, value in names.items()) if isinstance(names, dict) else f"{names:g}"
 
 
 def check_latents(run: str, fingerprint: str | None, label: Mapping[str, Any]) -> None:
-    """UserError unless `guidance.run` knows latents of the autoencoder with this fingerprint, that of `label`."""
+    """UserError unless the model of `guidance.run` shares the autoencoder with the model of `label`."""
     own = label["autoencoder"]["fingerprint"]
     if fingerprint != own:
         raise UserError(

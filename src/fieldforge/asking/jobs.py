@@ -1,4 +1,4 @@
-"""Every sample to draw, in order, and which of them are drawn together."""
+"""Jobs: every sample to draw, in order, and their batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fieldforge.errors import UserError
 
 @dataclass(frozen=True)
 class Job:
-    """One sample: `weight` of the way from (request, seed) to (end, end_seed)."""
+    """One sample: the interpolation with `weight` from (request, seed) to (end, end_seed)."""
 
     request: Request
     seed: int
@@ -26,7 +26,7 @@ class Job:
 
     @property
     def title(self) -> str:
-        """Of the request; on a way: where from, where to, how far."""
+        """The request's title; for an interpolation: start, end and weight."""
         if self.end is self.request and self.end_seed == self.seed:
             return self.request.title
         end = f"seed {self.end_seed}" if self.end is self.request else self.end.title
@@ -37,7 +37,7 @@ def jobs_of(settings: SamplingSettings, requests: Sequence[Request]) -> list[Job
     """The jobs of a command.
 
     Raises:
-        UserError: a way from a request without a prompt, or to where it begins; more samples than anybody means.
+        UserError: an interpolation from a request without a prompt, or without a change; too many samples.
     """
     samples = len(requests) * settings.n * settings.frame_count
     if samples > MOST:
@@ -55,7 +55,7 @@ def jobs_of(settings: SamplingSettings, requests: Sequence[Request]) -> list[Job
 
 
 def toward(start: Request, prompt: str) -> Request:
-    """The request with another prompt. UserError for one without any."""
+    """The request with another prompt. UserError for a request without a prompt."""
     if "caption" not in start.labels:
         raise UserError("to= is the second of two prompts: give the first one as prompt=")
     return replace(start, values={**start.values, "caption": prompt}, labels={**start.labels, "caption": prompt})
@@ -74,7 +74,7 @@ def jobs(
 
 
 def batches(all_jobs: Sequence[Job], size: int) -> list[list[Job]]:
-    """The jobs in order, at most `size` together, only those together that are asked for by the same keys."""
+    """Batches of at most `size` jobs, in order; the jobs of a batch share their condition keys."""
     parts: list[list[Job]] = []
     for job in all_jobs:
         if not parts or len(parts[-1]) == size or parts[-1][0].keys != job.keys:

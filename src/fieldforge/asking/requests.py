@@ -1,4 +1,4 @@
-"""What single samples are asked for by: prompts, classes, pictures, each checked before any work."""
+"""Requests of samples by prompts, classes and pictures, each checked before any work."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ OPTIONS = {"caption": "prompt=", "class": "class=", "image": "image=", "coarse":
 
 @dataclass(frozen=True)
 class Request:
-    """What one sample is asked for by; nothing at all is an unconditional one.
+    """The conditions of one sample; without any the sample is unconditional.
 
     Args:
-        values: what sources read (caption, class, image as RGBA pixels).
-        labels: the same for people, a picture by its path; and what is enlarged, `from`.
+        values: values for the sources (caption, class, image as RGBA pixels).
+        labels: texts for people, a picture by its path; `from` is the file of super-resolution.
     """
 
     values: Mapping[str, Any]
@@ -44,11 +44,11 @@ def requests_of(settings: SamplingSettings, generator: Generator, understood: Co
 
     Args:
         settings: of the command.
-        generator: its conditioner knows the classes.
-        understood: what may be asked for: the generator's keys, and those of a prior before it.
+        generator: its conditioner checks the classes.
+        understood: the possible condition keys: the generator's, and those of its prior.
 
     Raises:
-        UserError: a request that cannot be met, or a file without one that can.
+        UserError: a request that the model cannot meet, or a file without a usable one.
     """
     prompts, complaints = prompts_of(settings)
     requests: list[Request] = []
@@ -74,7 +74,7 @@ def requests_of(settings: SamplingSettings, generator: Generator, understood: Co
 
 
 def prompts_of(settings: SamplingSettings) -> tuple[list[Prompt], list[str]]:
-    """The prompts of the file, or the one prompt; and a sentence for each line that is none."""
+    """The prompts of the file, or the one prompt; and a sentence for each unusable line."""
     if settings.prompts is None:
         return [Prompt(0, None if settings.prompt is None else settings.prompt.strip())], []
     file = read_prompts(settings.prompts)
@@ -82,7 +82,7 @@ def prompts_of(settings: SamplingSettings) -> tuple[list[Prompt], list[str]]:
 
 
 def combinations(prompt: Prompt, settings: SamplingSettings) -> list[dict[str, str]]:
-    """Labels of each request that a prompt makes: a line's own class and picture win over the command's."""
+    """Labels of each request of a prompt: a line's own class and picture override the command's."""
     classes = [prompt.class_name] if prompt.class_name else settings.classes
     images = [prompt.image] if prompt.image else settings.images
     every = [{"caption": prompt.text, "class": kind, "image": image} for kind in classes for image in images]
@@ -92,10 +92,10 @@ def combinations(prompt: Prompt, settings: SamplingSettings) -> list[dict[str, s
 def request(
     labels: Mapping[str, str], generator: Generator, understood: Collection[str], cut_out: bool = False
 ) -> Request:
-    """A request that the model can meet.
+    """A request, checked against the model.
 
     Raises:
-        UserError: what it was not trained with, an unknown class, a bad picture.
+        UserError: a condition that the model does not read, an unknown class, a bad picture.
     """
     for key in labels.keys() - understood:
         known = ways(understood) or "nothing, it is unconditional"
@@ -117,5 +117,5 @@ def request(
 
 
 def ways(understood: Collection[str]) -> str:
-    """How to ask for what is understood, as far as sample.py has an option for it."""
+    """The options of sample.py for the possible condition keys."""
     return " or ".join(OPTIONS[key] for key in sorted(understood) if key in OPTIONS)

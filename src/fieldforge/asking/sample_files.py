@@ -1,4 +1,4 @@
-"""The files of drawn samples, and the page that shows them; what is drawn is kept, whatever fails after it."""
+"""The files of samples and their gallery page; finished samples are kept after any later failure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ POSTER = 320  # pixels
 class SampleFiles:
     """Files and thumbnail of every output in `folder`, `samples.json` and `index.html`.
 
-    `about` is what the report says of the run, `subtitle` what the page does.
+    `about` holds the report's facts about the run, `subtitle` is the page's line about it.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class SampleFiles:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Page and report show what was added inside, also where that ends by an exception."""
+        """At the end of this context, also after an exception, page and report are written with the added samples."""
         before = len(self.entries)
         try:
             yield
@@ -54,7 +54,7 @@ class SampleFiles:
                 write_gallery(self.exhibits, self.page, "Samples", self.subtitle)
 
     def add(self, output: Outputs, job: Job, facts: Mapping[str, Any], checkpoint: Path) -> None:
-        """Write the files of one output; what cannot be had is a warning, and the page goes without it."""
+        """Write the files of one output; a file that cannot be made is a warning, and the page omits it."""
         name = f"{len(self.entries):03d}_{slug(job.title)}_{job.seed}"
         files: dict[str, str | None] = {}
         picture, media = Image.new("RGBA", (POSTER, POSTER)), None

@@ -1,4 +1,4 @@
-"""The models that a command of sample.py draws with, loaded and checked against what it asks for."""
+"""The models of a sample.py command, loaded and checked against its requests."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SamplingModel:
-    """A finished diffusion run, ready to be asked.
+    """A finished diffusion run, ready for sampling.
 
     Args:
         path: of its file.
-        label: what that says of the run.
+        label: the label in this file.
         guided: its generator with the guidance of the command.
-        autoencoder, domain: turn latents into things.
-        prior: makes the features of a picture, or none.
+        autoencoder, domain: turn latents into outputs.
+        prior: generates the features of a picture, or None.
     """
 
     path: Path
@@ -53,11 +53,11 @@ class SamplingModel:
 
     @property
     def understood(self) -> set[str]:
-        """What may be asked for."""
+        """The possible condition keys."""
         return self.guided.generator.keys | (self.prior.generator.keys if self.prior else set())
 
     def check(self, settings: SamplingSettings, requests: Sequence[Request]) -> None:
-        """UserError for guidance that no request lets lead, a prior that makes no picture, or nothing to enlarge."""
+        """UserError for guidance without effect on any request, an unused prior, or a missing low-resolution input."""
         if self.guided.enlarges and not any("from" in request.labels for request in requests):
             raise UserError(f"this model enlarges a small {self.domain.noun}: give from= its file")
         imagined = {"image"} if self.prior is not None else set()
@@ -69,12 +69,12 @@ class SamplingModel:
             )
 
     def imagines(self, request: Request) -> bool:
-        """Whether the prior makes the picture of a request."""
+        """Whether the prior generates the picture features of a request."""
         assert self.prior is not None
         return "image" not in request.values and bool(request.values.keys() & self.prior.generator.keys)
 
     def drawing(self, settings: SamplingSettings) -> Drawing:
-        """Jobs → latents, as the command says. UserError for a file to vary that cannot be read."""
+        """Jobs → latents with the command's settings. UserError for an unreadable file of `from=`."""
         if self.guided.enlarges:
             return Drawing(self.guided, self.prior, settings.prior_scale, coarse=self.coarse(settings))
         start = anew = None
@@ -87,14 +87,14 @@ class SamplingModel:
         return Drawing(self.guided, self.prior, settings.prior_scale, start, strength, anew)
 
     def coarse(self, settings: SamplingSettings) -> CoarseFile:
-        """The file to enlarge. UserError for one that cannot be read, and for a mask of it."""
+        """The low-resolution file. UserError for an unreadable file, and for a mask of it."""
         if settings.mask is not None:
             raise UserError(f"mask= has no effect on this model, which enlarges a {self.domain.noun}: leave it out")
         values = self.domain.read_coarse(Path(str(settings.from_)), self.autoencoder.latent_shape)
         return CoarseFile(values, settings.strength or 0.0)
 
     def outputs(self, latents: Tensor, settings: SamplingSettings) -> Outputs:
-        """Latents (B, T, C) → things, as the command says."""
+        """Latents (B, T, C) → outputs with the command's settings."""
         outputs = self.domain.decode(self.autoencoder, latents, settings.resolution)
         if not settings.paste:
             return outputs
@@ -102,10 +102,10 @@ class SamplingModel:
 
 
 def load_model(path: Path, settings: SamplingSettings) -> SamplingModel:
-    """The diffusion model in a file, with what the command sets beside it.
+    """The diffusion model in a file, with the sampler, guidance and prior of the command.
 
     Raises:
-        UserError: no such sampler, guidance or prior, or one that does not go with the model.
+        UserError: no such sampler, guidance or prior, or one that does not fit the model.
     """
     generator, autoencoder, label = load_diffusion(path, sampler_block(settings), best_device(settings.device))
     warn_if_untrained(label, path.parent)
@@ -120,7 +120,7 @@ def load_model(path: Path, settings: SamplingSettings) -> SamplingModel:
 
 
 def sampler_block(settings: SamplingSettings) -> DictConfig:
-    """What of the run's generator is to be another: nothing, its `steps`, or all of it."""
+    """Overrides of the run's sampler: none, its `steps`, or the whole block."""
     block = OmegaConf.create(settings.sampler or {})
     if settings.steps is not None:
         block.steps = settings.steps
@@ -128,7 +128,7 @@ def sampler_block(settings: SamplingSettings) -> DictConfig:
 
 
 def check_distilled(settings: SamplingSettings, steps: int) -> None:
-    """UserError for another sampler than a distilled model's own; says where it has more steps than it learned."""
+    """UserError for another sampler than a distilled model's own; warns of more steps than it has learned."""
     if settings.sampler is not None:
         raise UserError("this model was distilled for the sampler that it has: leave sampler= out")
     if settings.steps is not None and settings.steps > steps:

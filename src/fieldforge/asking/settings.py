@@ -28,27 +28,27 @@ class SamplingSettings:
         run: directory of a finished diffusion run; None: the newest.
         output_dir: where runs lie.
         output: folder for the files; None: one below the run.
-        ema_length: of another average of the weights, see `of_length`; None: the run's own.
-        device: where to compute; "auto": a GPU where there is one.
-        prompt, class_, image: what to make; several classes and pictures: each of them.
+        ema_length: another length of the weights' average, see `of_length`; None: the run's own.
+        device: device of the computation; "auto": a GPU if there is one.
+        prompt, class_, image: the conditions; each of several classes and pictures is used.
         prompts: a file with one prompt a line, in the place of `prompt`.
-        remove_background: of pictures.
-        n: samples for each of what is asked for, with seeds seed, seed + 1, …
-        seed: of the first.
-        guidance: how what is asked for leads.
-        to, to_seed: a second prompt and seed: samples on the way there.
-        frames: of such a way, both ends counted; None: 8.
-        prior: directory of a prior's run, which makes a picture's features of a text.
-        prior_guidance: scale of its guidance; None: 1.
-        from_: a file to vary, or of a model that enlarges, the small one.
-        strength: how far variations go; None: 0.6, and 1 under a mask. Of a model that enlarges: of the noise that the
-            small one gets; None: none.
-        mask: a file that says which parts of `from_` are drawn anew.
-        paste: put what the mask keeps back as it is in `from_`.
+        remove_background: cut the background away from pictures.
+        n: samples per request, with seeds seed, seed + 1, …
+        seed: of the first sample.
+        guidance: kind and settings of guidance.
+        to, to_seed: a second prompt and seed: the end of an interpolation.
+        frames: samples of an interpolation, both ends included; None: 8.
+        prior: directory of a prior's run, which generates picture features from a text.
+        prior_guidance: guidance scale of the prior; None: 1.
+        from_: a file to vary; for a super-resolution model the low-resolution input.
+        strength: strength of variations; None: 0.6, or 1 with a mask. For a super-resolution model the strength of
+            the input's noise; None: no noise.
+        mask: a file that marks the parts of `from_` to sample anew.
+        paste: copy the parts that the mask keeps from `from_`.
         sampler: in the place of the run's.
         steps: of the sampler; None: its own.
         resolution: of the outputs: cells along an axis of a mesh's grid, pixels of a picture; None: the domain's.
-        batch_size: samples that are drawn together.
+        batch_size: samples of one batch.
     """
 
     run: str | None
@@ -85,22 +85,22 @@ class SamplingSettings:
 
     @property
     def classes(self) -> Sequence[Name | None]:
-        """Each class that is asked for; [None] without one."""
+        """Each requested class; [None] without one."""
         return self.class_ if isinstance(self.class_, list) else [self.class_]  # type: ignore[list-item]
 
     @property
     def images(self) -> Sequence[str | None]:
-        """Path of each picture that is asked for; [None] without one."""
+        """Path of each requested picture; [None] without one."""
         return self.image if isinstance(self.image, list) else [self.image]  # type: ignore[list-item]
 
     @property
     def is_way(self) -> bool:
-        """Whether samples between two prompts or two seeds are asked for."""
+        """Whether the command interpolates between two prompts or two seeds."""
         return self.to is not None or self.to_seed is not None
 
     @property
     def frame_count(self) -> int:
-        """Samples on each way; 1 where there is none."""
+        """Samples of each interpolation; 1 without one."""
         return (FRAMES if self.frames is None else self.frames) if self.is_way else 1
 
     @property
@@ -114,7 +114,7 @@ class SamplingSettings:
         return PRIOR_SCALE if self.prior_guidance is None else self.prior_guidance
 
     def check_texts(self) -> None:
-        """UserError for a text or a list without anything in it."""
+        """UserError for an empty text or list."""
         if self.prompt is not None and not self.prompt.strip():
             raise UserError("prompt= is empty: write what to make, or leave it out for an unconditional sample")
         if self.to is not None and not self.to.strip():
@@ -128,7 +128,7 @@ class SamplingSettings:
                 raise UserError(f"{key}=[] names nothing: give {key}= something, or leave it out")
 
     def check_alone(self) -> None:
-        """UserError for what has no effect without, or beside, something else."""
+        """UserError for options that have no effect without, or together with, other options."""
         if self.prompt is not None and self.prompts is not None:
             raise UserError("both prompt= and prompts= are given: give the text or the file")
         for key, value, other, cause in (
@@ -145,7 +145,7 @@ class SamplingSettings:
             raise UserError("remove_background=true has no effect without a picture: give image=, or leave it out")
 
     def check_way(self) -> None:
-        """UserError for a way without an end, or whose end is its start."""
+        """UserError for an interpolation without an end, or with equal ends."""
         if self.frames is not None and not self.is_way:
             raise UserError("frames= is given, but no end: give to= (a second prompt) or to_seed= (a second seed)")
         if self.to is not None and self.prompt is None and self.prompts is None:

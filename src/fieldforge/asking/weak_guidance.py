@@ -1,4 +1,4 @@
-"""Guidance away from a weaker model that is asked the same, in the place of other guidance."""
+"""Autoguidance: guidance away from a weaker model with the same conditions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WeakModelGuidance(GuidanceChoice):
 
     Args:
         run: directory of a finished diffusion model of the same latents, smaller or less trained.
-        scale: how far to lead away from it; 1 is the model as it is.
+        scale: guidance scale; 1 is the model without guidance.
     """
 
     run: str
@@ -50,7 +50,7 @@ class WeakModelGuidance(GuidanceChoice):
         return Guided(generator.extended(AutoGuided, weak=weak), self.scale, {})
 
     def check_sources(self, weak: Generator, generator: Generator) -> None:
-        """UserError where the weaker model reads by another encoder; warns of what it does not read."""
+        """UserError where the weaker model has another encoder; warns of conditions that it does not read."""
         for name in set(weak.conditioner.names) & set(generator.conditioner.names):
             if weak.conditioner.source(name).fingerprint() != generator.conditioner.source(name).fingerprint():
                 raise UserError(f"guidance.run={self.run} reads {name} by another encoder: give a run with the same")
@@ -64,7 +64,7 @@ class WeakModelGuidance(GuidanceChoice):
 
 @dataclass(frozen=True)
 class AutoGuided(Generator):
-    """Led away from a weaker model by autoguidance, whose scale is that of `steering`."""
+    """A generator with autoguidance, whose scale is that of `steering`."""
 
     weak: Generator
 
@@ -84,7 +84,7 @@ class AutoGuided(Generator):
 
 
 class WeakModel:
-    """A model with a condition of its own: each model's conditioner was trained with it."""
+    """The weaker model with its own condition, from its own conditioner."""
 
     def __init__(self, model: DiffusionModel, condition: Condition):
         self.model, self.condition = model, condition
@@ -96,7 +96,7 @@ class WeakModel:
 
 @dataclass(frozen=True)
 class AwayFromWeak(Steering):
-    """Steering by autoguidance: on a way, the weaker model reads what lies there too."""
+    """Steering by autoguidance: it interpolates the weaker model's condition too."""
 
     weak: WeakModel
 
