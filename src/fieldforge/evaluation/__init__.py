@@ -1,1 +1,1 @@
-"""What evaluate.py measures of a finished run."""
+"""Measurements of evaluate.py on a finished run."""

@@ -1,4 +1,4 @@
-"""What a domain counts of generated samples, over the same of the nearest training samples' reconstructions."""
+"""A domain's counts of generated samples, relative to those of the nearest training samples' reconstructions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fieldforge.terminal import status
 
 @dataclass(frozen=True)
 class NearestReconstructions:
-    """Numbers of training samples as the autoencoder holds them: more of them is lost by generation alone.
+    """The domain's numbers of reconstructed training samples: the reference for the loss by generation alone.
 
     Args:
-        root: of the shards.
-        resolution: of the reconstructions, that of what is compared with them.
-        numbers: of those that were asked for before, by their place in the training split.
+        root: folder of the shards.
+        resolution: of the reconstructions, equal to that of the generated outputs.
+        numbers: cache of numbers by index in the training split.
     """
 
     autoencoder: Autoencoder
@@ -32,11 +32,11 @@ class NearestReconstructions:
     numbers: dict[int, dict[str, float]] = field(default_factory=dict)
 
     def ratios(self, outputs: Sequence[Outputs], nearest: NDArray[np.int64]) -> dict[str, dict[str, float]]:
-        """Median and 90th percentile of each number over that of the nearest training sample's reconstruction.
+        """Median and 90th percentile of each number, divided by that of the nearest training sample's reconstruction.
 
         Args:
-            outputs: G generated ones; empty ones are left out.
-            nearest: (G,) place of the nearest training sample of each.
+            outputs: G generated outputs; empty ones are left out.
+            nearest: (G,) index of the training sample nearest to each output.
         """
         pairs = [(output, int(place)) for output, place in zip(outputs, nearest, strict=True) if not output.is_empty]
         self._reconstruct({place for _, place in pairs} - self.numbers.keys())
@@ -61,7 +61,7 @@ class NearestReconstructions:
 
 
 def spread(rows: Iterable[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Median and 90th percentile of each number over rows that all have it."""
+    """Median and 90th percentile of each number that all rows have."""
     rows = list(rows)
     figures = {}
     for name in rows[0] if rows else ():

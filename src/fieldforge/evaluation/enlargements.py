@@ -1,4 +1,4 @@
-"""Are held-out samples enlarged more truly than by interpolation? The domain's numbers of each way, and a sheet."""
+"""Super-resolution of held-out samples compared with interpolation: the domain's numbers, and a sheet."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def evaluate_enlargements(
         judge: of the run.
         label: of the run.
         root: its sample shards.
-        about: what the report says of the run.
+        about: facts about the run for the report.
         folder: for the files.
     """
     samples = judge.heldout(label, root)
@@ -61,7 +61,7 @@ def evaluate_enlargements(
 
 @dataclass(frozen=True)
 class EnlargementJudge:
-    """Enlarges held-out samples by a model and without one.
+    """Enlarges held-out samples with the model, and without it by interpolation.
 
     Args:
         generator, autoencoder, domain: of the run.
@@ -74,14 +74,14 @@ class EnlargementJudge:
     settings: EnlargingSettings
 
     def heldout(self, label: Mapping[str, Any], root: Any) -> dict[str, Any]:
-        """The first held-out samples as one batch: `input`, `coarse`, and what else the model reads."""
+        """The first held-out samples as one batch: `input`, `coarse`, and the model's other conditions."""
         transforms = [*self.domain.input_transforms(), *coarse_transforms(label)]
         return conditions(
             self.domain, open_shards(root, "heldout"), self.generator.keys, self.settings.count, transforms
         )
 
     def outputs(self, samples: Mapping[str, Any]) -> dict[str, list[Outputs]]:
-        """Way → an output for each sample."""
+        """Method → one output per sample."""
         plain, own = (
             [outputs[index] for index in range(len(outputs))]
             for outputs in (
@@ -92,7 +92,7 @@ class EnlargementJudge:
         return {MODEL: self.enlarged(samples, 0), PLAIN: plain, OWN: own}
 
     def enlarged(self, samples: Mapping[str, Any], seed: int, count: int | None = None) -> list[Outputs]:
-        """The first `count` samples as the model enlarges them; sample i has seed `seed` + i."""
+        """The model's enlargements of the first `count` samples; sample i has seed `seed` + i."""
         generator, outputs = self.generator.with_steps(self.settings.steps), list[Outputs]()
         total = len(samples["coarse"]) if count is None else count
         for start in range(0, total, self.settings.batch_size):
@@ -105,18 +105,18 @@ class EnlargementJudge:
         return outputs
 
     def figures(self, outputs: Mapping[str, Sequence[Outputs]], samples: Mapping[str, Any]) -> Figures:
-        """Of each way, against the held-out samples themselves."""
+        """The domain's numbers of each method against the held-out samples."""
         return {way: self._means(column, samples["input"]) for way, column in outputs.items()}
 
     def _means(self, outputs: Sequence[Outputs], truth: Tensor) -> dict[str, float]:
-        """truth (N, …): `input` of N outputs."""
+        """Means over N outputs against the truth (N, …), their `input`."""
         numbers = [
             self.domain.measure(output, {"input": one}) for output, one in zip(outputs, truth.split(1), strict=True)
         ]
         return {name: fmean(each[name] for each in numbers) for name in numbers[0]}
 
     def sheet(self, outputs: Mapping[str, Sequence[Outputs]], samples: Mapping[str, Any]) -> Image.Image:
-        """A row for each of the first samples: what is enlarged, without a model, by it with two seeds, the truth."""
+        """A row per sample: low-resolution input, interpolation, the model with two seeds, the truth."""
         size, count = self.settings.picture_size, min(self.settings.pictures, len(samples["input"]))
         truth = {"input": samples["input"][:count]}
         columns = {
@@ -131,7 +131,7 @@ class EnlargementJudge:
 
 
 def coarse_transforms(label: Mapping[str, Any]) -> list[Transform]:
-    """Stored sample → `coarse`, as the run's training made it from the shards of samples."""
+    """The transforms stored sample → `coarse` of the run's training."""
     config = plain_config(label["config"])
     stages = config.latent_data.transforms
     keys = [name for name in stages if stages[name] is not None and "transform" in stages[name]]

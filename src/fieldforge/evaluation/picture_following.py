@@ -1,4 +1,4 @@
-"""Do generated samples follow their pictures? Icons of training samples by another renderer, views of held-out ones."""
+"""Picture agreement of generated samples: icons of training samples by another renderer, views of held-out samples."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def evaluate_images(
         root: its sample shards.
         training: metadata and signatures of the training samples.
         settings: the block `images` of the configuration.
-        about: what the report says of the run.
+        about: facts about the run for the report.
         folder: for the files.
     """
     open_shards(root, "heldout")  # where there is none, nothing is measured in vain
@@ -71,7 +71,7 @@ def evaluate_images(
 
 
 def print_figures(report: Mapping[str, Any], noun: str) -> None:
-    """The figures of icons, where there are some, and of views; `noun`: of the domain."""
+    """Prints the figures of icons, if there are any, and of views; `noun`: of the domain."""
     if "icons" in report:
         icons = report["icons"]
         result(
@@ -89,7 +89,7 @@ def print_figures(report: Mapping[str, Any], noun: str) -> None:
 
 
 class PictureJudge:
-    """Generates from pictures, and compares with what they are pictures of."""
+    """Generates from pictures, and compares the outputs with the depicted samples."""
 
     def __init__(self, generator: Generator, autoencoder: Autoencoder, domain: Domain, settings: ImageSettings) -> None:
         self.generator = generator.with_steps(settings.steps)
@@ -99,9 +99,9 @@ class PictureJudge:
     def of_icons(
         self, libraries: Path, root: Any, metas: list[dict[str, Any]], signatures: list[np.ndarray]
     ) -> tuple[dict[str, Any], Sheet]:
-        """How often the nearest training sample is the one whose icon was given, beside two yardsticks for it.
+        """How often the nearest training sample is the one of the icon, with two reference values.
 
-        They are how often the same is true of the autoencoder's own reconstructions, and what the features tell alone.
+        They are the same share for the autoencoder's reconstructions, and that of a search by features alone.
 
         Raises:
             UserError: no icon in `libraries` is of a training sample.
@@ -130,7 +130,7 @@ class PictureJudge:
     def reconstruction_share(
         self, root: Any, ids: list[str], metas: list[dict[str, Any]], signatures: list[np.ndarray]
     ) -> float:
-        """How often the training sample nearest to the reconstruction of one of `ids` is that one."""
+        """How often the training sample nearest to the reconstruction of one of `ids` is this sample."""
         rows = {meta["id"]: row for row, meta in enumerate(metas)}
         own: list[int] = []
         outputs: list[Outputs] = []
@@ -146,7 +146,7 @@ class PictureJudge:
         return float(np.mean(self.domain.nearest(self.signatures(outputs), signatures) == own))
 
     def nearest_view(self, root: Any, pictures: Sequence[np.ndarray], ids: list[str]) -> dict[str, float]:
-        """Image source → how often the stored vector nearest to a picture's is of a view of its sample."""
+        """Image source → how often the stored vector nearest to a picture's vector belongs to a view of its sample."""
         shares = {}
         for name in self.generator.conditioner.names:
             source, folder = self.generator.conditioner.source(name), embedding_folder(root, name)
@@ -166,7 +166,7 @@ class PictureJudge:
         return shares
 
     def of_views(self, root: Any) -> tuple[dict[str, Any], Sheet]:
-        """Mean distance to held-out samples, from one of their views and without any condition."""
+        """Mean distance to held-out samples, with one of their views as the condition, and unconditionally."""
         shards, inputs = open_shards(root, "heldout"), self.domain.input_transforms()
         samples = conditions(self.domain, shards, {"image"}, self.settings.heldout, inputs)
         truths = self.domain.stored_signatures(samples)
@@ -200,7 +200,7 @@ class PictureJudge:
         return outputs
 
     def signatures(self, outputs: Sequence[Outputs]) -> list[np.ndarray]:
-        """One for each output."""
+        """Signature of each output."""
         return [signature for output in outputs for signature in self.domain.signatures(output)]
 
     def sheet(
@@ -220,5 +220,5 @@ class PictureJudge:
 
 
 def spread(count: int, most: int | None) -> list[int]:
-    """At most so many of the numbers below `count`, evenly spread; None: all."""
+    """At most `most` of the numbers below `count`, evenly spaced; None: all."""
     return [int(place) for place in np.linspace(0, count - 1, min(count, count if most is None else most)).round()]

@@ -1,4 +1,4 @@
-"""Does a prior give the embeddings that belong to its prompts? Held-out captions against held-out pictures."""
+"""Evaluation of a prior: embeddings for held-out captions against those of held-out pictures."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from fieldforge.training.processes.side_files import side_file
 def evaluate_prior(model: Path, settings: EvaluationSettings) -> Path:
     """Embeddings for the caption of every asset of a split; writes `evaluation/prior.json` and `.png` beside the model.
 
-    Two figures, both in the space of normalised vectors (mean 0, variance 1 in each channel, as the prior generates
-    them): the mean cosine to the views of the asset that the caption is of, beside that to all others; and how often
-    the nearest view is one of that asset. Assets that share a caption cannot be told apart by it.
+    Two figures use normalised vectors (mean 0, variance 1 in each channel, as the prior generates them): the mean
+    cosine to the views of the caption's asset and to all others, and how often the nearest view belongs to this asset.
+    Assets with the same caption are indistinguishable.
     """
     ours = settings.prior
     _, label = load_run(model, PriorStage)
@@ -80,7 +80,7 @@ def generated_vectors(
 
 
 def figures(truth: Truth, cosines: NDArray[np.floating[Any]]) -> dict[str, Any]:
-    """What is measured of cosines (G, R) between vectors, one of each asset for seed after seed, and the views."""
+    """The figures of cosines (G, R) between generated vectors, asset by asset for each seed, and the views."""
     assets = len(truth.metas)
     own_asset = np.tile(np.arange(assets), len(cosines) // assets)  # (G,)
     own, others = own_and_others(truth.views.mean(cosines), own_asset)
@@ -97,7 +97,7 @@ def figures(truth: Truth, cosines: NDArray[np.floating[Any]]) -> dict[str, Any]:
 
 
 def print_figures(report: Mapping[str, Any]) -> None:
-    """Cosines and retrieval, a line each."""
+    """Prints cosines and retrieval, one line each."""
     own, others = report["cosine"]["own"], report["cosine"]["others"]
     assets = report["assets"]
     result(f"cosine to the views of the asset meant {own:.3f}, to those of others {others:.3f} ({assets} assets)")
@@ -116,7 +116,7 @@ class Truth:
 
     @classmethod
     def of(cls, root: Any, prior: ImagePrior, split: str, limit: int | None) -> Truth:
-        """As stored beside the data. UserError where that was made by another encoder than the prior's."""
+        """The stored vectors beside the data. UserError where they come from another encoder than the prior's."""
         folder = embedding_folder(root, prior.source)
         changed = differences(read_embeddings(folder).extra["fingerprint"], prior.encoder)
         if changed:
@@ -137,7 +137,7 @@ class Truth:
         return cls(metas, keys, [meta["rows"] for meta in metas], Views(vectors))
 
     def sheet(self, cosines: np.ndarray, root: Any, settings: PriorSettings) -> Image.Image:
-        """A row for each of some prompts: a view of the asset meant, and the view nearest to each seed's embedding."""
+        """A row for each of some prompts: a view of the target asset, and the view nearest to each seed's embedding."""
         shards, rows, labels = KeyedShards(root), [], []
         for asset in spread(len(self.metas), settings.pictures):
             nearest = [int(row) for row in cosines[asset :: len(self.metas)].argmax(axis=1)]  # one for each seed

@@ -1,4 +1,4 @@
-"""Do generated samples follow their prompts? A picture of prompts × seeds × guidance, and two numbers."""
+"""Prompt agreement of generated samples: a sheet of prompts × seeds × guidance scales, and two numbers."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
     """Samples prompts × seeds × guidance scales; writes `evaluation/prompts.json` and `.png`, where `folder_of` says.
 
-    A model that reads pictures is asked with these too, or with these alone: see `evaluate_images`. One that enlarges
-    is asked with small samples: see `evaluate_enlargements`.
+    A model that reads pictures is also, or only, evaluated with these: see `evaluate_images`. A super-resolution model
+    is evaluated on low-resolution samples: see `evaluate_enlargements`.
     """
     generator, autoencoder, label = load_diffusion(model, None, best_device(settings.device))
     warn_if_untrained(label, model.parent)
@@ -65,7 +65,7 @@ def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
 
 
 def references(domain: Domain, root: str, training: Sequence[np.ndarray]) -> dict[str, Sequence[np.ndarray]]:
-    """Split → signatures that generated ones are compared with as a set; held-out ones where the data have some."""
+    """Split → reference signatures for generated sets; the held-out split only if the data have one."""
     heldout = "heldout" in {
         split for manifest in open_shards(root, "train").manifests for split in manifest.shards.splits
     }
@@ -74,13 +74,13 @@ def references(domain: Domain, root: str, training: Sequence[np.ndarray]) -> dic
 
 @dataclass(frozen=True)
 class PromptJudge:
-    """Generates from prompts, and looks for the nearest training samples.
+    """Generates from prompts, and finds the nearest training samples.
 
     Args:
         generator, autoencoder, domain: of the run.
         settings: the block `prompts` of the configuration.
         metas, signatures: of the training samples.
-        reconstructions: of these.
+        reconstructions: of the training samples.
     """
 
     generator: Generator
@@ -133,7 +133,7 @@ class PromptJudge:
         return folder / "prompts.json"
 
     def outputs(self, questions: Sequence[Question], scale: float) -> list[Outputs]:
-        """An output for each question and seed; the seeds of a question follow each other."""
+        """One output per question and seed; the seeds of a question are adjacent."""
         jobs = [(question, seed) for question in questions for seed in self.settings.seeds]
         outputs: list[Outputs] = []
         for start in range(0, len(jobs), self.settings.batch_size):
@@ -151,7 +151,7 @@ class PromptJudge:
     def comparisons(
         self, signatures: Sequence[np.ndarray], references: Mapping[str, Sequence[np.ndarray]]
     ) -> dict[str, dict[str, float]]:
-        """What the domain says of outputs with these signatures as a set, beside each split."""
+        """The domain's comparison of outputs with these signatures, as a set, with each split."""
         sets = references.items()
         figures = {f"against {split}": self.domain.compare_sets(signatures, stored) for split, stored in sets}
         return {label: numbers for label, numbers in figures.items() if numbers}
@@ -165,7 +165,7 @@ class PromptJudge:
         return figures
 
     def descriptions(self, outputs: Sequence[Outputs]) -> dict[str, dict[str, float]]:
-        """How many outputs are empty; median and 90th percentile of each number that the domain has of the others."""
+        """Number of empty outputs; median and 90th percentile of the domain's numbers of the others."""
         empty = sum(output.is_empty for output in outputs)
         rows = [self.domain.describe(output) for output in outputs if not output.is_empty]
         return {"empty": {"count": float(empty), "of": float(len(outputs))}} | spread(rows)
@@ -186,8 +186,8 @@ def agreements(
     """Agreement of names and of classes, over the outputs whose question has such a label.
 
     Args:
-        nearest: index (G,) of the training sample that is nearest to each output.
-        questions: G, one of each output.
+        nearest: index (G,) of the training sample nearest to each output.
+        questions: G questions, one per output.
         metas: of the training samples.
     """
     figures = {}

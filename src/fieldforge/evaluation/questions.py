@@ -1,4 +1,4 @@
-"""What an evaluation asks a diffusion model for, and which training samples would be the answer."""
+"""Questions: the prompts of an evaluation, with the labels of matching training samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Question:
-    """`text` asks for training samples of that `name` and `kind` (class); None: no training sample bears one."""
+    """A prompt `text` for training samples of this `name` and `kind` (class); None: no training sample has one."""
 
     text: str
     name: str | None
@@ -23,16 +23,16 @@ class Question:
 
 
 def questions_for(metas: Sequence[Mapping[str, Any]], keys: set[str], count: int, file: str | None) -> list[Question]:
-    """The texts of a file; without one every class, of a model that knows nothing else, or the most frequent names.
+    """Questions of a file; without one every class, for a model that reads classes alone, or the most frequent names.
 
     Args:
         metas: of the training samples.
-        keys: what the model reads.
-        count: of names.
+        keys: condition keys of the model.
+        count: number of names.
         file: of prompts.
 
     Raises:
-        UserError: a file that holds no texts, or a text that means no class for a model that reads no texts.
+        UserError: a file without texts, or a text that means no class for a model that reads no texts.
     """
     class_of = {meta["name"].lower(): meta["class"] for meta in metas}
     if file is None and keys == {"class"}:
@@ -55,7 +55,7 @@ def asked_with(questions: Sequence[Question], keys: set[str]) -> dict[str, list[
 
 
 def texts_of(path: str) -> list[str]:
-    """The texts of a prompts file; a warning names each line that cannot be used."""
+    """The texts of a prompts file; a warning names each unusable line."""
     prompts = read_prompts(path, "prompts.file")
     for complaint in prompts.complaints:
         log.warning("%s (left out)", complaint)

@@ -1,4 +1,4 @@
-"""How well an autoencoder rebuilds samples that it has not seen."""
+"""Reconstruction quality of an autoencoder on held-out samples."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from fieldforge.training.processes.side_files import side_file
 def evaluate_autoencoder(model: Path, settings: EvaluationSettings) -> Path:
     """Measure reconstructions of a split; writes `evaluation/<split>.json` and `.png` beside the model.
 
-    Every sample goes through the latents that the diffusion sees.
+    Reconstructions pass through the latents of the diffusion.
     """
     autoencoder, label = load_autoencoder(model, best_device(settings.device))
     warn_if_untrained(label, model.parent)
@@ -69,7 +69,7 @@ def evaluate_autoencoder(model: Path, settings: EvaluationSettings) -> Path:
 
 
 def heldout_samples(domain: Domain, root: str, split: str, limit: int | None) -> HeldOut:
-    """Samples of a split with their truth, one by one."""
+    """Yields the samples of a split with their truth."""
     transforms: list[Transform] = [*domain.input_transforms(), *domain.truth_transforms(), Meta(), Key()]
     return HeldOut(open_shards(root, split), transforms, seed=0, batch_size=1, limit=limit)
 
@@ -98,9 +98,9 @@ def statistics(assets: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], d
 
 
 def quarters(assets: Sequence[Mapping[str, Any]], by: str, names: Sequence[str]) -> list[dict[str, float]]:
-    """Means of measures over each quarter of the assets in the order of the measure `by`, and `up_to` what it goes.
+    """Means of measures over each quarter of the assets ordered by the measure `by`, and its upper limit `up_to`.
 
-    Nothing without `by`, or with fewer assets than quarters.
+    Empty without `by`, or with fewer assets than quarters.
     """
     if not by or len(assets) < 4:
         return []
@@ -117,7 +117,7 @@ def sheet(
     assets: Sequence[Mapping[str, Any]],
     settings: ReconstructionSettings,
 ) -> Image.Image:
-    """Truth and reconstruction of the first samples, with what was measured of each."""
+    """Truth and reconstruction of the first samples, with the measures of each."""
     rows, labels = [], []
     for batch, asset in zip(samples, assets[: settings.pictures], strict=False):
         output = domain.reconstruct(autoencoder, batch["input"], settings.resolution)

@@ -12,7 +12,7 @@ from fieldforge.ranges import Count, GridCells, Pixels, Positive, Seed, Steps, W
 
 @dataclass(frozen=True)
 class ReconstructionSettings:
-    """What is measured of an autoencoder.
+    """Settings for the evaluation of an autoencoder.
 
     Args:
         resolution: of the outputs: cells along an axis of a mesh's grid, pixels of a picture.
@@ -27,14 +27,14 @@ class ReconstructionSettings:
 
 @dataclass(frozen=True)
 class PromptSettings:
-    """What is measured of a diffusion model that reads texts or classes.
+    """Settings for the evaluation of a diffusion model that reads texts or classes.
 
     Args:
         file: of prompts; None: the most frequent names of the training split, or every class.
         count: of names.
-        seeds: of each prompt, each seed once.
-        guidance: scales, each once.
-        judged_guidance: the one of them whose agreement is the report's headline.
+        seeds: distinct seeds of each prompt.
+        guidance: distinct guidance scales.
+        judged_guidance: the scale whose agreement is the report's headline.
         steps: of the sampler; None: those of the run.
         resolution, picture_size: see `ReconstructionSettings`.
         batch_size: samples that are drawn together.
@@ -62,13 +62,13 @@ class PromptSettings:
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """What is measured of a diffusion model that reads pictures.
+    """Settings for the evaluation of a diffusion model that reads pictures.
 
     Args:
         libraries: folder of further pictures of training samples, by another renderer; None: none.
-        icons: how many of these; None: all.
-        heldout: how many held-out samples, by one of their views; None: all.
-        guidance: its scale.
+        icons: number of these pictures; None: all.
+        heldout: number of held-out samples, each by one of its views; None: all.
+        guidance: guidance scale.
         steps, resolution, picture_size, batch_size: see `PromptSettings`.
         pictures: rows of each sheet.
     """
@@ -86,7 +86,7 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class EnlargingSettings:
-    """What is measured of a diffusion model that enlarges.
+    """Settings for the evaluation of a super-resolution model.
 
     Args:
         count: how many held-out samples; None: all.
@@ -105,7 +105,7 @@ class EnlargingSettings:
 
 @dataclass(frozen=True)
 class PriorSettings:
-    """What is measured of a prior.
+    """Settings for the evaluation of a prior.
 
     Args:
         seeds: of each caption, each seed once.
@@ -132,12 +132,12 @@ class EvaluationSettings:
     Args:
         run: directory of a finished run; None: the newest.
         output_dir: where runs lie.
-        ema_length: of another average of the weights, see `of_length`; None: the run's own.
-        device: where to compute; "auto": a GPU where there is one.
-        data_root: shards to measure on; None: those that the run was trained on.
+        ema_length: another length of the weights' average, see `of_length`; None: the run's own.
+        device: device of the computation; "auto": a GPU if there is one.
+        data_root: shards to measure on; None: the run's training data.
         split: of an autoencoder's or a prior's samples.
-        limit: how many of these at most; None: all.
-        domain: settings of the run's domain that are to be others.
+        limit: the largest number of these samples; None: all.
+        domain: overrides of the run's domain settings.
     """
 
     run: str | None
@@ -160,7 +160,7 @@ class EvaluationSettings:
             raise UserError(f"data_root={self.data_root} names no shards: give their folder, or leave it out")
 
     def check_assets(self, stage: str) -> None:
-        """UserError for a choice of samples that changes nothing: a diffusion model is not measured by split."""
+        """UserError for a choice of samples without effect: a diffusion model is not measured by split."""
         if stage != "diffusion":
             return
         for key, usual, advice in (
@@ -176,7 +176,7 @@ class EvaluationSettings:
 
 
 def check_distinct(key: str, values: Sequence[float]) -> None:
-    """UserError for an empty list, or a value that is in it twice: columns of a sheet are told apart by them."""
+    """UserError for an empty list, or a repeated value: these values label the columns of a sheet."""
     if not values:
         raise UserError(f"config key {key} = [] must be a list with something in it: write {key}=[1,3]")
     if len(set(values)) < len(values):
