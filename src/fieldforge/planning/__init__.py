@@ -1,1 +1,1 @@
-"""What a training needs, before it is paid for: parameters, operations, memory and days, found without hardware."""
+"""The cost of a training before it starts: parameters, operations, memory and days, computed without hardware."""

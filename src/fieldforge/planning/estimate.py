@@ -1,4 +1,4 @@
-"""From the cost of a step to devices, days and shards."""
+"""Estimates from the cost of a step: devices, days and shards."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ SECONDS_A_DAY = 86400
 
 @dataclass(frozen=True)
 class Cluster:
-    """What is trained on.
+    """The hardware of a training.
 
     Args:
-        nodes, devices: how many, and how many in each.
-        peak_flops: floating-point operations a second of one device, in the precision that is trained in.
-        utilisation: the share of that which matrix products reach, 0 … 1.
-        bandwidth: bytes a second between a device's memory and its arithmetic.
-        launch_seconds: that a kernel takes at least, as the host starts them one after the other.
-        cpu_flops: operations a second that one process reaches on the host's cores.
+        nodes, devices: number of nodes, and of devices in each.
+        peak_flops: floating-point operations per second of one device, in the precision of the training.
+        utilisation: the share of `peak_flops` that matrix products reach, 0 … 1.
+        bandwidth: memory bandwidth of a device in bytes per second.
+        launch_seconds: minimal duration of a kernel, as the host launches kernels one after the other.
+        cpu_flops: operations per second of one process on the host's cores.
         precision: its name.
         kind: "GPU" or "CPU".
     """
@@ -64,9 +64,9 @@ class Cluster:
 
 
 def memory_ddp(cost: StepCost, world: int) -> dict[str, int]:
-    """Bytes on each device where each holds the whole model; several exchange gradients through buckets.
+    """Bytes on each device with DDP: each holds the whole model; several devices exchange gradients through buckets.
 
-    `validation` is what a look at held-out samples needs beyond the activations of a step.
+    `validation` is the additional memory of a validation beyond the activations of a step.
     """
     return {
         "parameters": cost.parameters,
@@ -80,10 +80,10 @@ def memory_ddp(cost: StepCost, world: int) -> dict[str, int]:
 
 
 def memory_fsdp(cost: StepCost, world: int) -> dict[str, int]:
-    """Bytes on each device where parameters, gradients, optimiser and average are sharded over all of them.
+    """Bytes on each device with FSDP: parameters, gradients, optimiser and average are sharded over all devices.
 
-    Gathered at a time: what is in no transformer block, and two blocks (the one at work and the next), once as weights
-    and once as gradients. While held-out samples are looked at, the weights set aside are sharded as well.
+    Gathered at a time are the parameters outside of transformer blocks, and two blocks (the current and the next one),
+    once as weights and once as gradients. During validation the saved training weights are sharded as well.
     """
     share = lambda size: -(-size // world)  # noqa: E731
     gathered = 2 * (cost.outside_blocks + 2 * cost.block)
@@ -101,7 +101,7 @@ def memory_fsdp(cost: StepCost, world: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class DataSide:
-    """What a stage reads: shards and samples of the training split (None: not known), virtual slots, readers a rank."""
+    """A stage's data: shards and samples of the training split (None: unknown), virtual slots, readers per rank."""
 
     shards: int | None
     samples: int | None
@@ -129,21 +129,21 @@ class StagePlan:
 
     @property
     def operations(self) -> int:
-        """Of one device in a step."""
+        """Floating-point operations of one device in a step."""
         return self.cost.operations * self.accumulate
 
     def step_seconds(self, cluster: Cluster) -> float:
         return cluster.seconds(self.cost.kernels) * self.accumulate
 
     def utilisation(self, cluster: Cluster) -> float:
-        """The share of the devices' peak that a step reaches."""
+        """The share of the devices' peak performance that a step reaches."""
         return self.operations / (self.step_seconds(cluster) * cluster.peak_flops)
 
     def samples_a_day(self, cluster: Cluster) -> float:
         return self.batch_size / self.step_seconds(cluster) * SECONDS_A_DAY
 
     def days(self, cluster: Cluster) -> float:
-        """Until the budget's steps are done, or its minutes are over."""
+        """Days until the budget's steps or minutes are spent."""
         a_step = self.step_seconds(cluster) / SECONDS_A_DAY
         days = self.max_steps * a_step
         if self.max_minutes is None:
@@ -175,7 +175,7 @@ class StagePlan:
         return sentences
 
     def plain(self, cluster: Cluster) -> dict[str, Any]:
-        """All numbers, for programs; bytes, seconds, days."""
+        """All numbers as plain values for programs: bytes, seconds, days."""
         cost = self.cost
         layouts: Mapping[str, dict[str, int]] = {
             "ddp": memory_ddp(cost, cluster.world),
@@ -204,7 +204,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class EncodingPlan:
-    """Every sample through the encoder, once, in one process on the CPU."""
+    """The plan of encoding every sample once, in one process on the CPU."""
 
     operations: int  # a sample
     samples: int | None
@@ -214,7 +214,7 @@ class EncodingPlan:
         return {"operations_a_sample": self.operations, "samples": self.samples, "days": self.days(cluster)}
 
     def days(self, cluster: Cluster) -> float | None:
-        """None where the number of samples is not known."""
+        """Days of the encoding; None where the number of samples is unknown."""
         return None if self.samples is None else self.operations * self.samples / cluster.cpu_flops / SECONDS_A_DAY
 
 
@@ -236,6 +236,6 @@ class Plan:
 
     @property
     def days(self) -> float | None:
-        """Of all stages, one after the other; None where that of one is not known."""
+        """Days of all stages in sequence; None where those of one stage are unknown."""
         days = [stage.days(self.cluster) for stage in self.stages]
         return sum(day for day in days if day is not None) if None not in days else None

@@ -1,4 +1,4 @@
-"""Building networks whose tensors have shapes and no values."""
+"""Construction of networks with fake tensors, which have shapes and no values."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ TRUE_SHARE = 0.125  # of a grid's cells that a surface runs through; of furnitur
 
 @contextmanager
 def without_values() -> Iterator[None]:
-    """Inside, tensors and modules are made without memory for their values.
+    """Inside this context tensors and modules are created without memory for their values.
 
-    Modules may be converted as usual (`Module.to`): PyTorch exchanges parameters in place there, which tensors without
-    values do not bear, so here they are replaced. Numbers that the program asks a tensor for (`float(loss)`) are 0, and
-    of a mask whose places it asks for (`nonzero`) `TRUE_SHARE` is true.
+    Modules may be converted as usual (`Module.to`): PyTorch swaps parameters in place, which fake tensors do not
+    support, so they are replaced here. A number read from a tensor (`float(loss)`) is 0; `nonzero` treats the share
+    `TRUE_SHARE` of a mask as true.
     """
     usual = nn.Module._apply
     nn.Module._apply = _replacing  # type: ignore[assignment, method-assign]
@@ -47,7 +47,7 @@ def _replacing(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: b
 
 
 class _Values(TorchDispatchMode):
-    """Answers where a program asks for values."""
+    """A mode that answers reads of values."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.nonzero.default:

@@ -1,4 +1,4 @@
-"""Attention as a GPU computes it, for tensors that are on none."""
+"""A GPU's fused attention for fake tensors on the CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fieldforge.nn import attention
 
 @contextmanager
 def as_on_gpu() -> Iterator[None]:
-    """Inside, attention is fused in every precision: `attend` goes another way on a CPU in bfloat16."""
+    """Inside this context attention is fused in every precision; `attend` itself is unfused on a CPU in bfloat16."""
     usual = attention.attend
     attention.attend = fused
     try:
@@ -36,7 +36,7 @@ def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def cpu_formulas() -> dict[Any, Callable[..., int]]:
-    """Operations of the CPU's fused attention, which PyTorch's counter does not know."""
+    """Operation counts of the CPU's fused attention, which PyTorch's counter lacks."""
 
     def forward(q: Any, k: Any, v: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
         return sdpa_flop_count(q, k, v)

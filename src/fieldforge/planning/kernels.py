@@ -1,4 +1,4 @@
-"""What each kernel of a step computes and moves."""
+"""Operations and memory traffic of each kernel of a step."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fieldforge.planning.fused_attention import cpu_formulas
 
 
 class Kernels(TorchDispatchMode):
-    """Records the operations that touch numbers inside of the mode: floating-point operations and bytes of each.
+    """Records floating-point operations and bytes of each kernel inside the mode.
 
-    Operations are those of matrix products, convolutions and attention. Bytes are those of all tensors that go in and
-    come out. Views and reserved memory are no kernels; an operation that a backend splits into several counts once.
+    Operations count for matrix products, convolutions and attention. Bytes count all input and output tensors. Views
+    and reserved memory are no kernels; an operation that a backend splits into several kernels counts once.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Kernels(TorchDispatchMode):
 
 
 def _moves_nothing(func: Any, inputs: list[Tensor], outputs: list[Tensor]) -> bool:
-    """A view, or memory that is only reserved."""
+    """Whether an operation is a view or only reserves memory."""
     if "empty" in func.overloadpacket.__name__:
         return True
     storages = {id(tensor.untyped_storage()) for tensor in inputs}

@@ -1,4 +1,4 @@
-"""How many bytes are alive at a time, followed from operation to operation."""
+"""Peak memory: live bytes, tracked from operation to operation."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveMemory(TorchDispatchMode):
-    """Bytes of all storages made inside of the mode and not yet freed, and the most there were at a time.
+    """Bytes of all live storages created inside the mode, and their peak.
 
-    Sees what operations return, in the forward and the backward pass alike, so that activations kept for the backward
-    pass, recomputed ones and temporaries all count for as long as they live. Within a `FakeTensorMode` nothing is
-    allocated. What kernels take for themselves inside of one operation is not seen.
+    The mode tracks the results of operations in the forward and the backward pass: saved activations, recomputed ones
+    and temporaries count as long as they live. Within a `FakeTensorMode` nothing is allocated. Workspace memory inside
+    a kernel is not tracked.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class LiveMemory(TorchDispatchMode):
         self._known: dict[int, weakref.ref] = {}
 
     def restart_peak(self) -> None:
-        """Look for the peak from here on."""
+        """Restart the peak at the present value."""
         self.peak = self.live
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

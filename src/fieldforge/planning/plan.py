@@ -1,4 +1,4 @@
-"""Body of `train.py plan=true`: what the stages of an experiment will need, without starting any of them."""
+"""Body of `train.py plan=true`: the cost of an experiment's stages, without starting any of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FORMS = ("text", "json")
 
 
 def print_plan(config: DictConfig) -> None:
-    """Print what the stages in `config.stages` need, as `plan.show` says: true or text for people, json for programs.
+    """Print the plan of the stages in `config.stages` in the format of `plan.show`: true or text, or json for programs.
 
     Raises:
         UserError: a mistake in the configuration, or a stage that cannot be planned.
@@ -47,7 +47,7 @@ def print_plan(config: DictConfig) -> None:
 
 
 def make_plan(config: DictConfig) -> Plan:
-    """The plan of all stages. No directory, no process, no device is touched."""
+    """The plan of all stages, without use of a directory, process or device."""
     if "distillation" in config.stages:
         raise UserError("plan: distillation takes its size from its teacher, plan the teacher's experiment instead")
     kind, precision = hardware(config)
@@ -76,7 +76,7 @@ def make_plan(config: DictConfig) -> Plan:
 
 
 def hardware(config: DictConfig) -> tuple[str, str]:
-    """("GPU" or "CPU", precision) that the trainer settings ask for; a GPU where they leave it open."""
+    """("GPU" or "CPU", precision) of the trainer settings; a GPU where they leave it open."""
     kind = "CPU" if config.trainer.accelerator == "cpu" else "GPU"
     precision = config.trainer.precision
     if precision == "auto":
@@ -87,7 +87,7 @@ def hardware(config: DictConfig) -> tuple[str, str]:
 
 
 def step_plan(config: DictConfig, cluster: Cluster, stage: Stage, step: Step, samples: int | None) -> StagePlan:
-    """One stage that takes steps."""
+    """The plan of one stage that takes steps."""
     key = f"training.{stage.training}"
     batch_size = whole_number(stage.config, f"{key}.batch_size")
     budget: Budget = build(stage.config, f"{key}.budget")
@@ -120,7 +120,7 @@ def step_plan(config: DictConfig, cluster: Cluster, stage: Stage, step: Step, sa
 
 
 def data_sizes(config: DictConfig) -> Sizes:
-    """Of the data where it is here; `plan.samples` and `plan.shards` go first."""
+    """Sizes of the data, if they are on this machine; `plan.samples` and `plan.shards` take precedence."""
     samples, shards = config.plan.samples, config.plan.shards
     tokens = whole_number(config, "plan.text_tokens")
     try:

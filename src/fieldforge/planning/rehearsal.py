@@ -1,6 +1,7 @@
-"""Every stage once before the first of them: what is wrong with the last one would show after hours of the others.
+"""Rehearsal of every stage before the first one: a mistake in the last stage would show only after hours.
 
-Settings are built as they will be, networks and a step of each on tensors without values; nothing is written.
+It builds the settings as the training does, and networks and a step of each stage on tensors without values. It writes
+nothing.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from fieldforge.training.processes.hardware import Hardware
 
 
 def rehearse(stages: Sequence[Stage]) -> None:
-    """Take a step of each stage, without values and without writing anything.
+    """Take a step of each stage on tensors without values; nothing is written.
 
     Raises:
-        UserError: what a stage would stumble over in its settings; names the key.
+        UserError: a mistake in a stage's settings; the sentence names the key.
     """
     for stage in stages:
         if stage.training is not None:
@@ -54,7 +55,7 @@ def rehearse(stages: Sequence[Stage]) -> None:
 
 
 def sizes_of_data(stages: Sequence[Stage]) -> Sizes:
-    """With the classes of the data, where a network has a row for each: weights that it starts from have to fit."""
+    """Sizes with the data's classes, where a network has a row for each: initial weights have to fit them."""
     config = next((stage.config for stage in stages if wants_classes(stage.config)), None)
     if config is None:
         return Sizes()
@@ -63,7 +64,7 @@ def sizes_of_data(stages: Sequence[Stage]) -> Sizes:
 
 
 def rehearse_training(config: DictConfig, stage: str) -> None:
-    """What `training.<stage>`, `trainer`, `callbacks` and `monitor` make of a stage."""
+    """Builds the objects of `training.<stage>`, `trainer`, `callbacks` and `monitor`."""
     key = f"training.{stage}"
     nowhere = StageDirectory(stage, Path(config.output_dir) / "rehearsal", {}, "")
     context = training_context(config, nowhere)
@@ -79,7 +80,7 @@ def rehearse_training(config: DictConfig, stage: str) -> None:
 
 
 def rehearse_optimizer(config: DictConfig, key: str, module: torch.nn.Module) -> None:
-    """The optimiser of a stage. UserError for settings that it refuses, or one that cannot leave out a step."""
+    """Builds a stage's optimiser. UserError for invalid settings, or an optimiser that cannot skip a step."""
     optimizer: Optimizer = build_optimizer(lambda groups: call(build(config, key), key, groups), module)
     if not getattr(optimizer, "_step_supports_amp_scaling", False):
         raise UserError(
@@ -89,7 +90,7 @@ def rehearse_optimizer(config: DictConfig, key: str, module: torch.nn.Module) ->
 
 
 def check_memory(block: str, module: torch.nn.Module) -> None:
-    """UserError for a network whose parameters alone are more than this machine has memory for."""
+    """UserError for a network whose parameters alone exceed this machine's memory."""
     there = memory()
     parts = {name: 4 * sum(p.numel() for p in part.parameters()) for name, part in module.named_children()}
     if there and sum(parts.values()) > there:
@@ -101,7 +102,7 @@ def check_memory(block: str, module: torch.nn.Module) -> None:
 
 
 def memory() -> int | None:
-    """Bytes of this machine's memory, where the system tells."""
+    """Bytes of this machine's memory, or None where the system does not report them."""
     import os
 
     try:
@@ -112,9 +113,9 @@ def memory() -> int | None:
 
 @contextmanager
 def refusals(config: DictConfig, stage: str, parts: tuple[str, ...]) -> Iterator[None]:
-    """What networks say of sizes that do not fit each other becomes a sentence with their keys.
+    """Turns a network's errors about sizes that do not fit into sentences with configuration keys.
 
-    Parts from outside of this project may do what tensors without values cannot: these are left for the training.
+    Foreign parts may use operations that tensors without values do not support: the training checks them.
     """
     try:
         yield
@@ -131,7 +132,7 @@ def refusals(config: DictConfig, stage: str, parts: tuple[str, ...]) -> Iterator
 
 
 def is_foreign(node: Any) -> bool:
-    """Whether a part below comes from outside of this project."""
+    """Whether a nested part comes from outside of this project."""
     if isinstance(node, DictConfig):
         target = node.get("_target_")
         inner = [node[key] for key in node if not OmegaConf.is_missing(node, key)]
@@ -140,5 +141,5 @@ def is_foreign(node: Any) -> bool:
 
 
 def overrides() -> list[str]:
-    """What was typed, where a command was."""
+    """The overrides of the command line, if there was a command."""
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

@@ -10,7 +10,7 @@ UNKNOWN = "not known, the data is not here: give plan.shards and plan.samples"
 
 
 def text(plan: Plan) -> str:
-    """What people read."""
+    """The plan as text."""
     cluster = plan.cluster
     lines = [
         f"{plan.experiment}: {_count(cluster.nodes, 'node')} × {_count(cluster.devices, cluster.kind)}, "
@@ -47,7 +47,7 @@ def _stage(stage: StagePlan, cluster: Cluster) -> list[str]:
 
 
 def _memory(stage: StagePlan, world: int) -> list[str]:
-    """A column for each way to spread what is held."""
+    """Memory, with a column for each strategy."""
     cost = stage.cost
     layouts = {"DDP": memory_ddp(cost, world), "FSDP": memory_fsdp(cost, world)} if world > 1 else {
         "one process": memory_ddp(cost, world)

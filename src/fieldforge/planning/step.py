@@ -1,4 +1,4 @@
-"""What one step of a Lightning module costs, found by taking it with tensors that have shapes and no values."""
+"""The cost of a step of a Lightning module, measured on fake tensors, which have shapes and no values."""
 
 from __future__ import annotations
 
@@ -31,15 +31,12 @@ _NOBODY = SimpleNamespace(
 class StepCost:
     """One process' share of a training step; sizes in bytes.
 
-    parts: parameters by part of the model, in numbers.
-    trained: how many of them are trained.
-    kernels: (K, 2) floating-point operations and bytes moved of each kernel: forward, backward, optimiser, average.
-    parameters, gradients, optimizer, average: held through the whole training.
-    activations: what comes on top at the worst moment of a step.
-    checkpointed: the same where transformers recompute their activations.
-    validation: what comes on top while held-out samples are looked at, with the trained weights set aside.
-    block: parameters of the largest transformer block.
-    outside_blocks: parameters that are in no transformer block.
+    parts: number of parameters by part of the model. trained: number of trained parameters. kernels: (K, 2)
+    floating-point operations and bytes moved of each kernel: forward, backward, optimiser, average. parameters,
+    gradients, optimizer, average: held through the whole training. activations: additional peak memory of a step.
+    checkpointed: the same with activation checkpointing. validation: additional peak memory of a validation, with a
+    saved copy of the training weights. block: parameters of the largest transformer block. outside_blocks: parameters
+    outside of transformer blocks.
     """
 
     parts: Mapping[str, int]
@@ -62,7 +59,7 @@ class StepCost:
 
     @property
     def held(self) -> int:
-        """What every process holds all the time where nothing is sharded."""
+        """Permanent bytes of every process without sharding."""
         return self.parameters + self.gradients + self.optimizer + self.average
 
 
@@ -82,8 +79,8 @@ def measure_step(
         make_module, make_batch, make_heldout_batch: called where all tensors are fake; batches of one process (B, …).
         decay: of the average of the weights.
         bfloat16: mixed precision.
-        gpu: attention as a GPU computes it.
-        checkpointing: all transformers recompute their activations, also those that do not by themselves.
+        gpu: a GPU's fused attention.
+        checkpointing: activation checkpointing in all transformers.
     """
     with _fake_tensors(gpu) as memory:
         module = unattended(make_module())
@@ -109,7 +106,7 @@ def measure_step(
 
 
 def _kernels(training: _Training, make_batch: Callable[[], Batch]) -> np.ndarray:
-    """`kernels` of a `StepCost`: of the second step, as the optimiser's state comes into being in the first."""
+    """`kernels` of a `StepCost`, from the second step: the first one creates the optimiser's state."""
     training.step(make_batch())
     with Kernels() as kernels:
         training.step(make_batch())
@@ -123,7 +120,7 @@ def _peaks(
     make_heldout_batch: Callable[[], Batch],
     held: int,
 ) -> dict[str, int]:
-    """`activations`, `validation` and `checkpointed` of a `StepCost`. In the end transformers recompute."""
+    """`activations`, `validation` and `checkpointed` of a `StepCost`. It leaves activation checkpointing on."""
     module = training.module
     activations = _peak(memory, lambda: training.step(make_batch())) - held
     validation = _peak(memory, lambda: validate(module, make_heldout_batch(), training.bfloat16)) - held
@@ -140,14 +137,14 @@ def _block_sizes(module: nn.Module) -> dict[str, int]:
 
 @contextmanager
 def _fake_tensors(gpu: bool) -> Iterator[LiveMemory]:
-    """Inside, tensors have no values, and what they would take is counted."""
+    """Inside this context tensors have no values, and their memory is counted."""
     with without_values(), LiveMemory() as memory, as_on_gpu() if gpu else nullcontext():
         yield memory
 
 
 @dataclass(frozen=True)
 class _Training:
-    """What a step changes."""
+    """The state of a training: module, optimiser and average."""
 
     module: pl.LightningModule
     average: EMA
@@ -155,7 +152,7 @@ class _Training:
     bfloat16: bool
 
     def step(self, batch: Batch) -> None:
-        """In Lightning's order: old gradients live through the forward pass."""
+        """A training step in Lightning's order: old gradients live through the forward pass."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             loss = self.module.training_step(batch, 0)
         assert isinstance(loss, torch.Tensor)
@@ -166,7 +163,7 @@ class _Training:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """Those that are trained."""
+        """The trained parameters."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     @property
@@ -175,7 +172,7 @@ class _Training:
 
     @property
     def state_bytes(self) -> int:
-        """Of the optimiser."""
+        """Bytes of the optimiser's state."""
         buffers = (buffer for state in self.optimizer.state.values() for buffer in state.values())
         return sum(_bytes(buffer) for buffer in buffers if torch.is_tensor(buffer))
 
@@ -187,14 +184,14 @@ def _optimizer(module: pl.LightningModule) -> torch.optim.Optimizer:
 
 
 def _peak(memory: LiveMemory, work: Callable[[], None]) -> int:
-    """Bytes at the worst moment of some work."""
+    """Peak bytes of a piece of work."""
     memory.restart_peak()
     work()
     return memory.peak
 
 
 def unattended(module: pl.LightningModule) -> pl.LightningModule:
-    """The module with a trainer that does nothing, and without a log."""
+    """The module with a placeholder trainer, and without logging."""
     module.trainer = _NOBODY  # type: ignore[assignment]
     for name in ("log", "log_dict"):
         setattr(module, name, _say_nothing)
@@ -202,12 +199,12 @@ def unattended(module: pl.LightningModule) -> pl.LightningModule:
 
 
 def try_step(module: pl.LightningModule, batch: Batch) -> None:
-    """The forward pass of a training step, where all tensors are fake: raises what the module does for what misfits."""
+    """The forward pass of a training step on fake tensors; it raises the module's own errors."""
     unattended(module).training_step(batch, 0)
 
 
 def recompute(module: nn.Module) -> None:
-    """Let all transformers compute their activations again in the backward pass."""
+    """Turn on activation checkpointing in all transformers."""
     for part in module.modules():
         if isinstance(part, Stack):
             part.checkpointing = True
@@ -215,7 +212,7 @@ def recompute(module: nn.Module) -> None:
 
 @torch.no_grad()
 def validate(module: pl.LightningModule, batch: Batch, bfloat16: bool) -> None:
-    """A look at held-out samples, with the trained weights set aside for the averaged ones."""
+    """A validation with the averaged weights and a saved copy of the training weights."""
     aside = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         module.eval().validation_step(batch, 0)
@@ -223,7 +220,7 @@ def validate(module: pl.LightningModule, batch: Batch, bfloat16: bool) -> None:
 
 
 def parts_of(module: nn.Module) -> dict[str, int]:
-    """Parameters of the parts of a model, two levels deep where there are several."""
+    """Number of parameters by part of a model, two levels deep where there are several."""
     numbers: dict[str, int] = {}
     for name, child in module.named_children():
         inner = {f"{name}.{inner}": count(grandchild) for inner, grandchild in child.named_children()}
