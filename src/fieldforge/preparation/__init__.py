@@ -1,1 +1,1 @@
-"""Assets in, sample shards out."""
+"""Preparation of data: assets → sample shards."""

@@ -1,4 +1,4 @@
-"""One asset from its file to an encoded sample. This is the whole recipe, in order."""
+"""Preparation of one asset, from its file to an encoded sample, in order."""
 
 import math
 from pathlib import Path
@@ -77,7 +77,7 @@ def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSe
 
 
 def clean_mesh(record: AssetRecord, store: FileStore, limits: Limits, notes: Notes) -> NormalisedMesh:
-    """The asset's mesh in the box, without faces that mislead. AssetError: why it cannot be used."""
+    """The asset's mesh in the box, without misleading faces. AssetError: why it cannot be used."""
     with pixel_limit():
         mesh = load_mesh(store, record.file, limits, notes)
     check_mesh(mesh, limits.max_triangles)
@@ -87,9 +87,9 @@ def clean_mesh(record: AssetRecord, store: FileStore, limits: Limits, notes: Not
 
 
 def surface_of_file(path: Path, points: int, limits: Limits, seed: int) -> Sample:
-    """The surface members that a sample of this mesh file would have, on `points` points. Writes nothing.
+    """Surface members of this mesh file's sample, on `points` points. Writes nothing.
 
-    The file itself may be a link to anywhere; the ending of the link's own name tells its format.
+    The file itself may be a link to anywhere; the ending of the link's own name defines the format.
 
     AssetError: why it cannot be used.
     """
@@ -101,14 +101,14 @@ def surface_of_file(path: Path, points: int, limits: Limits, seed: int) -> Sampl
 
 
 def split_of_record(record: AssetRecord, settings: PreparationSettings) -> str:
-    """The split that the source gives, else the one of the name's stem; `assign_splits` sees to empty ones."""
+    """The source's split, else the split of the name's stem; `assign_splits` handles empty splits."""
     return record.split or split_of(record.name, settings.heldout_share)
 
 
 def fit_to_catalogue(mesh: Mesh, record: AssetRecord) -> Mesh:
     """Turns the model by its catalogue's rotation and scales each axis to its size in cm.
 
-    Some catalogues keep the rotation of an older model: it is left out where the proportions agree better without.
+    Some catalogues keep the rotation of an older model: it is left out where the proportions agree better without it.
     """
     vertices = mesh.vertices
     if record.rotation is not None:
@@ -131,7 +131,7 @@ def _disproportion(vertices: np.ndarray, mesh: Mesh, record: AssetRecord) -> flo
 
 
 def visible_surface(mesh: Mesh, points: int, rng: np.random.Generator) -> SurfaceSamples:
-    """Points where views show the surface too. AssetError if it is nowhere seen."""
+    """Points on the part of the surface that views show. AssetError if no part is visible."""
     surface = sample_visible_surface(mesh, points, rng)
     if surface is None:
         raise AssetError("its textures are transparent everywhere; check the opacity of its materials.")
@@ -139,7 +139,7 @@ def visible_surface(mesh: Mesh, points: int, rng: np.random.Generator) -> Surfac
 
 
 def oriented_normals(caster: Caster, surface: SurfaceSamples) -> tuple[np.ndarray, np.ndarray]:
-    """Normals (N, 3), turned around where only their back is seen from outside, and exposed (N,) bool."""
+    """Normals (N, 3), flipped where only their back side is visible from outside, and exposed (N,) bool."""
     front, back = exposed_sides(caster, surface.points, surface.normals)
     normals = np.where((back & ~front)[:, None], -surface.normals, surface.normals)
     return normals, front | back

@@ -1,4 +1,4 @@
-"""One asset after another in a process of its own: staged, rejected, or a failure of the machine that is handed on."""
+"""The worker process: it stages or rejects one asset after another, and reports failures of the machine."""
 
 import logging
 import multiprocessing
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one asset in a process. `fault`: why the preparation must end; `no_memory`: what was refused, if it was."""
+    """The outcome of one asset. `fault`: why the preparation must end; `no_memory`: the refused memory request."""
 
     cpu_seconds: float = 0.0
     fault: str | None = None
@@ -46,7 +46,7 @@ def open_store(archive: str, max_file_bytes: int) -> FileStore:
 
 
 def stage_asset(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging) -> Outcome:
-    """Prepares one asset into the staging folder, or puts the reason why not there."""
+    """Prepares one asset into the staging folder, or writes the reason of its rejection there."""
     start = time.process_time()
     try:
         with writing(staging.folder):  # readers have met their own errors of the system within
@@ -59,7 +59,9 @@ def stage_asset(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging
 
 
 def _stage(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging) -> None:
-    """UserError and MemoryError: the machine's fault. All else is the asset's, and the reason is kept."""
+    """Raises UserError and MemoryError for failures of the machine; any other failure rejects the asset, with its
+    reason.
+    """
     try:
         store = open_store(record.archive, recipe.limits.max_file_bytes)
         prepared = recipe.prepare(record, store, seed)
@@ -77,7 +79,7 @@ def _stage(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging) -> 
 
 
 def work(connection: Connection, recipe: Recipe, seed: int, staging: Staging) -> None:
-    """A process: says that it is there, then stages one asset after another until nobody is there any more."""
+    """Body of a worker process: reports its start, then stages assets until its parent is gone."""
     if "torch" in sys.modules:  # of the server from which processes are forked
         sys.modules["torch"].set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
@@ -92,7 +94,7 @@ def work(connection: Connection, recipe: Recipe, seed: int, staging: Staging) ->
 
 
 def _leave_with_parent() -> None:
-    """A process whose parent was killed would work on for ever, or wait for work: nobody else ends it."""
+    """Ends the process after its parent was killed; nothing else would end it."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     if fcntl is not None:

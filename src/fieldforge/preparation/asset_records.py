@@ -1,4 +1,4 @@
-"""What is known about an asset before its geometry is read."""
+"""Records of assets: their metadata before the geometry is read."""
 
 import hashlib
 import re
@@ -11,10 +11,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class AssetRecord:
-    """One asset: which file in which store, and what its catalogue says. Plain values only: it travels to workers.
+    """One asset: its store, its file and its catalogue entry, as plain values, which are sent to workers.
 
-    `rotation` (3, 3) turns the model upright and forward; `size_cm` is (width, height, depth), to which each axis is
-    scaled; `reject` is a reason known beforehand.
+    `rotation` (3, 3) turns the model upright and forward; each axis is scaled to `size_cm` (width, height, depth);
+    `reject` is a reason for rejection from the catalogue.
     """
 
     id: str
@@ -41,7 +41,7 @@ class AssetRecord:
         return f"{slug}-{hashlib.sha256(self.id.encode()).hexdigest()[:6]}"
 
     def meta(self, captions: Sequence[str], split: str) -> dict[str, Any]:
-        """What `meta.json` says of an asset of whatever kind (`data.meta.COMMON_META`)."""
+        """The entries of `meta.json` for assets of all kinds (`data.meta.COMMON_META`)."""
         by_language: dict[str, list[str]] = {}
         for language, name in self.names_by_language:
             by_language.setdefault(language, []).append(name)
@@ -89,6 +89,6 @@ def hash_of(text: str) -> int:
 
 
 def generator_for(seed: int, asset_id: str) -> np.random.Generator:
-    """A generator that depends on the seed and the asset alone, not on who works on it or when."""
+    """A random generator that depends on the seed and the asset alone, not on worker or time."""
     digest = hashlib.sha256(asset_id.encode()).digest()
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *np.frombuffer(digest, "<u4").tolist()])))

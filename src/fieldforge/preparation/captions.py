@@ -1,4 +1,4 @@
-"""Words for an asset: captions in English, names in other languages, the name of its main colour."""
+"""Texts of an asset: captions in English, names in other languages, the name of its main colour."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""From a mesh as modelled to one that can be measured: checked, freed of faces that mislead, inside the box."""
+"""Cleaning of meshes: checks, removal of misleading faces, normalisation to the box."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ HALF_SIDE = 0.9
 
 @dataclass(frozen=True)
 class NormalisedMesh:
-    """A mesh in the box. (p - center) * scale maps the asset's own units into it."""
+    """A mesh in the box. (p - center) * scale maps the asset's own units into the box."""
 
     mesh: Mesh
     center: np.ndarray
@@ -21,7 +21,7 @@ class NormalisedMesh:
 
 
 def check_mesh(mesh: Mesh, max_triangles: int) -> None:
-    """AssetError for a mesh that nothing can be made of."""
+    """AssetError for an unusable mesh."""
     if len(mesh.faces) > max_triangles:
         raise AssetError(
             f"the mesh has {len(mesh.faces):,} triangles and the limit is {max_triangles:,}; "
@@ -57,7 +57,7 @@ def normalise(mesh: Mesh, min_thickness: float) -> NormalisedMesh:
 
 
 def remove_invisible_faces(mesh: Mesh) -> Mesh:
-    """Drops faces that are not seen, whatever their textures."""
+    """Drops faces that are invisible under any texture."""
     mesh = mesh.select_faces(mesh.face_alpha() >= INVISIBLE)
     if len(mesh.faces) == 0:
         raise AssetError("all faces are transparent; check the opacity of its materials.")
@@ -65,10 +65,10 @@ def remove_invisible_faces(mesh: Mesh) -> Mesh:
 
 
 def remove_misleading_faces(mesh: Mesh, weld: float = 1e-6, tiny: float = 1e-12) -> Mesh:
-    """Drops faces that have no area or are there twice.
+    """Drops degenerate and duplicate faces.
 
-    Of faces on the same three corners, in whatever order, the first stays: double-sided modelling would otherwise
-    cancel out in the winding number. Corners closer than `weld` count as the same. Lengths in the mesh's units.
+    Of faces on the same three corners, in any order, the first stays: otherwise double-sided faces would cancel out in
+    the winding number. Corners closer than `weld` count as the same. Lengths are in the mesh's units.
     """
     used, faces = np.unique(mesh.faces, return_inverse=True)
     cells = np.round(mesh.vertices[used] / weld).astype(np.int64)

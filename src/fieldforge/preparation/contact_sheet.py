@@ -1,4 +1,4 @@
-"""One picture of everything prepared, to look at before training."""
+"""Contact sheet: one picture of all prepared samples, for inspection before training."""
 
 from unicodedata import normalize
 

@@ -1,4 +1,4 @@
-"""Signed distance that is right for open, multi-part and badly oriented meshes, and what is seen from outside."""
+"""Signed distance for open, multi-part and badly oriented meshes, and visibility from outside."""
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Caster:
 
 
 def escape_counts(caster: Caster, points: np.ndarray, enough: int) -> np.ndarray:
-    """In how many of ESCAPE_DIRECTIONS directions a ray from each point (N, 3) reaches infinity: (N,).
+    """Number of the ESCAPE_DIRECTIONS directions in which a ray from each point (N, 3) reaches infinity: (N,).
 
     Counting stops for a point once `enough` is reached (its count is then at least that). Points outside of the mesh's
     bounding box see a free half-space and are given `enough` at once.
@@ -68,9 +68,9 @@ def escape_counts(caster: Caster, points: np.ndarray, enough: int) -> np.ndarray
 def signed_distance(caster: Caster, points: np.ndarray, epsilon: float) -> np.ndarray:
     """Signed distance (N,) float32, negative inside, of points (N, 3), lowered by `epsilon` (box units).
 
-    inside = no ray escapes, or |winding number| > 0.5 and fewer than 35 % of the rays escape. The winding number alone
-    fails on open and badly oriented parts, the rays alone on small holes. Lowering turns open sheets into slabs of
-    thickness 2 * epsilon instead of losing them.
+    A point is inside if no ray escapes, or if |winding number| > 0.5 and fewer than 35 % of the rays escape. The
+    winding number alone fails on open and badly oriented parts, the rays alone on small holes. Lowering by `epsilon`
+    turns open sheets into slabs of thickness 2 * epsilon; without it they would vanish.
     """
     import igl
 
@@ -90,9 +90,9 @@ def signed_distance(caster: Caster, points: np.ndarray, epsilon: float) -> np.nd
 
 
 def exposed_sides(caster: Caster, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Is the surface at points (N, 3) seen from outside on its normals' side (N, 3), and on the other? Each (N,) bool.
+    """Exposure to the outside of both sides of a surface at points (N, 3): the normals' (N, 3) side first; (N,) bool.
 
-    A side is seen if a ray from just above it reaches infinity in at least one of EXPOSURE_DIRECTIONS directions.
+    A side is visible if a ray from just above it reaches infinity in at least one of EXPOSURE_DIRECTIONS directions.
     """
     sides = []
     for sign in (1.0, -1.0):

@@ -1,4 +1,4 @@
-"""Whose fault a failure is: an asset's, which is rejected for good, or the machine's, which ends the preparation."""
+"""Classification of failures: an asset's failure rejects the asset, a machine's failure ends the preparation."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ except ImportError:  # not on Windows
 
 
 def machine_fault(error: BaseException, record: AssetRecord) -> UserError | None:
-    """What to tell the user if the machine is to blame, though a reader may have wrapped it; None: the asset is."""
+    """The message for a failure of the machine, also inside a reader's exception; None: the asset failed."""
     if record.reject is None and not Path(record.archive).exists():
         return UserError(f"{record.archive} is no longer there: bring it back and run the same command again.")
     for cause in _chain(error):
@@ -34,7 +34,7 @@ def machine_fault(error: BaseException, record: AssetRecord) -> UserError | None
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether memory was refused, though a reader may have wrapped that."""
+    """Whether a memory request was refused, also inside a reader's exception."""
     return any(isinstance(cause, MemoryError) for cause in _chain(error))
 
 

@@ -1,4 +1,4 @@
-"""A folder or a zip of meshes, with an optional table of what they are."""
+"""Asset source: a folder or a zip of meshes, with an optional table of labels."""
 
 import difflib
 import hashlib
@@ -25,7 +25,7 @@ PACKED = "it is an archive, unpack it"
 
 
 class FolderSource:
-    """An asset source over all meshes below `path`: a folder (zips inside it are looked into as well) or one zip.
+    """An asset source over all meshes below `path`: a folder (with the zips inside it) or one zip.
 
     `labels` is a table (see `labels.py`) with a column `file` (relative to `path`; in a zip "archive.zip/member") and
     any of its other COLUMNS. Without it an asset is named after its file, and its class is found by the keywords in
@@ -133,7 +133,7 @@ class FolderSource:
 
 @dataclass(frozen=True)
 class _File:
-    """One asset: its id, the folder or zip it lies in, its name there, its size, and what changes with its content."""
+    """One asset: its id, its folder or zip, its name there, its size, and a value that changes with its content."""
 
     id: str
     archive: Path
@@ -144,7 +144,7 @@ class _File:
 
 
 def _sorted(files: list[_File]) -> list[_File]:
-    """By id, where ids are texts that can be written, and no two are the same."""
+    """Files sorted by ids that are unique and printable."""
     known: set[str] = set()
     result = []
     for file in sorted(files, key=lambda file: file.id):
@@ -201,7 +201,7 @@ def _unpacked_name(info: zipfile.ZipInfo) -> str:
 
 
 def words_of(file: str) -> str:
-    """Words to call a file by: its base name, or its folder's where the base name says nothing ("scene.gltf").
+    """Words of a file's name: its base name, or its folder's where the base name is generic ("scene.gltf").
 
     >>> words_of("chairs/red_armChair-2.glb"), words_of("old sofa/model.obj")
     ('red arm chair 2', 'old sofa')

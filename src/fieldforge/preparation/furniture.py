@@ -1,4 +1,4 @@
-"""The furniture libraries of a Debian package: fetched through apt, or taken from a folder."""
+"""Asset source: the furniture libraries of a Debian package, fetched through apt or read from a folder."""
 
 import hashlib
 import shutil
@@ -14,7 +14,7 @@ INSIDE_PACKAGE = "usr/share/sweethome3d/furniture"
 
 
 class FurnitureLibraries:
-    """An asset source over `.sh3f` libraries, in `folder`, or else in a package that is fetched into `cache`."""
+    """An asset source over `.sh3f` libraries: in `folder`, else in a package that it fetches into `cache`."""
 
     def __init__(
         self,

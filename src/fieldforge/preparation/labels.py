@@ -1,4 +1,4 @@
-"""The table that says what the files of a folder are: CSV, tab-separated, or JSON lines."""
+"""Label tables for the files of a folder: CSV, tab-separated, or JSON lines."""
 
 import ast
 import codecs
@@ -34,7 +34,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Label:
-    """What a table says about one file. Empty values leave the default."""
+    """A table's entry for one file. Empty values leave the default."""
 
     name: str = ""
     asset_class: str = ""
@@ -172,7 +172,7 @@ def _names_file(cell: str, endings: Collection[str]) -> bool:
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Row]]:
-    """Objects with their lines, which end with a line feed alone: texts may hold other separators (U+2028)."""
+    """Objects with their lines. Only a line feed ends a line: texts may hold other separators (U+2028)."""
     for line, content in enumerate(text.split("\n"), start=1):
         if content.strip():
             try:

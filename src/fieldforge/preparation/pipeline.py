@@ -1,4 +1,4 @@
-"""From an asset source to a folder of shards, with manifest, list of rejected assets and contact sheet."""
+"""The preparation pipeline: asset source → shards with manifest, list of rejected assets and contact sheet."""
 
 import hashlib
 import importlib.util
@@ -36,24 +36,24 @@ STAGING_NAME = ".staging"
 
 
 class AssetSource(Protocol):
-    """Where assets come from."""
+    """The interface of an asset source."""
 
     def records(self, max_file_bytes: int) -> list[AssetRecord]:
         """All assets, in a fixed order."""
         ...
 
     def fingerprint(self) -> dict[str, str]:
-        """What is there, in words that change when the content does and hold no paths of this machine."""
+        """Fingerprint of the content, without paths of this machine."""
         ...
 
 
 @dataclass(frozen=True)
 class PreparationReport:
-    """What a preparation did.
+    """The result of a preparation.
 
     Args:
         cpu_seconds: mean over the assets worked on in this call, None if none was left.
-        was_complete: whether the shards were there before.
+        was_complete: whether the shards existed before.
     """
 
     manifest: Manifest
@@ -65,10 +65,10 @@ class PreparationReport:
 
 @scope()
 def prepare(source: AssetSource, recipe: Recipe, seed: int, output: Path, workers: int) -> PreparationReport:
-    """Prepares every asset of `source` into shards in `output`; the same call again goes on where it was interrupted.
+    """Prepares every asset of `source` into shards in `output`; after an interruption the same call resumes.
 
     The bytes of the shards depend on source, settings and seed alone. UserError if `output` holds shards of other
-    settings, if no asset can be used, or if the machine fails (a full disk): what is staged stays.
+    settings, if no asset can be used, or if the machine fails (a full disk); staged assets stay.
     """
     check_libraries(recipe.libraries)
     records = source.records(recipe.limits.max_file_bytes)
@@ -103,7 +103,7 @@ def _write(
     written: dict[str, Any],
     output: Path,
 ) -> tuple[Manifest, int]:
-    """All files of the output, out of what is staged; the manifest and how many were rejected."""
+    """Writes all files of the output from the staged assets; returns the manifest and the number of rejected assets."""
     rejected = {record.id: reason for record in records if (reason := staging.reason(record)) is not None}
     usable = [record for record in records if record.id not in rejected]
     unusable = [record for record in records if record.id in rejected]
@@ -135,7 +135,7 @@ def _check_records(records: list[AssetRecord]) -> None:
 
 
 def _records_sha256(records: list[AssetRecord]) -> str:
-    """Of everything known about the assets beforehand, but where they lie on this machine."""
+    """Checksum of the assets' records, without their paths on this machine."""
     values = [
         {key: value for key, value in asdict(record).items() if key not in ("archive", "revision")}
         for record in records
@@ -167,7 +167,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _stage_with_progress(
     records: list[AssetRecord], recipe: Recipe, seed: int, staging: Staging, workers: int
 ) -> float | None:
-    """Stages what is not staged yet and shows how far it is. Mean CPU-seconds an asset, None if all was done before."""
+    """Stages the missing assets and shows progress. Mean CPU-seconds per asset, None if none was missing."""
     left = [record for record in records if not staging.has(record)]
     seconds: list[float] = []
     start, name = time.monotonic(), ""

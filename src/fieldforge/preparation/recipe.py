@@ -1,4 +1,4 @@
-"""What a preparation makes of an asset: the contract between the pipeline and shapes, pictures or what others do."""
+"""Recipes: the interface between the pipeline and kinds of samples (shapes, pictures, user-defined ones)."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from fieldforge.readers.limits import AssetLimits
 
 @dataclass(frozen=True)
 class PreparedAsset:
-    """A sample's encoded members by suffix, a picture uint8 (H, W, 4) for the contact sheet, what was lost."""
+    """A sample's encoded members by suffix, a picture uint8 (H, W, 4) for the contact sheet, and notes of losses."""
 
     members: dict[str, bytes]
     thumbnail: np.ndarray
@@ -22,11 +22,11 @@ class PreparedAsset:
 
 
 class Recipe(ABC):
-    """Settings that, with the seed and the source, determine samples, and how one is made. It travels to processes.
+    """The settings and method that, with seed and source, determine samples. A recipe is sent to worker processes.
 
     Args:
         schema: of the shards.
-        version: rises when the code makes other samples of the same assets, so that old and new ones never mix.
+        version: rises when the code makes other samples of the same assets, so that old and new samples never mix.
         libraries: modules without which every asset would be rejected.
         preload: modules that each process imports; slow ones are imported once for all.
         limits: beyond these an asset is rejected.

@@ -1,4 +1,4 @@
-"""What the server does from which processes are forked: the slow imports, once for all. Nothing else imports this."""
+"""The preload module of the fork server: slow imports, once for all workers. Nothing else imports this module."""
 
 import atexit
 import os

@@ -10,7 +10,7 @@ from fieldforge.readers.limits import Limits, check_positive
 
 @dataclass(frozen=True)
 class SurfaceSettings:
-    """How many points are taken on the surface."""
+    """Settings of surface points."""
 
     points: Count
 
@@ -20,7 +20,9 @@ class SurfaceSettings:
 
 @dataclass(frozen=True)
 class DistanceSettings:
-    """Where signed distance is measured. `near_std`: Gaussian offsets from the surface, in equal shares (box units)."""
+    """Settings of signed distances. `near_std`: standard deviations of offsets from the surface, in equal shares (box
+    units).
+    """
 
     near_points: Count
     near_std: tuple[float, ...]
@@ -40,7 +42,7 @@ class DistanceSettings:
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """Pictures around the asset: how many, their side in pixels, vertical field of view, how much light shades them."""
+    """Settings of views: their number, side in pixels, vertical field of view, strength of shading."""
 
     count: Count
     size: Pixels
@@ -57,7 +59,7 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class PreparationSettings:
-    """Everything that, with the seed and the source, determines the samples; and how much one of them may take."""
+    """All settings that, with seed and source, determine the samples; and the limits of one asset."""
 
     surface: SurfaceSettings
     distance: DistanceSettings

@@ -1,4 +1,4 @@
-"""Shapes as samples."""
+"""The recipe of shapes."""
 
 from dataclasses import dataclass
 

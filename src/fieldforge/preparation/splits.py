@@ -1,4 +1,4 @@
-"""Which assets are held out, also in sets so small that the hash of the names leaves a split empty."""
+"""Assignment of assets to splits, also in sets so small that the hash of the names leaves a split empty."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,10 +11,9 @@ TRAIN, HELDOUT = "train", "heldout"
 def assign_splits(records: list[AssetRecord], heldout_share: float) -> tuple[dict[str, str], str]:
     """Split of each asset by its id, and a sentence where one had to be made ("" otherwise).
 
-    The split that the source gives counts, else the one of the name's stem. Where that leaves a split empty, of several
-    stems the one whose hash is nearest to the border goes there, of those with at most half of the assets; of a single
-    stem single assets do, by the hashes of their ids. One asset alone is trained on, and so are all where
-    `heldout_share` is 0.
+    The source's split has priority over the split of the name's stem. If a split stays empty, one stem with at most
+    half of the assets moves there: the one whose hash is nearest to the border. With a single stem, single assets move,
+    by the hashes of their ids. A single asset belongs to training, and so do all assets if `heldout_share` is 0.
     """
     splits = {record.id: record.split or split_of(record.name, heldout_share) for record in records}
     free = [record for record in records if record.split is None]

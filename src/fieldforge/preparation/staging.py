@@ -1,4 +1,4 @@
-"""Where finished assets wait until all are done: one whole file each, so that nothing finished is lost."""
+"""The staging folder: finished assets wait there, one atomic file each, until all are done."""
 
 import hashlib
 import json
@@ -21,10 +21,10 @@ REJECTED = ("rejected.json", "over_limit.json")
 
 @dataclass(frozen=True)
 class Staging:
-    """A folder with `<key>-<revision>.tar` for each prepared asset and `….rejected.json` for each rejected one, or
-    `….over_limit.json` where that was for its time or memory: what another machine, or another try, may grant.
+    """A folder with one file per asset: `<key>-<revision>.tar`, `….rejected.json` or `….over_limit.json`.
 
-    The revision covers the record and the state of the asset's file: what has changed is prepared again.
+    `….over_limit.json` is a rejection for time or memory, which another machine or another try may lift. The revision
+    covers the record and the state of the asset's file: a changed asset is prepared again.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class Staging:
             file.write(json.dumps(reason).encode())
 
     def forget_limits(self) -> None:
-        """Assets that were beyond the limits of time and memory are to be tried again."""
+        """Forgets rejections for time and memory, so that these assets are tried again."""
         for path in self.folder.glob(f"*.{REJECTED[1]}"):
             path.unlink()
 

@@ -1,4 +1,4 @@
-"""Pictures of a mesh by ray casting: colour, opacity and depth, one exact ray per pixel centre."""
+"""Views of a mesh by ray casting: colour, opacity and depth, with one ray through each pixel centre."""
 
 from dataclasses import dataclass
 
@@ -28,16 +28,16 @@ class View:
 
 
 def camera_distance(mesh: Mesh, fov_y: float) -> float:
-    """From here the whole mesh, centred at the origin, is in view from every side, with 5 % to spare."""
+    """Camera distance at which the mesh, centred at the origin, is in view from every side, with 5 % margin."""
     return 1.05 * framing_distance(fov_y, float(np.linalg.norm(mesh.triangles, axis=-1).max()))
 
 
 def render_view(caster: Caster, pose: Tensor, size: int, fov_y: float, shading: float) -> View:
     """One view of size x size pixels from a pose (4, 4), camera to world.
 
-    Colours are those of the surface, darkened where it turns away from a fixed light by `shading`: 0 = not at all (what
-    a field without view or light must learn), 1 = fully. Translucent surfaces are blended front to back; in depth the
-    first surface counts, translucent or not.
+    Colours are surface colours, darkened by `shading` where the surface turns away from a fixed light: 0 = unlit (for a
+    field without view or light dependence), 1 = fully shaded. Translucent surfaces are blended front to back; depth is
+    that of the first surface, translucent or not.
     """
     rays = Camera(pose.double(), fov_y, size, size).rays()
     origin, directions = rays.origins[0, 0].numpy(), rays.directions.reshape(-1, 3).numpy()  # (3,), (R, 3)

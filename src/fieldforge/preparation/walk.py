@@ -1,4 +1,4 @@
-"""All files below a folder, through links too, without running in circles or out of it."""
+"""Lists all files below a folder, follows links, and stays free of cycles and inside the folder."""
 
 import os
 from collections import Counter
@@ -13,7 +13,7 @@ MAX_VISITS = 8
 
 @dataclass(frozen=True)
 class Walk:
-    """Names relative to the folder: of its files, sorted; and of what was left out, with the reason."""
+    """Names relative to the folder: of its files, sorted; and of entries left out, with the reason."""
 
     files: list[str]
     left_out: list[tuple[str, str]]

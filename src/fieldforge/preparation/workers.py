@@ -1,7 +1,7 @@
-"""Many assets on many processes: each result goes to the staging folder, and nothing depends on who worked when.
+"""The worker pool: each result goes to the staging folder, and no result depends on worker or order.
 
-A process works on one asset at a time, so that the parent knows which one it is when the process dies, takes too long
-or takes too much memory: that process is ended and another one takes its place.
+A process works on one asset at a time, so that the parent knows the asset of a process that dies or exceeds the limits
+of time or memory. The parent ends such a process and starts another one.
 """
 
 import multiprocessing
@@ -31,7 +31,7 @@ SECONDS_BETWEEN_LOOKS = 0.1
 
 @dataclass
 class _Worker:
-    """A process, and the asset that it works on."""
+    """A worker process and its current asset."""
 
     process: multiprocessing.process.BaseProcess
     connection: Connection
@@ -50,7 +50,7 @@ class _Worker:
         self.connection.close()
 
     def over(self, limits: AssetLimits) -> str | None:
-        """Which limit its asset has reached, as the reason of its rejection."""
+        """The limit that its asset has reached, as the reason of its rejection."""
         cpu_seconds, memory = self._usage()
         if max(cpu_seconds - self.since[1], (time.monotonic() - self.since[0]) / PATIENCE) > limits.max_seconds:
             return (
@@ -91,9 +91,9 @@ def stage_all(
 
     Calls `look()` many times a second meanwhile. An asset beyond the limits of time or memory is rejected. If a process
     dies (out of memory, a crash inside a library) or is refused memory, its asset is tried again alone, where no other
-    one can be to blame; it is rejected if that happens again.
+    asset can be the cause, and rejected after a second failure.
 
-    UserError: the machine fails, not an asset: a full disk, a library that is not there. What is staged stays.
+    UserError: the machine fails (a full disk, a missing library). Staged assets stay.
     """
 
     def stage(chosen: list[AssetRecord], count: int) -> dict[str, str]:
@@ -109,7 +109,7 @@ def stage_all(
 
 @dataclass(frozen=True)
 class _Crew:
-    """The processes of one preparation."""
+    """The worker processes of one preparation."""
 
     recipe: Recipe
     seed: int
@@ -154,7 +154,7 @@ class _Crew:
         return _Worker(process, here)
 
     def _attend(self, worker: _Worker) -> str | None:
-        """Looks after one process; why its asset has failed, if it has and others may be to blame."""
+        """Handles the state of one process; the reason of its asset's failure, if other assets may have caused it."""
         if worker.connection.poll():
             try:
                 outcome: Outcome | None = worker.connection.recv()

@@ -1,4 +1,4 @@
-"""Emoji with names and keywords: Noto's drawings out of an Iconify package, keywords out of emojilib's."""
+"""Asset source: emoji with names and keywords, drawn by Noto (an Iconify package), with emojilib's keywords."""
 
 import json
 import re
@@ -25,10 +25,10 @@ class EmojiSource:
         drawings: `@iconify-json/noto` or another Iconify set of emoji.
         keywords: `emojilib`.
         cache: where the packages are kept.
-        folder: a folder that holds the packages' files already: nothing is fetched then.
-        skin_tones: whether people in five colours of skin count too; without them, they are in the neutral yellow.
+        folder: a folder with the packages' files, which replaces the download.
+        skin_tones: whether to include people in five colours of skin; without them people are neutral yellow.
         classes: the package's category → class.
-        source, licence, creator: what samples say of themselves.
+        source, licence, creator: metadata of the samples.
     """
 
     drawings: NpmPackage
@@ -71,7 +71,7 @@ class EmojiSource:
         return path
 
     def _keywords(self, package: Path) -> dict[str, tuple[str, ...]]:
-        """Icon → words that people look for it by."""
+        """Icon → its search keywords."""
         icons = {_code(code): icon for code, icon in json.loads(member(package, "chars.json")).items()}
         listed = json.loads(member(self._path(self.keywords), "dist/emoji-en-US.json"))
         keywords: dict[str, tuple[str, ...]] = {}

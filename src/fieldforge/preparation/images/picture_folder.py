@@ -1,4 +1,4 @@
-"""A folder or a zip of pictures, with an optional table of what they show."""
+"""Asset source: a folder or a zip of pictures, with an optional table of labels."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ from fieldforge.preparation.labels import Label
 
 
 class PictureFolder(FolderSource):
-    """An asset source over all pictures below `path`, as `FolderSource` has them of meshes.
+    """An asset source over all pictures below `path`, like `FolderSource` over meshes.
 
     Captions are those of the table, else the words of the file's name. The class is the table's, else the folder that
     holds the picture (as ImageNet is laid out), else the keyword's in `classes`.

@@ -1,4 +1,4 @@
-"""Pictures as samples."""
+"""The recipe of pictures."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -20,7 +20,7 @@ THUMBNAIL_SIZE = 128
 
 @dataclass(frozen=True, kw_only=True)
 class PictureLimits(AssetLimits):
-    """Of pictures. `min_side`: pixels of the shorter side; `max_aspect`: longer side over shorter one."""
+    """Limits of pictures. `min_side`: pixels of the shorter side; `max_aspect`: longer side over shorter side."""
 
     min_side: Count = 16
     max_aspect: Positive = 4.0

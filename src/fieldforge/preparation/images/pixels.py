@@ -1,4 +1,4 @@
-"""A picture's file as pixels; whatever is wrong with it is its rejection."""
+"""Pixels of a picture file; any defect rejects the picture."""
 
 import importlib.util
 

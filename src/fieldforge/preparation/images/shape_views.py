@@ -1,4 +1,4 @@
-"""The views of prepared shapes as pictures of their own."""
+"""Asset source: the views of prepared shapes as separate pictures."""
 
 import zipfile
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""SVG as pixels, by resvg: it needs no library of the system and draws alike on every machine."""
+"""Rasterisation of SVG by resvg, which needs no system library and draws alike on every machine."""
 
 import re
 
