@@ -1,4 +1,4 @@
-"""Files that an asset refers to by name, found as forgiving programs find them, never outside of its store."""
+"""Resolution of file references inside assets, tolerant of common errors, and never outside of the store."""
 
 import unicodedata
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def find_beside(store: FileStore, folder: str, reference: str, *further: str) ->
 
 
 def fold_name(name: str) -> str:
-    """What two names have in common that differ in case, in Unicode form, or in bytes that are not UTF-8."""
+    """Canonical form of a name, independent of case, Unicode form, and bytes that are not UTF-8."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain_text(name)).casefold())
 
 

@@ -1,4 +1,4 @@
-"""Polygons of mixed corner counts, as formats list them, into triangles that still know where they come from."""
+"""Triangulation of polygons with mixed corner counts; each triangle keeps its polygon and corners."""
 
 from dataclasses import dataclass
 

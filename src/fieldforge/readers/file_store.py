@@ -1,4 +1,4 @@
-"""Where asset files come from: a folder or a zip, read by name and never outside of it."""
+"""File stores of assets: a folder or a zip, read by name and never outside of it."""
 
 import os
 import zipfile
@@ -59,7 +59,7 @@ def normal_member(name: str) -> str:
 
 @dataclass
 class Notes:
-    """What had to be left out of an asset that is usable all the same: a lost texture, a lost material file."""
+    """Notes of losses in a usable asset: a missing texture, a missing material file."""
 
     texts: list[str]
 
@@ -237,7 +237,7 @@ class ZipStore:
 
 @contextmanager
 def _unpacking(name: str) -> Iterator[None]:
-    """What goes wrong while a member of a zip is unpacked becomes an AssetError."""
+    """Turns errors of unpacking a zip member into an AssetError."""
     try:
         yield
     except MemoryError:  # the machine's matter

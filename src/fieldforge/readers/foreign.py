@@ -1,4 +1,4 @@
-"""Files that are something else than their ending says, named before a reader makes nonsense of them."""
+"""Detection of files whose content contradicts their ending."""
 
 from fieldforge.readers.file_store import AssetError, FileStore
 
@@ -28,7 +28,7 @@ FOREIGN = {
 
 
 def check_kind(store: FileStore, name: str) -> None:
-    """AssetError if the first bytes of a file are those of another kind than its ending says."""
+    """AssetError if the first bytes of a file belong to another kind than its ending."""
     start = store.head(name).removeprefix(b"\xef\xbb\xbf").lstrip()
     ending = name.rpartition(".")[2].lower()
     for first, endings in ENDINGS.items():

@@ -1,4 +1,4 @@
-"""What one asset may take, and what a file announces against it, before memory is spent."""
+"""Limits of one asset, checked against a file's header before memory is allocated."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,8 +18,8 @@ def check_positive(where: str, **values: float) -> None:
 class AssetLimits:
     """Beyond these an asset is rejected.
 
-    `max_seconds` (of a processor) and `max_memory_gb` (of the whole process) guard the machine. What they let pass
-    also depends on how fast it is, so they are no part of what determines samples: a preparation goes on with others.
+    `max_seconds` (of a processor) and `max_memory_gb` (of the whole process) protect the machine. Their effect depends
+    on the machine's speed, so they do not count as determining settings: a preparation may resume with other values.
     """
 
     max_file_mb: Positive
@@ -49,7 +49,7 @@ class AssetLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits(AssetLimits):
-    """Of meshes. `min_thickness`: thinnest side over longest side."""
+    """Limits of meshes. `min_thickness`: thinnest side over longest side."""
 
     max_triangles: Count
     min_thickness: float

@@ -1,4 +1,4 @@
-"""Asset files of any supported format into one kind of mesh."""
+"""Loads asset files of any supported format as a `Mesh`."""
 
 from fieldforge.geometry.mesh import Mesh
 from fieldforge.readers.file_store import AssetError, FileStore, Notes, check_size

@@ -19,7 +19,7 @@ RGB_OF_XYZ = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0
 
 @dataclass(frozen=True)
 class ObjMaterial:
-    """A material and where its texture lies on the surface. `described` is False where no file says what it is."""
+    """A material and the placement of its texture. `described` is False for a material that no file describes."""
 
     material: Material = field(default_factory=Material)
     place: TexturePlace = field(default_factory=TexturePlace)
@@ -28,7 +28,7 @@ class ObjMaterial:
 
 @dataclass
 class _Statements:
-    """What a file says of one material, as it stands."""
+    """A file's statements about one material, unprocessed."""
 
     name: str
     color: tuple[float, float, float] | None = None

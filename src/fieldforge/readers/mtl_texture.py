@@ -1,4 +1,4 @@
-"""Textures that MTL files refer to: names between options, where a picture lies on the surface, opacity."""
+"""Textures of MTL files: names between options, placement on the surface, opacity."""
 
 import re
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
-"""Wavefront OBJ + MTL as real libraries write them: mixed polygons, missing coordinates, lost textures.
+"""Wavefront OBJ + MTL as real libraries write them: mixed polygons, missing coordinates, missing textures.
 
-General loaders drop all texture coordinates of a material when one face lacks them, as happens; hence our own.
+This package has its own reader because general loaders drop all texture coordinates of a material if one face lacks
+them.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ class _Faces:
 
 @dataclass
 class _Content:
-    """The lines of a file by what they are. Material 0 has no name."""
+    """The lines of a file by kind. Material 0 has no name."""
 
     vertices: list[bytes] = field(default_factory=list)
     uvs: list[bytes] = field(default_factory=list)
@@ -45,7 +46,7 @@ class _Content:
 def read_obj(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh:
     """Mesh of an OBJ file with the materials of its MTL files. AssetError with the reason if it cannot be used.
 
-    Where all its materials would be invisible, they are opaque, and noted: no one models what cannot be seen.
+    If all its materials are invisible, they become opaque, with a note: such opacities are export errors.
     """
     payload = store.read(name)
     content = _collect(payload)

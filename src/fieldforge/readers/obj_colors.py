@@ -1,4 +1,4 @@
-"""Colours that an OBJ file gives to its vertices, which the format does not know and many programs write."""
+"""Vertex colours of OBJ files, an extension of the format that many programs write."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which material an OBJ file means by a name: from its material files, or by the names that old exporters rely on."""
+"""Materials by name for OBJ files: from material files, or from the standard names of old exporters."""
 
 import csv
 import re

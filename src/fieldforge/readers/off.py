@@ -1,4 +1,4 @@
-"""Object File Format (Geomview): OFF, COFF, NOFF, STOFF and what they combine to, in ASCII."""
+"""Object File Format (Geomview): OFF, COFF, NOFF, STOFF and their combinations, in ASCII."""
 
 import re
 from itertools import chain

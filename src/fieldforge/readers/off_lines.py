@@ -1,4 +1,4 @@
-"""OFF whose vertices and faces do not stand in a line each: what counts for the format is the order of numbers."""
+"""OFF files without one line per vertex and face: only the order of numbers defines the format."""
 
 from collections.abc import Sequence
 

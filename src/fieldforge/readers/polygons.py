@@ -1,4 +1,4 @@
-"""Polygons of three and more corners into triangles, right for concave ones."""
+"""Triangulation of polygons, correct for concave ones."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Colours as scanners and modellers write them into PLY and OFF: in any number type, 0…1, 0…255 or 0…65535."""
+"""Colours of PLY and OFF files, in any number type and scale: 0…1, 0…255 or 0…65535."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ VISIBLE = 0.02
 
 
 def full_scale(values: np.ndarray) -> float:
-    """What stands for 1 in numbers whose type does not say it: 1, 255 or 65535, as the largest of them has it."""
+    """The full scale of numbers whose type does not define it: 1, 255 or 65535, by the largest number."""
     largest = float(np.nanmax(values, initial=0))
     return next((scale for scale in (1.0, 255.0, 65535.0) if largest <= scale), largest)
 
@@ -17,7 +17,7 @@ def full_scale(values: np.ndarray) -> float:
 def unit_rgba(colors: np.ndarray, alpha: np.ndarray | None, notes: Notes) -> np.ndarray:
     """sRGB colours (N, 3) and opacities (N,), scaled to 0…1 → float32 (N, 4) as a mesh has them.
 
-    Where nothing at all would be visible, alpha is not meant as opacity (scanners write 0): opaque, and noted.
+    If all points would be invisible, alpha does not mean opacity (scanners write 0): they are opaque, with a note.
     """
     if not np.isfinite(colors).all():
         notes.add("some of its colours are not numbers: they are taken as 0")

@@ -1,4 +1,4 @@
-"""STL, binary and ASCII, told apart by what fits and not by the first word, which both kinds may begin with."""
+"""STL, binary and ASCII, distinguished by their content: the first word may be the same in both."""
 
 import re
 import struct

@@ -1,4 +1,4 @@
-"""Pictures of files as textures of a mesh."""
+"""Picture files as textures of a mesh."""
 
 import io
 import logging

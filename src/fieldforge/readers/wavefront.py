@@ -1,4 +1,4 @@
-"""What OBJ and MTL files have in common: lines of a keyword and the rest, comments, numbers."""
+"""Common syntax of OBJ and MTL files: lines of a keyword and its arguments, comments, numbers."""
 
 import re
 from collections.abc import Iterator

@@ -1,5 +1,5 @@
-"""glTF 2.0 and GLB → `geometry.mesh.Mesh`: all that decides where a surface is and which colour it has.
+"""glTF 2.0 and GLB → `geometry.mesh.Mesh`: all features that determine the surface and its colour.
 
-General loaders leave out much of it (normalised and sparse accessors, skins, morph weights, instances, fans, texture
-transforms, the second set of coordinates) without a word; hence our own.
+This package has its own reader because general loaders silently ignore many features: normalised and sparse accessors,
+skins, morph weights, instances, fans, texture transforms, the second set of coordinates.
 """

@@ -1,4 +1,4 @@
-"""Accessors → arrays: every component type, normalised, sparse, strided; nothing is read beyond what is asked for."""
+"""Accessors → arrays: every component type, normalised, sparse, strided; only the requested rows are read."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a glTF asset lies in: a GLB of chunks, or the text alone."""
+"""The container of a glTF asset: a GLB of chunks, or the text alone."""
 
 import json
 import struct

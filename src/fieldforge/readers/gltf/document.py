@@ -1,4 +1,4 @@
-"""The description of a glTF asset, what it refers to, its buffers. Everything is checked where it is used."""
+"""The JSON document of a glTF asset, its references and its buffers. Every value is checked at its use."""
 
 import base64
 import binascii
@@ -59,7 +59,7 @@ KNOWN_EXTENSIONS = {
 
 @contextmanager
 def damage_named() -> Iterator[None]:
-    """What a foreign document has in a place where something else belongs becomes an AssetError."""
+    """Turns wrong values in a foreign document into an AssetError."""
     try:
         with np.errstate(all="ignore"):
             yield
@@ -72,7 +72,7 @@ def damage_named() -> Iterator[None]:
 
 
 class Document:
-    """A parsed glTF and its buffers, which are read when they are needed."""
+    """A parsed glTF and its buffers, which are read at their first use."""
 
     def __init__(self, payload: bytes, store: FileStore | None = None, folder: str = "") -> None:
         """`payload`: a GLB or the text of a glTF. AssetError if it is neither, or needs what is not known here."""

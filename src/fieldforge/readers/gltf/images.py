@@ -1,4 +1,4 @@
-"""Pictures that textures of a glTF name, out of files, data URIs and buffer views."""
+"""Texture pictures of a glTF, from files, data URIs and buffer views."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ LAST = ("KHR_texture_basisu", "MSFT_texture_dds")
 
 
 class Images:
-    """Pictures of a document, each unpacked once; what cannot be had is noted."""
+    """Pictures of a document, each unpacked once; missing ones are noted."""
 
     def __init__(self, document: Document, notes: Notes) -> None:
         self._document, self._notes = document, notes

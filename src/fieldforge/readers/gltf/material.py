@@ -1,9 +1,9 @@
-"""Materials of glTF as the project keeps them: the colour that a surface has in plain light.
+"""Materials of glTF as surface colours under plain light.
 
-That is the base colour (the diffuse colour of specular-glossiness materials). Where it is black, or where nothing says
-anything of it (no factor, no texture, no vertex colours), the emitted colour takes its place: shadeless exports and
-screens would be black otherwise. Emission beyond 1 is scaled down to keep its hue. A specular-glossiness material
-is a metal where it has no diffuse colour: there it has the colour that it reflects.
+The surface colour is the base colour (the diffuse colour of specular-glossiness materials). Where the base colour is
+black or undefined (no factor, no texture, no vertex colours), the emitted colour replaces it: otherwise shadeless
+exports and screens would be black. Emission beyond 1 is scaled down to keep its hue. A specular-glossiness material
+without diffuse colour is a metal: its surface colour is the specular colour.
 """
 
 from dataclasses import dataclass, field, replace
@@ -28,9 +28,9 @@ PLAIN_UV = np.array([[1.0, 0, 0], [0, 1, 0]])
 
 @dataclass(frozen=True)
 class Look:
-    """A material and what it wants of a part.
+    """A material and its use of a part's attributes.
 
-    `texcoord`: the set of coordinates of its texture, None without one. `uv` (2, 3): what is done to them.
+    `texcoord`: the set of coordinates of its texture, None without one. `uv` (2, 3): transform of these coordinates.
     `colored`: whether vertex colours multiply it.
     """
 
@@ -50,7 +50,7 @@ class _Texture:
 
 
 class Materials:
-    """Looks of a document's materials. Textures are unpacked once; lost ones are noted."""
+    """Looks of a document's materials. Textures are unpacked once; missing ones are noted."""
 
     def __init__(self, document: Document, notes: Notes) -> None:
         self._document, self._images = document, Images(document, notes)

@@ -1,4 +1,4 @@
-"""One primitive: its triangles and what hangs on their corners."""
+"""One primitive: its triangles and the attributes of their corners."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,7 +47,9 @@ class Primitive:
 
     @cached_property
     def _draco(self) -> DracoMesh | None:
-        """What is compressed. What also lies there uncompressed is read from there, where the file allows it."""
+        """The Draco-compressed data. Attributes that also exist uncompressed are read uncompressed, where the file
+        allows it.
+        """
         compressed = extension(self.json, DRACO)
         if compressed is None:
             return None

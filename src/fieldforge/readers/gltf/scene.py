@@ -1,4 +1,4 @@
-"""The nodes of a scene and where they stand."""
+"""The nodes of a scene and their transforms."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ IDENTITY = (1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1)
 
 @dataclass
 class Scene:
-    """What a viewer shows when it opens the file: its default scene, else the first, else all nodes."""
+    """The scene that a viewer opens: the default scene, else the first, else all nodes."""
 
     document: Document
     _worlds: dict[int, np.ndarray] = field(default_factory=dict)

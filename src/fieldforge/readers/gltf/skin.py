@@ -1,4 +1,4 @@
-"""Skins in their default pose: where the joints of the scene hold the vertices."""
+"""Skins in their default pose: vertex positions from the joints of the scene."""
 
 import numpy as np
 
