@@ -1,1 +1,1 @@
-"""A finished run into what a repository holds of it: weights of half precision without places, and their card."""
+"""Publishing of a finished run: half-precision weights without local paths, and a model card."""

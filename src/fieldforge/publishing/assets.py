@@ -1,4 +1,4 @@
-"""The assets that a model was trained on, and whether their licences let it be given away."""
+"""The training assets of a model, and whether their licences permit its distribution."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Asset:
 
 
 def training_assets(root: Any) -> list[Asset]:
-    """Those of the training split in the shards at `root`, by name. UserError where there are none."""
+    """Assets of the training split in the shards at `root`, by name. UserError where there are none."""
     samples = HeldOut(open_shards(root, "train"), [Meta()], seed=0, batch_size=64)
     metas = [meta for batch in samples for meta in batch["meta"]]
     return sorted(Asset(*(str(meta[field.name]) for field in fields(Asset))) for meta in metas)
@@ -41,7 +41,7 @@ def licences(assets: Sequence[Asset]) -> Counter[str]:
 
 
 def unfree(assets: Sequence[Asset]) -> list[str]:
-    """Licences other than those that are known to let a model be given away."""
+    """Licences outside of the known ones that permit distribution of a model."""
     return sorted(licence for licence in licences(assets) if not FREE.match(licence))
 
 

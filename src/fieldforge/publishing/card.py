@@ -1,4 +1,4 @@
-"""The card of a published model: what it is, what it was made of and by, how good it is; a person adds its limits."""
+"""The model card: model, training data, training, figures; a person adds the limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_FIGURES = ("measured_with", "per_asset", "prompts", "run", "data", "fingerpri
 
 @dataclass(frozen=True)
 class Training:
-    """A training that a model comes from: its label, and its directory if that is here."""
+    """A training behind a model: its label, and its directory if it is on this machine."""
 
     label: Mapping[str, Any]
     folder: Path | None
@@ -43,15 +43,15 @@ def card_text(
     assets: Sequence[Asset],
     command: str | None,
 ) -> str:
-    """All of the card but what a person writes.
+    """The card without the part that a person writes.
 
     Args:
-        name: of the folder that the model is published in.
+        name: of the published model's folder.
         model: the weights.
         sizes: bytes of their files by name.
-        trainings: that they come from.
+        trainings: trainings behind the weights.
         assets: of the training split.
-        command: of the training; None: nobody said.
+        command: of the training; None: unknown.
     """
     counts = ", ".join(f"{licence}: {count}" for licence, count in licences(assets).most_common())
     lines = [
@@ -85,7 +85,7 @@ def _facts(
 
 
 def persons_part(card: Path) -> str:
-    """What a person wrote in a card that is there; a blank to fill in where there is none."""
+    """The person's part of an existing card; a blank to fill in where there is no card."""
     text = card.read_text() if card.is_file() else ""
     _, heading, written = text.partition(HEADING)
     return heading + written if heading else f"{HEADING}\n\n{BLANK}\n"
@@ -97,7 +97,7 @@ def table(head: tuple[str, str], rows: Mapping[str, str]) -> str:
 
 
 def spent_seconds(run: Path) -> float:
-    """Wall clock of a run's steps, as its `metrics.csv` has them; 0 where there is none."""
+    """Wall clock of a run's steps, from its `metrics.csv`; 0 without the file."""
     seconds, before = 0.0, 0
     for step, row in sorted(read_table(run / "metrics.csv").items()):
         if "speed/step_seconds" in row:

@@ -1,4 +1,4 @@
-"""What a published model says of itself: its run's label without places and hardware."""
+"""The label of a published model: its run's label without local paths and hardware."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DATA, PLACES = ("data", "latent_data"), ("root", "cache")
 
 
 def public_label(label: Mapping[str, Any], precision: str) -> dict[str, Any]:
-    """The label of a published model, with fingerprints of its own: rounded weights are others than the run's.
+    """The label of a published model, with its own fingerprints: rounded weights differ from the run's.
 
     Args:
         label: of a finished diffusion run.
         precision: of the weights in the file.
 
     Raises:
-        UserError: what is left names a place on this machine, which nobody else has.
+        UserError: the result still names a path on this machine.
     """
     own = published_label(label, precision)
     own["autoencoder"] = published_label(label["autoencoder"], precision)
@@ -43,7 +43,7 @@ def published_label(label: Mapping[str, Any], precision: str) -> dict[str, Any]:
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored configuration without the keys that are left out."""
+    """A stored configuration without the keys of local paths and hardware."""
     kept = {key: value for key, value in config.items() if key not in LEFT_OUT}
     return kept | {key: without(kept[key], PLACES) for key in DATA if key in kept}
 

@@ -1,4 +1,4 @@
-"""Weights of half precision, of the kind that changes least of what a model makes."""
+"""Rounding of weights to the half-precision type that changes a model's outputs least."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Rounded:
         label: of the run, with the autoencoder's weights rounded too.
         weights: of denoiser and conditioner.
         precision: a key of KINDS.
-        errors: for each of KINDS, the relative change of what the model makes.
-        parameters: how many are learned.
+        errors: for each of KINDS, the relative change of the model's outputs.
+        parameters: number of learned parameters.
     """
 
     label: Mapping[str, Any]
@@ -61,14 +61,14 @@ def round_model(path: Path) -> Rounded:
 
 
 def rounded(model: nn.Module, weights: Mapping[str, Tensor], kind: torch.dtype) -> dict[str, Tensor]:
-    """The weights, rounded where they are learned: statistics and tables are buffers, and stay as they are."""
+    """The weights with learned parameters rounded; buffers (statistics and tables) stay as they are."""
     learned = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     return {name: value.to(kind) if name in learned else value for name, value in weights.items()}
 
 
 @torch.no_grad()
 def outcome(generator: Generator, autoencoder: Autoencoder, latents: Tensor | None = None) -> list[Tensor]:
-    """Unconditional latents (B, T, C), then what the fields of `latents` answer at some points; None: of the former."""
+    """Unconditional latents (B, T, C), then values of the fields of `latents` at some points; None: of the former."""
     few = generator.with_steps(min(STEPS, generator.sampler.steps))
     drawn = few({}, SEEDS, 0.0)
     params = autoencoder.decode(drawn if latents is None else latents)
@@ -79,6 +79,6 @@ def outcome(generator: Generator, autoencoder: Autoencoder, latents: Tensor | No
 
 
 def relative_error(exact: list[Tensor], other: list[Tensor]) -> float:
-    """The largest root mean square of a difference over that of its tensor; infinite where there is no number."""
+    """The largest relative root mean square error over the tensors; infinite for values that are not finite."""
     errors = [float(((a - b).square().mean() / a.square().mean()).sqrt()) for a, b in zip(exact, other, strict=True)]
     return max(error if math.isfinite(error) else math.inf for error in errors)

@@ -16,7 +16,7 @@ class PublishSettings:
         run: directory of a finished diffusion run; None: the newest.
         output_dir: where runs lie.
         output: folder for weights and card.
-        data_root: shards whose assets the card lists; None: those that the run was trained on.
+        data_root: shards whose assets the card lists; None: the run's training data.
         command: of the training, for the card; None: a person fills it in.
     """
 

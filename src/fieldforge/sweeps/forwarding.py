@@ -1,4 +1,4 @@
-"""Signals to a process that only waits for its jobs: handed on to them, so that they save and leave."""
+"""Signal forwarding: a process that waits for its jobs passes signals on to them, so that they save and exit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fieldforge.training.processes import interruption
 
 @contextlib.contextmanager
 def forwarding(to_children: bool) -> Iterator[None]:
-    """Within: signals that ask to stop are noted here and, with `to_children`, sent to the processes below as TERM.
+    """Inside this context stop signals are recorded and, with `to_children`, sent to child processes as TERM.
 
-    Ctrl-C reaches those of a terminal by itself; the first one is noted, a second one stops at once.
+    Ctrl-C reaches the processes of a terminal by itself; the first one is recorded, a second one stops at once.
     """
     interruption.install()
     if not to_children:

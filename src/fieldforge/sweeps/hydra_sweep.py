@@ -1,4 +1,4 @@
-"""A sweep as Hydra hands it over: a configuration, the command line, a launcher."""
+"""Sweeps started by Hydra, with its configuration, command line and launcher."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def launcher_of(hydra: Any, name: str, directory: Path) -> Launcher:
 
 
 def sweep_name(config: DictConfig, space: Mapping[str, Dimension]) -> tuple[str, dict[str, Any]]:
-    """A name that the same command gives again, and what it is made from: all that results or proposals depend on.
+    """A deterministic name of the sweep, and the values behind it: all that results or proposals depend on.
 
-    Without anything to sweep over it is one trial, which a launcher may take elsewhere.
+    A sweep without a swept key is one trial, which a launcher may run elsewhere.
     """
     choices = config.hydra.runtime.choices
     plain = OmegaConf.create({key: config._get_node(key) for key in config if key != "hydra"})

@@ -1,4 +1,4 @@
-"""One trial, in whatever process a launcher runs it: trains, and leaves a record whatever happens."""
+"""The job of one trial, in any launcher's process: it trains and always writes a record."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def is_trial(config: DictConfig) -> bool:
 def run_trial(body: Body, config: DictConfig, explain: Callable[[BaseException], str | None]) -> float | None:
     """Train with `config`, write the record at `config.search.trial`, return the objective.
 
-    A run that a signal stopped leaves no record: it is continued later. Under submitit its job is requeued.
+    A run stopped by a signal writes no record: it is continued later. Under submitit its job is requeued.
 
     Args:
         body: the training; returns the directories of its stages by name, that of the last one last.
@@ -71,7 +71,7 @@ def run_trial(body: Body, config: DictConfig, explain: Callable[[BaseException],
 
 
 def _spread_over_gpus(config: DictConfig) -> None:
-    """Trials that a launcher runs side by side on this machine do not all take the first GPU."""
+    """Spreads trials that a launcher runs in parallel on this machine over its GPUs."""
     if not HydraConfig.initialized() or config.trainer.get("accelerator") == "cpu":
         return
     job = HydraConfig.get()
@@ -85,7 +85,7 @@ def _spread_over_gpus(config: DictConfig) -> None:
 def _train(
     body: Body, config: DictConfig, explain: Callable[[BaseException], str | None], path: Path
 ) -> tuple[Record | None, interruption.Reason | None]:
-    """How the training ended; or the signal that stopped it."""
+    """The record of the training, or the signal that stopped it."""
     from fieldforge.training.callbacks.pruning import Pruned
 
     try:
@@ -106,7 +106,7 @@ def _train(
 
 
 def _finished(config: DictConfig, run: Path) -> Record:
-    """With the objective's last logged value."""
+    """The record of a finished training, with the objective's last logged value."""
     from fieldforge.training.callbacks.metrics_table import read_table
 
     rows = read_table(run / "metrics.csv")

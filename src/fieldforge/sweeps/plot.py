@@ -21,7 +21,7 @@ DASHES = {PRUNED: "--", FAILED: ":"}
 
 @dataclass(frozen=True)
 class Axis:
-    """Where values lie between 0 (bottom) and 1, and what stands beside it."""
+    """An axis: positions of values between 0 (bottom) and 1, and its labels."""
 
     title: str
     heights: dict[Any, float]
@@ -47,8 +47,8 @@ class Axis:
 def write_plot(table: Table, path: Path) -> None:
     """A PNG with the trials of the table: finished ones coloured from the best (dark) to the worst, on top the best.
 
-    Pruned and failed ones end before the objective's axis: they have no value at the end of a training. Nothing is
-    drawn for fewer than two trials.
+    Lines of pruned and failed trials end before the objective's axis: they have no final value. No plot is drawn for
+    fewer than two trials.
     """
     if len(table.rows) < 2 or not table.keys:
         return

@@ -1,4 +1,4 @@
-"""A multirun without a search: every combination of what the command line lists."""
+"""Grid sweep of a multirun without a search: every combination of the values on the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fieldforge.sweeps.study import Trial
 
 
 class Product:
-    """Proposes each combination once; those that an earlier process has finished are not run again, failed ones are.
+    """Proposes each combination once; trials that an earlier process has finished are skipped, failed trials run again.
 
     Args:
         directory: with the records.
@@ -42,7 +42,7 @@ class Product:
         return batch
 
     def tell(self, trial: Trial, record: Record) -> None:
-        """Nothing depends on it."""
+        """Ignored: proposals do not depend on results."""
 
     def trials(self) -> list[Trial]:
         return self._all

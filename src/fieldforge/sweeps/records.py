@@ -1,4 +1,4 @@
-"""What became of a trial: one small file each, written by the job itself, so that it outlives its launcher."""
+"""Records of trials: one small file each, written by the job itself, so that it outlives its launcher."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FINISHED, PRUNED, FAILED = "finished", "pruned", "failed"
 
 @dataclass(frozen=True)
 class Record:
-    """The end of one trial.
+    """The record of one trial.
 
     Args:
         state: FINISHED, PRUNED or FAILED.
         value: of the objective; None where there is none.
-        step: up to which it was trained.
+        step: last training step.
         seconds: of wall clock, over all its processes.
         run: directory of its last stage.
         note: why it failed, in one sentence.
@@ -45,7 +45,7 @@ class Record:
 
     @staticmethod
     def read(path: Path) -> Record | None:
-        """None where there is none yet. UserError for a damaged one."""
+        """The record in a file; None where there is none yet. UserError for a damaged record."""
         if not path.is_file():
             return None
         try:
@@ -59,9 +59,9 @@ def record_path(study: Path, number: int) -> Path:
 
 
 class Lock:
-    """An open file that only one process holds; it is free again when that process ends, however it does.
+    """An exclusive lock on an open file, which the end of its process releases.
 
-    Its text is the seconds that all holders together had it for.
+    The file's text is the total time of all holders in seconds.
     """
 
     def __init__(self, stream: Any):

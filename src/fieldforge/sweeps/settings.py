@@ -1,4 +1,4 @@
-"""What `configs/search/*.yaml` says, checked."""
+"""Checked settings of `configs/search/*.yaml`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class SearchSettings:
         objective: name of a logged metric of the last stage; its last value ranks the trials.
         direction: "minimize" or "maximize".
         parallel: trials handed to the launcher at once.
-        trial: where the record of one job goes; the sweep fills it in.
-        trials: so many are finished or pruned at the end; None without a space, and for a grid: all of it.
+        trial: path of one job's record; the sweep fills it in.
+        trials: number of finished or pruned trials at the end; None without a space, and for a whole grid.
         seed: of the sampler.
         sampler: block of an Optuna sampler (partial, it gets the seed), or of `Grid`.
         pruner: block of an Optuna pruner.
-        space: key of the configuration → what it may be (see `fieldforge.sweeps.space`); empty: nothing is searched.
+        space: key of the configuration → its range or choices (see `fieldforge.sweeps.space`); empty: no search.
     """
 
     objective: str
@@ -58,7 +58,7 @@ class SearchSettings:
         """From the block `search` of a configuration.
 
         Raises:
-            UserError: a key that there is not, or a wrong value; names the key.
+            UserError: an unknown key, or a wrong value; the sentence names the key.
         """
         missing = [str(key) for key in config.search if OmegaConf.is_missing(config.search, key)]
         if missing:

@@ -1,4 +1,4 @@
-"""What a searched key may be: a range or choices; written in YAML or as a sweep on the command line."""
+"""The search space of a key: a range or choices, in YAML or as a sweep on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A search with Optuna: what to try next, what was tried, which runs to end early. Its journal makes it resumable."""
+"""A search with Optuna: proposals, results and pruning, resumable through Optuna's journal."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _NAME = "study"
 
 @dataclass(frozen=True)
 class Grid:
-    """In place of a sampler: every combination of the space, in order."""
+    """Grid search in place of a sampler: every combination of the space, in order."""
 
     seed: int = 0  # (samplers have one)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What to train: number in the study, values by key."""
+    """A proposed trial: number in the study, values by key."""
 
     number: int
     values: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Trial:
 
 
 class Study:
-    """Proposes trials and is told their ends.
+    """Proposes trials and records their results.
 
     Args:
         directory: with the journal and the records.
@@ -86,9 +86,9 @@ class Study:
         self._twins: dict[int, list[Trial]] = {}
 
     def next(self, most: int) -> list[Trial]:
-        """Up to `most` trials to run: first those that were interrupted, then new ones; none: the study is at its end.
+        """Up to `most` trials to run: first interrupted ones, then new ones; an empty list ends the study.
 
-        A proposal that was made before is not trained again, it gets the same end.
+        A repeated proposal is not trained again; it gets the earlier result.
         """
         batch, self._continued = self._continued[:most], self._continued[most:]
         self._known.update({trial.overrides: trial for trial in batch})
@@ -108,13 +108,13 @@ class Study:
         return batch
 
     def tell(self, trial: Trial, record: Record) -> None:
-        """The end of a trial, and of those that proposed the same."""
+        """Records the result of a trial, and of repeated proposals of the same values."""
         self._tell(trial.number, record)
         for twin in self._twins.pop(trial.number, []):
             self._tell_twin(twin, trial, record)
 
     def trials(self) -> list[Trial]:
-        """All that were begun."""
+        """All started trials."""
         begun = self._in_state("RUNNING", "COMPLETE", "PRUNED", "FAIL")
         return [self._trial(frozen) for frozen in begun if set(frozen.params) == set(self.space)]
 
@@ -147,7 +147,7 @@ class Study:
                 self._study.enqueue_trial(dict(zip(keys, point, strict=True)))
 
     def _give_up_half_proposed(self) -> None:
-        """Those whose process ended between two values of its proposal; nothing was trained."""
+        """Fails trials whose process ended during the proposal, before any training."""
         for frozen in self._in_state("RUNNING"):
             if set(frozen.params) != set(self.space):
                 self._study.tell(frozen.number, state=frozen.state.FAIL)

@@ -1,4 +1,4 @@
-"""The loop of a sweep: propose, launch, note the ends, write the table; and again until nothing is left."""
+"""The loop of a sweep: propose, launch, record results, write the table, until no trial is left."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Sweep:
 
     Args:
         directory: records, table and plot; a search's journal.
-        objective, direction: what ranks the trials.
+        objective, direction: metric and direction of the ranking.
         fixed: overrides that all jobs share.
         parallel: jobs handed to the launcher at once.
-        in_process: the launcher trains in this process (signals are then the training's).
-        check: composes a job's configuration, so that mistakes show before any job starts.
+        in_process: the launcher trains in this process, and the training handles signals.
+        check: composes a job's configuration, so that mistakes appear before any job starts.
         launch: runs jobs and returns when all have ended.
     """
 
@@ -60,11 +60,11 @@ class Sweep:
     launch: Launch
 
     def run(self, propose: Callable[[], Proposals]) -> Table:
-        """Run what is left of it.
+        """Run the remaining trials.
 
         Raises:
-            UserError: another process runs it, all trials failed, or the launcher cannot start any.
-            Interrupted: a signal stopped it; the same sweep goes on from there.
+            UserError: another process runs the sweep, all trials failed, or the launcher cannot start any.
+            Interrupted: a signal stopped it; the same sweep continues from there.
         """
         with scope():
             take(self.directory)
@@ -102,8 +102,8 @@ class Sweep:
     def _launch(self, batch: Sequence[Trial]) -> None:
         """Afterwards each trial has its record, unless a signal stopped the sweep.
 
-        A launcher raises when a job's process dies, and may forget the others. What has no record then is launched once
-        more, each by itself, so that the one that dies takes no other with it.
+        A launcher raises when a job's process dies, and may lose other jobs. Trials without a record are then launched
+        once more, one at a time, so that a dying job affects no other.
         """
         error = self._launched(batch)
         lost = self._without_record(batch)
@@ -161,7 +161,7 @@ class Sweep:
 
 
 def write_settings(directory: Path, settings: dict) -> None:
-    """What the sweep's name was made from."""
+    """Write the values behind the sweep's name."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "sweep.json").write_text(json.dumps(settings, indent=1, sort_keys=True, ensure_ascii=False))
 

@@ -14,7 +14,7 @@ from fieldforge.sweeps.records import FAILED, FINISHED, PRUNED
 
 @dataclass(frozen=True)
 class Row:
-    """One trial: what was tried, and its record."""
+    """One trial: its values and its record."""
 
     number: int
     values: Mapping[str, Any]
@@ -76,7 +76,7 @@ class Table:
         )
 
     def summary(self) -> str:
-        """One sentence: how many ended how, and what pruning saved."""
+        """One sentence: number of trials by state, and the time saved by pruning."""
         counts = {state: sum(row.state == state for row in self.rows) for state in (FINISHED, PRUNED, FAILED)}
         text = f"{len(self.rows)} trial{'s' * (len(self.rows) != 1)}: " + ", ".join(
             f"{count} {state}" for state, count in counts.items() if count
@@ -103,7 +103,7 @@ class Table:
 
 
 def short_names(keys: list[str]) -> list[str]:
-    """Of each key the last parts that tell it from the others."""
+    """The shortest distinct endings of the keys."""
     names = []
     for key in keys:
         parts = key.lstrip("+").split(".")
