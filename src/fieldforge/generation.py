@@ -1,4 +1,4 @@
-"""From a condition to latents: steering, guidance, noise.
+"""Generation of latents from conditions: steering, guidance, noise.
 
 Training pictures, `sample.py` and `evaluate.py` all sample through this module, so that their results agree. A domain
 turns the latents into outputs. Axis letters: B samples, T latent tokens, C latent channels, F features of an embedding.

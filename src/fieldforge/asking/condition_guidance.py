@@ -75,11 +75,11 @@ class ConditionGuidance(GuidanceChoice):
         """
         for key in self.own_scales:
             if key not in read:
-                known = ", ".join(f"guidance.{OWN_SCALES[one]}" for one in sorted(read) if one in OWN_SCALES)
-                known = known or ("guidance= a number" if read else "none, it is unconditional")
+                options = ", ".join(f"guidance.{OWN_SCALES[one]}" for one in sorted(read) if one in OWN_SCALES)
+                options = options or ("guidance= a number" if read else "none, it is unconditional")
                 raise UserError(
                     f"guidance.{OWN_SCALES[key]} is given, but this model was not trained with it: its scales are "
-                    f"{known}"
+                    f"{options}"
                 )
         if not read:
             self.check_unconditional()

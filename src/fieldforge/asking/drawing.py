@@ -70,9 +70,9 @@ class Drawing:
         """The batch for the generator's conditioner; the prior generates the features of a missing picture."""
         features = {} if self.coarse is None else self.coarse.features(self.guided.generator.conditioner, seeds)
         batch: dict[str, Any] = {key: [request.values[key] for request in requests] for key in requests[0].values}
-        known = {key: values for key, values in batch.items() if key in self.guided.generator.keys}
+        own = {key: values for key, values in batch.items() if key in self.guided.generator.keys}
         if self.prior is None or "image" in batch:
-            return {**known, "features": features} if features else known
+            return {**own, "features": features} if features else own
         texts = {key: values for key, values in batch.items() if key in self.prior.generator.keys}
         features |= self.prior(texts, [seed + PRIOR_SEEDS for seed in seeds], self.prior_scale)
-        return {**known, "features": features}
+        return {**own, "features": features}

@@ -98,8 +98,8 @@ def request(
         UserError: a condition that the model does not read, an unknown class, a bad picture.
     """
     for key in labels.keys() - understood:
-        known = ways(understood) or "nothing, it is unconditional"
-        raise UserError(f"{OPTIONS[key]} is given, but this model was not trained with it: it understands {known}")
+        choices = ways(understood) or "nothing, it is unconditional"
+        raise UserError(f"{OPTIONS[key]} is given, but this model was not trained with it: it understands {choices}")
     if "image" in labels and (unread := labels.keys() - generator.keys):
         raise UserError(
             f"{' and '.join(OPTIONS[key] for key in sorted(unread))} would only make a picture (prior=), and image= is "

@@ -22,7 +22,7 @@ Name = str | int | float | bool
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """All that `sample.py` reads.
+    """All settings of `sample.py`.
 
     Args:
         run: directory of a finished diffusion run; None: the newest.

@@ -126,7 +126,7 @@ class FeatureRow:
 
 @dataclass(frozen=True)
 class Condition(Features):
-    """What steers the denoiser: `vector` (B, D), `tokens` (B, L, D), `mask` (B, L) bool, `aligned` (B, T or 1, A).
+    """The condition of the denoiser: `vector` (B, D), `tokens` (B, L, D), `mask` (B, L) bool, `aligned` (B, T or 1, A).
 
     Each may be absent.
 
@@ -150,14 +150,14 @@ class Condition(Features):
         """The row of the null condition where `drop` (B,) bool is set, else this row; L is the longer of the two."""
         length = max((c.tokens.shape[1] for c in (self, null) if c.tokens is not None), default=0)
         own, other = self.padded(length), null.padded(length)
-        chosen: dict[str, Tensor | None] = {}
+        parts: dict[str, Tensor | None] = {}
         for (name, mine), theirs in zip(own._items(), other._values(), strict=True):
             assert (mine is None) == (theirs is None), f"only one of condition and null has {name}"
             if mine is None or theirs is None:
-                chosen[name] = None
+                parts[name] = None
             else:
-                chosen[name] = torch.where(drop.view(-1, *[1] * (mine.ndim - 1)), theirs, mine)
-        return Condition(**chosen)
+                parts[name] = torch.where(drop.view(-1, *[1] * (mine.ndim - 1)), theirs, mine)
+        return Condition(**parts)
 
     def lerp(self, other: Condition, weight: float | Tensor) -> Condition:
         """Linear interpolation from this condition (weight 0) to another (1), element by element; masks are not mixed.

@@ -121,9 +121,9 @@ class Conditioner(nn.Module):
         """
         chances = [self.drop_all, *(source.dropout for source in self.sources.values())]
         uniform = random_numbers.uniform((batch_size, len(chances)), randomness).T  # (1 + sources, B)
-        lost = uniform < torch.tensor(chances, device=uniform.device)[:, None]
-        lost = (lost[1:] | lost[:1]).to(device if device is not None else self.device)
-        return dict(zip(self.sources, lost, strict=True))
+        drop = uniform < torch.tensor(chances, device=uniform.device)[:, None]
+        drop = (drop[1:] | drop[:1]).to(device if device is not None else self.device)
+        return dict(zip(self.sources, drop, strict=True))
 
     def fingerprint(self) -> dict[str, Any]:
         """The values that determine each source's features; a run's fingerprint and stored embeddings hold them."""

@@ -69,16 +69,16 @@ def frequent_names(metas: Sequence[Mapping], count: int) -> list[str]:
     by_class: dict[str, Counter] = {}
     for meta in metas:
         by_class.setdefault(meta["class"], Counter())[meta["name"].lower()] += 1
-    ranked = {
+    ranking = {
         kind: [name for name, _ in sorted(names.items(), key=lambda item: (-item[1], item[0]))]
         for kind, names in sorted(by_class.items(), key=lambda item: (-item[1].total(), item[0]))
     }
-    chosen: list[str] = []
+    picks: list[str] = []
     depth = 0
-    while len(chosen) < count and depth < max(map(len, ranked.values())):
-        chosen += [names[depth] for names in ranked.values() if depth < len(names) and names[depth] not in chosen]
+    while len(picks) < count and depth < max(map(len, ranking.values())):
+        picks += [names[depth] for names in ranking.values() if depth < len(names) and names[depth] not in picks]
         depth += 1
-    return chosen[:count]
+    return picks[:count]
 
 
 def name_meant(prompt: str, names: Sequence[str]) -> str | None:

@@ -164,13 +164,13 @@ def refuse_empty(text: str) -> None:
 def warn_of_cut(ids: Sequence[int], limit: int, decode: Callable[[Sequence[int]], str]) -> None:
     """Logs both sides of the cut where a text has more tokens than are `kept`, special ones aside."""
     if len(ids) > limit:
-        lost = decode(ids[limit:]).strip()
+        rest = decode(ids[limit:]).strip()
         log.warning(
             "A prompt of %d tokens is cut to the %d that the encoder takes: it now ends “…%s” and loses “%s”.",
             len(ids),
             limit,
             decode(ids[:limit])[-60:].strip(),
-            lost if len(lost) <= SHOWN else f"{lost[:SHOWN]} …",
+            rest if len(rest) <= SHOWN else f"{rest[:SHOWN]} …",
         )
 
 

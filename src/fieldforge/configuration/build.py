@@ -79,8 +79,8 @@ def call(factory: functools.partial, key: str, *args: Any, **arguments: Any) -> 
     except UserError as error:
         raise _with_key(error, key) from error
     except REFUSALS as error:
-        blamed = next((name for name, without in _without_one(factory) if _succeeds(without, args, arguments)), None)
-        blames = [blamed] if blamed else _mentioned(factory, reason_of(error))
+        culprit = next((name for name, without in _without_one(factory) if _succeeds(without, args, arguments)), None)
+        blames = [culprit] if culprit else _mentioned(factory, reason_of(error))
         where = " and ".join(f"{key}.{name}" for name in blames) or key
         raise UserError(f"config key {where}: {reason_of(error)}") from error
 

@@ -156,16 +156,16 @@ class CachedStore:
         while True:
             with locked(self.root / "locks" / "room.lock"):
                 present = _present(self.root)
-                used = sum(status.st_size for _, status in present)
+                usage = sum(status.st_size for _, status in present)
                 oldest_first = sorted(
                     (status.st_mtime_ns, path, status.st_size) for path, status in present if path.suffix == ".tar"
                 )
                 for _, path, freed in oldest_first:
-                    if used + size <= self.limit_bytes:
+                    if usage + size <= self.limit_bytes:
                         break
                     path.unlink(missing_ok=True)
-                    used -= freed
-                if used + size <= self.limit_bytes:
+                    usage -= freed
+                if usage + size <= self.limit_bytes:
                     with open(temporary, "wb") as file:
                         file.truncate(size)
                     return

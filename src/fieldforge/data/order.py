@@ -115,7 +115,7 @@ class Order:
 
     def epoch(self, number: int) -> EpochOrder:
         if number not in self._epochs:
-            self._epochs = {known: order for known, order in self._epochs.items() if abs(known - number) == 1}
+            self._epochs = {other: order for other, order in self._epochs.items() if abs(other - number) == 1}
             self._epochs[number] = EpochOrder(self.samples_per_shard, self.mixing, self.seed, number)
         return self._epochs[number]
 
@@ -124,9 +124,9 @@ class Order:
         shards, samples = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
         epochs = positions // self.epoch_length
         for number in np.unique(epochs):
-            chosen = epochs == number
-            place = self.epoch(int(number)).locate(positions[chosen] - number * self.epoch_length)
-            shards[chosen], samples[chosen] = place
+            mask = epochs == number
+            place = self.epoch(int(number)).locate(positions[mask] - number * self.epoch_length)
+            shards[mask], samples[mask] = place
         return shards, samples
 
 

@@ -52,7 +52,7 @@ def read_picture(payload: Payload, enough: int | None = None, most_pixels: int =
 
 
 def _in_srgb(picture: Image.Image, notes: list[str]) -> Image.Image:
-    """RGB or RGBA."""
+    """The picture as RGB or RGBA."""
     if picture.mode == "F" or picture.mode.startswith("I"):
         return Image.fromarray(as_bytes(np.asarray(picture))).convert("RGB")
     if picture.has_transparency_data:
@@ -64,7 +64,7 @@ def _in_srgb(picture: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _with_profile(picture: Image.Image, notes: list[str]) -> Image.Image:
-    """In sRGB, where the file says what its numbers mean."""
+    """The picture in sRGB, converted by the file's colour profile."""
     profile = picture.info.get("icc_profile")
     if picture.mode not in ("RGB", "CMYK") or not profile:
         if picture.mode == "CMYK":
@@ -83,7 +83,7 @@ def _with_profile(picture: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _opaque(pixels: np.ndarray) -> np.ndarray:
-    """Without its alpha where nothing is transparent."""
+    """The picture without alpha where nothing is transparent."""
     return pixels[..., :3] if pixels.shape[2] == 4 and (pixels[..., 3] == 255).all() else pixels
 
 
@@ -102,6 +102,6 @@ def as_bytes(values: np.ndarray) -> np.ndarray:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of FORMATS that the installed pillow knows."""
+    """The formats of FORMATS that the installed pillow supports."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)

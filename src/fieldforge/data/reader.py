@@ -78,9 +78,9 @@ class LazySample(Mapping[str, Any]):
                 continue
             if axis not in self._alike:
                 self._alike[axis] = size, str(self)
-            known, whose = self._alike[axis]
-            if known != size:
-                raise UserError(f"{self}: {axis} = {size}, but {known} in {whose}: they fit no batch; make them alike.")
+            first, whose = self._alike[axis]
+            if first != size:
+                raise UserError(f"{self}: {axis} = {size}, but {first} in {whose}: they fit no batch; make them alike.")
 
     def __str__(self) -> str:
         return f"{self.shard}, sample '{self.key}'"

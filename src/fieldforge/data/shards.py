@@ -204,7 +204,7 @@ def folder_and_names(place: str) -> tuple[str, str]:
 
 
 def _matching(table: ShardTable, rows: np.ndarray, names: list[str], folder: str) -> np.ndarray:
-    """Those of `rows` whose names match; every pattern must match a shard of some split."""
+    """The `rows` with matching names; every pattern must match a shard of some split."""
     if "*" in names:
         return rows
     known = [table.name(row) for row in range(len(table))]

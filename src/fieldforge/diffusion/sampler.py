@@ -38,14 +38,14 @@ class Sampler:
     def evaluations(self, model: DiffusionModel, strength: float = 1.0) -> int:
         """Number of denoiser evaluations of one sample; with `strength` below 1, of a variation."""
         nothing = type(model)(_Nothing(model.outputs), model.process, model.parameterization)
-        seen: list[int] = []
-        denoise = Watched(nothing.guided(ClassifierFree(), NOTHING, NOTHING), seen.append)
+        counts: list[int] = []
+        denoise = Watched(nothing.guided(ClassifierFree(), NOTHING, NOTHING), counts.append)
         zeros, generator = torch.zeros(1, 1, 1), torch.Generator()
         if strength < 1:
             self.vary(denoise, zeros, zeros, model.process, generator, strength)
         else:
             self(denoise, zeros, model.process, generator)
-        return len(seen)
+        return len(counts)
 
     @torch.no_grad()
     def __call__(self, denoise: Denoiser, noise: Tensor, process: Process, generator: torch.Generator) -> Tensor:

@@ -191,13 +191,13 @@ def agreements(
         metas: of the training samples.
     """
     figures = {}
-    for label, wanted, borne in (
+    for label, targets, training_labels in (
         ("name", [question.name for question in questions], [meta["name"].lower() for meta in metas]),
         ("class", [question.kind for question in questions], [meta["class"] for meta in metas]),
     ):
-        rows = [row for row, value in enumerate(wanted) if value is not None]
+        rows = [row for row, value in enumerate(targets) if value is not None]
         if rows:
-            measured = agreement(nearest[rows], [str(wanted[row]) for row in rows], borne)
+            measured = agreement(nearest[rows], [str(targets[row]) for row in rows], training_labels)
             figures[label] = {
                 "share": measured.share,
                 "chance": measured.chance,

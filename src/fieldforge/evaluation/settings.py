@@ -127,7 +127,7 @@ class PriorSettings:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """All that `evaluate.py` reads.
+    """All settings of `evaluate.py`.
 
     Args:
         run: directory of a finished run; None: the newest.

@@ -125,7 +125,7 @@ def _corners_of(cells: Tensor) -> Tensor:
 
 
 def _of_pairs(join: Callable[[Tensor, Tensor], Tensor], grid: Tensor) -> Tensor:
-    """What `join` makes of the 2³ neighbours of a grid (G, G, G): (G - 1)³, axis by axis, which pooling does not do."""
+    """Reduces the 2³ corners of each cell of a grid (G, G, G) by `join`, axis by axis: (G - 1)³."""
     for axis in range(3):
         count = grid.shape[axis] - 1
         grid = join(grid.narrow(axis, 0, count), grid.narrow(axis, 1, count))

@@ -72,6 +72,6 @@ def agreement(nearest: NDArray[np.integer], prompted: Sequence[str], training_la
             f"No training shape is called {unknown[0]!r}, so a prompt for it cannot be judged by the nearest one: "
             f"leave it out or prompt with one of the {len(counts)} labels of the training set."
         )
-    met = [index >= 0 and training_labels[index] == label for index, label in zip(nearest, prompted, strict=True)]
+    hits = [index >= 0 and training_labels[index] == label for index, label in zip(nearest, prompted, strict=True)]
     chance = np.mean([counts[label] for label in prompted]) / len(training_labels)
-    return Agreement(float(np.mean(met)), float(chance))
+    return Agreement(float(np.mean(hits)), float(chance))

@@ -57,12 +57,12 @@ class Attention(nn.Module):
         q, k = self.norm_q(q), self.norm_k(k)
         bias = None
         if mask is not None:
-            any_seen = mask.any(dim=-1)[:, None, None, None]  # (B, 1, 1, 1)
+            any_visible = mask.any(dim=-1)[:, None, None, None]  # (B, 1, 1, 1)
             # A row without any visible key has no softmax: let it see all and blank the result.
-            bias = mask[:, None, None, :] | ~any_seen  # (B, 1, 1, M)
+            bias = mask[:, None, None, :] | ~any_visible  # (B, 1, 1, M)
         attended = attend(q, k, v, bias)  # (B, heads, N, width / heads)
         if mask is not None:
-            attended = torch.where(any_seen, attended, 0.0)
+            attended = torch.where(any_visible, attended, 0.0)
         return self.to_out(merge_heads(attended))  # (B, N, width)
 
 

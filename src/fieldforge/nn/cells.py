@@ -76,9 +76,9 @@ class CellBlock(Block):
 
     def forward(self, x: Tensor, around: Tensor) -> Tensor:
         """x (A, width), around (A, 27) → (A, width)."""
-        seen = self.to_narrow(self.norm_around(x))  # (A, narrow)
-        seen = torch.cat([seen, seen.new_zeros(1, seen.shape[1])])  # the last: of a cell that is not active
-        x = x + self.mix(seen.index_select(0, around.flatten()).view(len(x), self.mix.in_features))
+        narrow = self.to_narrow(self.norm_around(x))  # (A, narrow)
+        narrow = torch.cat([narrow, narrow.new_zeros(1, narrow.shape[1])])  # the last: of a cell that is not active
+        x = x + self.mix(narrow.index_select(0, around.flatten()).view(len(x), self.mix.in_features))
         return x + self.feed(self.norm_feed(x))
 
 

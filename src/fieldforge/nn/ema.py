@@ -73,11 +73,11 @@ class EMA:
         """Updates the average with the weights after training step `step` = 1, 2, …"""
         keep = self.decay.at(step)
         for name, tensor in module.state_dict().items():
-            held = self.average[name]
-            if held.is_floating_point():
-                held.lerp_(tensor.to(held), 1 - keep)
+            mean = self.average[name]
+            if mean.is_floating_point():
+                mean.lerp_(tensor.to(mean), 1 - keep)
             else:
-                held.copy_(tensor)
+                mean.copy_(tensor)
 
     def copy_to(self, module: nn.Module) -> None:
         """Sets the module's weights to the average."""

@@ -21,7 +21,7 @@ class LiveMemory(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.live = self.peak = 0
-        self._known: dict[int, weakref.ref] = {}
+        self._storages: dict[int, weakref.ref] = {}
 
     def restart_peak(self) -> None:
         """Restart the peak at the present value."""
@@ -37,14 +37,14 @@ class LiveMemory(TorchDispatchMode):
     def _note(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         identity = id(storage)
-        if identity in self._known:
+        if identity in self._storages:
             return
         size = storage.nbytes()
 
         def freed(_: weakref.ref) -> None:
-            del self._known[identity]
+            del self._storages[identity]
             self.live -= size
 
-        self._known[identity] = weakref.ref(storage, freed)
+        self._storages[identity] = weakref.ref(storage, freed)
         self.live += size
         self.peak = max(self.peak, self.live)

@@ -91,7 +91,7 @@ def measure_step(
         average_bytes = memory.live - parameters
         training = _Training(module, average, _optimizer(module), bfloat16)
         kernels = _kernels(training, make_batch)
-        held = parameters + average_bytes + training.gradient_bytes + training.state_bytes
+        baseline = parameters + average_bytes + training.gradient_bytes + training.state_bytes
         return StepCost(
             parts=parts_of(module),
             trained=sum(parameter.numel() for parameter in training.parameters),
@@ -101,7 +101,7 @@ def measure_step(
             optimizer=training.state_bytes,
             average=average_bytes,
             **_block_sizes(module),
-            **_peaks(memory, training, make_batch, make_heldout_batch, held),
+            **_peaks(memory, training, make_batch, make_heldout_batch, baseline),
         )
 
 
@@ -118,14 +118,14 @@ def _peaks(
     training: _Training,
     make_batch: Callable[[], Batch],
     make_heldout_batch: Callable[[], Batch],
-    held: int,
+    baseline: int,
 ) -> dict[str, int]:
     """`activations`, `validation` and `checkpointed` of a `StepCost`. It leaves activation checkpointing on."""
     module = training.module
-    activations = _peak(memory, lambda: training.step(make_batch())) - held
-    validation = _peak(memory, lambda: validate(module, make_heldout_batch(), training.bfloat16)) - held
+    activations = _peak(memory, lambda: training.step(make_batch())) - baseline
+    validation = _peak(memory, lambda: validate(module, make_heldout_batch(), training.bfloat16)) - baseline
     recompute(module.train())
-    checkpointed = _peak(memory, lambda: training.step(make_batch())) - held
+    checkpointed = _peak(memory, lambda: training.step(make_batch())) - baseline
     return {"activations": activations, "validation": validation, "checkpointed": checkpointed}
 
 
@@ -224,11 +224,11 @@ def parts_of(module: nn.Module) -> dict[str, int]:
     numbers: dict[str, int] = {}
     for name, child in module.named_children():
         inner = {f"{name}.{inner}": count(grandchild) for inner, grandchild in child.named_children()}
-        named = {key: number for key, number in inner.items() if number}
-        own = count(child) - sum(named.values())
-        numbers |= named
+        inner_parts = {key: number for key, number in inner.items() if number}
+        own = count(child) - sum(inner_parts.values())
+        numbers |= inner_parts
         if own:
-            numbers[name if not named else f"{name} (own)"] = own
+            numbers[name if not inner_parts else f"{name} (own)"] = own
     return numbers
 
 

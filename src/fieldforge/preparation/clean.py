@@ -70,13 +70,13 @@ def remove_misleading_faces(mesh: Mesh, weld: float = 1e-6, tiny: float = 1e-12)
     Of faces on the same three corners, in any order, the first stays: otherwise double-sided faces would cancel out in
     the winding number. Corners closer than `weld` count as the same. Lengths are in the mesh's units.
     """
-    used, faces = np.unique(mesh.faces, return_inverse=True)
-    cells = np.round(mesh.vertices[used] / weld).astype(np.int64)
+    corners, faces = np.unique(mesh.faces, return_inverse=True)
+    cells = np.round(mesh.vertices[corners] / weld).astype(np.int64)
     as_rows = np.ascontiguousarray(cells).view([("", np.int64)] * 3).ravel()
     _, first, welded = np.unique(as_rows, return_index=True, return_inverse=True)
     faces = welded.reshape(-1)[faces.reshape(mesh.faces.shape)]  # (F, 3)
     mesh = Mesh(
-        mesh.vertices[used][first], faces, mesh.materials, mesh.face_material, mesh.corner_uv, mesh.corner_colors
+        mesh.vertices[corners][first], faces, mesh.materials, mesh.face_material, mesh.corner_uv, mesh.corner_colors
     )
     mesh = mesh.select_faces(mesh.face_areas > tiny)
     if len(mesh.faces) == 0:

@@ -70,13 +70,13 @@ class FolderSource:
             )
             for file in files
         ]
-        lost = labels.keys() - {same_name(file.id) for file in files}
-        if lost:
-            first = next(file for file in labels if file in lost)
+        missing = labels.keys() - {same_name(file.id) for file in files}
+        if missing:
+            first = next(file for file in labels if file in missing)
             near = difflib.get_close_matches(first, [file.id for file in files], n=1)
             raise UserError(
                 f"{self.labels}: it names '{first}', but there is no such file below {self.path} "
-                f"({len(lost)} of {len(labels)} rows); correct the column 'file'"
+                f"({len(missing)} of {len(labels)} rows); correct the column 'file'"
                 + (f", perhaps to '{near[0]}'." if near else ".")
             )
         return records
@@ -89,7 +89,7 @@ class FolderSource:
         return {"files": digest.hexdigest()}
 
     def _record(self, file_id: str, label: Label, **place: Any) -> AssetRecord:
-        """Of one file; `place`: where it lies, as a record says it."""
+        """The record of one file; `place`: its location as in a record."""
         name = label.name or words_of(file_id)
         return AssetRecord(
             id=file_id,

@@ -40,13 +40,13 @@ def uneven(records: list[AssetRecord], splits: dict[str, str], heldout_share: fl
         splits: id → split.
         heldout_share: wanted, 0 … 1.
     """
-    trained = {record.asset_class for record in records if splits[record.id] == TRAIN}
+    training_classes = {record.asset_class for record in records if splits[record.id] == TRAIN}
     held_out = [record for record in records if splits[record.id] == HELDOUT]
-    lost = Counter(record.asset_class for record in held_out if record.asset_class not in trained)
+    classes = Counter(record.asset_class for record in held_out if record.asset_class not in training_classes)
     parts = []
-    if lost and trained:
-        names = ", ".join(f"'{name}' ({count})" for name, count in lost.most_common(5))
-        parts.append(f"held out as whole classes, so that no model learns them: {names}" + ", …" * (len(lost) > 5))
+    if classes and training_classes:
+        names = ", ".join(f"'{name}' ({count})" for name, count in classes.most_common(5))
+        parts.append(f"held out as whole classes, so that no model learns them: {names}" + ", …" * (len(classes) > 5))
     expected = heldout_share * len(records)
     if expected >= 1 and abs(len(held_out) - expected) > max(5, 4 * expected**0.5, 0.5 * expected):
         parts.append(f"{len(held_out)} of {len(records)} assets are held out, not {heldout_share:.0%} of them")
@@ -56,7 +56,7 @@ def uneven(records: list[AssetRecord], splits: dict[str, str], heldout_share: fl
 
 
 def _moved(free: list[AssetRecord], empty: str, count: int, heldout_share: float) -> list[AssetRecord]:
-    """Those of the free assets that go to the empty split."""
+    """The free assets that move to the empty split."""
     sizes = Counter(stem(record.name) for record in free)
     small = [name for name, size in sizes.items() if 2 * size <= count]
     if small:

@@ -36,10 +36,10 @@ class Staging:
     def has(self, record: AssetRecord) -> bool:
         return any(self._path(record, ending).is_file() for ending in ("tar", *REJECTED))
 
-    def put(self, record: AssetRecord, prepared: PreparedAsset) -> None:
-        extra = {THUMBNAIL: encode_png(prepared.thumbnail), NOTES: encode_json(prepared.notes)}
+    def put(self, record: AssetRecord, asset: PreparedAsset) -> None:
+        extra = {THUMBNAIL: encode_png(asset.thumbnail), NOTES: encode_json(asset.notes)}
         with atomic_file(self._path(record, "tar")) as file:
-            for suffix, payload in {**prepared.members, **extra}.items():
+            for suffix, payload in {**asset.members, **extra}.items():
                 file.write(tar_member(suffix, payload))
             file.write(END_OF_ARCHIVE)
 
@@ -72,7 +72,7 @@ class Staging:
         return decode_png(self._member(record, THUMBNAIL))
 
     def notes(self, record: AssetRecord) -> list[str]:
-        """What was lost of a prepared asset."""
+        """Notes of losses in a prepared asset."""
         return [str(text) for text in decode_json(self._member(record, NOTES))]
 
     def _member(self, record: AssetRecord, name: str) -> bytes:

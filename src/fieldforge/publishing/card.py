@@ -30,9 +30,9 @@ class Training:
     @property
     def sentence(self) -> str:
         steps, seconds = self.label.get("steps"), 0.0 if self.folder is None else spent_seconds(self.folder)
-        taken = f"{steps:,} steps" if isinstance(steps, int) else "steps unknown"
+        length = f"{steps:,} steps" if isinstance(steps, int) else "steps unknown"
         time = f" in {duration(seconds)}" if seconds else ""
-        return f"{self.label.get('stage', 'autoencoder')} {self.label['fingerprint']}: {taken}{time}"
+        return f"{self.label.get('stage', 'autoencoder')} {self.label['fingerprint']}: {length}{time}"
 
 
 def card_text(
@@ -111,8 +111,8 @@ def all_figures(trainings: Sequence[Training]) -> Iterator[tuple[str, str]]:
         reports = training.folder.glob("evaluation/*.json") if training.folder else ()
         for report in sorted(reports):
             content = json.loads(report.read_text())
-            kept = {key: value for key, value in content.items() if key not in NO_FIGURES}
-            yield from figures(kept, report.stem)
+            rest = {key: value for key, value in content.items() if key not in NO_FIGURES}
+            yield from figures(rest, report.stem)
 
 
 def figures(value: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -44,8 +44,8 @@ def published_label(label: Mapping[str, Any], precision: str) -> dict[str, Any]:
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     """A stored configuration without the keys of local paths and hardware."""
-    kept = {key: value for key, value in config.items() if key not in LEFT_OUT}
-    return kept | {key: without(kept[key], PLACES) for key in DATA if key in kept}
+    rest = {key: value for key, value in config.items() if key not in LEFT_OUT}
+    return rest | {key: without(rest[key], PLACES) for key in DATA if key in rest}
 
 
 def without(value: Any, keys: Collection[str]) -> Any:

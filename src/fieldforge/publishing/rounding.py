@@ -70,12 +70,12 @@ def rounded(model: nn.Module, weights: Mapping[str, Tensor], kind: torch.dtype) 
 def outcome(generator: Generator, autoencoder: Autoencoder, latents: Tensor | None = None) -> list[Tensor]:
     """Unconditional latents (B, T, C), then values of the fields of `latents` at some points; None: of the former."""
     few = generator.with_steps(min(STEPS, generator.sampler.steps))
-    drawn = few({}, SEEDS, 0.0)
-    params = autoencoder.decode(drawn if latents is None else latents)
-    shape = (len(drawn), POINTS, autoencoder.field.dimensions)
+    samples = few({}, SEEDS, 0.0)
+    params = autoencoder.decode(samples if latents is None else latents)
+    shape = (len(samples), POINTS, autoencoder.field.dimensions)
     points = 2 * torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 1
     values = autoencoder.field.query(points, params)
-    return [drawn, *(value for _, value in sorted(values.items()))]
+    return [samples, *(value for _, value in sorted(values.items()))]
 
 
 def relative_error(exact: list[Tensor], other: list[Tensor]) -> float:

@@ -10,7 +10,7 @@ from fieldforge.errors import UserError
 
 @dataclass(frozen=True)
 class PublishSettings:
-    """All that the command reads.
+    """All settings of the command.
 
     Args:
         run: directory of a finished diffusion run; None: the newest.

@@ -61,7 +61,7 @@ def _readings(reference: str) -> list[str]:
 
 
 def _exact(store: FileStore, path: str) -> str | None:
-    """As the path stands: a folder need not be listed for it."""
+    """The file with exactly this path, without a listing of its folder."""
     try:
         name = normal_member(path)
         store.size(name)

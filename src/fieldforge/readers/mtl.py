@@ -108,7 +108,7 @@ def _note_silence(block: _Statements, keywords: set[bytes], notes: Notes) -> Non
 
 
 def _color(words: list[bytes]) -> tuple[float, float, float] | None:
-    """Of one number all three are equal, as the specification says; two lack the last, which is like the second.
+    """A colour (r, g, b). One number gives all three channels, as in the specification; of two the second is repeated.
 
     None if it cannot be read.
     """
@@ -165,7 +165,7 @@ def _material(block: _Statements, tr_is_opacity: bool, textures: TextureReader) 
 
 
 def opaque(material: ObjMaterial) -> ObjMaterial:
-    """The same material with nothing seen through it."""
+    """The same material, opaque."""
     texture = material.material.texture
     if texture is not None:
         texture = texture.copy()

@@ -126,7 +126,7 @@ def _is_number(word: bytes) -> bool:
 
 
 def _candidates(statement: bytes, rest: bytes) -> list[str]:
-    """What the name may be: a `#`, a space or what looks like an option can belong to it."""
+    """Possible names of a texture: a `#`, a space or an apparent option can belong to a name."""
     plain = without_comment(rest)
     before_options = re.split(rb"\s-[A-Za-z]+\s", plain, maxsplit=1)[0]
     last_word = (plain.split() or [b""])[-1]

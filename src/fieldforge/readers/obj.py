@@ -160,7 +160,7 @@ def _placed(corner_uv: np.ndarray, of_face: np.ndarray, surfaces: list[ObjMateri
 
 
 def _style(corner: bytes) -> bytes:
-    """Where the slashes are: b"", b"/", b"//" or b"/x/"."""
+    """Style of a reference by its slashes: b"", b"/", b"//" or b"/x/"."""
     parts = corner.split(b"/")
     return b"" if len(parts) == 1 else b"/" if len(parts) == 2 else b"/x/" if parts[1] else b"//"
 

@@ -31,25 +31,25 @@ def materials_of(
     is in CSS (which is noted). Where a material file is lost, the names that it describes are not guessed.
     """
     folder, _, base = name.rpartition("/")
-    paths, lost = _find_libraries(store, folder, libraries, notes)
+    paths, incomplete = _find_libraries(store, folder, libraries, notes)
     stem = f"{base.rpartition('.')[0]}.mtl"
     if not paths and any(_plain(text).lower() not in NAMELESS for text in material_names):
         beside = find_beside(store, folder, stem)
         if beside is not None:
             notes.add(f"no material file of its own is there: '{stem}' beside it is read")
-            paths, lost = [beside], False
+            paths, incomplete = [beside], False
     known: dict[str, ObjMaterial] = {}
     for path in paths:
         try:
             materials = parse_mtl(store.read(path), store, (path.rpartition("/")[0], folder), notes)
         except AssetError as error:
             notes.add(f"the material file '{path}' cannot be read: {error}")
-            lost = True
+            incomplete = True
             continue
         for key, material in materials.items():
             known.setdefault(key, material)  # of several files the first counts
     index = _index(known)
-    return [_look_up(index, text, lost, notes) for text in material_names]
+    return [_look_up(index, text, incomplete, notes) for text in material_names]
 
 
 def _find_libraries(store: FileStore, folder: str, libraries: list[bytes], notes: Notes) -> tuple[list[str], bool]:
@@ -58,7 +58,7 @@ def _find_libraries(store: FileStore, folder: str, libraries: list[bytes], notes
     A statement is one name with spaces or several names: the longest that is there counts.
     """
     paths: list[str] = []
-    lost = False
+    incomplete = False
     for statement in libraries:
         whole = find_beside(store, folder, decode_text(statement))
         words = without_comment(statement).split()
@@ -75,8 +75,8 @@ def _find_libraries(store: FileStore, folder: str, libraries: list[bytes], notes
         paths += [] if whole is None else [whole]
         for text in re.split(r"(?<=\.mtl) ", " ".join(missing), flags=re.IGNORECASE) if missing else []:
             notes.add(f"the material file '{text}' is missing: its faces are plain grey")
-            lost = True
-    return list(dict.fromkeys(paths)), lost
+            incomplete = True
+    return list(dict.fromkeys(paths)), incomplete
 
 
 def _index(known: dict[str, ObjMaterial]) -> dict[str, ObjMaterial]:
@@ -87,7 +87,7 @@ def _index(known: dict[str, ObjMaterial]) -> dict[str, ObjMaterial]:
     return index
 
 
-def _look_up(index: dict[str, ObjMaterial], text: bytes, lost: bool, notes: Notes) -> ObjMaterial:
+def _look_up(index: dict[str, ObjMaterial], text: bytes, incomplete: bool, notes: Notes) -> ObjMaterial:
     plain = _plain(text)
     for name in (_spaced(decode_text(text)), plain):
         if name in index:
@@ -98,7 +98,7 @@ def _look_up(index: dict[str, ObjMaterial], text: bytes, lost: bool, notes: Note
         if name.casefold() == plain.casefold():
             notes.add(f"the material '{plain}' is in no material file: '{name}' is taken for it")
             return material
-    if lost:
+    if incomplete:
         return ObjMaterial(described=False)
     return _default_material(plain, bool(index), notes)
 

@@ -158,5 +158,5 @@ def _read_faces(lines: list[list[bytes]], notes: Notes) -> tuple[Polygons, np.nd
 
 
 def _numbers(lines: list[list[bytes]]) -> np.ndarray:
-    """Of lines with equally many words."""
+    """Numbers of lines with the same number of words."""
     return parse_numbers([word for line in lines for word in line], "OFF").reshape(len(lines), -1)

@@ -96,13 +96,13 @@ def _unit(column: Column, scale: float) -> np.ndarray:
 
 
 def _numbers(column: Column) -> np.ndarray:
-    """As float64; bytes that were written as signed ones are those above 127."""
+    """Values as float64; negative signed bytes mean values above 127."""
     values = column.values.astype(np.float64)
     return np.where(values < 0, values + 256, values) if column.kind == "i1" else values
 
 
 def _whole_numbers(column: Column) -> np.ndarray:
-    """As int64; -1 for what is none."""
+    """Values as int64; -1 for a value that is no whole number."""
     values = column.values
     if values.dtype.kind == "f":
         values = np.where(np.abs(values) < 2**53, values, -1)
@@ -161,7 +161,7 @@ def _listed_uv(listed: Column, polygons: Polygons, notes: Notes) -> np.ndarray:
 def _materials(
     store: FileStore, folder: str, header: Header, has_uv: bool, has_colors: bool, notes: Notes
 ) -> tuple[Material, ...]:
-    """What a face without a texture looks like, then a material of each texture that the comments name."""
+    """The material of faces without a texture, then a material for each texture that the comments name."""
     untextured = WHITE if has_colors else PLAIN
     names = [
         match[1].strip().strip("\"'")
@@ -181,8 +181,8 @@ def _materials(
 def _textured(store: FileStore, folder: str, reference: str, untextured: Material, notes: Notes) -> Material:
     payload = read_beside(store, folder, reference)
     if payload is None:
-        shown = PurePosixPath(reference.replace("\\", "/")).name
-        notes.add(f"the texture '{shown}' is missing: its faces keep their plain colour")
+        name = PurePosixPath(reference.replace("\\", "/")).name
+        notes.add(f"the texture '{name}' is missing: its faces keep their plain colour")
         return untextured
     try:
         texture = decode_texture(payload).copy()

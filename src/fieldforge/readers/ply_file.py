@@ -202,7 +202,7 @@ def _count_values(
 
 
 def _walked_lengths(data: np.ndarray, place: int, element: Element, order: str) -> np.ndarray:
-    """The same row by row: each list begins where the one before it ends."""
+    """`_row_lengths` row by row: each list begins at the end of the previous one."""
     steps = [
         (each.count_kind, 0 if each.count_kind is None else _size_of(each.count_kind, order), _size(each, order))
         for each in element.properties

@@ -86,7 +86,7 @@ def _cut_quads(corners: np.ndarray, normals: np.ndarray) -> np.ndarray:
 
 
 def _twice_area(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Of triangles with corners (…, 2); positive where they turn counter-clockwise."""
+    """Twice the signed area of triangles with corners (…, 2); positive for counter-clockwise ones."""
     return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
 
 

@@ -55,7 +55,7 @@ def _read_binary(payload: bytes, limits: Limits, notes: Notes) -> Mesh:
 
 
 def _triangle_count(payload: bytes, limits: Limits, notes: Notes) -> int:
-    """How many triangles there are; the size decides where the count contradicts it. AssetError: it is cut off."""
+    """The number of triangles, by the file's size where the count contradicts it. AssetError: the file is truncated."""
     announced = _announced(payload)
     capacity, beyond = divmod(len(payload) - HEAD, TRIANGLE.itemsize)
     if announced == capacity:
@@ -126,7 +126,7 @@ def _read_ascii(payload: bytes, limits: Limits, notes: Notes) -> Mesh:
 
 
 def _mesh(corners: np.ndarray, colors: np.ndarray | None) -> Mesh:
-    """Of triangles (T, 3, 3) and colours (T, 4) of each."""
+    """The mesh of triangles (T, 3, 3) with their colours (T, 4)."""
     faces = np.arange(3 * len(corners)).reshape(-1, 3)
     of_corner = None if colors is None else np.repeat(colors[:, None], 3, axis=1)
     return Mesh(corners.reshape(-1, 3), faces, (PLAIN if colors is None else WHITE,), None, None, of_corner)

@@ -119,7 +119,7 @@ def texture_array(picture: Image.Image) -> np.ndarray:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of FORMATS that the installed pillow knows."""
+    """The formats of FORMATS that the installed pillow supports."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 

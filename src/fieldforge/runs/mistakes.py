@@ -132,6 +132,6 @@ def _without_worker_traceback(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    kept = [line.strip() for line in text.splitlines() if line.strip()]
-    kept = [line for line in kept if not line.startswith(("full_key:", "object_type=", "reference_type="))]
-    return " ".join(kept).rstrip(".")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type="))]
+    return " ".join(lines).rstrip(".")

@@ -89,10 +89,10 @@ def check_start(config: DictConfig, stages: list[Stage]) -> None:
 
 def walk(stages: list[Stage]) -> dict[str, StageDirectory]:
     """The stages one after the other, in all processes alike; name → directory of each that takes steps."""
-    done: dict[str, StageResult] = {}
+    results: dict[str, StageResult] = {}
     directories = {}
     for stage in stages:
-        result = done[stage.kind] = stage.run(done)
+        result = results[stage.kind] = stage.run(results)
         if result.directory is not None:
             directories[result.name] = result.directory
         if ranks.agree_to_stop():

@@ -74,11 +74,11 @@ def check_stored(transforms: Mapping[str, object], conditioner: Conditioner) -> 
 
 def check_pictures(transforms: Collection[object], conditioner: Conditioner) -> None:
     """UserError where a source reads pictures and no transform of the latents' data gives pictures or features."""
-    stored = {name for one in transforms if isinstance(one, StoredFeatures) for name in one.sources}
+    stored_sources = {name for one in transforms if isinstance(one, StoredFeatures) for name in one.sources}
     # What a transform from outside gives, only it knows.
-    drawn = any(isinstance(one, View) or not type(one).__module__.startswith("fieldforge.") for one in transforms)
+    pictures = any(isinstance(one, View) or not type(one).__module__.startswith("fieldforge.") for one in transforms)
     for name in reads_pictures(conditioner):
-        if name not in stored and not drawn:
+        if name not in stored_sources and not pictures:
             raise UserError(
                 f"conditioner.sources: {name} reads pictures, and latents have none: add +embedded=views (encoded live)"
                 f" or +embedded=stored (once, before training)"

@@ -223,8 +223,8 @@ class StudentStage(TrainedStage):
         return pictures_of_prompts(self.config, self.data_module, self.autoencoder, settings)
 
     def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
-        kept = {name: self.label[name] for name in ("autoencoder", "autoencoder_state_dict", "encoders")}
-        return Saved(trained.state_dict(), kept)
+        label = {name: self.label[name] for name in ("autoencoder", "autoencoder_state_dict", "encoders")}
+        return Saved(trained.state_dict(), label)
 
 
 def student_config(config: DictConfig, teacher: dict[str, Any], latents: str, phase: Phase, scale: float) -> DictConfig:

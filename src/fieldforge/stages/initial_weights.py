@@ -83,9 +83,9 @@ class InitialWeights:
             shapes[name] = (shapes[name][0][:1], shapes[name][1][:1])
         strange += sorted(name for name, (source, own) in shapes.items() if source != own)
         if strange:
-            shown = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+            names = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
             raise UserError(
-                f"init_from={self.path.parent}: its weights are not those of this model, {shown} differ: give a model "
+                f"init_from={self.path.parent}: its weights are not those of this model, {names} differ: give a model "
                 f"of the same design, or leave init_from= out"
             )
         return theirs, label

@@ -35,7 +35,7 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
     Raises:
         UserError: no such run, an unfinished one, or one of another stage.
     """
-    wanted = " or ".join(stages)
+    stage_names = " or ".join(stages)
     if run is not None:
         path = place_of(run, key)
         model = model_in(path)
@@ -56,7 +56,7 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
             raise UserError(f"{key}={run} has no {MODEL}{runs}: {advice}")
         kind = stage_of(model)
         if kind not in stages:
-            raise UserError(f"{key}={run} holds a model of stage {kind}, not of stage {wanted}: give another run")
+            raise UserError(f"{key}={run} holds a model of stage {kind}, not of stage {stage_names}: give another run")
         return model, kind
     return _first_of(finished(output_dir), stages, f"below {output_dir}", Path(output_dir))
 
@@ -89,7 +89,7 @@ def _first_of(models: Iterable[Path], stages: Sequence[str], place: str, folder:
     Raises:
         UserError: there is none; the sentence names the folder and its runs.
     """
-    wanted, damaged = " or ".join(stages), 0
+    stage_names, damaged = " or ".join(stages), 0
     for model in models:
         try:
             kind = stage_of(model)
@@ -100,9 +100,9 @@ def _first_of(models: Iterable[Path], stages: Sequence[str], place: str, folder:
         if kind in stages:
             return model, kind
     if damaged:
-        raise UserError(f"there is no {wanted} {place} that can be read: train one again, or give run=")
+        raise UserError(f"there is no {stage_names} {place} that can be read: train one again, or give run=")
     runs = f", which holds {there}" if (there := run_list(folder)) else ""
-    raise NoFinishedRun(f"there is no finished {wanted} {place}{runs}: train one first, or give run=")
+    raise NoFinishedRun(f"there is no finished {stage_names} {place}{runs}: train one first, or give run=")
 
 
 def finished(output_dir: str) -> list[Path]:

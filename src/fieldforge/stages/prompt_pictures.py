@@ -27,25 +27,25 @@ def pictures_of_prompts(
 ) -> Draw:
     """Draws samples for the first training captions, or the first held-out pictures: one column per seed."""
     domain: Domain = build(config, "domain")
-    shown: PictureSettings = settings or build(config, "monitor.pictures")
+    sheet: PictureSettings = settings or build(config, "monitor.pictures")
 
     def draw(module: pl.LightningModule, path: Path) -> None:
         assert isinstance(module, ConditionalModule)
-        quick = OmegaConf.merge(config, {"sampler": {"steps": shown.steps}})
+        quick = OmegaConf.merge(config, {"sampler": {"steps": sheet.steps}})
         assert isinstance(quick, DictConfig)
         generator = build_generator(quick, module.model, module.conditioner, autoencoder.latent_shape)
         seen = "image" in generator.keys  # latent shards have no pictures
         unseen = bool(generator.keys & {"image", "coarse"})  # what was never seen tells most
         shards = open_shards(config.data.root, data.shown_split) if unseen else data.shards(data.train_split)
-        condition = conditions(domain, shards, generator.keys, shown.count, from_samples(data))
-        batch = {key: [value for value in condition[key] for _ in range(shown.seeds)] for key in generator.keys}
-        seeds = [seed for _ in condition["meta"] for seed in range(shown.seeds)]
-        latents = generator(batch, seeds, shown.scale)  # (B, T, C)
-        outputs = domain.decode(autoencoder.to(module.device), latents, shown.resolution)
-        pictures = [outputs[index].picture(shown.size) for index in range(len(outputs))]
+        condition = conditions(domain, shards, generator.keys, sheet.count, from_samples(data))
+        batch = {key: [value for value in condition[key] for _ in range(sheet.seeds)] for key in generator.keys}
+        seeds = [seed for _ in condition["meta"] for seed in range(sheet.seeds)]
+        latents = generator(batch, seeds, sheet.scale)  # (B, T, C)
+        outputs = domain.decode(autoencoder.to(module.device), latents, sheet.resolution)
+        pictures = [outputs[index].picture(sheet.size) for index in range(len(outputs))]
         images = [[Image.fromarray(pixels)] for pixels in condition["image"]] if seen else [[]] * len(condition["meta"])
-        rows = [[*first, *pictures[shown.seeds * row :][: shown.seeds]] for row, first in enumerate(images)]
-        columns = [*(["given"] if seen else []), *(f"seed {seed}" for seed in range(shown.seeds))]
-        write_picture(picture_sheet(rows, condition["caption"], columns, cell=shown.size), path)
+        rows = [[*first, *pictures[sheet.seeds * row :][: sheet.seeds]] for row, first in enumerate(images)]
+        columns = [*(["given"] if seen else []), *(f"seed {seed}" for seed in range(sheet.seeds))]
+        write_picture(picture_sheet(rows, condition["caption"], columns, cell=sheet.size), path)
 
     return draw

@@ -33,8 +33,8 @@ def data_fingerprint(config: DictConfig) -> dict[str, Any]:
     """The data's settings and checksum, without settings that change no batch."""
     settings = plain(config.data)
     shards = training_split(config)
-    kept = {key: value for key, value in settings.items() if key not in LEFT_OUT}
-    return {**kept, "fingerprint": [manifest.fingerprint for manifest in shards.manifests]}
+    rest = {key: value for key, value in settings.items() if key not in LEFT_OUT}
+    return {**rest, "fingerprint": [manifest.fingerprint for manifest in shards.manifests]}
 
 
 def check_samples(config: DictConfig, data: ShardDataModule) -> None:

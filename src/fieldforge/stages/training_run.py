@@ -201,9 +201,9 @@ def embed_once(stages: Sequence[object], conditioner: Conditioner) -> None:
         Interrupted: the run was asked to stop.
     """
 
-    def report(name: str, done: int, total: int) -> None:
+    def report(name: str, number: int, total: int) -> None:
         stop_on_request()
-        count(name, done, total)
+        count(name, number, total)
 
     ranks.first_alone(lambda: embed_missing(stages, conditioner, report))
     embed_missing(stages, conditioner)  # nothing is missing: each process checks what made them
@@ -224,13 +224,13 @@ def measure_vectors(data: ShardDataModule, conditioner: Conditioner, directory: 
         if directory.earlier or any(directory.checkpoints.glob("step_*.ckpt")):
             return "{}"  # what was measured comes back with the checkpoint
         seen = defaultdict(list)
-        for done, batch in enumerate(islice(data.stream(TOGETHER), MEASURED // TOGETHER), start=1):
+        for number, batch in enumerate(islice(data.stream(TOGETHER), MEASURED // TOGETHER), start=1):
             stop_on_request()
             for name, features in conditioner.embed(batch, names).items():
                 if features.vector is None:
                     raise lacking(name, "vector")
                 seen[name].append(features.vector.double())
-            count("vectors of conditions measured", done * TOGETHER, MEASURED)
+            count("vectors of conditions measured", number * TOGETHER, MEASURED)
         every = {name: torch.cat(vectors) for name, vectors in seen.items()}  # (MEASURED, F)
         return json.dumps({name: [v.mean(0).tolist(), v.std(0).tolist()] for name, v in every.items()})
 

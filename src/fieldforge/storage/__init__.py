@@ -1,1 +1,1 @@
-"""Where bytes lie: files written whole, locks, disks and object stores."""
+"""Storage of bytes: atomic files, locks, disks and object stores."""

@@ -89,8 +89,8 @@ def _train(
     from fieldforge.training.callbacks.pruning import Pruned
 
     try:
-        done = body(config)
-        return _finished(config, Path(list(done.values())[-1].path)) if done else Record(FINISHED), None
+        directories = body(config)
+        return _finished(config, Path(list(directories.values())[-1].path)) if directories else Record(FINISHED), None
     except Pruned as end:
         return Record(PRUNED, end.value, end.step, run=str(end.run)), None
     except interruption.Interrupted as stop:

@@ -42,7 +42,7 @@ class Trial:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """As on the command line; choices are such texts already."""
+        """The trial's overrides for the command line; choices are such texts already."""
         return tuple(
             f"{key}={value if isinstance(value, str) else as_text(value)}" for key, value in self.values.items()
         )
@@ -76,13 +76,13 @@ class Study:
             self._study.sampler = sampler
         self._continued = [self._trial(frozen) for frozen in self._in_state("RUNNING")]
         settled = self._in_state("COMPLETE", "PRUNED")
-        self._known = {trial.overrides: trial for trial in map(self._trial, settled)}
+        self._by_overrides = {trial.overrides: trial for trial in map(self._trial, settled)}
         if grid:
-            self._left = len(self._in_state("WAITING"))
+            self._quota = len(self._in_state("WAITING"))
         elif settings.trials is None:
             raise UserError("search.trials has no value: say how many trials to run")
         else:
-            self._left = max(0, settings.trials - len(settled) - len(self._continued))
+            self._quota = max(0, settings.trials - len(settled) - len(self._continued))
         self._twins: dict[int, list[Trial]] = {}
 
     def next(self, most: int) -> list[Trial]:
@@ -91,12 +91,12 @@ class Study:
         A repeated proposal is not trained again; it gets the earlier result.
         """
         batch, self._continued = self._continued[:most], self._continued[most:]
-        self._known.update({trial.overrides: trial for trial in batch})
-        while len(batch) < most and self._left > 0:
-            self._left -= 1
+        self._by_overrides.update({trial.overrides: trial for trial in batch})
+        while len(batch) < most and self._quota > 0:
+            self._quota -= 1
             proposal = self._study.ask(self._distributions)
             trial = Trial(proposal.number, {key: proposal.params[key] for key in self._distributions})
-            twin = self._known.setdefault(trial.overrides, trial)
+            twin = self._by_overrides.setdefault(trial.overrides, trial)
             if twin is trial:
                 batch.append(trial)
                 continue
@@ -224,5 +224,5 @@ def _build(key: str, block: Any, **extra: Any) -> Any:
 
 
 def _values(frozen: optuna.trial.FrozenTrial) -> Mapping[str, Any]:
-    """Of a trial that waits, too."""
+    """The values of a trial, also of a waiting one."""
     return frozen.params or frozen.system_attrs.get("fixed_params", {})

@@ -106,12 +106,12 @@ class Sweep:
         once more, one at a time, so that a dying job affects no other.
         """
         error = self._launched(batch)
-        lost = self._without_record(batch)
-        if error is not None and len(lost) == len(batch) and not any(self._begun(trial) for trial in batch):
+        orphans = self._without_record(batch)
+        if error is not None and len(orphans) == len(batch) and not any(self._begun(trial) for trial in batch):
             raise _no_start(error) from error
-        if lost and error is None:  # these have ended in order: their processes were asked to stop, one by one
+        if orphans and error is None:  # these have ended in order: their processes were asked to stop, one by one
             raise interruption.Interrupted(interruption.noted() or signal.SIGTERM)
-        for trial in lost:
+        for trial in orphans:
             _stop_on_request()
             log.warning("trial %d: its process ended without a word, once more", trial.number)
             error = self._launched([trial])

@@ -84,10 +84,10 @@ def _weights(nodes: list[float], h: float) -> list[float]:
     """
     if len(nodes) == 1:
         return [0.5]
-    grown = math.expm1(-h)
-    phi, moments = grown / -h - 1, []
+    growth = math.expm1(-h)
+    phi, moments = growth / -h - 1, []
     for n in range(1, len(nodes) + 1):
-        moments.append(phi * math.factorial(n) / grown)
+        moments.append(phi * math.factorial(n) / growth)
         phi = phi / -h - 1 / math.factorial(n + 1)
     matrix = torch.tensor(nodes, dtype=torch.float64) ** torch.arange(len(nodes), dtype=torch.float64)[:, None]
     return torch.linalg.solve(matrix, torch.tensor(moments, dtype=torch.float64)).tolist()

@@ -21,7 +21,7 @@ class NpmPackage:
 
     @property
     def file(self) -> str:
-        """What `npm pack` calls it."""
+        """File name of the package as `npm pack` writes it."""
         return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
 
     def path(self, cache: Path, folder: Path | None) -> Path:

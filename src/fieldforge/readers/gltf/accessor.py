@@ -20,7 +20,7 @@ WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
 def count_of(document: Document, index: Any) -> int:
-    """How many elements an accessor says that it holds."""
+    """The number of elements that an accessor declares."""
     return whole_number(document.item("accessors", index), "count", None)
 
 

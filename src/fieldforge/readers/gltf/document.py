@@ -163,7 +163,7 @@ class Document:
         return fallback or not (index == 0 and self._binary is not None)
 
     def resource(self, uri: str) -> bytes | None:
-        """What a URI refers to: data within it, or a file of the asset's store. None if it is not there.
+        """The content of a URI: data within it, or a file of the asset's store. None if the file is missing.
 
         Names of files are percent-encoded; a file may be called as the URI reads, too. What follows a `?` is no part of
         a name, unless a file has it. No network is asked.

@@ -66,7 +66,7 @@ def _sources(texture: Json) -> list[Any]:
 
 
 def _name(image: Json, index: Any) -> str:
-    """What to call a picture in a note."""
+    """Name of a picture for a note."""
     uri = image.get("uri")
     if isinstance(uri, str) and uri[:5].lower() != "data:":
         return readable(uri)

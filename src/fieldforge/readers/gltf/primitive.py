@@ -18,7 +18,7 @@ TRIANGLES, STRIP, FAN = 4, 5, 6
 
 
 def triangle_count(document: Document, primitive: Json) -> int:
-    """How many triangles a primitive announces; 0 for points and lines. AssetError for an unknown mode."""
+    """The number of triangles that a primitive declares; 0 for points and lines. AssetError for an unknown mode."""
     mode = primitive.get("mode", TRIANGLES)
     if mode in (0, 1, 2, 3) or "POSITION" not in attributes_of(primitive):
         return 0

@@ -37,7 +37,7 @@ def read_gltf(store: FileStore, name: str, limits: Limits, notes: Notes) -> Mesh
 
 
 def announced_triangles(document: Document, instances: list[tuple[Json, np.ndarray, Any]]) -> int:
-    """How many triangles nodes say that they draw, with their repetitions; no vertex is read."""
+    """The number of triangles that nodes declare, with their repetitions; no vertex is read."""
     of_mesh: dict[Any, int] = {}
     total = 0
     for node, _, mesh in instances:
@@ -68,7 +68,7 @@ class _Reader:
     def __init__(self, document: Document, scene: Scene, notes: Notes) -> None:
         self._document, self._scene, self._notes = document, scene, notes
         self._materials = Materials(document, notes)
-        self._known: dict[Any, Primitive] = {}
+        self._primitives: dict[Any, Primitive] = {}
         self.left_out = False
 
     def parts(self, node: Json, world: np.ndarray, mesh: Any) -> list[Mesh]:
@@ -78,9 +78,9 @@ class _Reader:
         for number, json in enumerate(_primitives(self._document, mesh)):
             if triangle_count(self._document, json):
                 key = (mesh, number, *(float(weight) for weight in weights))
-                if key not in self._known:
-                    self._known[key] = Primitive(self._document, json, key[2:])
-                parts.append(self._part(node, world, self._known[key]))
+                if key not in self._primitives:
+                    self._primitives[key] = Primitive(self._document, json, key[2:])
+                parts.append(self._part(node, world, self._primitives[key]))
             elif json.get("mode") in (0, 1, 2, 3):
                 self.left_out = True
             elif "POSITION" not in attributes_of(json):

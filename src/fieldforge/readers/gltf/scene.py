@@ -35,7 +35,7 @@ class Scene:
 
         AssetError where a node hangs below itself, sharing multiplies without end, or a node stands nowhere finite.
         """
-        count, shown = len(self.document.list("nodes")), 0
+        count, visible = len(self.document.list("nodes")), 0
         for root in sorted(self._roots(), key=lambda index: index in self._parents):
             if root in self._worlds and root in self._parents:
                 continue  # a writer that lists all nodes as roots
@@ -43,10 +43,10 @@ class Scene:
             while waiting:
                 index, above, depth = waiting.pop()
                 node = self.document.item("nodes", index)
-                shown += 1
+                visible += 1
                 if depth > count:
                     raise AssetError(f"node {index} hangs below itself; export the scene again.")
-                if shown > max(MAX_SHARED, count):
+                if visible > max(MAX_SHARED, count):
                     raise AssetError(f"its {count} nodes are shown more than {MAX_SHARED:,} times; export it again.")
                 if (extension(node, "KHR_node_visibility") or {}).get("visible") is False:
                     continue
@@ -94,7 +94,7 @@ def local_matrix(node: Json) -> np.ndarray:
 
 
 def instance_count(document: Document, node: Json) -> int:
-    """How many times a node's mesh is drawn. AssetError if the attributes of its instances do not agree."""
+    """The number of instances of a node's mesh. AssetError if the attributes of its instances do not agree."""
     attributes = _instances(node)
     if attributes is None:
         return 1

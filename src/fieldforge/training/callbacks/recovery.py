@@ -42,8 +42,8 @@ class Recovery(StepCallback, Watcher):
         if not 1 <= patience <= window or rollbacks < 0:
             raise UserError("callbacks.recovery: patience must be between 1 and window, and rollbacks at least 0")
         self.spike, self.window, self.patience, self.rollbacks = spike, window, patience, rollbacks
-        self._done = 0
-        self._seen: list[tuple[int, int]] = [(0, 0)]  # (step, bad steps up to it), those within the window
+        self._count = 0
+        self._history: list[tuple[int, int]] = [(0, 0)]  # (step, bad steps up to it), those within the window
 
     def watch(self, context: TrainingContext) -> None:
         super().watch(context)
@@ -54,35 +54,35 @@ class Recovery(StepCallback, Watcher):
         if not logs_now(trainer):
             return
         step, bad = trainer.global_step, self.context.guard.skipped()
-        pl_module.log("train/rollbacks", float(self._done))
-        new = bad - self._seen[-1][1]
+        pl_module.log("train/rollbacks", float(self._count))
+        new = bad - self._history[-1][1]
         if new:
             log.warning("warning: %d bad steps were left out up to step %d", new, step)
-        self._seen = [entry for entry in self._seen if entry[0] >= step - self.window] or self._seen[-1:]
-        trouble, since = bad - self._seen[0][1], self._seen[0][0]
+        self._history = [entry for entry in self._history if entry[0] >= step - self.window] or self._history[-1:]
+        trouble, since = bad - self._history[0][1], self._history[0][0]
         if trouble < self.patience:
-            self._seen.append((step, bad))
+            self._history.append((step, bad))
         else:
-            self._seen = [(step, bad)]  # counted afresh, also by whoever resumes from the checkpoint that is written
+            self._history = [(step, bad)]  # counted afresh, also by whoever resumes from the checkpoint that is written
             self._go_back(trainer, trouble, since)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"done": self._done, "seen": [list(entry) for entry in self._seen]}
+        return {"done": self._count, "seen": [list(entry) for entry in self._history]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._done = int(state_dict["done"])
-        self._seen = [(int(step), int(bad)) for step, bad in state_dict["seen"]]
+        self._count = int(state_dict["done"])
+        self._history = [(int(step), int(bad)) for step, bad in state_dict["seen"]]
 
     def _go_back(self, trainer: pl.Trainer, bad: int, since: int) -> None:
         trouble = f"{bad} of the steps {since + 1} to {trainer.global_step} had a loss or gradient beyond use"
         advice = "lower optimizer.lr or use trainer.precision=32-true, and run the command again"
-        if self._done == self.rollbacks:
-            raise UserError(f"{trouble}, after {self._done} returns to earlier checkpoints: {advice}")
+        if self._count == self.rollbacks:
+            raise UserError(f"{trouble}, after {self._count} returns to earlier checkpoints: {advice}")
         path = ranks.first_alone(lambda: self._last(since))
         if not path:
             raise UserError(f"{trouble}, and there is no checkpoint yet to go back to: {advice}")
-        self._done += 1
-        log.warning("warning: %s; weights go back to %s (%d of %d times)", trouble, path, self._done, self.rollbacks)
+        self._count += 1
+        log.warning("warning: %s; weights go back to %s (%d of %d times)", trouble, path, self._count, self.rollbacks)
         checkpoint = trainer.strategy.load_checkpoint(path)
         trainer.strategy.load_model_state_dict(checkpoint)
         trainer.strategy.load_optimizer_state_dict(checkpoint)

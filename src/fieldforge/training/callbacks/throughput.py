@@ -73,7 +73,7 @@ class Progress(pl.callbacks.ProgressBar, Watcher):
         super().__init__()
         self._live = sys.stderr.isatty()
         self._pause = 0.5 if self._live else quiet_seconds
-        self._shown = 0.0
+        self._print_time = 0.0
         self._enabled = True
 
     def disable(self) -> None:
@@ -91,8 +91,8 @@ class Progress(pl.callbacks.ProgressBar, Watcher):
         batch_idx: int,
     ) -> None:
         now = time.monotonic()
-        if self._enabled and step_ended(trainer) and now - self._shown > self._pause:
-            self._shown = now
+        if self._enabled and step_ended(trainer) and now - self._print_time > self._pause:
+            self._print_time = now
             self._show(trainer, outputs)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -108,8 +108,8 @@ class Progress(pl.callbacks.ProgressBar, Watcher):
     def _say(self, text: str) -> None:
         """Shows the work between two steps; without a terminal only if the last line is `quiet_seconds` old."""
         now = time.monotonic()
-        if self._enabled and (self._live or now - self._shown > self._pause):
-            self._shown = now
+        if self._enabled and (self._live or now - self._print_time > self._pause):
+            self._print_time = now
             self._print(f"{self.context.title}: {text} …", end="" if self._live else "\n")
 
     def _show(self, trainer: pl.Trainer, outputs: Any, last: bool = False) -> None:
