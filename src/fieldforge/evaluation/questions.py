@@ -48,7 +48,7 @@ def questions_for(metas: Sequence[Mapping[str, Any]], keys: set[str], count: int
 
 
 def asked_with(questions: Sequence[Question], keys: set[str]) -> dict[str, list[str]]:
-    """What a model that reads `keys` is asked with: the text alone where it reads texts, else the class."""
+    """Batch for a model that reads `keys`: the text alone if it reads texts, else the class."""
     if "caption" in keys:
         return {"caption": [question.text for question in questions]}
     return {"class": [question.kind or "" for question in questions]}
