@@ -40,7 +40,7 @@ from fieldforge.stages.autoencoder_stage import AutoencoderStage
 from fieldforge.stages.denoiser_parts import build_module
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.samples import sample_data
-from fieldforge.stages.training_run import seeded, train, whole_number
+from fieldforge.stages.training_run import StepSettings, seeded, train
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 from fieldforge.training.modules.diffusion_module import DiffusionModule
 from fieldforge.training.processes.hardware import best_precision
@@ -157,7 +157,7 @@ def compare(stage: str) -> float:
             make_data = lambda: sample_data(config)  # noqa: E731
         else:
             root = latents_like(config.data.root, Path(place) / "latents")
-            size = whole_number(config, f"training.{stage}.batch_size")
+            size = StepSettings.of(config, stage).batch_size
             module = build_module(config, stage, LATENTS, seeded(config, "conditioner"))
             make_data = lambda: build(config, "latent_data", root=str(root), batch_size=size)  # noqa: E731
             module.conditioner.embed({"caption": sorted(captions(make_data()))})  # both find them in memory then
@@ -165,7 +165,8 @@ def compare(stage: str) -> float:
         loss_of = autoencoder_loss(other) if stage == "autoencoder" else diffusion_loss(other)
         loader = make_data().train_dataloader()
         turns[stage] = Turns(bare_loop(config, stage, other, loss_of, iter(loader)), steps)
-        train(config, StageDirectory.of(stage, Path(place) / "run", {}), module, make_data(), draw=None)
+        run = StageDirectory.of(stage, Path(place) / "run", {})
+        train(config, build(config, "monitor"), run, module, make_data(), draw=None)
     times = turns.pop(stage).times[1:]
     loader._iterator._shutdown_workers()  # type: ignore[union-attr]  # as Lightning ends those of its loaders
     ours, bare = (1000 * statistics.median(column) / steps for column in zip(*times, strict=True))

@@ -67,6 +67,19 @@ def test_a_key_that_is_not_there_is_none():
     assert read_settings(OmegaConf.create(values), Outer).block is None
 
 
+def test_keys_of_a_block_are_named_with_it():
+    config = OmegaConf.create({"here": {"it": {"share": 0.5, "class": "chair", "unread": 1}}})
+    assert read_settings(config, Inner, "here.it") == Inner(0.5, "chair")
+    config.here.it.share = 2
+    with pytest.raises(UserError, match=r"config key here\.it\.share = 2"):
+        read_settings(config, Inner, "here.it")
+
+
+def test_a_value_that_is_still_missing_is_asked_for():
+    with pytest.raises(UserError, match="the config key count has no value: give it on the command line, count=…"):
+        read_settings(OmegaConf.create({**VALUES, "count": "???"}), Outer)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [

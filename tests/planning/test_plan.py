@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.planning.train_and_measure import composed
 
+from fieldforge.configuration.build import build
 from fieldforge.errors import UserError
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.planning import plan
@@ -42,6 +43,11 @@ def stage(**changes) -> StagePlan:
               "max_minutes": None, "min_steps": 0,
               "data": DataSide(shards=64, samples=1000, slots=64, workers=2)}  # fmt: skip
     return StagePlan(**{**values, **changes})
+
+
+def show(overrides: list[str]) -> None:
+    config = composed(overrides)
+    print_plan(config, build(config, "plan"))
 
 
 def test_time_is_operations_over_speed():
@@ -93,18 +99,19 @@ def test_the_table_names_every_figure():
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("plan.show=maybe", "plan=maybe"),
-        ("plan.utilisation=2", "plan.utilisation=2"),
-        ("plan.bandwidth=0", "plan.bandwidth=0"),
-        ("plan.launch_seconds=-1", "plan.launch_seconds=-1"),
+        ("plan.show=maybe", "plan.show = 'maybe'"),
+        ("plan.utilisation=2", "plan.utilisation = 2 "),
+        ("plan.bandwidth=0", "plan.bandwidth = 0 "),
+        ("plan.launch_seconds=-1", "plan.launch_seconds = -1 "),
         ("trainer.precision=64-true", "precision 64-true is not planned"),
-        ("trainer.devices=auto", "trainer.devices"),
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed"),
+        ("trainer.devices=auto", "trainer.devices=auto"),
         ("stages=[distillation]", "plan the teacher"),
     ],
 )
 def test_what_cannot_be_planned_is_one_sentence(override, sentence):
     with pytest.raises(UserError, match=sentence.replace("[", r"\[")) as refusal:
-        print_plan(composed(["experiment=shape_latent", "plan.show=true", override]))
+        show(["experiment=shape_latent", "plan.show=true", override])
     assert "\n" not in str(refusal.value)
 
 
@@ -132,7 +139,7 @@ def test_a_missing_gpu_is_named_first(capsys, monkeypatch):
     monkeypatch.setattr(plan.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(plan, "make_plan", lambda config: print("planned"))
     monkeypatch.setattr(plan, "text", str)
-    print_plan(composed(["experiment=shape_latent", "plan.show=true"]))
+    show(["experiment=shape_latent", "plan.show=true"])
     first, _, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("This machine lacks a GPU, which is planned for: trainer.accelerator=cpu")
     assert second == "planned"

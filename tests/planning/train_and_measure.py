@@ -10,7 +10,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from fieldforge.configuration.build import build
-from fieldforge.configuration.values import whole_number
 from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.writer import ShardWriter
@@ -20,7 +19,7 @@ from fieldforge.stages.autoencoder_stage import AutoencoderStage
 from fieldforge.stages.denoiser_parts import build_module
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.samples import sample_data
-from fieldforge.stages.training_run import seeded, train
+from fieldforge.stages.training_run import StepSettings, seeded, train
 
 LATENT_SHAPE = LatentShape(768, 8)
 SMALL = [
@@ -71,9 +70,9 @@ def train_stage(stage: str, config: DictConfig) -> None:
             data = sample_data(config)
         else:
             module = build_module(config, stage, LATENT_SHAPE, seeded(config, "conditioner"))
-            size = whole_number(config, f"training.{stage}.batch_size")
+            size = StepSettings.of(config, stage).batch_size
             data = build(config, "latent_data", root=str(write_latents(Path(place) / "latents")), batch_size=size)
-        train(config, directory, module, data, draw=None)
+        train(config, build(config, "monitor"), directory, module, data, draw=None)
 
 
 def main(stage: str, overrides: list[str]) -> None:

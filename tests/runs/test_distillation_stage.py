@@ -7,11 +7,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from tests.runs.conftest import SEARCH, Place
 
+from fieldforge.configuration.settings import read_settings
 from fieldforge.errors import UserError
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import run_training
 from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.distillation_stage import Phase, phases_of
+from fieldforge.stages.settings import DistillationSettings
 from fieldforge.training.processes import interruption
 from fieldforge.training.processes.checkpoints import load_safely
 from fieldforge.training.processes.interruption import Interrupted
@@ -69,8 +71,9 @@ def test_phases_leave_runs_that_sample_in_few_steps(walked, caplog):
 def test_without_guidance_there_is_no_phase_for_it():
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose("train", [SEARCH, "experiment=distill", "teacher=x"])
-    assert phases_of(config, guided=True) == [Phase(64, 1, 3 / 6), Phase(16, 4, 1 / 6), Phase(4, 4, 2 / 6)]
-    assert phases_of(config, guided=False) == [Phase(16, 4, 1 / 3), Phase(4, 4, 2 / 3)]
+    settings = read_settings(config, DistillationSettings, "distillation")
+    assert phases_of(settings, guided=True) == [Phase(64, 1, 3 / 6), Phase(16, 4, 1 / 6), Phase(4, 4, 2 / 6)]
+    assert phases_of(settings, guided=False) == [Phase(16, 4, 1 / 3), Phase(4, 4, 2 / 3)]
 
 
 def test_distillation_resumes_exactly(walked, tmp_path):
@@ -92,8 +95,9 @@ def test_mistakes_are_one_sentence(walked, tmp_path):
         ("[3]", "[1]", "8 steps are no multiple of 3"),
         ("[4,4]", "[1,1]", "4 steps are no fewer than 4"),
         ("[4,2]", "[1]", "must be 2 numbers"),
-        ("[4,2]", "[1,0]", "must be a list of positive numbers"),
-        ("4", "[1]", "must be a list of falling numbers of steps"),
+        ("[4,2]", "[1,0]", r"distillation\.shares = \[1, 0\] must be a list \(each a number above 0\)"),
+        ("[]", "[]", "names no phase"),
+        ("4", "[1]", r"distillation\.steps = 4 must be a list \(each a whole number of at least 1\)"),
     ]:
         with pytest.raises(UserError, match=sentence):
             distill(place, teacher.path, f"distillation.steps={steps}", f"distillation.shares={shares}")

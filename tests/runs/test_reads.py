@@ -17,7 +17,6 @@ READ_ELSEWHERE = {
     "search.parallel": "by a sweep",
 }
 OWN_REASONS = {
-    "distill": {"plan.": "by plan=true, which has no plan for a distillation"},
     "clip_prior": {
         "sampler.": "by sample.py, which makes vectors",
         "guidance.": "by sample.py, which makes vectors",

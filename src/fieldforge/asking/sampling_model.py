@@ -19,10 +19,11 @@ from fieldforge.asking.requests import Request, ways
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.stored_config import plain_config
-from fieldforge.configuration.values import whole_number
+from fieldforge.configuration.values import check_key
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.errors import UserError
 from fieldforge.generation import ImagePrior
+from fieldforge.ranges import Count
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.locate import find_model
 from fieldforge.stages.prior_stage import load_prior
@@ -110,7 +111,7 @@ def load_model(path: Path, settings: SamplingSettings) -> SamplingModel:
     generator, autoencoder, label = load_diffusion(path, sampler_block(settings), best_device(settings.device))
     warn_if_untrained(label, path.parent)
     if "distillation" in label["config"]:
-        check_distilled(settings, whole_number(plain_config(label["config"]), "distillation.steps"))
+        check_distilled(settings, check_key(plain_config(label["config"]), "distillation.steps", Count))
     guided = settings.guidance.lead(generator, label, settings.output_dir)
     prior = None
     if settings.prior is not None:

@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -63,16 +63,6 @@ def check_finite(node: Any, path: str = "") -> None:
                 check_finite(node[key], where)
     elif isinstance(node, float) and math.isnan(node):
         raise UserError(f"config key {path} = nan is no number: correct it")
-
-
-def whole_number(config: DictConfig, key: str, least: int = 1, most: float = math.inf) -> int:
-    """The whole number at `key`. UserError if it is something else, too small or too large."""
-    return check_key(config, key, Annotated[int, Range(least, most)])
-
-
-def number(config: DictConfig, key: str) -> float:
-    """The finite number at `key`. UserError if it is something else."""
-    return float(check_key(config, key, float))
 
 
 def _fits(value: Any, hint: Any) -> bool:

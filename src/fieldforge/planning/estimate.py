@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.errors import UserError
 from fieldforge.planning.step import StepCost
 
 SECONDS_A_DAY = 86400
@@ -38,18 +37,6 @@ class Cluster:
     cpu_flops: float
     precision: str
     kind: str
-
-    def __post_init__(self) -> None:
-        if self.peak_flops <= 0 or not 0 < self.utilisation <= 1:
-            raise UserError(
-                f"plan.peak_flops={self.peak_flops:g} and plan.utilisation={self.utilisation:g}: give operations a "
-                "second above 0 and a share between 0 and 1"
-            )
-        for key in ("bandwidth", "cpu_flops"):
-            if getattr(self, key) <= 0:
-                raise UserError(f"plan.{key}={getattr(self, key):g}: give a number above 0")
-        if self.launch_seconds < 0:
-            raise UserError(f"plan.launch_seconds={self.launch_seconds:g}: give 0 or more seconds")
 
     @property
     def world(self) -> int:

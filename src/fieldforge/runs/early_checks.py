@@ -5,43 +5,28 @@ The bodies of the commands check the same values again with all others: they are
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from omegaconf import DictConfig
 
+from fieldforge.configuration.build import build
 from fieldforge.configuration.settings import check_plain_fields, read_settings
-from fieldforge.configuration.values import check_finite, check_keys, check_name
+from fieldforge.configuration.values import check_finite, check_keys
 from fieldforge.errors import UserError
-from fieldforge.ranges import Count, GridCells, Pixels, Range, Seed, Whole
+from fieldforge.ranges import Range, Seed
 
-TRAINING_KEYS: dict[str, Any] = {
-    "seed": Seed,
-    "output_dir": str,
-    "autoencoder_run": str | None,
-    "continue_from": str | None,
-    "init_from": str | None,
-    "teacher": str,
-    "monitor.log_every": Count,
-    "monitor.validate_every": Count,
-    "monitor.validation_batches": Whole,
-    "monitor.pictures.count": Count,
-    "monitor.pictures.size": Pixels,
-    "monitor.pictures.resolution": GridCells | None,
-    "plan.show": bool | Literal["json", "text"],
-    "prior.source": str,
-}
+STAGE_KEYS: dict[str, Any] = {"teacher": str, "prior.source": str}
+"""Of a stage each: there where the stage is."""
 PREPARATION_KEYS: dict[str, Any] = {"seed": Seed, "workers": Annotated[int, Range(1, 4096)] | None, "output": str}
 
 
 def check_training_keys(config: DictConfig) -> None:
     """UserError for the first of the keys beside all blocks that is of the wrong kind, or out of range."""
-    check_finite(config)
-    check_keys(config, TRAINING_KEYS)
-    for key in ("name", "autoencoder_name"):
-        if key in config:
-            check_name(key, config[key])
-    if not str(config.output_dir).strip():
-        raise UserError("output_dir= is empty: give the folder that runs lie in")
+    from fieldforge.stages.settings import RunSettings
+
+    read_settings(config, RunSettings)
+    build(config, "plan")
+    check_keys(config, STAGE_KEYS)
 
 
 def check_sampling_keys(config: DictConfig) -> None:

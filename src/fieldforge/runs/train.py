@@ -13,14 +13,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fieldforge.configuration.build import build, check
+from fieldforge.configuration.settings import read_settings
 from fieldforge.errors import UserError
 from fieldforge.planning.rehearsal import rehearse
+from fieldforge.planning.settings import PlanSettings
 from fieldforge.runs.early_checks import check_training_keys
 from fieldforge.stages.continuation import check_continuation
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.registry import kinds_of, stages_of
+from fieldforge.stages.settings import RunSettings
 from fieldforge.stages.stage import Stage, StageResult, TrainedStage
-from fieldforge.stages.training_run import plain
+from fieldforge.stages.training_run import StepSettings, plain
 from fieldforge.storage.files import make_folder
 from fieldforge.training.processes import interruption, ranks
 from fieldforge.training.processes.hardware import Hardware
@@ -37,12 +40,13 @@ def run_training(config: DictConfig) -> dict[str, StageDirectory]:
         Interrupted: a signal stopped a stage; what is done is saved.
     """
     check_training(config)
-    if config.plan.show:
+    plan: PlanSettings = build(config, "plan")
+    if plan.show:
         from fieldforge.planning.plan import print_plan
 
-        print_plan(config)
+        print_plan(config, plan)
         return {}
-    make_folder(Path(config.output_dir), "output_dir")
+    make_folder(Path(read_settings(config, RunSettings).output_dir), "output_dir")
     hardware: Hardware = build(config, "trainer")
     interruption.limit_time(hardware.max_hours)
     with hardware.processes(this_command):
@@ -62,28 +66,25 @@ def check_training(config: DictConfig) -> None:
     """
     check_training_keys(config)
     check(config)
-    stages = stages_of(config)
-    if config.plan.show:
+    settings, plan, stages = read_settings(config, RunSettings), build(config, "plan"), stages_of(config)
+    if plan.show:
         for kind in kinds_of(stages):
-            build(config, f"training.{kind}.budget")
+            StepSettings.of(config, kind)
         return
-    check_start(config, stages)
+    check_start(settings, stages)
     for stage in stages:
         stage.check()
     rehearse(stages)
-    check_continuation(config, {kind: plain(config.training[kind]) for kind in kinds_of(stages)})
+    check_continuation(settings.continue_from, {kind: plain(config.training[kind]) for kind in kinds_of(stages)})
 
 
-def check_start(config: DictConfig, stages: list[Stage]) -> None:
-    """UserError for an `init_from` that no stage takes, or beside a `continue_from`."""
-    if config.init_from is None:
-        return
-    if config.continue_from is not None:
-        raise UserError("init_from= and continue_from= are both given: weights alone, or all of a training; give one")
-    if not any(isinstance(stage, TrainedStage) and stage.start is not None for stage in stages):
-        names = ", ".join(config.stages)
+def check_start(settings: RunSettings, stages: list[Stage]) -> None:
+    """UserError for an `init_from` that no stage takes."""
+    taken = any(isinstance(stage, TrainedStage) and stage.start is not None for stage in stages)
+    if settings.init_from is not None and not taken:
+        names = ", ".join(stage.name for stage in stages)
         raise UserError(
-            f"init_from={config.init_from} is of a stage that this training ({names}) has not: give another"
+            f"init_from={settings.init_from} is of a stage that this training ({names}) has not: give another"
         )
 
 

@@ -28,8 +28,9 @@ from fieldforge.stages.directory import MODEL, StageDirectory, load_weights, mod
 from fieldforge.stages.initial_weights import kinds_of_steps, start_file
 from fieldforge.stages.pretrained import place_of
 from fieldforge.stages.samples import check_samples, data_fingerprint, sample_data
+from fieldforge.stages.settings import PictureSettings
 from fieldforge.stages.stage import Batch, Results, Saved, Sizes, StageResult, Step, TrainedStage
-from fieldforge.stages.training_run import PictureSettings, plain, seeded, stop_on_request
+from fieldforge.stages.training_run import plain, seeded, stop_on_request
 from fieldforge.terminal import status
 from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
@@ -122,7 +123,7 @@ class AutoencoderStage(TrainedStage):
         return module
 
     def pictures(self) -> Draw:
-        return pictures_of_heldout(self.config, sample_data(self.config))
+        return pictures_of_heldout(self.config, sample_data(self.config), self.sheet)
 
     def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
         assert isinstance(trained, AutoencoderModule)
@@ -214,10 +215,9 @@ def load_autoencoder(path: Path, device: torch.device | str = "cpu") -> tuple[Au
     return autoencoder.to(device).eval(), label
 
 
-def pictures_of_heldout(config: DictConfig, data: ShardDataModule) -> Draw:
+def pictures_of_heldout(config: DictConfig, data: ShardDataModule, settings: PictureSettings) -> Draw:
     """Draws truth and reconstruction of the first held-out samples, or of training samples if none are held out."""
     domain: Domain = build(config, "domain")
-    settings: PictureSettings = build(config, "monitor.pictures")
     transforms: list[Transform] = [*domain.input_transforms(), *domain.truth_transforms(), Meta()]
 
     def draw(module: pl.LightningModule, path: Path) -> None:

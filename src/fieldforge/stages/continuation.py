@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from fieldforge.errors import UserError
 from fieldforge.stages.directory import MODEL, StageDirectory
 from fieldforge.stages.fingerprint import differences, fingerprint
-from fieldforge.sweeps.job import is_trial
 from fieldforge.terminal import duration
 from fieldforge.training.processes.checkpoints import find_last, read_checkpoint
 
@@ -22,16 +19,23 @@ KEY = "continued_from"
 
 
 def stage_directory(
-    config: DictConfig, stage: str, parent: Path, determining: Mapping[str, Any], budget: Any
+    choice: str | None, stage: str, parent: Path, determining: Mapping[str, Any], budget: Any, trial: bool
 ) -> StageDirectory:
     """The directory of a stage, which starts from the run in `continue_from` if that is a run of this stage.
+
+    Args:
+        choice: the value of `continue_from`.
+        stage: its kind.
+        parent: folder of its runs.
+        determining: all values that determine the result.
+        budget: steps and minutes.
+        trial: whether a sweep composed the configuration; a trial starts afresh.
 
     Raises:
         UserError: the earlier run differs in more than its budget, or has already spent this budget.
     """
-    choice = config.get("continue_from")
-    if choice in (None, SCRATCH):
-        return StageDirectory.of(stage, parent, determining, afresh=choice == SCRATCH or is_trial(config))
+    if choice is None or choice == SCRATCH:
+        return StageDirectory.of(stage, parent, determining, afresh=choice == SCRATCH or trial)
     earlier = Path(choice)
     theirs = determining_of(earlier)
     if theirs["stage"] != stage:
@@ -49,14 +53,17 @@ def stage_directory(
     return directory
 
 
-def check_continuation(config: DictConfig, stages: Mapping[str, Any]) -> None:
-    """Checks `continue_from` before the first stage; `stages`: the stages that train, and their settings.
+def check_continuation(choice: str | None, stages: Mapping[str, Any]) -> None:
+    """Checks `continue_from` before the first stage.
+
+    Args:
+        choice: its value.
+        stages: the stages that train, and their settings.
 
     Raises:
         UserError: no such run, a run of another stage, or one with other settings than the budget.
     """
-    choice = config.get("continue_from")
-    if choice in (None, SCRATCH):
+    if choice is None or choice == SCRATCH:
         return
     theirs = determining_of(Path(choice))
     stage = theirs["stage"]

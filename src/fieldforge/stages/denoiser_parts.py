@@ -7,12 +7,14 @@ from omegaconf import DictConfig
 
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.configuration.build import build
-from fieldforge.configuration.values import whole_number
+from fieldforge.configuration.values import check_key
 from fieldforge.data.shards import ShardSet
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampler import Sampler
 from fieldforge.generation import Generator
 from fieldforge.nn.latent_shape import LatentShape
+from fieldforge.ranges import Count
+from fieldforge.stages.training_run import seed_of
 from fieldforge.training.modules.diffusion_module import DiffusionModule
 
 
@@ -45,7 +47,7 @@ def build_model(
     aligned = {"aligned_channels": conditioner.aligned_channels} if conditioner.aligned_channels else {}
     kind: type[DiffusionModel] = build(config, "loss", trusted=trusted).model
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(whole_number(config, "seed", least=0))
+        torch.manual_seed(seed_of(config))
         backbone = build(
             config,
             "backbone",
@@ -53,7 +55,7 @@ def build_model(
             tokens=latent_shape.tokens,
             channels=latent_shape.channels,
             grid=latent_shape.grid,
-            condition_width=whole_number(config, "conditioner.width"),
+            condition_width=check_key(config, "conditioner.width", Count),
             output_channels=kind.outputs * latent_shape.channels,
             **aligned,
         )
@@ -71,7 +73,7 @@ def build_module(
         density=build(config, "density"),
         weighting=build(config, "weighting"),
         optimizer=build(config, f"training.{stage}.optimizer"),
-        seed=whole_number(config, "seed", least=0),
+        seed=seed_of(config),
     )
 
 

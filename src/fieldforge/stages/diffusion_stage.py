@@ -102,7 +102,7 @@ class DiffusionStage(TrainedStage):
 
     def pictures(self) -> Draw:
         autoencoder, _ = load_autoencoder(self.autoencoder_run.model)
-        return pictures_of_prompts(self.config, self.data_module, autoencoder)
+        return pictures_of_prompts(self.config, self.data_module, autoencoder, self.sheet)
 
     def measure(self) -> Measure:
         autoencoder, _ = load_autoencoder(self.autoencoder_run.model)

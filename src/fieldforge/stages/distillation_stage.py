@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from fieldforge.configuration.build import build
+from fieldforge.configuration.settings import read_settings
 from fieldforge.configuration.stored_config import is_local, load_run, of_run, plain_config
-from fieldforge.configuration.values import number, whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
@@ -30,8 +29,9 @@ from fieldforge.stages.diffusion_stage import DiffusionStage, load_diffusion
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.locate import find_model
 from fieldforge.stages.prompt_pictures import pictures_of_prompts
+from fieldforge.stages.settings import DistillationSettings
 from fieldforge.stages.stage import Results, Saved, Stage, StageResult, TrainedStage
-from fieldforge.stages.training_run import PictureSettings, embed_once, plain
+from fieldforge.stages.training_run import embed_once, plain
 from fieldforge.storage.store import names_elsewhere
 from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.distillation_module import DistillationModule
@@ -122,30 +122,22 @@ def planned(config: DictConfig) -> Planned:
     if "distillation" in label["config"]:
         raise UserError(f"teacher={config.teacher} is distilled already: give the run it was distilled from")
     conditional = bool(OmegaConf.select(plain_config(label["config"]), "conditioner.sources"))
-    scale = number(config, "distillation.guidance") if conditional else 1.0
-    phases = phases_of(config, guided=scale != 1)
+    settings = read_settings(config, DistillationSettings, "distillation")
+    scale = float(settings.guidance) if conditional else 1.0
+    phases = phases_of(settings, guided=scale != 1)
     latents = str(config.latent_data.root or latents_of(teacher, label, config.output_dir))
     return Planned(teacher, label, latents, phases, scale)
 
 
-def phases_of(config: DictConfig, guided: bool) -> list[Phase]:
-    """Phases of the configuration. A phase with the teacher's number of steps is left out unless the teacher is guided.
+def phases_of(settings: DistillationSettings, guided: bool) -> list[Phase]:
+    """Phases of the settings. A phase with the teacher's number of steps is left out unless the teacher is guided.
 
     Raises:
-        UserError: numbers of steps that do not divide each other, or shares that do not fit them.
+        UserError: numbers of steps that do not divide each other.
     """
-    before = whole_number(config, "distillation.teacher_steps")
-    steps, shares = config.distillation.steps, config.distillation.shares
-    if not isinstance(steps, ListConfig) or not steps or not all(type(one) is int and one > 0 for one in steps):
-        raise UserError(f"distillation.steps={steps} must be a list of falling numbers of steps, such as [64, 16, 4]")
-    if not isinstance(shares, ListConfig) or not all(
-        type(share) in (int, float) and 0 < share < math.inf for share in shares
-    ):
-        raise UserError(f"distillation.shares={shares} must be a list of positive numbers, such as [3, 1, 1]")
-    if len(shares) != len(steps):
-        raise UserError(f"distillation.shares={shares} must be {len(steps)} numbers, one for each of steps={steps}")
+    before, steps = settings.teacher_steps, settings.steps
     phases = []
-    for place, (fewer, share) in enumerate(zip(steps, shares, strict=True)):
+    for place, (fewer, share) in enumerate(zip(steps, settings.shares, strict=True)):
         if fewer == before and place > 0:
             raise UserError(f"distillation.steps={steps}: {fewer} steps are no fewer than {before}: leave one out")
         if before % fewer:
@@ -218,8 +210,7 @@ class StudentStage(TrainedStage):
         if "image" in self.generator.keys and not is_local(self.label["config"]):
             log.warning("warning: the teacher's data.root is no folder here, so no pictures are drawn in training")
             return None  # they would show pictures from the teacher's data.root
-        settings: PictureSettings = build(self.config, "monitor.pictures")
-        settings = replace(settings, steps=self.phase.steps, scale=self.scale)
+        settings = replace(self.sheet, steps=self.phase.steps, scale=self.scale)
         return pictures_of_prompts(self.config, self.data_module, self.autoencoder, settings)
 
     def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -129,7 +129,7 @@ def kinds_of_steps(config: DictConfig) -> set[str]:
     return {str(phases[name].get("of")) if name in phases else str(name) for name in config.stages}
 
 
-def freeze(model: nn.Module, patterns: list[str]) -> None:
+def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     """Freeze the parameters whose names match a pattern (`encoder.*`). UserError for a pattern without a match."""
     for pattern in patterns:
         frozen = [parameter for name, parameter in model.named_parameters() if fnmatch(name, pattern)]

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
-from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.latent_schema import LATENT
@@ -67,7 +66,7 @@ class LatentStage(Stage):
             "autoencoder": autoencoder_run.fingerprint,
             "data": data_fingerprint(self.config),
             "input": domain.determining(),
-            "seed": whole_number(self.config, "seed", least=0),
+            "seed": self.settings.seed,
         }
         folder = autoencoder_run.path / "latents" / fingerprint(settings)
         if (folder / MANIFEST_NAME).is_file():

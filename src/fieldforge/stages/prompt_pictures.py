@@ -17,17 +17,16 @@ from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions, from_samples
 from fieldforge.stages.denoiser_parts import build_generator
-from fieldforge.stages.training_run import PictureSettings
+from fieldforge.stages.settings import PictureSettings
 from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.conditional_module import ConditionalModule
 
 
 def pictures_of_prompts(
-    config: DictConfig, data: ShardDataModule, autoencoder: Autoencoder, settings: PictureSettings | None = None
+    config: DictConfig, data: ShardDataModule, autoencoder: Autoencoder, sheet: PictureSettings
 ) -> Draw:
     """Draws samples for the first training captions, or the first held-out pictures: one column per seed."""
     domain: Domain = build(config, "domain")
-    sheet: PictureSettings = settings or build(config, "monitor.pictures")
 
     def draw(module: pl.LightningModule, path: Path) -> None:
         assert isinstance(module, ConditionalModule)

@@ -10,6 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,17 +19,18 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
-from fieldforge.configuration.build import build
+from fieldforge.configuration.settings import read_settings
 from fieldforge.configuration.stored_config import Labelled
-from fieldforge.configuration.values import whole_number
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.continuation import stage_directory
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.initial_weights import InitialWeights, freeze
-from fieldforge.stages.training_run import plain, train
+from fieldforge.stages.settings import PictureSettings, RunSettings
+from fieldforge.stages.training_run import StepSettings, plain, train
 from fieldforge.stages.untrained import training_label, warn_if_untrained
 from fieldforge.storage.lock import scope
+from fieldforge.sweeps.job import is_trial
 from fieldforge.terminal import status
 from fieldforge.training.callbacks.context import Draw, Measure
 from fieldforge.training.processes import ranks
@@ -116,6 +118,7 @@ class Stage(Labelled, ABC):
 
     def __init__(self, config: DictConfig, name: str | None = None):
         self.config, self.name = config, name or self.kind
+        self.settings = read_settings(config, RunSettings)
         self.place = ""  # among the stages of a training, such as "stage 2 of 3"
         self.continues = False  # whether one of its kind is before it, whose weights it starts from
 
@@ -187,11 +190,21 @@ class TrainedStage(Stage):
 
     @property
     def seed(self) -> int:
-        return whole_number(self.config, "seed", least=0)
+        return self.settings.seed
+
+    @cached_property
+    def steps(self) -> StepSettings:
+        return StepSettings.of(self.config, self.kind)
 
     @property
     def batch_size(self) -> int:
-        return whole_number(self.config, f"{self.key}.batch_size")
+        return self.steps.batch_size
+
+    @property
+    def sheet(self) -> PictureSettings:
+        """The settings of its pictures, for stages with the block `monitor.pictures`."""
+        assert self.settings.monitor.pictures is not None, f"{self.kind} draws no pictures"
+        return self.settings.monitor.pictures
 
     def prepare(self, results: Results) -> None:
         """Prepares the inputs of `determining`: results of earlier stages, data. In all processes alike."""
@@ -220,14 +233,14 @@ class TrainedStage(Stage):
         module = self.module()
         if self.start is not None:
             self.start.load(self.model(module))
-        freeze(self.model(module), list(self.config.frozen))
+        freeze(self.model(module), self.settings.frozen)
         return module
 
     def check_module(self, module: pl.LightningModule) -> None:
         """UserError where the configuration's start is impossible; the module's tensors may have no values."""
         if self.start is not None:
             self.start.check(self.model(module))
-        freeze(self.model(module), list(self.config.frozen))
+        freeze(self.model(module), self.settings.frozen)
 
     def pictures(self) -> Draw | None:
         """Draws the model's outputs during training."""
@@ -243,13 +256,13 @@ class TrainedStage(Stage):
 
     def whole_identity(self) -> dict[str, Any]:
         """All values that determine the result."""
-        identity = {"stage": self.kind, "seed": self.config.seed, "training": plain(self.config.training[self.kind])}
+        identity = {"stage": self.kind, "seed": self.seed, "training": plain(self.config.training[self.kind])}
         if self.name != self.kind:
             identity["phase"] = self.name
         if self.start is not None:
             identity["init_from"] = self.start.fingerprint
-        if self.config.frozen:
-            identity["frozen"] = list(self.config.frozen)
+        if self.settings.frozen:
+            identity["frozen"] = list(self.settings.frozen)
         return identity | self.determining()
 
     @scope()
@@ -258,9 +271,9 @@ class TrainedStage(Stage):
             self.start = InitialWeights.of_run(results[self.kind].run, type(self))
         self.prepare(results)
         config, called = plain(self.config), self.label_name or self.name
-        place = Path(self.config.output_dir) / str(self.config[self.run_name])
-        budget = build(self.config, f"{self.key}.budget")
-        directory = stage_directory(self.config, self.kind, place, self.whole_identity(), budget)
+        place = Path(self.settings.output_dir) / getattr(self.settings, self.run_name)
+        budget, choice = self.steps.budget, self.settings.continue_from
+        directory = stage_directory(choice, self.kind, place, self.whole_identity(), budget, is_trial(self.config))
         if directory.finished:
             log.info("%s: finished already, reused from %s", called, directory.path)
             return StageResult(self.name, directory.path, directory)
@@ -269,7 +282,8 @@ class TrainedStage(Stage):
         self.begin(directory)
         module = self.first_module()
         has_start = self.has_start(module)
-        training = train(self.config, directory, module, self.data(), self.pictures(), self.measure(), self.place)
+        watched = self.pictures(), self.measure(), self.place
+        training = train(self.config, self.settings.monitor, directory, module, self.data(), *watched)
         label = training_label(budget, training.steps, has_start)
 
         def save() -> None:

@@ -21,15 +21,19 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.source import lacking
 from fieldforge.conditioning.transforms import embed_missing
 from fieldforge.configuration.build import build
-from fieldforge.configuration.values import whole_number
+from fieldforge.configuration.settings import read_settings
+from fieldforge.configuration.values import check_key
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.errors import UserError, memory_shortage
-from fieldforge.ranges import Count, GridCells, Pixels
+from fieldforge.ranges import Count, Seed
 from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.settings import MonitorSettings
 from fieldforge.terminal import count
 from fieldforge.training.callbacks import wandb_run
-from fieldforge.training.callbacks.budget import BudgetCallback
+from fieldforge.training.callbacks.averaging import EMACallback
+from fieldforge.training.callbacks.budget import Budget, BudgetCallback
 from fieldforge.training.callbacks.context import Draw, LoggerChoice, Measure, TrainingContext, Watcher
+from fieldforge.training.callbacks.gradient_guard import GradientGuard
 from fieldforge.training.callbacks.metrics_table import MetricsTable
 from fieldforge.training.callbacks.snapshots import Snapshots
 from fieldforge.training.processes import interruption, ranks
@@ -49,26 +53,30 @@ class Training:
 
 
 @dataclass(frozen=True)
-class PictureSettings:
-    """Pictures during training.
+class StepSettings:
+    """The steps of a stage, `training.<stage>`. Its optimiser is built later, with the parameters.
 
     Args:
-        count: samples on the sheet.
-        size: pixels along a side of each picture.
-        resolution: of the outputs: cells of a mesh's grid, pixels of a picture along an axis; None: the domain's.
-        seeds, steps, scale: of a diffusion model: columns, sampler steps, guidance scale.
+        batch_size: samples of a step over all processes.
+        budget: steps and minutes.
+        ema: averages the weights.
+        gradients: clips gradients and skips bad steps.
     """
 
-    count: Count = 4
-    size: Pixels = 128
-    resolution: GridCells | None = 64
-    seeds: Count = 2
-    steps: Count = 12
-    scale: float = 3.0
+    batch_size: Count
+    budget: Budget
+    ema: EMACallback
+    gradients: GradientGuard
+
+    @staticmethod
+    def of(config: DictConfig, stage: str) -> StepSettings:
+        """The settings of a stage, with new callbacks. UserError for a mistake; names the key."""
+        return read_settings(config, StepSettings, f"training.{stage}")
 
 
 def train(
     config: DictConfig,
+    monitor: MonitorSettings,
     directory: StageDirectory,
     module: pl.LightningModule,
     data: ShardDataModule,
@@ -97,9 +105,9 @@ def train(
             callbacks,
             loggers,
             directory.path,
-            log_every_n_steps=whole_number(config, "monitor.log_every"),
-            val_check_interval=whole_number(config, "monitor.validate_every") * hardware.accumulate,
-            limit_val_batches=validation_batches(config, stage, data),
+            log_every_n_steps=monitor.log_every,
+            val_check_interval=monitor.validate_every * hardware.accumulate,
+            limit_val_batches=validation_batches(monitor, stage, data),
         )
         with memory_advice(stage, context.batch_size), hardware.products():
             fit(trainer, module, data, Path(last) if last else None)
@@ -131,16 +139,16 @@ def training_context(
     place: str = "",
 ) -> TrainingContext:
     """The training context of a stage in its directory, from `config.training.<stage>`."""
-    key = f"training.{directory.stage}"
+    steps = StepSettings.of(config, directory.stage)
     return TrainingContext(
         stage=directory.stage,
         run=directory.path,
         fingerprint=directory.fingerprint,
         config=plain(config),
-        batch_size=whole_number(config, f"{key}.batch_size"),
-        clock=BudgetCallback(build(config, f"{key}.budget")),
-        ema=build(config, f"{key}.ema"),
-        guard=build(config, f"{key}.gradients"),
+        batch_size=steps.batch_size,
+        clock=BudgetCallback(steps.budget),
+        ema=steps.ema,
+        guard=steps.gradients,
         draw=draw,
         measure=measure,
         place=place,
@@ -157,13 +165,12 @@ def build_callbacks(config: DictConfig, context: TrainingContext) -> list[pl.Cal
     return sorted(callbacks, key=lambda callback: not isinstance(callback, Snapshots))
 
 
-def validation_batches(config: DictConfig, stage: str, data: ShardDataModule) -> int:
+def validation_batches(monitor: MonitorSettings, stage: str, data: ShardDataModule) -> int:
     """Number of held-out batches of a validation; 0 where nothing is held out."""
-    batches = whole_number(config, "monitor.validation_batches", least=0)
-    if batches and not data.has_heldout:
+    if monitor.validation_batches and not data.has_heldout:
         log.info("%s: the data hold no split '%s': validation is left out", stage, data.heldout_split)
         return 0
-    return batches
+    return monitor.validation_batches
 
 
 def last_checkpoint(directory: StageDirectory) -> str:
@@ -255,8 +262,13 @@ def build_loggers(config: DictConfig, context: TrainingContext) -> list[Logger]:
 def seeded(config: DictConfig, key: str, **node: Any) -> Any:
     """Build a network with its first weights a function of `seed` alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(whole_number(config, "seed", least=0))
+        torch.manual_seed(seed_of(config))
         return build(config, key, **node)
+
+
+def seed_of(config: DictConfig) -> int:
+    """The seed of a training's configuration or of a stored one. UserError for a value that is no seed."""
+    return check_key(config, "seed", Seed)
 
 
 def plain(config: Any) -> Any:
