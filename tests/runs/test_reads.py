@@ -6,6 +6,7 @@ import pytest
 from tests.runs.reads import leaves, recorded
 from tests.runs.test_experiments import EXPERIMENTS, TRAINED, composed, small
 
+from fieldforge.configuration.values import check_finite
 from fieldforge.planning.plan import make_plan
 from fieldforge.runs.train import run_training
 from fieldforge.stages.directory import StageDirectory
@@ -53,13 +54,21 @@ def test_an_experiment_holds_what_it_reads(experiment, balls, tmp_path, request)
         words += [f"teacher={teacher.path}", f"output_dir={teacher.path.parent.parent}", *DISTILLED]
     else:
         words += small(experiment, balls)
+    training, planned = composed(experiment, *words), composed(experiment, *flat)  # to compose is no reading
     with recorded() as seen:
-        run_training(composed(experiment, *words))
+        run_training(training)
         if experiment != "distill":
-            make_plan(composed(experiment, *flat))
+            make_plan(planned)
     reasons = (*READ_ELSEWHERE, *OWN_REASONS.get(experiment, ()))
     unread = [path for path in leaves(composed(experiment)) if path not in seen and not path.startswith(reasons)]
     assert unread == []
+
+
+def test_a_walk_that_looks_for_nan_is_no_reading():
+    config = composed("shape_latent")
+    with recorded() as seen:
+        check_finite(config)
+    assert not seen
 
 
 DISTILLED = [

@@ -56,11 +56,13 @@ def check_name(key: str, name: Any) -> None:
 def check_finite(node: Any, path: str = "") -> None:
     """UserError for the first value that is no number in the place of one: NaN."""
     if isinstance(node, DictConfig | ListConfig):
-        keys: Iterable[Any] = node if isinstance(node, DictConfig) else range(len(node))
-        for key in keys:
-            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
-                where = f"{path}[{key}]" if isinstance(key, int) else f"{path}.{key}" if path else str(key)
-                check_finite(node[key], where)
+        node = OmegaConf.to_container(node, resolve=False)  # what is walked is not read: see tests/runs/reads.py
+    if isinstance(node, dict):
+        for key, value in node.items():
+            check_finite(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for place, value in enumerate(node):
+            check_finite(value, f"{path}[{place}]")
     elif isinstance(node, float) and math.isnan(node):
         raise UserError(f"config key {path} = nan is no number: correct it")
 
