@@ -23,6 +23,7 @@ from fieldforge.stages.conditioner_check import check_diffusion_conditioner, enc
 from fieldforge.stages.denoiser_parts import build_generator, build_model, build_module, stand_in_classes, with_classes
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.fingerprint import differences
+from fieldforge.stages.identity import conditions, without_places
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
 from fieldforge.stages.measures_of_samples import MeasuresOfSamples
 from fieldforge.stages.prompt_pictures import pictures_of_prompts
@@ -80,12 +81,13 @@ class DiffusionStage(TrainedStage):
     def determining(self) -> dict[str, Any]:
         transforms = plain(self.config.latent_data.transforms)
         split = self.data_module.shards(self.data_module.train_split)
+        blocks = {part: plain(self.config[part]) for part in DENOISER}
         return {
             "autoencoder": self.autoencoder_run.fingerprint,
             "latents": [manifest.fingerprint for manifest in split.manifests],
-            "transforms": {name: block for name, block in transforms.items() if block is not None},
-            "encoders": self.conditioner.fingerprint(),
-            **{part: plain(self.config[part]) for part in DENOISER},
+            "transforms": without_places({name: block for name, block in transforms.items() if block is not None}),
+            **blocks,
+            **conditions(blocks["conditioner"], self.conditioner),
         }
 
     def begin(self, directory: StageDirectory) -> None:

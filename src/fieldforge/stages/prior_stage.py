@@ -30,6 +30,7 @@ from fieldforge.stages.conditioner_check import check_prior_conditioner
 from fieldforge.stages.denoiser_parts import build_generator, build_model, build_module, stand_in_classes, with_classes
 from fieldforge.stages.diffusion_stage import DENOISER
 from fieldforge.stages.directory import StageDirectory, load_weights
+from fieldforge.stages.identity import conditions
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
 from fieldforge.stages.samples import training_split
 from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, Sizes, Step, TrainedStage
@@ -82,12 +83,13 @@ class PriorStage(TrainedStage):
 
     def determining(self) -> dict[str, Any]:
         split = self.data_module.shards(self.data_module.train_split)
+        blocks = {part: plain(self.config[part]) for part in ("prior", *DENOISER)}
         return {
             "vectors": [manifest.fingerprint for manifest in split.manifests],
             "made_by": self.encoder,
             "labels": plain(self.config.latent_data.transforms.labels),
-            "encoders": self.conditioner.fingerprint(),
-            **{part: plain(self.config[part]) for part in ("prior", *DENOISER)},
+            **blocks,
+            **conditions(blocks["conditioner"], self.conditioner),
         }
 
     def begin(self, directory: StageDirectory) -> None:

@@ -11,6 +11,7 @@ from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.shards import ShardSet, open_shards
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
+from fieldforge.stages.identity import without_places
 from fieldforge.stages.training_run import plain
 
 LEFT_OUT = ("root", "heldout_batch_size", "heldout_limit")
@@ -34,7 +35,7 @@ def data_fingerprint(config: DictConfig) -> dict[str, Any]:
     settings = plain(config.data)
     shards = training_split(config)
     rest = {key: value for key, value in settings.items() if key not in LEFT_OUT}
-    return {**rest, "fingerprint": [manifest.fingerprint for manifest in shards.manifests]}
+    return {**without_places(rest), "fingerprint": [manifest.fingerprint for manifest in shards.manifests]}
 
 
 def check_samples(config: DictConfig, data: ShardDataModule) -> None:
