@@ -7,6 +7,7 @@ from tests.runs.conftest import Place
 from fieldforge.errors import UserError
 from fieldforge.runs.train import run_training
 from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.initial_weights import fate
 
 PHASE = (
     "+phases={colours:{of:autoencoder,training:{budget:{max_steps:3}},autoencoder_loss:{color:8.0},frozen:[encoder.*]}}"
@@ -72,16 +73,26 @@ def test_mistakes_are_one_sentence(trained, tmp_path, overrides, sentence):
         run_training(Place(place.data, tmp_path).compose("stages=[autoencoder]", *words))
 
 
-def test_classes_start_at_the_vectors_of_their_names(trained):
+def test_classes_start_at_the_vectors_of_their_names(trained, caplog):
     place, _ = trained
     of_data = run_training(place.compose())["diffusion"]
     label = torch.load(of_data.model, weights_only=True)["fieldforge"]
     known = label["encoders"]["class"]["classes"]
     classes = ["of no ball", *reversed(known)]
     words = [f"conditioner.classes={classes}", f"init_from={of_data.path}", "training.diffusion.optimizer.lr=1e-12"]
+    caplog.set_level("INFO")
     first, second = weights(of_data), weights(run_training(place.compose(*words))["diffusion"])
+    sentence = f"starts at the weights of {of_data.path}; of its classes 3 kept ({', '.join(reversed(known))}); "
+    assert f"{sentence}none forgotten; 1 new (of no ball)" in caplog.text
     name = "conditioner.sources.class.vector_projection.weight"
     for label_of, vector in zip(classes, second[name].unbind(1), strict=True):
         null = first["conditioner.sources.class.null_vector"]
         expected = first[name][:, known.index(label_of)] if label_of in known else null
         assert torch.allclose(vector, expected, atol=1e-6), label_of
+
+
+def test_what_becomes_of_classes_is_said_in_words():
+    assert fate(["chair", "bed"], ["bed", "lamp"]) == "1 kept (bed); 1 forgotten (chair); 1 new (lamp)"
+    assert fate([str(number) for number in range(14)], []).endswith(
+        "14 forgotten (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more); none new"
+    )

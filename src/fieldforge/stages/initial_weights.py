@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -19,6 +20,9 @@ from fieldforge.errors import UserError
 from fieldforge.stages.directory import MODEL, StageDirectory, model_in
 from fieldforge.stages.pretrained import place_of
 from fieldforge.training.processes.checkpoints import load_safely
+
+log = logging.getLogger(__name__)
+SHOWN = 12  # classes of which a line gives the names
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,14 @@ class InitialWeights:
         return load_run(self.path, self.kind)[1]
 
     def load(self, model: nn.Module) -> None:
-        """Load the weights into a model, class vectors by their names. UserError unless all other weights match."""
+        """Load the weights into a model, class vectors by their names, and say in the log what becomes of the classes.
+
+        UserError unless all other weights match.
+        """
         weights, label = self._fitting(model)
+        for name, source in _class_sources(model).items():
+            theirs = label["encoders"][name]["classes"]
+            log.info("starts at the weights of %s; of its classes %s", self.path.parent, fate(theirs, source.classes))
         model.load_state_dict({**weights, **_class_vectors(model, weights, label)})
 
     def check(self, model: nn.Module) -> None:
@@ -110,6 +120,21 @@ def _class_vectors(model: nn.Module, weights: Mapping[str, Tensor], label: Mappi
         weight, null = weights[_class_weight(name)], weights.get(f"conditioner.sources.{name}.null_vector")
         vectors[_class_weight(name)] = source.vectors_by_name(weight, null, label["encoders"][name]["classes"])
     return vectors
+
+
+def fate(theirs: Sequence[str], mine: Sequence[str]) -> str:
+    """Which classes of a model a training goes on with, which it leaves out, and which it adds, in words."""
+    kinds = {
+        "kept": [name for name in mine if name in theirs],
+        "forgotten": [name for name in theirs if name not in mine],
+        "new": [name for name in mine if name not in theirs],
+    }
+    listed = (f"{len(names)} {kind} ({_listed(names)})" if names else f"none {kind}" for kind, names in kinds.items())
+    return "; ".join(listed)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def start_file(config: DictConfig) -> Path | None:
