@@ -272,7 +272,8 @@ def test_features_of_another_encoder_are_refused(roots, conditioner, clip_folder
         altered.embed(batch)
     with pytest.raises(UserError, match=r"remove the embeddings/clip_text of the data to embed them again"):
         embed_shards(samples, penultimate, ["clip_text"])
-    with pytest.raises(UserError, match="there is no manifest"):
+    advice = f"`python prepare.py embed=clip_image shards={samples}`"
+    with pytest.raises(UserError, match=f"there is no manifest; run {advice}"):
         batches(latents, StoredFeatures(str(samples), ["clip_image"]), count=1)
 
 

@@ -10,11 +10,12 @@ from unittest.mock import Mock
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tests.preparation.make import write_cubes, write_library
 
 from fieldforge.configuration.build import build
-from fieldforge.data.manifest import read_manifest
+from fieldforge.data.manifest import PREPARED, read_manifest
+from fieldforge.data.shards import open_shards
 from fieldforge.errors import UserError
 from fieldforge.preparation import pipeline
 from fieldforge.preparation.shape_recipe import ShapeRecipe
@@ -136,3 +137,20 @@ def test_a_source_without_assets_leaves_no_folder(tmp_path: Path):
     with pytest.raises(UserError, match="the source holds no assets"):
         run_preparation(configured("source=folder", f"source.path={tmp_path}/empty", f"output={tmp_path}/out", *TINY))
     assert not (tmp_path / "out").exists()
+
+
+def test_where_configured_shards_are_missing_the_command_is_named_that_makes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    texts = [file.read_text() for file in (CONFIGS / "data").glob("*.yaml")]
+    roots = {root for text in texts for root in re.findall(r"^root: ([\w/]+)$", text, re.MULTILINE)}
+    assert roots == set(PREPARED)
+    monkeypatch.chdir(tmp_path)
+    for root, command in PREPARED.items():
+        source = re.match(r"source=(\w+)", command)[1]
+        output = OmegaConf.to_container(configured(*command.split()))["output"]
+        assert output.replace("${hydra:runtime.choices.source}", source) == root
+        with pytest.raises(UserError, match=rf"prepare the data first \(python prepare\.py {command}\)"):
+            open_shards(root, "train")
+    with pytest.raises(UserError, match=r"source\.path=<your meshes>, or source=pictures, with output=shards/mine\)"):
+        read_manifest("shards/mine")

@@ -102,7 +102,10 @@ def embedding_folder(root: str | Path, source: str) -> Path:
 
 
 def read_embeddings(folder: str | Path) -> Manifest:
-    """Manifest of a source's folder, whose `extra` names the encoder. UserError where it does not."""
+    """Manifest of a source's folder, whose `extra` names the encoder. UserError for none, or where it does not."""
+    if not (Path(folder) / MANIFEST_NAME).is_file():
+        source, data = Path(folder).name, Path(folder).parent.parent
+        raise UserError(f"{folder}: there is no manifest; run `python prepare.py embed={source} shards={data}`.")
     manifest = read_manifest(folder)
     if manifest.schema != EMBEDDING or not isinstance(manifest.extra.get("fingerprint"), dict):
         raise UserError(f"{folder}: its manifest names no encoder that made it: remove the folder and embed again.")

@@ -16,12 +16,19 @@ from fieldforge.data.schema import Schema
 from fieldforge.data.schemas import SCHEMAS
 from fieldforge.data.table import EntryError, ShardEntry, ShardTable
 from fieldforge.errors import UserError
+from fieldforge.storage.cloud import is_remote
 from fieldforge.storage.files import atomic_file
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "fieldforge-shards"
 FORMAT_VERSION = 1
 PIECE_BYTES = 1 << 20
+PREPARED = {
+    "shards/furniture": "source=furniture",
+    "data/furniture_cc0": "source=furniture_cc0 preparation=embedded",
+    "data/emoji_64": "source=emoji output=data/emoji_64",
+}
+"""Folders that configs/data names, and what makes `prepare.py` write them."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +186,17 @@ def read_manifest(folder: str | Path) -> Manifest:
     path = path if path.suffix == ".json" else path / MANIFEST_NAME
     if not path.is_file():
         raise UserError(
-            f"{path}: there is no manifest; prepare the data first, or point data.root to a folder of shards."
+            f"{path}: there is no manifest; prepare the data first ({how_to_prepare(path.parent)}), or point data.root "
+            f"to a folder of shards."
         )
     with open(path, "rb") as file:
         return Manifest.from_json(iter(lambda: file.read(PIECE_BYTES), b""), str(path))
+
+
+def how_to_prepare(folder: str | Path) -> str:
+    """The command that makes the shards of a folder, where it is known, or that makes them of files of one's own."""
+    place = str(folder).rstrip("/")
+    if place in PREPARED:
+        return f"python prepare.py {PREPARED[place]}"
+    output = "<folder>, which you then copy there" if is_remote(place) else place
+    return f"python prepare.py source=folder source.path=<your meshes>, or source=pictures, with output={output}"

@@ -14,7 +14,7 @@ import numpy as np
 
 from fieldforge.data.cache import Cache
 from fieldforge.data.foreign_index import is_foreign, open_foreign
-from fieldforge.data.manifest import MANIFEST_NAME, PIECE_BYTES, Manifest
+from fieldforge.data.manifest import MANIFEST_NAME, PIECE_BYTES, Manifest, how_to_prepare
 from fieldforge.data.schema import Schema
 from fieldforge.data.table import ShardEntry, ShardTable
 from fieldforge.errors import UserError
@@ -152,8 +152,8 @@ def load_manifest(store: Store) -> Manifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         looked = where if is_remote(where) else os.path.abspath(where)
         raise UserError(
-            f"{looked}: there is no manifest; prepare the data first, point data.root to a folder of shards, or index "
-            "shards of other origin with python -m fieldforge.data.index."
+            f"{looked}: there is no manifest; prepare the data first ({how_to_prepare(store.url)}), point data.root to "
+            "a folder of shards, or index shards of other origin with python -m fieldforge.data.index."
         ) from error
 
 
