@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fieldforge import terminal
-from fieldforge.terminal import Formatter, duration, format_warning, printable, result, say, status
+from fieldforge.terminal import Formatter, duration, format_warning, printable, quantity, result, say, status
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,8 @@ def test_durations_have_one_style():
         *("?", "0 s", "12 ms", "500 ms", "5 s", "7.2 s", "59 s", "1 min 00 s", "1 h 02 min"),
         *("23 h 59 min", "1 d 03 h", "115 d 17 h"),
     ]
+
+
+def test_one_thing_needs_no_plural():
+    shown = [quantity(number, noun) for number, noun in ((1, "sample"), (0, "step"), (2048, "step"), (3, "class"))]
+    assert shown == ["1 sample", "0 steps", "2,048 steps", "3 classes"]

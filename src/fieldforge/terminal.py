@@ -76,6 +76,16 @@ def duration(seconds: float | None) -> str:
     return f"{_two_digits(seconds)} s"
 
 
+def quantity(number: int, noun: str) -> str:
+    """A number of things, with the plural that it needs.
+
+    >>> quantity(1, "step"), quantity(2048, "step"), quantity(0, "class")
+    ('1 step', '2,048 steps', '0 classes')
+    """
+    plural = noun if number == 1 else f"{noun}{'es' if noun.endswith('s') else 's'}"
+    return f"{number:,} {plural}"
+
+
 def _two_digits(number: float) -> str:
     return f"{number:.0f}" if number >= 9.95 else f"{number:.2g}"
 

@@ -141,7 +141,7 @@ def test_what_workers_skip_is_said_at_the_end(tmp_path: Path, workers: int, capl
     data.teardown("fit")
     assert data.damaged_shards == [f"{tmp_path}/{BAD}"]
     assert (
-        f"1 shards had samples that could not be used; others were trained on in their places: {tmp_path}/{BAD}"
+        f"1 shard had samples that could not be used; others were trained on in their places: {tmp_path}/{BAD}"
         in (caplog.messages[-1])
     )
 

@@ -87,7 +87,7 @@ def test_no_assets_and_nothing_usable(tmp_path: Path):
         prepare(write_cubes(tmp_path / "none", 0), SETTINGS, SEED, tmp_path / "out", workers=1)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.obj").touch()
-    with pytest.raises(UserError, match=r"none of the 1 assets can be used; .*rejected\.jsonl says why"):
+    with pytest.raises(UserError, match=r"of 1 asset none can be used; .*rejected\.jsonl says why"):
         prepare(write_cubes(tmp_path / "bad", 0), SETTINGS, SEED, tmp_path / "out", workers=1)
 
 

@@ -46,7 +46,7 @@ def test_the_stage_warns_and_one_that_warmed_up_does_not(place, caplog):
         run_training(place.compose(LONG_WARMUP, "seed=7"))
     (warning,) = warnings(caplog)
     assert "its autoencoder is as good as untrained" in warning
-    assert "after 5 steps" in warning
+    assert "ended at step 5" in warning
     assert "training.autoencoder.budget.max_minutes" in warning
 
 

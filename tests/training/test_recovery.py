@@ -70,7 +70,7 @@ def test_few_bad_steps_are_left_out_and_counted(tmp_path, caplog):
     assert differing(look.states[12], look.states[11]) == ["weight", "average", "step", "exp_avg", "exp_avg_sq"]
     assert look.logged[8] == (0, 0)
     assert look.logged[30] == (2, 0)
-    assert caplog.text.count("1 bad steps were left out") == 2
+    assert caplog.text.count("1 bad step left out") == 2
 
 
 def test_spike_is_left_out_and_a_loss_that_falls_to_nothing_is_none(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.source import Source
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count, Share
+from fieldforge.terminal import quantity
 
 
 class ClassSource(Source):
@@ -62,7 +63,7 @@ class ClassSource(Source):
         if name in self._index:
             return self._index[name]
         raise UserError(
-            f"class={name!r} is not one of the {len(self.classes)} classes of this model: "
+            f"class={name!r} is not one of the {quantity(len(self.classes), 'class')} of this model: "
             f"{nearest_of(name, self.classes)}"
         )
 

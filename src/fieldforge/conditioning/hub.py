@@ -20,6 +20,7 @@ from fieldforge.conditioning.damage import damaged_file
 from fieldforge.conditioning.reach import may_fetch, offline
 from fieldforge.errors import UserError, install_command
 from fieldforge.storage.store import names_elsewhere
+from fieldforge.terminal import quantity
 
 log = logging.getLogger(__name__)
 WEIGHT_NAMES = [  # on the hub; of one file or of several
@@ -112,8 +113,8 @@ class Pretrained:
         missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]  # (unused heads)
         if missing:
             raise UserError(
-                f"the encoder {self.model} lacks {len(missing)} weights of a {kind.__name__} ({missing[0]} …): "
-                f"give a complete checkpoint of that kind."
+                f"the encoder {self.model} lacks {quantity(len(missing), 'weight')} of a {kind.__name__} "
+                f"({missing[0]} …): give a complete checkpoint of that kind."
             )
         return network.eval().requires_grad_(False)
 

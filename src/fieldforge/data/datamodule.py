@@ -20,6 +20,7 @@ from fieldforge.data.transforms import Transform
 from fieldforge.ranges import Count, NotNegative, Seed, Whole
 from fieldforge.storage import waiting
 from fieldforge.storage.cloud import Patience
+from fieldforge.terminal import quantity
 
 log = logging.getLogger(__name__)
 
@@ -193,8 +194,8 @@ class ShardDataModule(pl.LightningDataModule):
         if damaged := self.damaged_shards:
             names = ", ".join(damaged[:10]) + (", …" if len(damaged) > 10 else "")
             log.warning(
-                "%d shards had samples that could not be used; others were trained on in their places: %s",
-                len(damaged), names,
+                "%s had samples that could not be used; others were trained on in their places: %s",
+                quantity(len(damaged), "shard"), names,
             )  # fmt: skip
 
     @property

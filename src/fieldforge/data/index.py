@@ -24,7 +24,7 @@ from fieldforge.data.writer import shard_entry
 from fieldforge.errors import UserError
 from fieldforge.storage.files import atomic_file
 from fieldforge.storage.store import BadShardError
-from fieldforge.terminal import result, say
+from fieldforge.terminal import quantity, result, say
 
 SHARD_NAME = re.compile(r"([A-Za-z0-9_]+)-\d+\.tar")
 SETTINGS = {"indexed": "written by others"}
@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"error: {error}")
         return 2
     samples = sum(entry.samples for entry in manifest.shards)
-    result(f"{options.folder}: {len(manifest.shards)} shards, {samples} samples, all sound")
+    result(f"{options.folder}: {quantity(len(manifest.shards), 'shard')}, {quantity(samples, 'sample')}, all sound")
     return 0
 
 

@@ -25,7 +25,7 @@ from fieldforge.stages.conditions import first_caption
 from fieldforge.stages.fingerprint import differences
 from fieldforge.stages.prior_stage import PriorStage, load_prior
 from fieldforge.stages.untrained import warn_if_untrained
-from fieldforge.terminal import result, status
+from fieldforge.terminal import quantity, result, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
 
@@ -133,7 +133,9 @@ class Truth:
                 keys.append(sample.key)
                 vectors.append((sample["vector.npy"].astype(np.float32) - mean) / std)  # (V, F)
         if len(metas) < 2:
-            raise UserError(f"{folder} has {len(metas)} assets in split={split}: two at least are needed to compare")
+            raise UserError(
+                f"{folder} has {quantity(len(metas), 'asset')} in split={split}: two at least are needed to compare"
+            )
         return cls(metas, keys, [meta["rows"] for meta in metas], Views(vectors))
 
     def sheet(self, cosines: np.ndarray, root: Any, settings: PriorSettings) -> Image.Image:

@@ -24,7 +24,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.diffusion_stage import load_domain
 from fieldforge.stages.untrained import warn_if_untrained
-from fieldforge.terminal import result, status
+from fieldforge.terminal import quantity, result, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.side_files import side_file
 
@@ -64,7 +64,7 @@ def evaluate_autoencoder(model: Path, settings: EvaluationSettings) -> Path:
     for quarter in report["quarters"]:
         about = ", ".join(f"{name} {quarter[name]:.4f}" for name in domain.shown_measures)
         result(f"{domain.quarters_by} up to {quarter['up_to']:.4f}: {about}")
-    result(f"{len(assets)} assets of {split}; {folder / split}.json and .png")
+    result(f"{quantity(len(assets), 'asset')} of {split}; {folder / split}.json and .png")
     return folder / f"{split}.json"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fieldforge.planning.step import StepCost
+from fieldforge.terminal import quantity
 
 SECONDS_A_DAY = 86400
 
@@ -148,7 +149,8 @@ class StagePlan:
         readers, data = self.data.readers(cluster.world), self.data
         if data.shards is not None and data.shards < readers:
             sentences.append(
-                f"{data.shards} shards for {readers} readers: several read the same shard; prepare smaller shards"
+                f"{quantity(data.shards, 'shard')} for {quantity(readers, 'reader')}: several "
+                f"read the same shard; prepare smaller shards"
             )
         if data.slots < cluster.world:
             sentences.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fieldforge.planning.estimate import SECONDS_A_DAY, Cluster, EncodingPlan, Plan, StagePlan, memory_ddp, memory_fsdp
-from fieldforge.terminal import duration
+from fieldforge.terminal import duration, quantity
 
 WIDTH = 18
 UNKNOWN = "not known, the data is not here: give plan.shards and plan.samples"
@@ -13,7 +13,7 @@ def text(plan: Plan) -> str:
     """The plan as text."""
     cluster = plan.cluster
     lines = [
-        f"{plan.experiment}: {_count(cluster.nodes, 'node')} × {_count(cluster.devices, cluster.kind)}, "
+        f"{plan.experiment}: {quantity(cluster.nodes, 'node')} × {quantity(cluster.devices, cluster.kind)}, "
         f"{cluster.precision}, {short(cluster.peak_flops)}FLOP/s each at {cluster.utilisation:.0%} in matrix products",
     ]
     for stage in plan.stages:
@@ -37,7 +37,7 @@ def _stage(stage: StagePlan, cluster: Cluster) -> list[str]:
     operations = f"{short(stage.operations * world)}FLOP{each}"
     return [
         _row("parameters", f"{short(sum(cost.parts.values()))}: {parts}"),
-        _row("a step", f"{stage.batch_size} samples{share} · {operations}"),
+        _row("a step", f"{quantity(stage.batch_size, 'sample')}{share} · {operations}"),
         *_memory(stage, world),
         _row("time", _time(stage, cluster)),
         _row("shards", _shards(stage, world)),
@@ -63,12 +63,12 @@ def _memory(stage: StagePlan, world: int) -> list[str]:
 
 
 def _time(stage: StagePlan, cluster: Cluster) -> str:
-    least = f", at least {stage.min_steps:,} steps" if stage.min_steps else ""
+    least = f", at least {quantity(stage.min_steps, 'step')}" if stage.min_steps else ""
     minutes = "" if stage.max_minutes is None else f" or {stage.max_minutes:g} minutes{least}"
     return (
         f"{duration(stage.step_seconds(cluster))} a step ({stage.utilisation(cluster):.2g} of the peak) · "
         f"{short(stage.samples_a_day(cluster))}samples a day · "
-        f"{stage.max_steps:,} steps{minutes}: {duration(stage.days(cluster) * SECONDS_A_DAY)}"
+        f"{quantity(stage.max_steps, 'step')}{minutes}: {duration(stage.days(cluster) * SECONDS_A_DAY)}"
     )
 
 
@@ -78,14 +78,16 @@ def _shards(stage: StagePlan, world: int) -> str:
         return UNKNOWN
     epochs = f" · {stage.max_steps * stage.batch_size / data.samples:,.1f} epochs" if data.samples else ""
     return (
-        f"{data.shards:,} for {_count(world, 'rank')}: {data.shards / world:.4g} each, "
-        f"{_count(data.readers(world), 'reader')}{epochs}"
+        f"{data.shards:,} for {quantity(world, 'rank')}: {data.shards / world:.4g} each, "
+        f"{quantity(data.readers(world), 'reader')}{epochs}"
     )
 
 
 def _encoding(stage: EncodingPlan, cluster: Cluster) -> list[str]:
     days = stage.days(cluster)
-    time = UNKNOWN if days is None else f"{stage.samples:,} samples: {duration(days * SECONDS_A_DAY)}"
+    time = UNKNOWN
+    if days is not None and stage.samples is not None:
+        time = f"{quantity(stage.samples, 'sample')}: {duration(days * SECONDS_A_DAY)}"
     return [
         _row("encoding", f"{short(stage.operations)}FLOP a sample · one process, {short(cluster.cpu_flops)}FLOP/s"),
         _row("time", time),
@@ -94,10 +96,6 @@ def _encoding(stage: EncodingPlan, cluster: Cluster) -> list[str]:
 
 def _row(name: str, value: str) -> str:
     return f"  {name:<{WIDTH}}{value}".rstrip()
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def short(number: float) -> str:

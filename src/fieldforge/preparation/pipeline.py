@@ -25,7 +25,7 @@ from fieldforge.preparation.workers import stage_all
 from fieldforge.readers.file_store import plain_text
 from fieldforge.storage.files import MACHINE, atomic_file, make_folder, remove_leftovers, writing
 from fieldforge.storage.lock import scope, take
-from fieldforge.terminal import duration, status
+from fieldforge.terminal import duration, quantity, status
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,9 @@ def _write(
     unusable = [record for record in records if record.id in rejected]
     _write_lines(output / REJECTED_NAME, [_line(record, "reason", rejected[record.id]) for record in unusable])
     if not usable:
-        raise UserError(f"none of the {len(records)} assets can be used; {output / REJECTED_NAME} says why of each.")
+        raise UserError(
+            f"of {quantity(len(records), 'asset')} none can be used; {output / REJECTED_NAME} says why of each."
+        )
     notes = [(record, text) for record in usable for text in staging.notes(record)]
     _write_lines(output / NOTES_NAME, [_line(record, "note", text) for record, text in notes])
     with atomic_file(output / CONTACT_SHEET_NAME) as file:
@@ -181,7 +183,7 @@ def _stage_with_progress(
         passed = time.monotonic() - start
         more = f"{duration(passed / len(seconds) * (len(left) - len(seconds)))} left, " if seconds else ""
         count = len(records) - len(left) + len(seconds)
-        status(f"preparing: {count} of {len(records)} assets, {duration(passed)} spent, {more}last: {name}")
+        status(f"preparing: {count} of {quantity(len(records), 'asset')}, {duration(passed)} spent, {more}last: {name}")
 
     stage_all(left, recipe, seed, staging, workers, done, look)
     if left:

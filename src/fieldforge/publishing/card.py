@@ -10,7 +10,7 @@ from typing import Any
 
 from fieldforge.publishing.assets import Asset, licences
 from fieldforge.publishing.rounding import Rounded
-from fieldforge.terminal import duration
+from fieldforge.terminal import duration, quantity
 from fieldforge.training.callbacks.metrics_table import read_table
 
 HEADING = "## Limits (a person writes this)"
@@ -30,7 +30,7 @@ class Training:
     @property
     def sentence(self) -> str:
         steps, seconds = self.label.get("steps"), 0.0 if self.folder is None else spent_seconds(self.folder)
-        length = f"{steps:,} steps" if isinstance(steps, int) else "steps unknown"
+        length = quantity(steps, "step") if isinstance(steps, int) else "steps unknown"
         time = f" in {duration(seconds)}" if seconds else ""
         return f"{self.label.get('stage', 'autoencoder')} {self.label['fingerprint']}: {length}{time}"
 
@@ -60,8 +60,8 @@ def card_text(
         "and a person its last part.",
         table(("Fact", "Value"), _facts(model, sizes, trainings, command)),
         "## Data",
-        f"{len(assets)} assets to train on, each with its creator and licence in [assets.csv](assets.csv). By licence: "
-        f"{counts}.",
+        f"{quantity(len(assets), 'asset')} to train on, each with its creator and licence in [assets.csv](assets.csv). "
+        f"By licence: {counts}.",
         "## Figures",
         table(("Measure", "Value"), dict(all_figures(trainings))) if any(all_figures(trainings)) else "None are there.",
     ]

@@ -11,7 +11,7 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.stored import embed_shards, embedding_folder
 from fieldforge.configuration.build import build
 from fieldforge.errors import UserError
-from fieldforge.terminal import count
+from fieldforge.terminal import count, quantity
 
 log = logging.getLogger(__name__)
 
@@ -32,4 +32,6 @@ def run_embedding(config: DictConfig) -> None:
     conditioner: Conditioner = build(config, "conditioner", width=1)
     for name, manifest in embed_shards(config.shards, conditioner, report=count).items():
         samples = sum(entry.samples for entry in manifest.shards)
-        log.info("%s: features of %d samples in %s", name, samples, embedding_folder(Path(config.shards), name))
+        log.info(
+            "%s: features of %s in %s", name, quantity(samples, "sample"), embedding_folder(Path(config.shards), name)
+        )

@@ -13,6 +13,7 @@ from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, A
 from fieldforge.preparation.recipe import Recipe
 from fieldforge.runs.early_checks import check_preparation_keys
 from fieldforge.runs.embed import run_embedding
+from fieldforge.terminal import quantity
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,9 @@ def run_preparation(config: DictConfig) -> None:
     workers, output = _workers(config), Path(config.output)
     report = prepare(source, recipe, config.seed, output, workers)
     splits = ", ".join(f"{count} {split}" for split, count in report.manifest.extra["splits"].items())
-    log.info("%d assets: %s; %d rejected (%s)", report.assets, splits, report.rejected, output / REJECTED_NAME)
+    log.info(
+        "%s: %s; %d rejected (%s)", quantity(report.assets, "asset"), splits, report.rejected, output / REJECTED_NAME
+    )
     if report.was_complete:
         log.info("all of them were prepared before: nothing was left to do")
     elif report.cpu_seconds is None:

@@ -21,7 +21,7 @@ from fieldforge.configuration.settings import read_settings
 from fieldforge.stages.ema_length import model_of_length
 from fieldforge.stages.locate import find_diffusion, folder_of
 from fieldforge.storage.files import MACHINE, make_folder, writing
-from fieldforge.terminal import result, status
+from fieldforge.terminal import quantity, result, status
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def run_sampling(config: DictConfig) -> Path:
         jobs = jobs_of(settings, requests)
         drawing = model.drawing(settings)
         files = sample_files(settings, model, requests)
-    log.info("%s: %d samples at guidance %s", model.path.parent, len(jobs), scale_text(model.guided.scale))
+    log.info("%s: %s at guidance %s", model.path.parent, quantity(len(jobs), "sample"), scale_text(model.guided.scale))
     if model.understood and settings.from_ is None and not any(request.values for request in requests):
         log.info("nothing is asked for: give %s to lead it", ways(model.understood))
     with writing(files.folder, MACHINE):
@@ -77,7 +77,7 @@ def draw_all(
                 status(f"sample {len(files.entries) + 1} of {len(jobs)}: drawn and written, {job.title[:50]}")
                 frame = {"frame": round(job.weight, 3)} if settings.is_way else {}
                 files.add(outputs[index], job, {"seed": job.seed, **frame, **facts}, model.path)
-    status(f"{len(files.entries)} of {len(jobs)} samples")
+    status(f"{len(files.entries)} of {quantity(len(jobs), 'sample')}")
     status("")
     if settings.is_way:
         files.write_strip(jobs)
@@ -91,4 +91,4 @@ class Denoising:
     evaluations: int
 
     def __call__(self, evaluation: int) -> None:
-        status(f"{self.batch}: denoised {evaluation} of {self.evaluations} times")
+        status(f"{self.batch}: denoised {evaluation} of {quantity(self.evaluations, 'time')}")

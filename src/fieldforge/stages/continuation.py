@@ -10,7 +10,7 @@ from typing import Any
 from fieldforge.errors import UserError
 from fieldforge.stages.directory import MODEL, StageDirectory
 from fieldforge.stages.fingerprint import differences, fingerprint
-from fieldforge.terminal import duration
+from fieldforge.terminal import duration, quantity
 from fieldforge.training.processes.checkpoints import find_last, read_checkpoint
 
 SCRATCH = "scratch"
@@ -107,6 +107,6 @@ def check_budget(earlier: Path, mark: str, budget: Any, choice: str) -> None:
     seconds = next((state["seconds"] for name, state in states.items() if name.startswith("BudgetCallback")), 0.0)
     if budget.progress(last.step, seconds) >= 1:
         raise UserError(
-            f"continue_from={choice} has made {last.step} steps in {duration(seconds)}, which is all of this "
-            f"budget: give more, as budget.max_steps or budget.max_minutes of the stage"
+            f"continue_from={choice} has made {quantity(last.step, 'step')} in {duration(seconds)}, which is all of "
+            f"this budget: give more, as budget.max_steps or budget.max_minutes of the stage"
         )

@@ -33,6 +33,7 @@ from fieldforge.stages.settings import DistillationSettings
 from fieldforge.stages.stage import Results, Saved, Stage, StageResult, TrainedStage
 from fieldforge.stages.training_run import embed_once, plain
 from fieldforge.storage.store import names_elsewhere
+from fieldforge.terminal import quantity
 from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.distillation_module import DistillationModule
 
@@ -164,7 +165,7 @@ class StudentStage(TrainedStage):
         self.generator, self.autoencoder, self.label = load_diffusion(teacher)
         with of_run(teacher):
             super().__init__(student_config(config, self.label["config"], plan.latents, phase, plan.scale))
-        self.label_name = f"distillation to {phase.steps} steps"
+        self.label_name = f"distillation to {quantity(phase.steps, 'step')}"
 
     def has_start(self, module: pl.LightningModule) -> bool:
         """True: a student starts from its teacher's weights."""

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from fieldforge.stages.directory import MODEL
+from fieldforge.terminal import quantity
 
 LISTED = 6
 FILE = "fingerprint.json"
@@ -35,5 +36,5 @@ def _state(run: Path) -> list[str]:
     return [
         *([str(stage)] if stage else []),
         "finished" if (run / MODEL).is_file() else "not finished",
-        *([] if steps is None else [f"{steps:,} steps"]),
+        *([] if steps is None else [quantity(steps, "step")]),
     ]

@@ -34,7 +34,7 @@ def warn_if_untrained(label: Mapping[str, Any], run: Path) -> None:
             stage, steps = part.get("stage"), part.get("steps")
             budget = f"training.{stage}.budget"
             log.warning(
-                f"warning: {run}: its {stage} is as good as untrained, its training ended after {steps} steps, within "
+                f"warning: {run}: its {stage} is as good as untrained, its training ended at step {steps}, within "
                 "or just after the warm-up: expect rubble. Train it on by its command with continue_from= this run "
                 f"and a larger {budget}.max_minutes or max_steps, or anew with {budget}.min_steps"
             )

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count, Positive
+from fieldforge.terminal import quantity
 from fieldforge.training.callbacks.steps import StepCallback, logs_now
 
 SETTLING = 100  # good steps until the running root mean square of the loss says what is usual
@@ -72,8 +73,9 @@ class GradientGuard(StepCallback):
         pl_module.log("train/gradient_norm", self._norm)  # type: ignore[arg-type]
         pl_module.log("train/skipped_steps", self._counts[1])
         if self.ends_run and self._counts[0] > self.patience:
+            steps = quantity(int(self._counts[0]), "step")
             raise UserError(
-                f"training gave no finite gradient for {int(self._counts[0])} steps up to step {trainer.global_step}: "
+                f"training gave no finite gradient for {steps} up to step {trainer.global_step}: "
                 "lower optimizer.lr or use trainer.precision=32-true, and run the command again"
             )
 

@@ -14,6 +14,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from fieldforge.storage.files import temporary_name
+from fieldforge.terminal import quantity
 from fieldforge.training.callbacks.tolerance import Tolerance
 
 log = logging.getLogger(__name__)
@@ -91,8 +92,8 @@ class MetricsTable(Logger):
                 aside = self.path.with_name("metrics.damaged.csv")
                 os.replace(self.path, aside)
                 log.warning(
-                    "warning: %s was damaged: the %d rows that can be read are kept, the file as it was is %s",
-                    self.path, len(rows), aside,
+                    "warning: %s was damaged: what can be read is kept (%s), the file as it was is %s",
+                    self.path, quantity(len(rows), "row"), aside,
                 )  # fmt: skip
             return rows
         return {}

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count, Whole
+from fieldforge.terminal import quantity
 from fieldforge.training.callbacks.averaging import EMACallback
 from fieldforge.training.callbacks.checkpointer import Checkpointer
 from fieldforge.training.callbacks.context import TrainingContext, Watcher
@@ -57,7 +58,7 @@ class Recovery(StepCallback, Watcher):
         pl_module.log("train/rollbacks", float(self._count))
         new = bad - self._history[-1][1]
         if new:
-            log.warning("warning: %d bad steps were left out up to step %d", new, step)
+            log.warning("warning: %s left out up to step %d", quantity(new, "bad step"), step)
         self._history = [entry for entry in self._history if entry[0] >= step - self.window] or self._history[-1:]
         trouble, since = bad - self._history[0][1], self._history[0][0]
         if trouble < self.patience:
@@ -77,12 +78,13 @@ class Recovery(StepCallback, Watcher):
         trouble = f"{bad} of the steps {since + 1} to {trainer.global_step} had a loss or gradient beyond use"
         advice = "lower optimizer.lr or use trainer.precision=32-true, and run the command again"
         if self._count == self.rollbacks:
-            raise UserError(f"{trouble}, after {self._count} returns to earlier checkpoints: {advice}")
+            raise UserError(f"{trouble}, after {quantity(self._count, 'return')} to an earlier checkpoint: {advice}")
         path = ranks.first_alone(lambda: self._last(since))
         if not path:
             raise UserError(f"{trouble}, and there is no checkpoint yet to go back to: {advice}")
         self._count += 1
-        log.warning("warning: %s; weights go back to %s (%d of %d times)", trouble, path, self._count, self.rollbacks)
+        times = quantity(self.rollbacks, "time")
+        log.warning("warning: %s; weights go back to %s (%d of %s)", trouble, path, self._count, times)
         checkpoint = trainer.strategy.load_checkpoint(path)
         trainer.strategy.load_model_state_dict(checkpoint)
         trainer.strategy.load_optimizer_state_dict(checkpoint)

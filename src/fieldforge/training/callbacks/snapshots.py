@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from fieldforge.errors import UserError
 from fieldforge.nn.ema import EMA, PowerDecay
 from fieldforge.ranges import Count
+from fieldforge.terminal import quantity
 from fieldforge.training.callbacks.context import TrainingContext, Watcher
 from fieldforge.training.callbacks.steps import StepCallback
 from fieldforge.training.processes import interruption, ranks
@@ -58,8 +59,9 @@ class Snapshots(StepCallback, Watcher):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._decays and trainer.global_step and (self._restored or {}).keys() != self._decays.keys():
+            steps = quantity(trainer.global_step, "step")
             raise UserError(
-                f"callbacks.snapshots: this training has gone {trainer.global_step} steps without averages of stds "
+                f"callbacks.snapshots: this training has gone {steps} without averages of stds "
                 f"{', '.join(self._decays)}: go on as it began, or start another, with another seed, say"
             )
         self._restored = None
