@@ -17,7 +17,8 @@ def main(config: DictConfig) -> None:
 
 
 def about(config: DictConfig) -> str:
-    return f"sampling {config.run or f'the newest latent run below {config.output_dir}'}"
+    newest = f"the newest latent run below {config.output_dir}, or where there is none, the pretrained weights"
+    return f"sampling {config.run or newest}"
 
 
 if __name__ == "__main__":

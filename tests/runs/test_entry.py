@@ -48,7 +48,13 @@ def leave_with(monkeypatch, capsys, body, *arguments: str, name: str = "train") 
         ),
         (["experiment=shape_latent", "samplr=unipc"], "unknown config key samplr: did you mean sampler?"),
         (["experiment=shape_latent", "trainer=abacus"], "there is no trainer=abacus: choose one of auto"),
-        (["experiment=shape_latent", "seed=[1"], "cannot read the override 'seed=[1'"),
+        (["experiment=shape_latent", "seed=[1"], "cannot read the override 'seed=[1': write key=value"),
+        (
+            ["experiment=shape_latent", "data.root=my", "best", "shards", "seed=1"],
+            "cannot read the override 'best': the shell takes a text apart at its spaces, so write it in quotes, "
+            'data.root="my best shards"',
+        ),
+        (["experiment=shape_latent", "seed=1", "2"], "cannot read the override '2': write key=value"),
     ],
 )
 def test_config_mistakes_are_one_sentence(monkeypatch, capsys, arguments, sentence):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -16,6 +17,7 @@ from hydra.errors import (
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from fieldforge.errors import UserError, install_command, memory_shortage
+from fieldforge.runs.command_line import PATHS, TEXTS
 from fieldforge.runs.near_keys import near_keys
 from fieldforge.storage.files import NO_ROOM
 
@@ -33,7 +35,7 @@ def explain(error: BaseException) -> str | None:
             return f"memory is not enough ({short}): lower n=, prompts, batch sizes or resolutions, or give device=cpu"
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}: write key=value, with quotes around special characters"
+        return f"cannot read the override {error.override!r}: {_how_to_write(str(error.override))}"
     if isinstance(error, SearchPathException) and (folder := re.search(r"'([^']*)' not found", text)):
         return f"--config-dir={folder[1]} is no folder: correct the path"
     if isinstance(error, MissingConfigException):
@@ -52,6 +54,18 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OmegaConfBaseException) and getattr(error, "full_key", None):
         return f"config key {error.full_key}: {_one_line(text)}"
     return None
+
+
+def _how_to_write(word: str) -> str:
+    """Advice for a word that Hydra cannot read; where it follows a text, the shell has taken that text apart."""
+    words = sys.argv[1:]
+    place = words.index(word) if word in words else 0
+    key, equals, start = words[place - 1].partition("=") if place else ("", "", "")
+    if "=" in word or not equals or key.lstrip("+") not in TEXTS + PATHS:
+        return "write key=value, with quotes around special characters"
+    rest = takewhile(lambda one: "=" not in one and not one.startswith("-"), words[place:])
+    text = " ".join([start.removeprefix('"').removesuffix('"'), *rest])
+    return f'the shell takes a text apart at its spaces, so write it in quotes, {key}="{text}"'
 
 
 def of_the_system(error: OSError) -> str | None:

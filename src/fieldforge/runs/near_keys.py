@@ -10,11 +10,18 @@ MOST = 3  # keys in a sentence
 
 
 def near_keys(block: Any, key: str) -> list[str]:
-    """Paths below `block`: those that end in the key (lr → optimizer.lr), else the one beside it spelled most alike."""
+    """Paths below `block`: those that end in the key (lr → optimizer.lr), else the one that is spelled most alike.
+
+    A `_` may stand for a dot: view_size → views.size.
+    """
     if not isinstance(block, DictConfig):
         return []
-    deeper = [path for path in _paths(OmegaConf.to_container(block, resolve=False)) if path.endswith(f".{key}")]
-    return deeper[:MOST] or difflib.get_close_matches(key, map(str, block), n=1)
+    paths = list(_paths(OmegaConf.to_container(block, resolve=False)))
+    deeper = [path for path in paths if path.endswith(f".{key}")]
+    if deeper:
+        return deeper[:MOST]
+    spelled = {path.replace(".", "_"): path for path in reversed(paths)}  # of two alike, the first
+    return [spelled[near] for near in difflib.get_close_matches(key, spelled, n=1)]
 
 
 def _paths(values: Any, prefix: str = "") -> Iterator[str]:
