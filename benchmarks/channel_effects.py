@@ -49,7 +49,7 @@ def main() -> None:
     for batch in samples:
         batches += 1
         latents, near, painted = autoencoder.encode(batch["input"]), batch["near_points"].float(), batch["input"]
-        active = latents[..., 0] * autoencoder.latent_std[0] + autoencoder.latent_mean[0] > 0
+        active = autoencoder.own_units(latents)[..., 0] > 0
         sdf, rgb = answers(autoencoder, latents, near, painted[:, :COLORED, :3])
         for channel in range(1, len(errors)):
             other = latents.clone()

@@ -52,7 +52,7 @@ def test_a_decoder_that_errs_in_nothing_gives_the_latents_of_the_base(monkeypatc
     sparse, active = model._base_latents(sphere())
     monkeypatch.setattr(model.decoder, "cells", lambda latents: (sparse, active.float() - 0.5))
     monkeypatch.setattr(model.decoder, "channels_of", lambda all, cells: all.flatten(0, 1)[cells.flat, 1:])
-    torch.testing.assert_close(model._sparse(torch.zeros(1, 8, 16)), sparse)
+    torch.testing.assert_close(model._sparse(torch.zeros(1, 8, 16)), model.base.own_units(sparse))
     terms = model.compare_latents(sphere(), randomness())
     assert terms["channels"] == 0
     assert terms["surface"] == 0
@@ -105,9 +105,9 @@ def test_it_learns_cells_and_what_is_in_them():
     assert terms["surface"] < 0.3 * first["surface"]
     model.eval()
     with torch.no_grad():
-        sparse = model._sparse(model.bottleneck.latents(model.encoder(*model._base_latents(surface))))
+        sparse = model._sparse(model.bottleneck.latents(model.hidden(surface)))
         _, active = model._base_latents(surface)
-        predicted = sparse[..., 0] * model.base.latent_std[0] + model.base.latent_mean[0] > 0
+        predicted = sparse[..., 0] > 0
         points = torch.rand(2, 2000, 3) * 2 - 1
         inside = model.field.query(points, model.decode(model.encode(surface)))["sdf"] < 0
     assert (predicted & active).sum() / (predicted | active).sum() > 0.95

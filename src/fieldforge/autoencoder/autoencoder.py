@@ -53,19 +53,30 @@ class Autoencoder(nn.Module):
 
     def forward(self, samples: Tensor, randomness: Randomness | None = None) -> tuple[Params, Terms]:
         """Reconstruct: input (B, …) → field parameters, through the bottleneck's noise in training; and its terms."""
-        draws = isinstance(self.encoder, RandomEncoder)
-        h = self.encoder(samples, randomness) if draws else self.encoder(samples)  # (B, T, W)
-        latents, terms = self.bottleneck(h, randomness)
-        return self.decoder(latents), terms
+        latents, terms = self.bottleneck(self.hidden(samples, randomness), randomness)
+        return self.field_params(latents), terms
 
     def encode(self, samples: Tensor) -> Tensor:
         """input (B, …), such as surface (B, N, 9) → latents (B, T, C), unit variance once statistics are set."""
-        latents = self.bottleneck.latents(self.encoder(samples).float())  # (B, T, C)
+        latents = self.bottleneck.latents(self.hidden(samples).float())  # (B, T, C)
         return (latents - self.latent_mean) / self.latent_std
 
     def decode(self, latents: Tensor) -> Params:
         """latents (B, T, C) → field parameters."""
-        return self.decoder(self.bottleneck.restore(latents * self.latent_std + self.latent_mean))
+        return self.field_params(self.bottleneck.restore(self.own_units(latents)))
+
+    def hidden(self, samples: Tensor, randomness: Randomness | None = None) -> Tensor:
+        """input (B, …) → what the bottleneck makes latents of (B, T, W)."""
+        draws = isinstance(self.encoder, RandomEncoder)
+        return self.encoder(samples, randomness) if draws else self.encoder(samples)
+
+    def field_params(self, latents: Tensor) -> Params:
+        """latents (B, T, C) in the bottleneck's own units → field parameters."""
+        return self.decoder(latents)
+
+    def own_units(self, latents: Tensor) -> Tensor:
+        """latents (B, T, C) as `encode` gives them → in the bottleneck's own units."""
+        return latents * self.latent_std + self.latent_mean
 
     def forget_statistics(self) -> None:
         """Mean 0 and deviation 1 again, until they are measured."""

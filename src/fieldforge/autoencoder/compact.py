@@ -22,7 +22,7 @@ from fieldforge.fields.quadric_field import COEFFICIENTS, monomials
 from fieldforge.nn.cells import ActiveCells
 from fieldforge.nn.grouping import Patches
 from fieldforge.nn.latent_shape import LatentShape
-from fieldforge.nn.push_pull import push_pull
+from fieldforge.nn.push_pull import push_pull_tokens
 from fieldforge.nn.transformer import Transformer
 from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Count, Whole
@@ -60,16 +60,10 @@ class CompactEncoder(nn.Module):
         weights = self.patches.join(active[..., None].to(latents))  # (B, T, group)
         colors = self.patches.join(latents[..., COLORS]).unflatten(2, (self.patches.size, 3))  # (B, T, group, 3)
         count = weights.sum(2, keepdim=True)  # (B, T, 1)
-        mean = self._everywhere((weights[..., None] * colors).sum(2) / count.clamp(min=1), count > 0)
+        mean = (weights[..., None] * colors).sum(2) / count.clamp(min=1)  # (B, T, 3)
+        assert self.grid is not None, "the decoder has refused latents that are no grid"
+        mean = push_pull_tokens(mean, (count > 0).to(mean), self.grid)
         return torch.cat([self.to_width(tokens), mean / COLOR_SCALE], -1)
-
-    def _everywhere(self, colors: Tensor, known: Tensor) -> Tensor:
-        """colors (B, T, 3), known (B, T, 1): boxes without a colour get that of those around them."""
-        grid = (
-            colors.transpose(1, 2).unflatten(2, self.grid),
-            known.to(colors).transpose(1, 2).unflatten(2, self.grid),
-        )
-        return push_pull(*grid).flatten(2).transpose(1, 2)
 
 
 class CompactAutoencoder(Autoencoder):
@@ -125,34 +119,30 @@ class CompactAutoencoder(Autoencoder):
         own = {name: value for name, value in self.state_dict().items() if not name.startswith("base.")}
         return own | {f"base.{name}": value for name, value in weights.items()}
 
-    def encode(self, samples: Tensor) -> Tensor:
-        latents = self.bottleneck.latents(self.encoder(*self._base_latents(samples)).float())  # (B, T, C)
-        return (latents - self.latent_mean) / self.latent_std
+    def hidden(self, samples: Tensor, randomness: Randomness | None = None) -> Tensor:
+        return self.encoder(*self._base_latents(samples))
 
-    def decode(self, latents: Tensor) -> Params:
-        return self.base.decode(self._sparse(self.bottleneck.restore(latents * self.latent_std + self.latent_mean)))
-
-    def forward(self, samples: Tensor, randomness: Randomness | None = None) -> tuple[Params, Terms]:
-        latents, terms = self.bottleneck(self.encoder(*self._base_latents(samples)), randomness)
-        return self.base.decode(self._sparse(latents)), terms
+    def field_params(self, latents: Tensor) -> Params:
+        return self.base.field_params(self.base.bottleneck.restore(self._sparse(latents)))
 
     @torch.no_grad()
     def _base_latents(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Sparse latents of unit scale (B, U, 1 + D), and which cells are active (B, U)."""
         sparse = self.base.encode(samples)
-        return sparse, sparse[..., 0] * self.base.latent_std[0] + self.base.latent_mean[0] > 0
+        return sparse, self.base.own_units(sparse)[..., 0] > 0
 
     def _sparse(self, latents: Tensor) -> Tensor:
-        """Compact latents (B, T, C) → sparse ones of unit scale (B, U, 1 + D)."""
+        """Compact latents (B, T, C) → sparse ones (B, U, 1 + D), both in the own units of their bottlenecks."""
         features, activity = self.decoder.cells(latents)  # (B, U, F), (B, U)
         active = ActiveCells.of(activity > 0, self.decoder.side)
-        channels = self.decoder.channels_of(features, active)  # (A, D)
-        mean, deviation = self.base.latent_mean, self.base.latent_std
-        rows = torch.cat([((1 - mean[:1]) / deviation[:1]).expand(len(channels), 1), channels.float()], -1)
-        empty = ((torch.cat([-torch.ones_like(mean[:1]), torch.zeros_like(mean[1:])]) - mean) / deviation).expand(
-            activity.numel(), -1
-        )
+        channels = self._own_channels(self.decoder.channels_of(features, active).float())  # (A, D)
+        rows = F.pad(channels, (1, 0), value=1)
+        empty = F.pad(channels.new_full((activity.numel(), 1), -1), (0, channels.shape[1]))
         return empty.index_copy(0, active.flat, rows).view(*activity.shape, -1)
+
+    def _own_channels(self, channels: Tensor) -> Tensor:
+        """Channels (A, D) of sparse latents of unit scale → in the base's own units."""
+        return channels * self.base.latent_std[1:] + self.base.latent_mean[1:]
 
     def compare_latents(self, samples: Tensor, randomness: Randomness) -> Terms:
         """What a reconstruction of the base's latents lacks, each term () a mean.
@@ -180,5 +170,5 @@ class CompactAutoencoder(Autoencoder):
 
     def _quadrics(self, channels: Tensor) -> Tensor:
         """Channels (A, D) of unit scale → signed distances (A, 27) at points of their cells, clamped at ±`REACH`."""
-        own = channels * self.base.latent_std[1:] + self.base.latent_mean[1:]
+        own = self._own_channels(channels)
         return (stretched(own[:, :COEFFICIENTS]) @ self.corners.T).clamp(-REACH, REACH)

@@ -10,7 +10,7 @@ from fieldforge.autoencoder.sparse_encoder import START, stretched
 from fieldforge.fields.cell_field import corner_grid
 from fieldforge.fields.quadric_field import COEFFICIENTS, monomials, moved
 from fieldforge.nn.cells import ActiveCells, CellNetwork
-from fieldforge.nn.push_pull import push_pull
+from fieldforge.nn.push_pull import push_pull_tokens
 from fieldforge.nn.winding import WindingNumber
 from fieldforge.ranges import Count, Sides, Whole
 
@@ -38,6 +38,7 @@ class SparseDecoder(nn.Module):
     ):
         super().__init__()
         self.cells, self.sides, corners = round(tokens ** (1 / 3)), sides, (sides + 1) ** 3
+        self.grid = (self.cells,) * 3
         rows, row_width = param_shapes.get("cells", (0, 0))
         self.features, self.reads_quadrics = row_width // corners, "quadrics" in param_shapes
         if rows != tokens or self.features * corners != row_width:
@@ -74,7 +75,7 @@ class SparseDecoder(nn.Module):
             color = tokens[:, COEFFICIENTS:START].float().clamp(-0.995, 0.995).atanh()  # (A, 3)
             features = features.unflatten(1, (len(self.corners), self.features)) + self._start(coefficients, color)
             normal = nn.functional.normalize(coefficients[:, 1:4], dim=-1) * FLAT_SECTION
-            winding = self.winding(self._on_grid(normal + dipole, active))  # (B, c, c, c)
+            winding = self.winding(self._on_grid(normal + dipole, active).unflatten(1, self.grid))  # (B, c, c, c)
             rows = {"cells": self._shared(features, active).flatten(1)}
             if self.reads_quadrics:
                 rows["quadrics"] = moved(coefficients, 2.0 * active.place + 1 - self.cells)
@@ -102,14 +103,14 @@ class SparseDecoder(nn.Module):
         return nn.functional.pad(start, (0, self.features - start.shape[-1]))
 
     def _on_grid(self, values: Tensor, active: ActiveCells) -> Tensor:
-        """values (A, W) → (B, c, c, c, W), zeros where no cell is active."""
+        """values (A, W) → (B, c³, W), zeros where no cell is active."""
         empty = values.new_zeros(active.batch * self.cells**3, values.shape[1])
-        return empty.index_copy(0, active.flat, values).view(-1, *(self.cells,) * 3, values.shape[1])
+        return empty.index_copy(0, active.flat, values).view(active.batch, -1, values.shape[1])
 
     def _everywhere(self, values: Tensor, active: ActiveCells) -> Tensor:
         """values (A, W) of the active cells → (B, c³, W): the others have those of cells around them."""
-        known = self._on_grid(torch.ones_like(values[:, :1]), active).movedim(-1, 1)  # (B, 1, c, c, c)
-        return push_pull(self._on_grid(values, active).movedim(-1, 1), known).flatten(2).transpose(1, 2)
+        known = self._on_grid(torch.ones_like(values[:, :1]), active)  # (B, c³, 1)
+        return push_pull_tokens(self._on_grid(values, active), known, self.grid)
 
     def _shared(self, features: Tensor, active: ActiveCells) -> Tensor:
         """Features (A, (s + 1)³, F) with their mean at each lattice point that several cells have."""

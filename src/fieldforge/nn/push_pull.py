@@ -21,3 +21,9 @@ def push_pull(values: Tensor, known: Tensor) -> Tensor:
         coarse = push_pull(F.avg_pool3d(values, 2), F.avg_pool3d(known, 2))
         rest = F.interpolate(coarse, scale_factor=2, mode="trilinear", align_corners=False)
     return torch.where(known > 0, own, rest)
+
+
+def push_pull_tokens(values: Tensor, known: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """`push_pull` of tokens in the order of a grid: values (B, T, C), known (B, T, 1) → (B, T, C)."""
+    places = (each.transpose(1, 2).unflatten(2, grid) for each in (values, known))
+    return push_pull(*places).flatten(2).transpose(1, 2)
