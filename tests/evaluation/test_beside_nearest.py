@@ -54,18 +54,18 @@ def beside(tmp_path_factory) -> NearestReconstructions:
 
 
 def test_each_is_measured_by_its_own_nearest_and_each_nearest_is_made_once(beside):
-    outputs = [Thing(6.0), Thing(8.0), Thing(0.0), Thing(5.0), Thing(3.0)]
-    figures = beside.ratios(outputs, np.array([2, 4, -1, 5, 2]))  # 3, 2, left out, 1, 1.5
+    numbers = [{"pieces": 6.0}, {"pieces": 8.0}, None, {"pieces": 5.0}, {"pieces": 3.0}]
+    figures = beside.ratios(numbers, np.array([2, 4, -1, 5, 2]))  # 3, 2, left out, 1, 1.5
     assert figures == {
         "pieces over those of the nearest reconstruction": {"median": 1.75, "90th percentile": pytest.approx(2.7)}
     }
     assert sorted(beside.domain.reconstructed) == [2, 4, 5]
-    beside.ratios(outputs[:2], np.array([4, 2]))
+    beside.ratios(numbers[:2], np.array([4, 2]))
     assert sorted(beside.domain.reconstructed) == [2, 4, 5]
 
 
 def test_a_reconstruction_of_nothing_counts_as_one_piece(beside):
-    assert beside.ratios([Thing(3.0)], np.array([0])) == {
+    assert beside.ratios([{"pieces": 3.0}], np.array([0])) == {
         "pieces over those of the nearest reconstruction": {"median": 3.0, "90th percentile": 3.0}
     }
 

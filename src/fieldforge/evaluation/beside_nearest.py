@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
-from fieldforge.domains.domain import Domain, Outputs
+from fieldforge.domains.domain import Domain
 from fieldforge.terminal import status
 
 
@@ -31,18 +31,20 @@ class NearestReconstructions:
     resolution: int
     numbers: dict[int, dict[str, float]] = field(default_factory=dict)
 
-    def ratios(self, outputs: Sequence[Outputs], nearest: NDArray[np.int64]) -> dict[str, dict[str, float]]:
+    def ratios(
+        self, numbers: Sequence[Mapping[str, float] | None], nearest: NDArray[np.int64]
+    ) -> dict[str, dict[str, float]]:
         """Median and 90th percentile of each number, divided by that of the nearest training sample's reconstruction.
 
         Args:
-            outputs: G generated outputs; empty ones are left out.
+            numbers: of G generated outputs; None of empty ones, which are left out.
             nearest: (G,) index of the training sample nearest to each output.
         """
-        pairs = [(output, int(place)) for output, place in zip(outputs, nearest, strict=True) if not output.is_empty]
+        pairs = [(row, int(place)) for row, place in zip(numbers, nearest, strict=True) if row is not None]
         self._reconstruct({place for _, place in pairs} - self.numbers.keys())
         rows = [
             {name: value / max(self.numbers[place].get(name, 1.0), 1.0) for name, value in row.items()}
-            for row, place in ((self.domain.describe(output), place) for output, place in pairs)
+            for row, place in pairs
         ]
         return {f"{name} over those of the nearest reconstruction": figures for name, figures in spread(rows).items()}
 

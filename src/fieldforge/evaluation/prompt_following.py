@@ -104,9 +104,10 @@ class PromptJudge:
         signatures = {scale: self.signatures_of(outputs[scale]) for scale in outputs}
         nearest = {scale: self.domain.nearest(signatures[scale], self.signatures) for scale in outputs}
         by_guidance = {scale: self.agreements(questions, nearest[scale]) for scale in outputs}
+        rows = {scale: self.numbers_of(outputs[scale]) for scale in outputs}
         described = {
-            scale: self.descriptions(outputs[scale])
-            | self.reconstructions.ratios(outputs[scale], nearest[scale])
+            scale: descriptions(rows[scale])
+            | self.reconstructions.ratios(rows[scale], nearest[scale])
             | self.comparisons(signatures[scale], references)
             for scale in outputs
         }
@@ -119,18 +120,22 @@ class PromptJudge:
         write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prompts.json")
         with side_file(folder / "prompts.png"):
             write_picture(self.sheet(questions, outputs), folder / "prompts.png")
-        for scale, agreements in by_guidance.items():
-            for label, figures in agreements.items():
-                result(
-                    f"guidance {scale:g}: nearest training {self.domain.noun} has the prompted {label}: "
-                    f"{figures['share']:.1%}, by chance {figures['chance']:.2%}, {figures['lift']:.1f} times as often"
-                )
-            for label, numbers in described[scale].items():
-                result(
-                    f"guidance {scale:g}: {label} " + ", ".join(f"{name} {value:g}" for name, value in numbers.items())
-                )
+        for scale in outputs:
+            self.print_figures(scale, by_guidance[scale], described[scale])
         result(f"{folder}/prompts.json and .png")
         return folder / "prompts.json"
+
+    def print_figures(
+        self, scale: float, agreements: Mapping[str, Any], described: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        """Those of one guidance, a line each."""
+        for label, figures in agreements.items():
+            result(
+                f"guidance {scale:g}: nearest training {self.domain.noun} has the prompted {label}: "
+                f"{figures['share']:.1%}, by chance {figures['chance']:.2%}, {figures['lift']:.1f} times as often"
+            )
+        for label, numbers in described.items():
+            result(f"guidance {scale:g}: {label} " + ", ".join(f"{name} {value:g}" for name, value in numbers.items()))
 
     def outputs(self, questions: Sequence[Question], scale: float) -> list[Outputs]:
         """One output per question and seed; the seeds of a question are adjacent."""
@@ -164,11 +169,9 @@ class PromptJudge:
             log.warning("no prompt contains the name of a training %s, so agreement is not measured", noun)
         return figures
 
-    def descriptions(self, outputs: Sequence[Outputs]) -> dict[str, dict[str, float]]:
-        """Number of empty outputs; median and 90th percentile of the domain's numbers of the others."""
-        empty = sum(output.is_empty for output in outputs)
-        rows = [self.domain.describe(output) for output in outputs if not output.is_empty]
-        return {"empty": {"count": float(empty), "of": float(len(outputs))}} | spread(rows)
+    def numbers_of(self, outputs: Sequence[Outputs]) -> list[dict[str, float] | None]:
+        """What the domain counts of each output; None of empty ones."""
+        return [None if output.is_empty else self.domain.describe(output) for output in outputs]
 
     def sheet(self, questions: Sequence[Question], outputs: Mapping[float, Sequence[Outputs]]) -> Image.Image:
         """A row for each question, a column for each guidance and seed."""
@@ -178,6 +181,12 @@ class PromptJudge:
         rows = [[column[row] for column in columns] for row in range(len(questions))]
         heads = [f"guidance {scale:g}\nseed {seed}" for scale in outputs for seed in seeds]
         return picture_sheet(rows, [question.text.replace("_", " ") for question in questions], heads, cell=size)
+
+
+def descriptions(numbers: Sequence[Mapping[str, float] | None]) -> dict[str, dict[str, float]]:
+    """How many outputs are empty, whose row is None; median and 90th percentile of each number of the others."""
+    rows = [row for row in numbers if row is not None]
+    return {"empty": {"count": float(len(numbers) - len(rows)), "of": float(len(numbers))}} | spread(rows)
 
 
 def agreements(
