@@ -31,7 +31,7 @@ def results(balls, tmp_path_factory):
 
 
 @pytest.fixture
-def copied(balls: Path, tmp_path: Path) -> Path:
+def copy(balls: Path, tmp_path: Path) -> Path:
     return shutil.copytree(balls, tmp_path / "elsewhere" / "shards")
 
 
@@ -47,12 +47,12 @@ def of_diffusion(place: Place, results: dict[str, StageResult], *overrides: str)
 
 
 def test_the_same_shards_and_encoder_elsewhere_are_the_same_diffusion(
-    place, results, copied, clip_folder, clip_elsewhere, monkeypatch  # noqa: F811
+    place, results, copy, clip_folder, clip_elsewhere, monkeypatch  # noqa: F811
 ):  # fmt: skip
     mine = of_diffusion(place, results, *STORED, f"conditioner.clip={clip_folder}")
-    there = replace(place, data=copied)
+    there = replace(place, data=copy)
     assert of_diffusion(there, results, *STORED, f"conditioner.clip={clip_elsewhere}") == mine
-    monkeypatch.chdir(copied.parent)
+    monkeypatch.chdir(copy.parent)
     beside = replace(place, data=Path("shards"))
     assert of_diffusion(beside, results, *STORED, f"conditioner.clip={clip_folder}") == mine
 
@@ -68,26 +68,26 @@ def test_features_of_other_data_or_of_another_encoder_are_another_diffusion(
     assert of_diffusion(place, results, *STORED, f"conditioner.clip={clip_elsewhere}") != mine
 
 
-def test_a_run_is_found_again_beside_shards_that_were_moved(place, balls, copied):
-    given = ["+embedded=views", "conditioner=class"]
-    first = run_training(place.compose(*given))["diffusion"]
-    again = run_training(replace(place, data=copied).compose(*given))["diffusion"]
+def test_a_run_is_found_again_beside_shards_that_were_moved(place, balls, copy):
+    words = ["+embedded=views", "conditioner=class"]
+    first = run_training(place.compose(*words))["diffusion"]
+    again = run_training(replace(place, data=copy).compose(*words))["diffusion"]
     assert again.path == first.path
     assert str(balls) not in (first.path / "fingerprint.json").read_text()
 
 
-def test_a_view_of_other_shards_is_other_data_of_an_autoencoder(place, balls, copied, tmp_path):
+def test_a_view_of_other_shards_is_other_data_of_an_autoencoder(place, balls, copy, tmp_path):
     def identity(root: Path) -> str:
         return fingerprint(data_fingerprint(place.compose(f"+data.transforms.view={VIEW % root}")))
 
-    assert identity(copied) == identity(balls)
+    assert identity(copy) == identity(balls)
     assert identity(write_balls(tmp_path / "others", train=6)) != identity(balls)
 
 
-def test_a_prior_elsewhere_is_the_same(place, copied, clip_folder, clip_elsewhere):  # noqa: F811
+def test_a_prior_elsewhere_is_the_same(place, copy, clip_folder, clip_elsewhere):  # noqa: F811
     def identity(place: Place, clip: Path) -> str:
         stage = PriorStage(place.compose(*PRIOR, "conditioner.sources=[clip_text]", f"conditioner.clip={clip}"))
         stage.prepare({})
         return fingerprint(stage.whole_identity())
 
-    assert identity(replace(place, data=copied), clip_elsewhere) == identity(place, clip_folder)
+    assert identity(replace(place, data=copy), clip_elsewhere) == identity(place, clip_folder)

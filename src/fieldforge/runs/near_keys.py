@@ -20,8 +20,8 @@ def near_keys(block: Any, key: str) -> list[str]:
     deeper = [path for path in paths if path.endswith(f".{key}")]
     if deeper:
         return deeper[:MOST]
-    spelled = {path.replace(".", "_"): path for path in reversed(paths)}  # of two alike, the first
-    return [spelled[near] for near in difflib.get_close_matches(key, spelled, n=1)]
+    flat = {path.replace(".", "_"): path for path in reversed(paths)}  # of two alike, the first
+    return [flat[near] for near in difflib.get_close_matches(key, flat, n=1)]
 
 
 def _paths(values: Any, prefix: str = "") -> Iterator[str]:

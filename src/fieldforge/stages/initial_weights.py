@@ -129,8 +129,8 @@ def fate(theirs: Sequence[str], mine: Sequence[str]) -> str:
         "forgotten": [name for name in theirs if name not in mine],
         "new": [name for name in mine if name not in theirs],
     }
-    listed = (f"{len(names)} {kind} ({_listed(names)})" if names else f"none {kind}" for kind, names in kinds.items())
-    return "; ".join(listed)
+    parts = (f"{len(names)} {kind} ({_listed(names)})" if names else f"none {kind}" for kind, names in kinds.items())
+    return "; ".join(parts)
 
 
 def _listed(names: Sequence[str]) -> str:
