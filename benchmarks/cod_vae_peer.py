@@ -21,7 +21,6 @@ from cod_vae.checkpoint import load_npz
 from cod_vae.torch.model import CODVAEModule
 from cod_vae.torch.training import train
 from cod_vae.training import TrainingConfig
-from skimage.measure import marching_cubes
 from torch import Tensor
 
 from fieldforge.data.heldout import HeldOut
@@ -33,8 +32,8 @@ from fieldforge.domains.shape import ShapeDomain
 from fieldforge.domains.shape_outputs import Shapes
 from fieldforge.fields.base import Field, Params, Values
 from fieldforge.fields.shape_heads import SHAPE_HEADS
-from fieldforge.geometry.colored_mesh import ColoredMesh, vertex_normals
-from fieldforge.geometry.isosurface import distance_grid
+from fieldforge.geometry.colored_mesh import ColoredMesh
+from fieldforge.geometry.isosurface import extract_mesh
 
 BATCH, STEPS_A_LOOK, POINTS = 16, 5, 2048
 SIZES = {
@@ -105,16 +104,13 @@ class OccupancyShapes(Shapes):
     """Meshed from the whole grid, as logits do not say where they may change their sign."""
 
     def mesh(self, index: int = 0, resolution: int | None = None) -> ColoredMesh:
-        cells = resolution or self.resolution
-        grid = distance_grid(lambda points: self.sdf(points[None])[0], cells, coarsest=cells).clamp(-5, 5)
-        for axis in range(3):
-            for end in (0, -1):
-                grid.select(axis, end).clamp_(min=1e-3)
-        if not grid.min() < 0 < grid.max():
-            return ColoredMesh.empty()
-        vertices, faces, _, _ = marching_cubes(grid.numpy(), 0.0, allow_degenerate=False)
-        vertices, faces = (vertices * (2 / cells) - 1).astype(np.float32), faces.astype(np.int64)
-        return ColoredMesh(vertices, faces, np.full_like(vertices, 0.5), vertex_normals(vertices, faces))
+        cells, one = resolution or self.resolution, self[index]
+        return extract_mesh(
+            lambda points: one.field.query(points[None], one.params)["sdf"][0].clamp(-5, 5),
+            lambda points: torch.full_like(points, 0.5),
+            cells,
+            coarsest=cells,
+        )
 
 
 def trained(size: str, data: str, minutes: float) -> tuple[CODVAEModule, int]:

@@ -8,17 +8,16 @@ docs/autoencoder.md, between its two marks.
 """
 
 import argparse
-import csv
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from short_trainings import ROOT, newest_model, run, steps_of, write_between
+
 PAGE = ROOT / "docs" / "autoencoder.md"
 BEGIN, END = "<!-- sparse variants: begin -->", "<!-- sparse variants: end -->"
 NEAR = "data.transforms.distances._target_=sparse_parts."
+PLACES = {"PYTHONPATH": os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
 VARIANTS = {
     "base": ("as it is", []),
     "quadrics": (
@@ -50,12 +49,6 @@ VARIANTS = {
 }
 
 
-def run(*command: str) -> None:
-    print("$", *command, flush=True)
-    places = {"PYTHONPATH": os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env={**os.environ, **places})
-
-
 def measured(name: str, arguments: argparse.Namespace) -> str:
     """Trains and measures one variant: its row of the table."""
     about, overrides = VARIANTS[name]
@@ -71,16 +64,27 @@ def measured(name: str, arguments: argparse.Namespace) -> str:
         f"seed={arguments.seed}",
         "callbacks.pictures=null",
         *overrides,
+        environment=PLACES,
     )
-    newest = max((ROOT / "outputs" / run_name).glob("*/model.ckpt"), key=lambda path: path.stat().st_mtime)
+    newest = newest_model(run_name)
     report = newest.parent / "evaluation" / "heldout.json"
     if not report.is_file():
-        run("evaluate.py", f"run={newest.parent}", f"limit={arguments.limit}", "reconstruction.pictures=0")
+        run(
+            "evaluate.py",
+            f"run={newest.parent}",
+            f"limit={arguments.limit}",
+            "reconstruction.pictures=0",
+            environment=PLACES,
+        )
     figures = json.loads(report.read_text())
     mean, median, thin = figures["mean"], figures["median"], figures["quarters"][0]
-    with open(newest.parent / "metrics.csv", newline="") as file:
-        steps = max(int(row["step"]) for row in csv.DictReader(file))
-    cells = [name, about, f"{steps:,}", f"{mean['iou']:.3f} / {median['iou']:.3f}", f"{mean['f_score']:.3f}"]
+    cells = [
+        name,
+        about,
+        f"{steps_of(newest.parent):,}",
+        f"{mean['iou']:.3f} / {median['iou']:.3f}",
+        f"{mean['f_score']:.3f}",
+    ]
     cells += [f"{thin['iou']:.3f}", f"{thin['f_score']:.3f}", f"{mean['normal_consistency']:.3f}"]
     cells += [f"{mean['view_psnr']:.1f}", f"{mean['pieces']:.2f}"]
     return "| " + " | ".join(cells) + " |"
@@ -97,18 +101,14 @@ def main() -> None:
     rows = [measured(name, arguments) for name in arguments.only.split(",")]
     command = " ".join(["python benchmarks/sparse_variants.py", *sys.argv[1:]])
     table = [
-        BEGIN,
         f"`{command}`: {arguments.minutes:g} minutes of one thread's processor time each, first {arguments.limit} "
         "held-out assets; the thinnest quarter of them apart.",
         "",
         "| variant | what differs | steps | IoU, median | F@0.02 | IoU, thin | F, thin | normals | PSNR | pieces |",
         "|---" * 10 + "|",
         *rows,
-        END,
     ]
-    print("\n".join(table[1:-1]))
-    before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(before + "\n".join(table) + rest.split(END)[1])
+    write_between(PAGE, BEGIN, END, table)
 
 
 if __name__ == "__main__":

@@ -97,8 +97,10 @@ class SparseDecoder(nn.Module):
 
     def _start(self, coefficients: Tensor, color: Tensor) -> Tensor:
         """What features (A, (s + 1)³, F) start as: the quadric, unless the field reads it itself, and the colour."""
-        quadric = (coefficients @ self.corners.T).clamp(-2, 2)  # (A, (s + 1)³)
-        first = torch.zeros_like(quadric) if self.reads_quadrics else quadric
+        if self.reads_quadrics:
+            first = coefficients.new_zeros(len(coefficients), len(self.corners))  # (A, (s + 1)³)
+        else:
+            first = (coefficients @ self.corners.T).clamp(-2, 2)
         start = torch.cat([first[..., None], color[:, None].expand(-1, first.shape[1], -1)], -1)
         return nn.functional.pad(start, (0, self.features - start.shape[-1]))
 

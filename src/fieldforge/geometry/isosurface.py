@@ -28,13 +28,15 @@ def extract_mesh(
     chunk: int = 2**16,
     lipschitz: float = 1.5,
     device: torch.device | str = "cpu",
+    coarsest: int = COARSEST,
 ) -> ColoredMesh:
     """Mesh of the zero set inside the box, from a grid of resolution³ cells; no zero set gives the empty mesh.
 
-    Queries get at most `chunk` points on `device`. See `distance_grid` for `lipschitz`. A shape that reaches the walls
-    of the box is closed there, so that the mesh is watertight. Raises UserError if the field is not finite.
+    Queries get at most `chunk` points on `device`. See `distance_grid` for `lipschitz` and `coarsest`. A shape that
+    reaches the walls of the box is closed there, so that the mesh is watertight. Raises UserError if the field is not
+    finite.
     """
-    grid = distance_grid(query_sdf, resolution, chunk, lipschitz, device)  # (G, G, G)
+    grid = distance_grid(query_sdf, resolution, chunk, lipschitz, device, coarsest)  # (G, G, G)
     _close_at_box(grid)
     if not (grid.min() < 0 < grid.max()):
         return ColoredMesh.empty()
