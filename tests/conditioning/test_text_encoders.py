@@ -185,7 +185,7 @@ def test_weights_that_are_missing_are_not_made_up(clip_folder, tmp_path):
     model.save_pretrained(tmp_path, state_dict=state)
     ClipTextEncoder(str(clip_folder)).tokenizer.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text((clip_folder / "config.json").read_text())
-    with pytest.raises(UserError, match="lacks 1 weights of a CLIPTextModelWithProjection"):
+    with pytest.raises(UserError, match="lacks 1 weight of a CLIPTextModelWithProjection"):
         ClipTextEncoder(str(tmp_path)).encode(["a"], CPU)
 
 
