@@ -20,6 +20,7 @@ NEAR = "data.transforms.distances._target_=sparse_parts."
 PLACES = {"PYTHONPATH": os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
 QUADRICS = ["autoencoder=quadrics", "training.autoencoder.optimizer.lr=7e-4"]
 NO_VIEWS = ["autoencoder_loss.view=0", "autoencoder_loss.opacity=0"]
+POINTS = ["domain.points=16384", "data.transforms.surface.points=16384"]
 NORMALS = "autoencoder_loss._target_=sparse_parts.NormalLoss"
 VARIANTS = {
     "base": ("as it is", []),
@@ -36,6 +37,18 @@ VARIANTS = {
     "quadrics, salient": (
         "… half of the near points where the surface bends",
         [*QUADRICS, f"{NEAR}SalientDistances"],
+    ),
+    "quadrics, cells 24": (
+        "… 24³ cells of 3³ parts",
+        [*QUADRICS, "autoencoder.encoder.cells=24", "autoencoder.field.sides=3"],
+    ),
+    "quadrics, cells 24, points": (
+        "… 24³ cells of 3³ parts, twice the surface points",
+        [*QUADRICS, "autoencoder.encoder.cells=24", "autoencoder.field.sides=3", *POINTS],
+    ),
+    "quadrics, cells 32, points": (
+        "… 32³ cells of 2³ parts, twice the surface points",
+        [*QUADRICS, "autoencoder.encoder.cells=32", "autoencoder.field.sides=2", *POINTS],
     ),
     "quadrics, no views": ("… neither views nor opacity in the loss", [*QUADRICS, *NO_VIEWS]),
     "rate 5e-4": ("a third of the learning rate", ["training.autoencoder.optimizer.lr=5e-4"]),

@@ -97,3 +97,25 @@ def test_gradients_reach_points_and_features():
     expected = torch.tensor([0.3, -0.5, 0.1]).expand(20, 3)
     assert torch.allclose(points.grad[0], expected, atol=0.2)
     assert params["cells"].grad.abs().sum() > 0
+
+
+def test_the_distance_alone_is_that_of_all_heads():
+    torch.manual_seed(0)
+    field, active = CellField(CELLS, 2, features=4, hidden=8), torch.rand(CELLS**3) < 0.3
+    params = params_of(linear, active, winding=0.8)
+    points = torch.cat([torch.rand(1, 300, 3) * 2 - 1, torch.randint(0, 9, (1, 300, 3)) / 4 - 1], 1)  # half on walls
+    values = field.query(points, params)
+    assert torch.equal(field.query_head("sdf", points, params), values["sdf"])
+    assert torch.equal(field.query_head("rgb", points, params), values["rgb"])
+
+
+def test_points_on_walls_find_active_cells_of_their_own_sample():
+    table = torch.full((2, CELLS**3), -1)
+    table[0, 0], table[1, -1] = 0, 0  # the first cell of one sample, the last of the other
+    points = torch.tensor([-0.5, 0.5])[None, :, None].expand(
+        2, 2, 3
+    )  # corners of these cells, which lie on three walls
+    cell, row = CellField(CELLS)._find(points, table)
+    assert row.tolist() == [[0, -1], [-1, 0]]
+    assert cell[0, 0].tolist() == [0, 0, 0]
+    assert cell[1, 1].tolist() == [CELLS - 1] * 3

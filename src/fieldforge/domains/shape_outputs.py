@@ -50,14 +50,14 @@ class Shapes:
     def sdf(self, points: Tensor, chunk: int = 2**17) -> Tensor:
         """Signed distances (B, N) at points (B, N, 3)."""
         parts = points.split(max(1, chunk // len(self)), dim=1)
-        return torch.cat([self.field.query(part, self.params)["sdf"].float() for part in parts], dim=1)
+        return torch.cat([self.field.query_head("sdf", part, self.params).float() for part in parts], dim=1)
 
     @torch.no_grad()
     def mesh(self, index: int = 0, resolution: int | None = None) -> ColoredMesh:
         """Coloured isosurface of one shape, on a grid of resolution³ cells."""
         one = self[index]
         return extract_mesh(
-            lambda points: one.field.query(points[None], one.params)["sdf"][0],
+            lambda points: one.field.query_head("sdf", points[None], one.params)[0],
             lambda points: one.field.query(points[None], one.params)["rgb"][0],
             resolution or self.resolution,
             device=self.device,

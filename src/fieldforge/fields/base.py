@@ -35,6 +35,10 @@ class Field(nn.Module, ABC):
     def query(self, points: Tensor, params: Params) -> Values:
         """points (B, N, d) in [-1, 1], params[name] (B, rows, width) → values of all heads at the points."""
 
+    def query_head(self, name: str, points: Tensor, params: Params) -> Tensor:
+        """One head of `query` alone; a field may answer it at less cost."""
+        return self.query(points, params)[name]
+
     def check(self, params: Params) -> None:
         """ValueError if `params` are not what `param_shapes` announces."""
         for name, (rows, width) in self.param_shapes.items():

@@ -59,19 +59,34 @@ class CellField(Field):
 
     def query(self, points: Tensor, params: Params) -> Values:
         """Points outside of the box are read at its walls."""
+        live, features = self._at(points, params)
+        sdf = self._distance(live, features, points, params)
+        color = (LOGIT_OF_COLOR * features[:, 1:4] + self.to_color(features).float()).sigmoid()  # (M, 3)
+        shade = self._between(points, params["colors"]).flatten(0, 1)
+        rgb = ((shade + 1) / 2).index_copy(0, live, color).view(*sdf.shape, 3)
+        return {"sdf": sdf, "density": self.density(sdf), "rgb": rgb}
+
+    def query_head(self, name: str, points: Tensor, params: Params) -> Tensor:
+        """The distance costs half of all heads."""
+        if name != "sdf":
+            return super().query_head(name, points, params)
+        return self._distance(*self._at(points, params), points, params)
+
+    def _at(self, points: Tensor, params: Params) -> tuple[Tensor, Tensor]:
+        """Numbers (M,) among B · N of the points in active cells, and the features there (M, F)."""
         self.check(params)
         points = points.float()
         cell, row = self._find(points, params["table"][..., 0].long())  # (B, N, 3), (B, N)
         live = (row >= 0).flatten().nonzero()[:, 0]  # (M,)
         features = self._features(points, cell, row, live, params["cells"].float())  # (M, F)
-        features = self.started(features, points, live, params)
-        near = (features[:, 0] + self.to_distance(features).float()[:, 0]) / self.cells
-        color = (LOGIT_OF_COLOR * features[:, 1:4] + self.to_color(features).float()).sigmoid()  # (M, 3)
-        winding, shade = self._between(points, torch.cat([params["winding"], params["colors"]], -1)).split([1, 3], -1)
-        far = (2 - 4 * winding[..., 0]).clamp(-1, 1) * (2 / self.cells)  # (B, N)
-        sdf = far.flatten().index_copy(0, live, near).view(row.shape)
-        rgb = ((shade.flatten(0, 1) + 1) / 2).index_copy(0, live, color)
-        return {"sdf": sdf, "density": self.density(sdf), "rgb": rgb.view(*row.shape, 3)}
+        return live, self.started(features, points, live, params)
+
+    def _distance(self, live: Tensor, features: Tensor, points: Tensor, params: Params) -> Tensor:
+        """Signed distance (B, N)."""
+        near = (features[:, 0] + self.to_distance(features).float()[:, 0]) / self.cells  # (M,)
+        winding = self._between(points, params["winding"])[..., 0]  # (B, N)
+        far = (2 - 4 * winding).clamp(-1, 1) * (2 / self.cells)
+        return far.flatten().index_copy(0, live, near).view(winding.shape)
 
     def started(self, features: Tensor, points: Tensor, live: Tensor, params: Params) -> Tensor:
         """The features (M, F) at the points `live` (M,) of B · N, with what is not read from the lattice."""
@@ -80,7 +95,7 @@ class CellField(Field):
     def _between(self, points: Tensor, values: Tensor) -> Tensor:
         """Values of cells (B, c³, W), read trilinearly between their centres: (B, N, W)."""
         volume = values.float().transpose(1, 2).unflatten(2, (self.cells,) * 3)  # (B, W, c, c, c)
-        where = points.flip(-1)[:, None, None]  # grid_sample wants the last axis first
+        where = points.float().flip(-1)[:, None, None]  # grid_sample wants the last axis first
         return F.grid_sample(volume, where, padding_mode="border", align_corners=False)[:, :, 0, 0].transpose(1, 2)
 
     @torch.no_grad()
@@ -90,21 +105,26 @@ class CellField(Field):
         scaled = ((points + 1) * (self.cells / 2)).clamp(0, self.cells)
         high = scaled.floor().clamp(max=self.cells - 1).long()
         low = (scaled.ceil().long() - 1).clamp(min=0)  # differs on the walls between cells
-        cell, row = high, self._rows(high, table)
+        row = table.gather(1, self._numbers(high))
+        lost = ((row < 0) & (low < high).any(-1)).flatten().nonzero()[:, 0]  # (L,)
+        if not len(lost):
+            return high, row
+        low, upper = (place.flatten(0, 1).index_select(0, lost) for place in (low, high))  # (L, 3) each
+        first = lost // points.shape[1] * table.shape[1]  # (L,) number of the sample's first cell
+        cell, found = upper, torch.full_like(lost, -1)
         for corner in range(1, 8):
-            lost = (row < 0) & (low < high).any(-1)
-            if not lost.any():
-                break
             lower = torch.tensor([corner >> axis & 1 for axis in range(3)], dtype=torch.bool, device=points.device)
-            other = torch.where(lower, low, high)
-            other_row = self._rows(other, table)
-            better = lost & (other_row >= 0)
-            cell, row = torch.where(better[..., None], other, cell), torch.where(better, other_row, row)
-        return cell, row
+            other = torch.where(lower, low, upper)
+            other_row = table.flatten().index_select(0, first + self._numbers(other))
+            better = (found < 0) & (other_row >= 0)
+            cell, found = torch.where(better[:, None], other, cell), torch.where(better, other_row, found)
+        cells = high.flatten(0, 1).index_copy(0, lost, cell).view_as(high)
+        return cells, row.flatten().index_copy(0, lost, found).view_as(row)
 
-    def _rows(self, cell: Tensor, table: Tensor) -> Tensor:
+    def _numbers(self, cell: Tensor) -> Tensor:
+        """Cell (..., 3) → its number among the c³."""
         x, y, z = cell.unbind(-1)
-        return table.gather(1, (x * self.cells + y) * self.cells + z)
+        return (x * self.cells + y) * self.cells + z
 
     def _features(self, points: Tensor, cell: Tensor, row: Tensor, live: Tensor, rows: Tensor) -> Tensor:
         """Features (M, F) at the points `live` (M,) of B · N, from the eight lattice points around each."""

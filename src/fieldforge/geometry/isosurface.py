@@ -70,36 +70,52 @@ def distance_grid(
     while cells % 2 == 0 and cells // 2 >= coarsest:
         cells //= 2
     corners = torch.ones((cells + 1,) * 3, dtype=torch.bool)
-    grid = _ask(query_sdf, torch.zeros(corners.shape), corners, chunk, device)
+    grid = torch.empty(corners.shape)
+    _ask(query_sdf, grid, corners, chunk, device)
     crossed = _may_cross(grid, lipschitz)  # (cells, cells, cells)
     while cells < resolution:
         cells *= 2
-        fine = torch.nn.functional.interpolate(grid[None, None], (cells + 1,) * 3, mode="trilinear", align_corners=True)
         crossed = _halved(crossed)
         corners = _corners_of(crossed)
         corners[::2, ::2, ::2] = False  # the coarser grid has them already
-        even = fine[0, 0].clone()
-        even[::2, ::2, ::2] = grid
-        grid = _ask(query_sdf, even, corners, chunk, device)
+        grid = _with_middles(grid)
+        _ask(query_sdf, grid, corners, chunk, device)
         if cells < resolution:  # there is a finer level
             crossed &= _may_cross(grid, lipschitz)
     return grid
 
 
-def _ask(query_sdf: DistanceQuery, grid: Tensor, where: Tensor, chunk: int, device: torch.device | str) -> Tensor:
-    """The grid with new distances at the grid points where the mask (G, G, G) is true."""
-    indices = where.nonzero()  # (N, 3)
-    points = 2 * BOX * (indices.float() / (len(grid) - 1)) - BOX
-    distances = [query_sdf(part.to(device)).float().cpu() for part in points.split(chunk)]
-    if distances:
-        values = torch.cat(distances)
-        if not values.isfinite().all():
-            raise UserError(
-                f"The signed distance of the field is not finite at {int((~values.isfinite()).sum())} of "
-                f"{len(values)} points, so it has no surface: the latent or the weights behind it have diverged, "
-                f"take an earlier checkpoint."
-            )
-        grid = grid.masked_scatter(where, values)
+def _ask(query_sdf: DistanceQuery, grid: Tensor, where: Tensor, chunk: int, device: torch.device | str) -> None:
+    """Writes new distances into the grid (G, G, G) where the mask is true."""
+    flat = where.flatten().nonzero()[:, 0]  # (N,)
+    distances = []
+    for part in flat.split(chunk):
+        places = torch.stack(torch.unravel_index(part, where.shape), -1)  # (n, 3)
+        points = 2 * BOX * (places.float() / (len(grid) - 1)) - BOX
+        distances.append(query_sdf(points.to(device)).float().cpu())
+    if not distances:
+        return
+    values = torch.cat(distances)
+    if not values.isfinite().all():
+        raise UserError(
+            f"The signed distance of the field is not finite at {int((~values.isfinite()).sum())} of "
+            f"{len(values)} points, so it has no surface: the latent or the weights behind it have diverged, "
+            f"take an earlier checkpoint."
+        )
+    grid.view(-1).index_copy_(0, flat, values)
+
+
+def _with_middles(grid: Tensor) -> Tensor:
+    """The grid (G, G, G) with a point between each two neighbours, at their mean: (2G - 1)³."""
+    for axis in range(3):
+        size = list(grid.shape)
+        size[axis] = 2 * size[axis] - 1
+        fine = grid.new_empty(size)
+        count = grid.shape[axis] - 1
+        even, odd = (tuple(slice(first, None, 2) if at == axis else slice(None) for at in range(3)) for first in (0, 1))
+        fine[even] = grid
+        fine[odd] = (grid.narrow(axis, 0, count) + grid.narrow(axis, 1, count)) / 2
+        grid = fine
     return grid
 
 
