@@ -39,7 +39,7 @@ quick: $(READY)
 	$(PYTEST) $(QUICK)
 
 test: $(READY)
-	$(PYTEST)
+	$(PYTEST) --durations=20
 
 cluster-test: $(READY)
 	tests/cluster/install.sh

@@ -21,6 +21,7 @@ PLACES = {"PYTHONPATH": os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT / "s
 QUADRICS = ["autoencoder=quadrics", "training.autoencoder.optimizer.lr=7e-4"]
 NO_VIEWS = ["autoencoder_loss.view=0", "autoencoder_loss.opacity=0"]
 POINTS = ["domain.points=16384", "data.transforms.surface.points=16384"]
+SMALL = ["+autoencoder.encoder.sides=2", "autoencoder.encoder.width=96", "autoencoder.decoder.width=96"]
 NORMALS = "autoencoder_loss._target_=sparse_parts.NormalLoss"
 VARIANTS = {
     "base": ("as it is", []),
@@ -41,6 +42,10 @@ VARIANTS = {
     "quadrics, cells 24": (
         "… 24³ cells of 3³ parts",
         [*QUADRICS, "autoencoder.encoder.cells=24", "autoencoder.field.sides=3"],
+    ),
+    "quadrics, cells 24, small": (
+        "… 24³ cells, width 96 for 160, 2³ parts for the encoder",
+        [*QUADRICS, "autoencoder.encoder.cells=24", "autoencoder.field.sides=3", *SMALL],
     ),
     "quadrics, cells 24, points": (
         "… 24³ cells of 3³ parts, twice the surface points",
