@@ -42,7 +42,7 @@ class QualityClock(StepCallback, Watcher):
         if clock.seconds < self.due or not self.measures(pl_module):
             return
         minutes, before = clock.seconds / 60, time.process_time()
-        self.due += self.every_seconds
+        self.due = self.every_seconds * (clock.seconds // self.every_seconds + 1)
         values: list[float] = []
         self.context.ema.show(pl_module, lambda module: values.extend(self.values(module)))
         with open(self.context.run / "quality.csv", "a", newline="") as file:
