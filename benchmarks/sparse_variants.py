@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 
 from short_trainings import ROOT, newest_model, run, steps_of, write_between
 
@@ -18,7 +19,12 @@ PAGE = ROOT / "docs" / "autoencoder.md"
 BEGIN, END = "<!-- sparse variants: begin -->", "<!-- sparse variants: end -->"
 NEAR = "data.transforms.distances._target_=sparse_parts."
 PLACES = {"PYTHONPATH": os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
-QUADRICS = ["autoencoder=quadrics", "training.autoencoder.optimizer.lr=7e-4"]
+QUADRICS = [
+    "autoencoder.field._target_=fieldforge.fields.quadric_field.QuadricField",
+    "autoencoder.bottleneck.noise=0.015",
+    "autoencoder.bottleneck.most=0.2",
+    "training.autoencoder.optimizer.lr=7e-4",
+]
 NO_VIEWS = ["autoencoder_loss.view=0", "autoencoder_loss.opacity=0"]
 POINTS = ["domain.points=16384", "data.transforms.surface.points=16384"]
 SMALL = ["+autoencoder.encoder.sides=2", "autoencoder.encoder.width=96", "autoencoder.decoder.width=96"]
@@ -80,7 +86,7 @@ VARIANTS = {
 
 def measured(name: str, arguments: argparse.Namespace) -> str:
     """Trains and measures one variant: its row of the table."""
-    about, overrides = VARIANTS[name]
+    overrides = VARIANTS[name][1]
     run_name = f"sparse_variant_{name.replace(',', '').replace(' ', '_')}"
     budget = "training.autoencoder.budget"
     run(
@@ -105,12 +111,17 @@ def measured(name: str, arguments: argparse.Namespace) -> str:
             "reconstruction.pictures=0",
             environment=PLACES,
         )
-    figures = json.loads(report.read_text())
+    return row(name, newest.parent)
+
+
+def row(name: str, directory: Path) -> str:
+    """The row of a variant, from what its run's directory holds."""
+    figures = json.loads((directory / "evaluation" / "heldout.json").read_text())
     mean, median, thin = figures["mean"], figures["median"], figures["quarters"][0]
     cells = [
         name,
-        about,
-        f"{steps_of(newest.parent):,}",
+        VARIANTS[name][0],
+        f"{steps_of(directory):,}",
         f"{mean['iou']:.3f} / {median['iou']:.3f}",
         f"{mean['f_score']:.3f}",
     ]

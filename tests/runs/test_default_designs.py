@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+import trimesh
+from hydra import compose, initialize_config_dir
 from tests.runs.conftest import Place
 from tests.runs.pair import ends, train_pair
 
+from fieldforge.runs.entry import CONFIGS
+from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
 from fieldforge.training.callbacks.metrics_table import read_table
 
@@ -105,6 +109,25 @@ def test_two_processes_train_what_one_trains(pair, alone, strategy, rounding, de
     assert losses(pair / run, "autoencoder") == pytest.approx(losses(single, "autoencoder"), rel=rounding)
     # Latents of an autoencoder that is equal to rounding differ by as much.
     assert losses(pair / run, "diffusion") == pytest.approx(losses(single, "diffusion"), rel=10 * rounding)
+
+
+def test_compact_latents_are_distilled_interpolated_and_varied(alone, tmp_path):
+    [teacher] = (alone["compact_"] / "furniture_latent").glob("*/model.ckpt")
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        words = [f"teacher={teacher.parent}", f"output_dir={alone['compact_']}", "trainer.accelerator=cpu"]
+        words += ["distillation={teacher_steps:4,steps:[2],shares:[1]}", "training.diffusion.batch_size=2"]
+        words += ["training.diffusion.budget={max_steps:2,max_minutes:null}", "callbacks.pictures=null"]
+        fast = run_training(compose("train", ["experiment=distill", *words]))["diffusion"]
+    mesh = tmp_path / "ball.glb"
+    trimesh.creation.icosphere(radius=0.6).export(mesh)
+    for name, count, what in (
+        ("way", 3, ["prompt=a", "to=b", "frames=3"]),
+        ("variation", 1, ["prompt=a", f"from={mesh}"]),
+    ):
+        with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
+            words = [f"run={fast.path}", f"output={tmp_path / name}", "n=1", "resolution=16", *what]
+            run_sampling(compose("sample", words))
+        assert len(json.loads((tmp_path / name / "samples.json").read_text())["samples"]) == count
 
 
 def test_spread_training_goes_on_after_a_signal(pair):
