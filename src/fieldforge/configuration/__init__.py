@@ -1,1 +1,1 @@
-"""Configuration into objects: checked values, built parts, the stored configuration of a run."""
+"""From configuration to objects: checked values, built parts, the stored configuration of a run."""

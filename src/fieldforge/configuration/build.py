@@ -1,4 +1,4 @@
-"""Configuration → objects: Hydra's `instantiate`, and mistakes named by their key before that."""
+"""Builds objects from a configuration with Hydra's `instantiate`; checks before that name mistakes by their key."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from fieldforge.configuration.trust import is_trusted
 from fieldforge.configuration.values import check_finite, check_value
 from fieldforge.errors import UserError
 
-# What a configuration that came with a checkpoint may name: classes of these places, and these functions. No writer of
-# files, no entry point, nothing that builds from a configuration in its turn.
+# A configuration stored in a checkpoint may name classes of these places, and these functions. None of them writes
+# files, is an entry point, or itself builds from a configuration.
 SAFE_PLACES = (
     *(f"fieldforge.{room}." for room in ("autoencoder", "conditioning", "diffusion", "domains", "fields", "nn")),
     *(f"fieldforge.data.{module}." for module in ("cache", "datamodule", "order", "transforms")),
@@ -35,17 +35,17 @@ _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
 def build(config: DictConfig, key: str, *, trusted: bool = True, **arguments: Any) -> Any:
-    """Build what stands at `key` of `config`.
+    """The object that the block at `key` of `config` describes; with `_partial_` a partial call instead.
 
     Args:
         config: the whole configuration, so that interpolations resolve.
         key: dotted path of a node with `_target_`.
-        trusted: False for a configuration that came with a checkpoint: its `_target_`s must be parts of models and data
+        trusted: False for a configuration stored in a checkpoint: its `_target_`s must be parts of models and data
             (`SAFE_PLACES`), its values plain.
-        arguments: those that only the program knows; they win over the configuration's.
+        arguments: arguments from the program; they override the configuration's.
 
     Raises:
-        UserError: unknown key, missing or wrongly typed value, unknown or forbidden target; names the key.
+        UserError: unknown key, missing value, value of a wrong type, unknown or forbidden target; names the key.
     """
     node = OmegaConf.select(config, key)
     if not isinstance(node, DictConfig) or "_target_" not in node:
@@ -54,7 +54,7 @@ def build(config: DictConfig, key: str, *, trusted: bool = True, **arguments: An
     node = _without(node, arguments)
     _rename_keywords(node)
     try:
-        # `arguments` stay out of Hydra's hands: it would merge dicts into the configuration and build what is in them.
+        # `arguments` bypass Hydra: it would merge dicts into the configuration and build the blocks in them.
         factory = hydra.utils.instantiate(node, _convert_="all", _partial_=True)
     except InstantiationException as error:
         cause = error.__cause__
@@ -69,11 +69,11 @@ def build(config: DictConfig, key: str, *, trusted: bool = True, **arguments: An
 
 
 REFUSALS = (ValueError, TypeError, AssertionError, ArithmeticError, LookupError, RuntimeError, MemoryError)
-"""What constructors raise for values that they cannot take, networks for sizes that do not fit or are not to be had."""
+"""Exceptions of constructors for unsuitable values, and of networks for inconsistent or too large sizes."""
 
 
 def call(factory: functools.partial, key: str, *args: Any, **arguments: Any) -> Any:
-    """Call what stands at `key`. UserError, naming the value that is to blame where it can be found, if it refuses."""
+    """Call the factory of the block at `key`. UserError if it refuses; names the value at fault if it is known."""
     try:
         return factory(*args, **arguments)
     except UserError as error:
@@ -86,14 +86,14 @@ def call(factory: functools.partial, key: str, *args: Any, **arguments: Any) -> 
 
 
 def _with_key(error: UserError, key: str) -> UserError:
-    """The error itself where it names some key of this block, else the same sentence behind the block's key."""
+    """The error itself if it names a key, else the same sentence with the block's key in front."""
     if re.search(r"[a-z_]+(\.[a-z_]+)+\b|[a-z_]+ ?=", str(error)):
         return error
     return UserError(f"config key {key}: {error}")
 
 
 def _without_one(factory: functools.partial) -> Iterator[tuple[str, functools.partial]]:
-    """The same call without one of its values, which takes its default then; also of calls among its arguments."""
+    """Name, same call with the default of that name; for each plain value of the call and of calls in its arguments."""
     function, keywords = _flat(factory)
     for name, value in keywords.items():
         rest = {other: kept for other, kept in keywords.items() if other != name}
@@ -105,7 +105,7 @@ def _without_one(factory: functools.partial) -> Iterator[tuple[str, functools.pa
 
 
 def _mentioned(factory: functools.partial, reason: str) -> Iterator[str]:
-    """Values of the call, and of calls among its arguments, that an error names: `heads 3`."""
+    """Names of values that an error mentions (`heads 3`), of the call and of calls in its arguments."""
     for name, value in _flat(factory)[1].items():
         if isinstance(value, functools.partial):
             yield from (f"{name}.{inner}" for inner in _mentioned(value, reason))
@@ -114,7 +114,7 @@ def _mentioned(factory: functools.partial, reason: str) -> Iterator[str]:
 
 
 def _flat(factory: functools.partial) -> tuple[Any, dict[str, Any]]:
-    """Function and keywords of a call, those of the partial that it may wrap (Hydra's own kind) among them."""
+    """Function and keywords of a call, with those of a nested partial (Hydra nests its own)."""
     if isinstance(factory.func, functools.partial):
         function, inner = _flat(factory.func)
         return function, {**inner, **factory.keywords}
@@ -130,12 +130,12 @@ def _succeeds(factory: functools.partial, args: tuple, arguments: Mapping[str, A
 
 
 def reason_of(error: BaseException) -> str:
-    """What a library says, in one line; assertions may say nothing."""
+    """A library's message in one line; a general one for an error without message, such as a bare assertion."""
     return _line(error) or f"these values do not go together ({type(error).__name__})"
 
 
 def _without(node: DictConfig, names: Iterable[str]) -> DictConfig:
-    """A copy without these keys: what stands there is neither checked nor wanted, so it must not be built either."""
+    """A copy without these keys: the program replaces their values, so these are not checked and must not be built."""
     rest = node.copy()
     with open_dict(rest):
         for name in names:
@@ -144,18 +144,18 @@ def _without(node: DictConfig, names: Iterable[str]) -> DictConfig:
 
 
 def parameter_of(key: str) -> str:
-    """The parameter that a key stands for: a word of Python's has an underscore behind, `class_`."""
+    """Parameter name of a config key: a Python keyword gets a trailing underscore, `class` → `class_`."""
     return f"{key}_" if keyword.iskeyword(key) else key
 
 
 def key_of(parameter: str) -> str:
-    """The other way round."""
+    """Config key of a parameter name, the inverse of `parameter_of`."""
     bare = parameter.removesuffix("_")
     return bare if keyword.iskeyword(bare) else parameter
 
 
 def _rename_keywords(node: DictConfig) -> None:
-    """Keys that are words of Python's, in all calls below, become those of their parameters."""
+    """Rename keys that are Python keywords to their parameter names, in place, in all calls below `node`."""
     for key in list(map(str, node)):
         absent = OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key)
         if not absent and isinstance(node[key], DictConfig):
@@ -166,13 +166,13 @@ def _rename_keywords(node: DictConfig) -> None:
 
 
 def check(config: DictConfig) -> None:
-    """Find mistakes in all blocks of a configuration at once, before hours are spent on the first of them.
+    """Check all blocks of a configuration at once, so that no mistake shows up only after hours of training.
 
-    Values that are still missing are left for `build`, as the program may give them.
+    `build` checks missing values, as the program may give them.
 
     Raises:
-        UserError: unknown key, wrongly typed value or unknown target (names the key); a sampler that cannot sample what
-            the loss trains with that process and parameterization.
+        UserError: unknown key, value of a wrong type or unknown target (names the key); a sampler that cannot sample
+            the model that loss, process and parameterization define.
     """
     check_finite(config)
     for name in map(str, config):
@@ -184,9 +184,9 @@ def check(config: DictConfig) -> None:
 
 
 def _check(node: Any, path: str, trusted: bool, reserved: set[str] | None) -> None:
-    """Walk all blocks below `node` before anything is built.
+    """Check all blocks below `node` without building any.
 
-    `reserved`: names of arguments that the program gives; None: it may give any.
+    `reserved`: names of the program's arguments; None: unknown, so any may be missing.
     """
     if isinstance(node, ListConfig):
         for index in range(len(node)):
@@ -206,19 +206,19 @@ def _check(node: Any, path: str, trusted: bool, reserved: set[str] | None) -> No
 
 
 def _check_plain(node: DictConfig | ListConfig, key: str | int, path: str, trusted: bool) -> None:
-    """A stored configuration is resolved when it is stored; `${...}` in one could read the environment."""
+    """UserError for an interpolation in a stored configuration: a foreign one could read the environment."""
     if not trusted and OmegaConf.is_interpolation(node, key):
         raise UserError(f"{path} refers to another value: a stored configuration holds plain values only")
 
 
 def _check_call(node: DictConfig, path: str, trusted: bool, reserved: set[str] | None) -> None:
-    """UserError for a block whose call cannot be made: target, names and values of its arguments."""
+    """UserError for an impossible call: by its target, or by names or values of its arguments."""
     called = _target(str(node["_target_"]), path, trusted)
     try:
         parameters = inspect.signature(called).parameters
         hints = _hints(called)
     except (ValueError, TypeError, NameError):
-        return  # built-in, or annotations that cannot be resolved: the call itself will tell
+        return  # a built-in, or annotations that cannot be resolved: the call itself reports mistakes
     for name in map(str, node):
         if name not in _HYDRA_KEYS and name not in (reserved or ()):
             _check_argument(node, name, path, _name(called), parameters, hints, may_lack=reserved is None)
@@ -227,13 +227,13 @@ def _check_call(node: DictConfig, path: str, trusted: bool, reserved: set[str] |
 
 
 def _target(target: str, path: str, trusted: bool) -> Any:
-    """What a block calls. UserError where there is no such thing, or a stored configuration may not name it."""
+    """The class or function of a `_target_`. UserError if it is unknown, or forbidden in a stored configuration."""
     foreign = UserError(
         f"{path}._target_ = {target} is no part of a model or of its data: a stored configuration may not name it "
         "(of a plug-in that you know, sample.py and evaluate.py may: trust=<its package>)"
     )
     if not trusted and not target.startswith("fieldforge.") and not is_trusted(target):
-        raise foreign  # before anything is imported
+        raise foreign  # before the import of its module
     try:
         called = hydra.utils.get_object(target)
     except Exception as error:
@@ -241,7 +241,7 @@ def _target(target: str, path: str, trusted: bool) -> Any:
     home = f"{getattr(called, '__module__', '')}.{getattr(called, '__qualname__', '')}"
     safe = home in SAFE_FUNCTIONS or (inspect.isclass(called) and (home.startswith(SAFE_PLACES) or is_trusted(home)))
     if not trusted and not safe:
-        raise foreign  # also something that a module of ours has merely imported
+        raise foreign  # also for a name that a module of ours imports from elsewhere
     return called
 
 
@@ -254,7 +254,7 @@ def _check_argument(
     hints: Mapping[str, Any],
     may_lack: bool,
 ) -> None:
-    """UserError for a key that is no parameter, or has no value (unless it `may_lack` one), or one of a wrong type."""
+    """UserError for a key that is no parameter, a missing value (unless `may_lack`), or a value of a wrong type."""
     if parameter_of(key) not in parameters:
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             return
@@ -274,7 +274,7 @@ def _check_argument(
 def _check_whole(
     node: DictConfig, path: str, called: str, parameters: Mapping[str, inspect.Parameter], reserved: set[str]
 ) -> None:
-    """UserError for a parameter without a default that has no argument."""
+    """UserError for a required parameter without an argument."""
     for name, parameter in parameters.items():
         named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if named and parameter.default is parameter.empty and key_of(name) not in node and name not in reserved:
@@ -282,7 +282,7 @@ def _check_whole(
 
 
 def _hints(called: Any) -> dict[str, Any]:
-    """Annotations of the parameters; those of a dataclass are read where each of its fields was written."""
+    """Annotations of the parameters; those of a dataclass are resolved in the module that defines the field."""
     described = called.__init__ if inspect.isclass(called) and not is_dataclass(called) else called
     return typing.get_type_hints(described, include_extras=True)
 

@@ -1,4 +1,4 @@
-"""How large a model may become that a stranger's configuration describes: not much larger than its weights are."""
+"""Size limit for models from stored configurations, so that a foreign one cannot exhaust the memory."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from fieldforge.errors import UserError
 
 MOST_PARAMETERS = 50_000
-"""Tensors of a model: the largest known ones have a few thousand, and each costs Python's memory beside its own."""
+"""Tensors of a model. The largest known models have a few thousand; each tensor also costs memory of Python objects."""
 
 
 @contextmanager
 def bounded(most: int) -> Iterator[None]:
-    """Ends the building of models in the block before they outgrow `most`, while their values are still unset.
+    """Inside this context a model is refused as soon as its parameters exceed the limits, before they get values.
 
     Args:
-        most: bytes that all parameters may take together.
+        most: bytes of all parameters together.
 
     Raises:
-        UserError: a model has too many parameters, or too large ones.
+        UserError: more than `most` bytes, or more than `MOST_PARAMETERS` tensors.
     """
     count = size = 0
 

@@ -1,4 +1,4 @@
-"""The settings of a command: a dataclass out of the plain keys at the top of its configuration, or of a block."""
+"""Reads the settings of a command into a dataclass, from the top keys of its configuration or from a block."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ Kind = TypeVar("Kind")
 
 
 def read_settings(config: DictConfig, kind: type[Kind], block: str = "") -> Kind:
-    """The dataclass `kind`, each of whose fields has the value of the key that is called like it (see `key_of`).
+    """An instance of the dataclass `kind`; each field takes the value of the key with its name (see `key_of`).
 
-    A group of which nothing is chosen leaves no key, and that is None.
-
-    A block with a `_target_` is built, unless the field wants the block itself. Keys that are no fields are left alone.
+    An absent key, such as that of a group without a choice, gives None. A block with a `_target_` is built, unless the
+    field's type includes `DictConfig`. Keys without a field are ignored.
 
     Args:
         config: the whole configuration, so that interpolations resolve.
         kind: the dataclass.
-        block: dotted path of the block whose keys are read; empty: those at the top.
+        block: dotted path of the block with the keys; empty: the top of the configuration.
 
     Raises:
-        UserError: no value, one of another type, or beyond its range; names the key.
+        UserError: a missing value, or one of another type or out of range; names the key.
     """
     check_plain_fields(config, kind, block)
     return kind(**{name: _value(config, _path(block, name), hint) for name, hint in _hints(kind).items()})
 
 
 def check_plain_fields(config: DictConfig, kind: type, block: str = "") -> None:
-    """UserError for a value of another type, or beyond its range, among the fields that are no blocks.
+    """Check the plain fields, those whose type is no block, without building a block or importing its class.
 
-    It builds nothing, and imports no classes of blocks.
+    Arguments are those of `read_settings`.
+
+    Raises:
+        UserError: a missing value, or one of another type or out of range; names the key.
     """
     check_finite(config)
     for name, hint in _hints(kind).items():
@@ -48,7 +50,7 @@ def check_plain_fields(config: DictConfig, kind: type, block: str = "") -> None:
 
 
 def _path(block: str, field: str) -> str:
-    """Of the key that a field stands for."""
+    """Dotted path of a field's key."""
     return f"{block}.{key_of(field)}" if block else key_of(field)
 
 
@@ -59,7 +61,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _is_block(hint: Any) -> bool:
-    """Whether an object that a block describes is wanted."""
+    """Whether a field's type is a class outside of builtins, so that its value is a block."""
     return inspect.isclass(hint) and hint.__module__ != "builtins"
 
 

@@ -1,6 +1,6 @@
-"""What a finished run says of itself: plain values out of a file that anybody may have written.
+"""Weights, label and configuration of a finished run, read from a file of unknown origin.
 
-Nothing in it is interpolated, and nothing that it names is asked over a network: the user types such places.
+The values are plain. Reading interpolates nothing and contacts no address in them: only the user names remote places.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from fieldforge.errors import UserError
 from fieldforge.storage.store import names_elsewhere
 from fieldforge.training.processes.checkpoints import load_safely
 
-DEEPEST = 50  # levels of a configuration
+DEEPEST = 50  # nested levels of a configuration
 ROOM = 4
-"""Bytes of a model's parameters for each byte of its file: shared and shortened weights take fewer in the file."""
+"""Most bytes of parameters per byte of a model's file: the file stores shared weights once, and may round weights."""
 
 
 class Labelled:
-    """A kind of stage, as labels of checkpoints speak of it.
+    """A kind of stage, as the labels of checkpoints describe it.
 
-    kind: what a label calls it. noun: with its article, for sentences. label_types: what a label holds besides
-    fingerprint and configuration, dotted, and of which type. inside: its key in the label of a model that holds one of
-    this kind, with its label there and its weights in `<inside>_state_dict`; empty: no model does.
+    kind: its name in a label. noun: its name with an article, for messages. label_types: dotted key → type of further
+    required entries of a label, besides fingerprint and configuration. inside: the key of its label in the label of a
+    model that contains a model of this kind; the weights are at `<inside>_state_dict`. Empty: no model contains one.
     """
 
     kind: ClassVar[str]
@@ -41,12 +41,12 @@ class Labelled:
 
 
 def load_run(path: Path, kind: type[Labelled], device: Any = "cpu") -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """Weights and label of the finished model in the file `path`, or inside of the one there.
+    """Weights and label of the model of this kind in the file `path`, or inside the model there.
 
     The label's configurations hold plain values only: dicts, lists, texts, numbers, true, false and null.
 
     Raises:
-        UserError: missing, damaged, of another stage, or its label lacks something; names the file.
+        UserError: a missing or damaged file, another stage, or an incomplete label; names the file.
     """
     content = load_safely(path, device)
     if holds(content["fieldforge"], kind):
@@ -70,13 +70,13 @@ def load_run(path: Path, kind: type[Labelled], device: Any = "cpu") -> tuple[Map
 
 
 def holds(label: Mapping[str, Any], kind: type[Labelled]) -> bool:
-    """Whether a model with this label has one of a kind inside."""
+    """Whether a model with this label contains a model of this kind."""
     parts = (label.get(kind.inside), label.get(f"{kind.inside}_state_dict")) if kind.inside else ()
     return bool(parts) and all(isinstance(part, dict) for part in parts)
 
 
 def _inner(label: Mapping[str, Any], kind: type[Labelled]) -> dict[str, Any]:
-    """The model of a kind inside of the one with this label, as a checkpoint of its own would hold it."""
+    """The inner model of this kind, in the layout of a separate checkpoint."""
     return {
         "fieldforge": {"stage": kind.kind, **label[kind.inside]},
         "state_dict": label[f"{kind.inside}_state_dict"],
@@ -84,7 +84,7 @@ def _inner(label: Mapping[str, Any], kind: type[Labelled]) -> dict[str, Any]:
 
 
 def check_plain(value: Any, where: str, depth: int = DEEPEST) -> None:
-    """UserError unless `value` consists of dicts, lists and plain values alone."""
+    """UserError, which names `where`, unless `value` is plain: at most `depth` levels of dicts, lists and scalars."""
     if depth == 0:
         raise UserError(f"{where} is nested too deeply to be one that train.py wrote: use another copy of that file")
     if isinstance(value, dict):
@@ -99,14 +99,14 @@ def check_plain(value: Any, where: str, depth: int = DEEPEST) -> None:
 
 
 def plain_config(values: Mapping[str, Any]) -> DictConfig:
-    """A configuration whose texts mean what they say: `${…}` in one is no reference, and not looked up anywhere."""
+    """A configuration of these values in which `${…}` is literal text, no interpolation."""
     config = OmegaConf.create(literal(dict(values)))
     assert isinstance(config, DictConfig)
     return config
 
 
 def literal(value: Any) -> Any:
-    """The value with `${` escaped in all texts, as OmegaConf reads it."""
+    """The value with `${` escaped for OmegaConf in all texts."""
     if isinstance(value, dict):
         return {key: literal(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -116,16 +116,17 @@ def literal(value: Any) -> Any:
 
 @contextmanager
 def of_run(path: Path) -> Iterator[None]:
-    """For building what the run in the file `path` names: encoders come from this machine, mistakes name the file.
+    """Context for building the parts of the run in the file `path`: encoders load from this machine alone.
 
-    A model much larger than the file is refused while it is built.
+    Raises:
+        UserError: a model much larger than the file, or any other failure of the building; names the file.
     """
     try:
         with local_encoders(), bounded(ROOM * path.stat().st_size):
             yield
     except UserError as error:
         raise error if str(path) in str(error) else UserError(f"{path}: {error}") from error
-    except Exception as error:  # what a damaged configuration builds fails in any way
+    except Exception as error:  # parts from a damaged configuration fail with any exception
         cause = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path}: its configuration is damaged or of another version ({type(error).__name__}: {cause}): "
@@ -134,15 +135,15 @@ def of_run(path: Path) -> Iterator[None]:
 
 
 def data_root(place: str | Sequence[str] | None, stored: Mapping[str, Any], path: Path) -> Any:
-    """The shards to measure the run in the file `path` on: `place`, or without one those it was trained on.
+    """The shards for measurements of the run in the file `path`: `place`, or else those of its training.
 
     Args:
-        place: what the command's `data_root` says.
-        stored: configuration of the run. Only folders of this machine are taken from it.
-        path: of the checkpoint.
+        place: the command's `data_root`; None: the run's own.
+        stored: configuration of the run, of whose places only folders of this machine are used.
+        path: of the checkpoint, for messages.
 
     Raises:
-        UserError: nothing is given, and the run's own place is not a folder here.
+        UserError: no `place`, and the run names no shards, or shards outside of existing folders of this machine.
     """
     if place is not None:
         return place
@@ -157,7 +158,7 @@ def data_root(place: str | Sequence[str] | None, stored: Mapping[str, Any], path
 
 
 def is_local(stored: Mapping[str, Any]) -> bool:
-    """Whether all places of `data.root` in a stored configuration are folders of this machine."""
+    """Whether all places of `data.root` in a stored configuration are existing folders of this machine."""
     root = _root(stored)
     places = root if isinstance(root, list) else [root]
     return bool(places) and all(isinstance(place, str) and _is_local(place) for place in places)

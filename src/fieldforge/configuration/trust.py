@@ -1,7 +1,7 @@
-"""Whose code a stored configuration may name: this project's parts, and what the user trusts.
+"""Trusted packages: those outside this project whose classes a stored configuration may name.
 
-A checkpoint of a plug-in names classes of that plug-in. `train.py` trusts the modules that its own configuration names,
-as the user composed it; `sample.py` and `evaluate.py` trust the packages that the user types, `trust=`.
+A checkpoint of a plug-in names classes of that plug-in. `train.py` trusts the modules in its own configuration, which
+the user composed. `sample.py` and `evaluate.py` trust the packages of the key `trust`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from fieldforge.errors import UserError
 
 BLOCKS = ("autoencoder", "backbone", "classifier", "conditioner", "data", "domain", "guidance", "latent_data")
-"""Blocks of which a stored configuration builds something, and which plug-ins have parts in."""
+"""Blocks of a stored configuration that are built, and that may name parts of plug-ins."""
 NEVER = frozenset({"fieldforge", "hydra", "numpy", "omegaconf", "pytorch_lightning", "torch", *sys.stdlib_module_names})
-"""Packages in which a name may be anything: trusted in no stored configuration."""
+"""Packages whose functions could run arbitrary code; they are never trusted."""
 _packages: ContextVar[frozenset[str]] = ContextVar("packages", default=frozenset())
 
 
 @contextmanager
 def trusting(packages: Collection[str]) -> Iterator[None]:
-    """Inside, stored configurations may name classes of these packages and modules."""
+    """Inside this context stored configurations may name classes of these packages and modules."""
     token = _packages.set(_packages.get() | frozenset(packages))
     try:
         yield
@@ -34,15 +34,15 @@ def trusting(packages: Collection[str]) -> Iterator[None]:
 
 
 def is_trusted(home: str) -> bool:
-    """Whether `module.Class` lies in a package that is trusted."""
+    """Whether `home`, a path `module.Class`, lies in a trusted package."""
     return any(home.startswith(f"{package}.") for package in _packages.get())
 
 
 def trusted_by(config: DictConfig) -> frozenset[str]:
-    """What a command trusts: the packages in its key `trust`; without such a key the modules that its blocks name.
+    """The trusted packages of a command: those of its key `trust`, or without this key the modules in its `BLOCKS`.
 
     Raises:
-        UserError: `trust` is no name of a package, or one that no stored configuration may name.
+        UserError: `trust` is no name of a package, or a package of `NEVER`.
     """
     if "trust" not in config:
         return frozenset(_modules([config.get(block) for block in BLOCKS if not OmegaConf.is_missing(config, block)]))
@@ -56,7 +56,7 @@ def trusted_by(config: DictConfig) -> frozenset[str]:
 
 
 def _modules(node: Any) -> Iterator[str]:
-    """Modules of all `_target_`s below a node that are a plug-in's."""
+    """Modules of all `_target_`s of plug-ins below a node."""
     if isinstance(node, DictConfig):
         target = node.get("_target_")
         if isinstance(target, str) and target.partition(".")[0] not in NEVER:

@@ -1,4 +1,4 @@
-"""Single values of a configuration: what type and range they have, and the sentence where they do not."""
+"""Checks values of a configuration against annotations: their type and their range."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PLAIN = (str, int, float, bool, type(None))
 
 
 def check_value(key: str, value: Any, hint: Any) -> None:
-    """UserError, naming the key, where a value contradicts an annotation: its type, or the range in it."""
+    """UserError, which names the key, if a value contradicts the type or the range of the annotation `hint`."""
     if not _fits(value, hint):
         raise UserError(f"config key {key} = {value!r} is not {_wanted(hint)}: correct it")
 
 
 def check_key(config: DictConfig, key: str, hint: Any) -> Any:
-    """The value at a dotted path. UserError, naming it, where it contradicts the annotation."""
+    """The value at the dotted path `key`. UserError, which names the key, if it contradicts the annotation `hint`."""
     value = OmegaConf.select(config, key)
     if not _fits(value, hint):
         raise UserError(f"config key {key} = {value!r} must be {_wanted(hint)}: correct it")
@@ -34,7 +34,7 @@ def check_key(config: DictConfig, key: str, hint: Any) -> Any:
 
 
 def check_keys(config: DictConfig, wanted: Mapping[str, Any]) -> None:
-    """The same for plain keys of a configuration: dotted path → annotation. Keys that are not there are passed over."""
+    """`check_key` for several keys, dotted path → annotation; absent keys and missing values are skipped."""
     for key, hint in wanted.items():
         block, _, name = key.rpartition(".")
         node = OmegaConf.select(config, block) if block else config
@@ -43,7 +43,7 @@ def check_keys(config: DictConfig, wanted: Mapping[str, Any]) -> None:
 
 
 def check_name(key: str, name: Any) -> None:
-    """UserError for a name of a run that is none of a folder right below `output_dir`, or of folders in each other."""
+    """UserError, which names the key, unless `name` is a relative path of folders below `output_dir`."""
     check_value(key, name, str)
     parts = name.split("/")
     if any(part.strip() in ("", ".", "..") or part != part.strip() for part in parts) or "\0" in name:
@@ -54,9 +54,9 @@ def check_name(key: str, name: Any) -> None:
 
 
 def check_finite(node: Any, path: str = "") -> None:
-    """UserError for the first value that is no number in the place of one: NaN."""
+    """UserError, which names the key, for the first NaN below `node`; `path`: dotted path of the node."""
     if isinstance(node, DictConfig | ListConfig):
-        node = OmegaConf.to_container(node, resolve=False)  # what is walked is not read: see tests/runs/reads.py
+        node = OmegaConf.to_container(node, resolve=False)  # a walk is no reading: see tests/runs/reads.py
     if isinstance(node, dict):
         for key, value in node.items():
             check_finite(value, f"{path}.{key}" if path else str(key))
@@ -68,7 +68,7 @@ def check_finite(node: Any, path: str = "") -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """False only where a plain value certainly contradicts a plain annotation."""
+    """Whether a value may fit an annotation: False only for a certain contradiction of both."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         if not isinstance(value, float):
@@ -115,7 +115,7 @@ def _wanted(hint: Any) -> str:
     if origin is typing.Annotated:
         return " ".join([_wanted(inner[0]), *(str(one) for one in inner[1:] if isinstance(one, Range))])
     if origin in (typing.Union, types.UnionType):
-        written = [one for one in inner if one in names or typing.get_origin(one)]  # the others cannot stand in a file
+        written = [one for one in inner if one in names or typing.get_origin(one)]  # a file cannot hold the others
         return " or ".join(_wanted(one) for one in written or inner)
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, inner))

@@ -1,1 +1,1 @@
-"""What is generated: a domain for each kind of field, behind one contract."""
+"""Domains: one for each kind of field, behind one contract."""

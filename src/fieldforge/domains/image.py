@@ -1,4 +1,4 @@
-"""Pictures: colour in the square, learned from files of pictures."""
+"""The domain of pictures: colour in the square, learned from picture files."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class ImageDomain(Domain):
     """Square pictures over white.
 
     Args:
-        size: pixels along a side that the autoencoder sees.
+        size: pixels along a side of the autoencoder's input.
         resolution: pixels along a side of outputs; None: `size`.
-        batch: pictures that the network of the signatures sees at a time.
+        batch: pictures per batch of the network that computes signatures.
     """
 
     noun = "picture"
@@ -79,13 +79,13 @@ class ImageDomain(Domain):
         return [Pixels(self.size)]
 
     def truth_transforms(self) -> list[Transform]:
-        return []  # `input` is all
+        return []  # `input` is the truth
 
     def condition_transforms(self, keys: set[str]) -> list[Transform]:
         return [ConditionPicture()] if "image" in keys else []
 
     def outputs(self, field: Field, params: Params, resolution: int | None = None) -> Pictures:
-        """At no fewer pixels than the autoencoder sees: a sheet's resolution of meshes is too coarse for pictures."""
+        """Pictures of at least `size`² pixels: the resolution of a sheet is meant for meshes, too low for pictures."""
         return Pictures(field, params, max(resolution or 0, self.resolution or self.size))
 
     def compare(self, outputs: Outputs, truth: Truth, size: int) -> list[list[Image.Image | None]]:
@@ -93,7 +93,7 @@ class ImageDomain(Domain):
         return [[true[index], outputs[index].picture(size)] for index in range(len(outputs))]
 
     def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
-        """PSNR in dB and SSIM of sRGB in 0…1, and `PerceptualDistance`, at the size that the autoencoder sees."""
+        """`psnr` (dB) and `ssim` of sRGB in 0…1, and `perceptual` (`PerceptualDistance`), at `size` × `size` pixels."""
         assert isinstance(output, Pictures)
         true = ((truth["input"][0] + 1) / 2).permute(1, 2, 0).numpy()  # (H, W, 3)
         pixels = Pictures(output.field, output.params, self.size).pixels[0]
@@ -101,7 +101,7 @@ class ImageDomain(Domain):
             distance = self._distance(torch.from_numpy(pixels * 2 - 1).permute(2, 0, 1)[None], truth["input"])
         similarity = structural_similarity(
             pixels, true, channel_axis=2, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )  # as Wang et al. 2004 have it
+        )  # the settings of Wang et al. 2004
         ratio = peak_signal_to_noise(pixels, true)
         return {"psnr": ratio, "ssim": float(similarity), "perceptual": float(distance)}
 
@@ -114,25 +114,29 @@ class ImageDomain(Domain):
         return self._features((batch["input"] + 1) / 2)
 
     def nearest(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> NDArray[np.int64]:
-        """By the cosine of features from which the mean of `those` is taken."""
+        """By cosine similarity of features (F,), centred on the mean of `those`."""
         centre = np.mean(those, axis=0)  # (F,)
         return (unit(np.stack(these) - centre) @ unit(np.stack(those) - centre).T).argmax(axis=1)
 
     def distance(self, this: np.ndarray, that: np.ndarray) -> float:
-        """1 - cosine of the features."""
+        """Cosine distance of features (F,): 1 - cosine, 0…2."""
         return float(1 - (unit(this[None]) @ unit(that[None]).T)[0, 0])
 
     def compare_sets(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> dict[str, float]:
-        """Fréchet and kernel distance of the features; compare Fréchet distances of equally many pictures only."""
+        """Fréchet and kernel distance of features; Fréchet distances are comparable for sets of equal size only."""
         generated, stored = np.stack(these), np.stack(those)
         return {"frechet": frechet_distance(generated, stored), "kernel": kernel_distance(generated, stored)}
 
     def read_file(self, path: Path, seed: int) -> Tensor:
-        """`input` (1, 3, H, W) of a picture file. UserError for one that is not there or cannot be read."""
+        """`input` (1, 3, H, W) of a picture file. UserError for a missing or unreadable file."""
         return torch.from_numpy(square_of(path, self.size))[None]
 
     def read_coarse(self, path: Path, shape: LatentShape) -> np.ndarray:
-        """`coarse` (T, 3) of a small picture file, see `Coarse`; one that is larger is made as small as that."""
+        """`coarse` (T, 3) of a picture file, see `Coarse`; another size is cropped to a square and resized.
+
+        Raises:
+            UserError: a missing or unreadable file.
+        """
         side = math.isqrt(shape.tokens)
         height, width = picture_file(path, "from").pixels.shape[:2]
         if (height, width) != (side, side):
@@ -140,7 +144,7 @@ class ImageDomain(Domain):
         return square_of(path, side).reshape(3, -1).T.copy()
 
     def interpolated(self, coarse: Tensor) -> Pictures:
-        """Bicubic, in 8 bits as picture programs do it; `coarse`: see `Coarse`."""
+        """Bicubic interpolation of `coarse` (B, T, 3), see `Coarse`, in 8 bits as in picture programs."""
         side = math.isqrt(coarse.shape[1])
         small = ((coarse + 1) * 127.5).round().byte().unflatten(1, (side, side)).numpy()  # (B, h, w, 3)
         sides = (self.size, self.size)
@@ -149,11 +153,15 @@ class ImageDomain(Domain):
         return Pictures(PictureGrid(self.size), {"pixels": pixels}, self.size)
 
     def read_mask(self, path: Path, file: Path, shape: LatentShape) -> Tensor:
-        """bool (T,): the cells that the white of a mask touches. UserError for one that will not do."""
+        """bool (T,): True at cells with any white in the mask. UserError for an unusable mask."""
         return torch.from_numpy(anew_tokens(read_mask(path, file, self.size), shape.grid, path))
 
     def pasted(self, outputs: Outputs, path: Path, file: Path) -> Pictures:
-        """With the pixels of the file's square wherever the mask is black, at the outputs' resolution."""
+        """The outputs, with the pixels of the file's central square where the mask is black, resized to `resolution`.
+
+        Raises:
+            UserError: an unreadable file, or a mask of another size.
+        """
         assert isinstance(outputs, Pictures)
         size = outputs.resolution
         own = (square_of(file, size).transpose(1, 2, 0) + 1) / 2  # (H, W, 3)
@@ -168,7 +176,7 @@ class ImageDomain(Domain):
         return efficientnet_lite0()
 
     def _features(self, pictures: Tensor) -> list[np.ndarray]:
-        """pictures (B, 3, H, W) in 0…1 → B vectors (F,)."""
+        """B features (F,) of pictures (B, 3, H, W), sRGB in 0…1."""
         side, vectors = self._network.size, []
         for part in pictures.float().split(self.batch):
             large = F.interpolate(part, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
@@ -182,12 +190,12 @@ def image_of(pixels: Tensor) -> Image.Image:
 
 
 def square_of(path: Path, size: int) -> np.ndarray:
-    """`input` (3, size, size) of the picture that `from=` names. UserError for one that cannot be read."""
+    """`input` (3, size, size) of the picture file `from=`. UserError for a missing or unreadable file."""
     pixels = picture_file(path, "from").pixels
     square: np.ndarray = Pixels(size)({"image.png": pixels}, np.random.default_rng(0))["input"]
     return square
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows (N, F) at length 1."""
+    """Vectors (N, F), normalised to length 1."""
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)

@@ -1,4 +1,4 @@
-"""Masks of pictures: white is drawn anew, black stays. H = W pixels, h × w cells of the latent's grid, T = h · w."""
+"""Inpainting masks: white is sampled anew, black is kept. H = W pixels, h × w cells of the latent's grid, T = h · w."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fieldforge.errors import UserError
 
 
 def picture_file(path: Path, key: str) -> Picture:
-    """The picture of a file. UserError, which names the key, for one that is not there or cannot be read."""
+    """The picture of a file. UserError, which names the config `key`, for a missing or unreadable file."""
     if not path.is_file():
         raise UserError(f"{key}={path}: there is no such file, give the path of a picture")
     try:
@@ -24,12 +24,17 @@ def picture_file(path: Path, key: str) -> Picture:
 
 
 def read_mask(path: Path, picture: Path, size: int) -> np.ndarray:
-    """bool (size, size), in the square that the autoencoder sees of the picture: True where it is drawn anew.
+    """Mask bool (size, size) of the picture's central square, the autoencoder's input: True = sample anew.
 
-    A pixel stays if all that it covers in the file is black; what is transparent there counts as white.
+    A pixel is kept if its whole area in the file is black. Transparency counts as white.
+
+    Args:
+        path: mask file.
+        picture: picture file, of the same size.
+        size: pixels along a side of the result.
 
     Raises:
-        UserError: a file that cannot be read, or of another size than the picture.
+        UserError: an unreadable file, or a mask of another size than the picture.
     """
     white = over_white(picture_file(path, "mask").pixels).mean(2) >= 128  # (height, width)
     height, width = picture_file(picture, "from").pixels.shape[:2]
@@ -45,10 +50,15 @@ def read_mask(path: Path, picture: Path, size: int) -> np.ndarray:
 
 
 def anew_tokens(anew: np.ndarray, grid: Sequence[int] | None, path: Path) -> np.ndarray:
-    """Pixels (H, W) that are drawn anew → tokens (T,), each of which stays only if all its pixels do.
+    """Mask bool (T,) of latent tokens from a mask of pixels; a token is kept only if all its pixels are.
+
+    Args:
+        anew: bool (H, W), True = sample anew.
+        grid: (h, w) of the latent; None: tokens without places.
+        path: mask file, for messages.
 
     Raises:
-        UserError: latents without places, or a mask that keeps nothing or everything.
+        UserError: latents without a grid that divides the picture, or a mask that keeps nothing or everything.
     """
     if grid is None or len(grid) != 2 or any(side % cells for side, cells in zip(anew.shape, grid, strict=True)):
         raise UserError(f"mask={path}: the latents of this model have no places in the picture, leave it out")

@@ -1,4 +1,4 @@
-"""Decoded pictures and their files. B pictures, H/W pixels."""
+"""Outputs of the picture domain, and their files. B pictures, H/W pixels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from fieldforge.training.processes.side_files import side_file
 
 @dataclass(frozen=True)
 class Kept:
-    """Pixels of a picture that stand in the place of a field's.
+    """Pixels of a known picture that replace the field's.
 
     Args:
         pixels: float32 (H, W, 3), sRGB in 0…1.
-        where: bool (H, W).
+        where: bool (H, W), True at the pixels to replace.
     """
 
     pixels: np.ndarray
@@ -31,7 +31,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Fields of B pictures, seen at resolution² pixels; `kept`: pixels of each that are known."""
+    """B pictures: a field with their parameters, queried at resolution² pixel centres.
+
+    kept: pixels that replace the field's in each of the pictures.
+    """
 
     field: Field
     params: Params  # name → (B, rows, width)
@@ -49,7 +52,7 @@ class Pictures:
 
     @cached_property
     def pixels(self) -> np.ndarray:
-        """float32 (B, H, W, 3), sRGB in 0…1."""
+        """Pixels float32 (B, H, W, 3), sRGB in 0…1."""
         rows = next(iter(self.params.values()))
         points = pixel_centres(self.resolution).to(rows.device).expand(len(rows), -1, -1)  # (B, H · W, 2)
         with torch.no_grad():
@@ -59,22 +62,22 @@ class Pictures:
 
     @property
     def image(self) -> Image.Image:
-        """One picture at its resolution."""
+        """One picture, RGB, at its resolution."""
         return Image.fromarray((self.pixels[0] * 255).round().astype(np.uint8))
 
     def picture(self, size: int) -> Image.Image:
-        """One picture, resized with its pixels as squares where it grows."""
+        """One picture, RGBA, size × size pixels: nearest neighbour for enlargement, Lanczos for reduction."""
         grows = size >= self.resolution
         return self.image.convert("RGBA").resize(
             (size, size), Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS
         )
 
     def media(self) -> tuple[str, bytes] | None:
-        """None: the poster is all."""
+        """None: the gallery shows the picture alone."""
         return None
 
     def write(self, folder: Path, name: str) -> dict[str, str | None]:
-        """The picture as PNG at its resolution, beside the thumbnail."""
+        """Write one picture as PNG at its resolution, `<name>_full.png`; None for a file that could not be written."""
         files: dict[str, str | None] = {"picture": None}
         with side_file(folder / f"{name}_full.png"):
             write_picture(self.image, folder / f"{name}_full.png")

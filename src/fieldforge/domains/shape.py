@@ -1,4 +1,4 @@
-"""Shapes: signed distance, density and colour in the box, learned from meshes."""
+"""The domain of shapes: signed distance, density and colour in the box, learned from meshes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from fieldforge.readers.limits import Limits
 from fieldforge.rendering.bitmaps import image_of
 from fieldforge.rendering.shading import portrait
 
-SET, SET_POINTS = 64, 512  # shapes of a set that is compared with another, points of each: seconds
+SET, SET_POINTS = 64, 512  # shapes of a set and points of a shape in `compare_sets`; this takes seconds
 LIMITS = Limits(max_triangles=2_000_000, max_file_mb=512, min_thickness=0.005)
 
 
@@ -52,12 +52,12 @@ class ShapeDomain(Domain):
     """Coloured shapes.
 
     Args:
-        points: on its outside that the autoencoder sees of a shape, for latents and evaluations.
-        resolution: cells along an axis of the grid that meshes are taken from.
-        views: volume renderings of a reconstruction, compared with stored views.
-        surface_points: on a reconstruction, compared with all stored points; fewer would hold back the recall.
-        f_score_threshold: box units; shapes are 1.8 along their longest side.
-        cloud_points: of a shape's signature; nearest is in Chamfer distance of normalised clouds.
+        points: N exposed surface points of the autoencoder's input, for latents and evaluations.
+        resolution: cells along an axis of the isosurface grid.
+        views: stored views per shape that `measure` compares with volume renderings.
+        surface_points: points on a reconstruction for surface measures; fewer than the stored ones lower the recall.
+        f_score_threshold: distance threshold of the F-score in box units; shapes are 1.8 along their longest side.
+        cloud_points: points of a signature. `nearest` uses the Chamfer distance of normalised clouds.
     """
 
     noun = "shape"
@@ -85,7 +85,7 @@ class ShapeDomain(Domain):
         return {"points": self.points}
 
     def example(self, points: int = 8, size: int = 16, fov_y: float = 0.7) -> Sample:
-        """A shape of zeros, seen by one camera."""
+        """A sample with `points` points of each kind and one view of size × size pixels; `fov_y` in radians."""
         vectors = np.zeros((points, 3), np.float16)
         names = ("id", "name", "class", "source", "licence", "creator", "split")
         numbers = {"center": [0.0, 0.0, 0.0], "scale": 1.0, "epsilon": 0.0, "fov_y": fov_y, "size_cm": None}
@@ -118,7 +118,7 @@ class ShapeDomain(Domain):
         return Shapes(field, params, resolution or self.resolution)
 
     def compare(self, outputs: Outputs, truth: Truth, size: int) -> list[list[Image.Image | None]]:
-        """Stored view, volume rendering from the same camera, and mesh."""
+        """A row for each shape: stored view, volume rendering from the same camera, and mesh."""
         assert isinstance(outputs, Shapes)
         views_of_output = outputs.views(truth["cameras"][:, 0], float(truth["fov_y"][0]), size)  # (B, H, W, 4)
         return [
@@ -132,10 +132,10 @@ class ShapeDomain(Domain):
 
     @torch.no_grad()
     def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
-        """Volume IoU, Chamfer distance, F-score and normal consistency of all and of outside points, PSNR of views,
-        pieces.
+        """Volume IoU, surface measures of all and of exposed points (`compare_surfaces`), PSNR of views (dB), pieces.
 
-        `thickness` is the truth's: four times the mean depth of points inside, which is that of a wide plate.
+        Distances are in box units. `thickness` belongs to the truth: four times the mean depth of points inside, which
+        is exact for a wide plate.
         """
         assert isinstance(output, Shapes)
         sdf = output.sdf(truth["box_points"].to(output.device))[0].cpu().numpy()  # (K,)
@@ -167,12 +167,12 @@ class ShapeDomain(Domain):
         }
 
     def describe(self, output: Outputs) -> dict[str, float]:
-        """`pieces` of the mesh."""
+        """`pieces`: connected components of the mesh, see `count_pieces`."""
         assert isinstance(output, Shapes)
         return {"pieces": float(count_pieces(output.surface.vertices, output.surface.faces))}
 
     def signatures(self, outputs: Outputs) -> list[np.ndarray]:
-        """Points (N, 3) on each mesh, (0, 3) of an empty one."""
+        """Points (N, 3) on each mesh, uniform by area, in box units; (0, 3) of an empty mesh."""
         assert isinstance(outputs, Shapes)
         rng = np.random.default_rng(0)
         meshes = [outputs.surface] if len(outputs) == 1 else [outputs.mesh(index) for index in range(len(outputs))]
@@ -185,10 +185,10 @@ class ShapeDomain(Domain):
         return nearest_shapes(these, those)
 
     def compare_sets(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> dict[str, float]:
-        """`nearest_neighbour_accuracy` and `coverage` by chamfer_l1 of clouds as they lie.
+        """`nearest_neighbour_accuracy` and `coverage` by chamfer_l1 of clouds without normalisation.
 
-        Over equally many of both sets, at most `SET` that are spread over them. Nothing where fewer than two of either
-        have a surface.
+        Both sets are thinned evenly to the same size, at most `SET` clouds. The result is empty if either set has fewer
+        than two clouds with points.
         """
         these, those = ([cloud[:SET_POINTS] for cloud in clouds if len(cloud)] for clouds in (these, those))
         count = min(len(these), len(those), SET)
@@ -203,27 +203,27 @@ class ShapeDomain(Domain):
         }
 
     def distance(self, this: np.ndarray, that: np.ndarray) -> float:
-        """chamfer_l1 of two clouds (N, 3), not normalised; the box's diagonal where there is no surface."""
+        """chamfer_l1 of two clouds (N, 3) without normalisation, box units; the box's diagonal if `this` is empty."""
         return float(chamfer_matrix([this], [that], squared=False)[0, 0]) if len(this) else BOX_DIAGONAL
 
     def further_pictures(self, folder: Path) -> dict[str, np.ndarray]:
-        """Catalogue icons of the Sweet Home 3D libraries in a folder."""
+        """Catalogue icons, uint8 RGBA (H, W, 4), of the Sweet Home 3D libraries in a folder. UserError without any."""
         libraries = sorted(folder.glob("*.sh3f"))
         if not libraries:
             raise UserError(f"images.libraries={folder}: there are no .sh3f libraries, give the folder that holds them")
         return {asset: pixels_of(icon) for library in libraries for asset, icon in read_icons(library).items()}
 
     def read_file(self, path: Path, seed: int) -> Tensor:
-        """`input` (1, N, 9) of a mesh file, prepared in memory as prepare.py prepares it.
+        """`input` (1, N, 9) of a mesh file, prepared in memory as by prepare.py.
 
         Raises:
-            UserError: no such file, a mesh that cannot be used, or the libraries for it are missing.
+            UserError: a missing file, an unusable mesh, or missing libraries of the preparation.
         """
         if not path.is_file():
             raise UserError(f"from={path}: there is no such file, give the path of a mesh")
         check_libraries(ShapeRecipe.libraries)
         try:
-            sample = surface_of_file(path, 4 * self.points, LIMITS, seed)  # (some of them lie inside)
+            sample = surface_of_file(path, 4 * self.points, LIMITS, seed)  # (some of the points lie inside)
         except AssetError as error:
             raise UserError(f"from={path}: {error}") from error
         return torch.from_numpy(Surface(self.points)(sample, np.random.default_rng(seed))["input"])[None]

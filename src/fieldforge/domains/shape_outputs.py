@@ -1,4 +1,4 @@
-"""Decoded shapes: fields, meshes, views, and the files of them. B shapes, N points, H/W pixels."""
+"""Outputs of the shape domain: fields, meshes, views, and their files. B shapes, N points, H/W pixels."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from fieldforge.rendering.turntable import write_turntable
 from fieldforge.rendering.volume import render_views
 from fieldforge.training.processes.side_files import side_file
 
-MANY_FACES = 100_000  # a turntable's small frames do not show them, but draw them all
+MANY_FACES = 100_000  # more cost a turntable's small frames time without a visible difference
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Fields of B shapes: generated parameters and the field that reads them.
+    """B shapes: a field with their parameters.
 
-    resolution: cells along an axis of the grid that meshes are taken from.
+    resolution: cells along an axis of the isosurface grid.
     """
 
     field: Field
@@ -48,13 +48,13 @@ class Shapes:
 
     @torch.no_grad()
     def sdf(self, points: Tensor, chunk: int = 2**17) -> Tensor:
-        """Signed distances (B, N) at points (B, N, 3)."""
+        """Signed distances (B, N) at points (B, N, 3), box units; `chunk`: points of one query, over all shapes."""
         parts = points.split(max(1, chunk // len(self)), dim=1)
         return torch.cat([self.field.query_head("sdf", part, self.params).float() for part in parts], dim=1)
 
     @torch.no_grad()
     def mesh(self, index: int = 0, resolution: int | None = None) -> ColoredMesh:
-        """Coloured isosurface of one shape, on a grid of resolution³ cells."""
+        """Coloured isosurface of shape `index`, on a grid of resolution³ cells; None: the own resolution."""
         one = self[index]
         return extract_mesh(
             lambda points: one.field.query_head("sdf", points[None], one.params)[0],
@@ -65,13 +65,20 @@ class Shapes:
 
     @torch.no_grad()
     def views(self, poses: Tensor, fov_y: float, size: int, samples: int = 48) -> Tensor:
-        """Volume-rendered pictures (B, H, W, 4), premultiplied sRGB and opacity, one for each pose (B, 4, 4)."""
+        """Volume renderings (B, H, W, 4), premultiplied sRGB and opacity, H = W = `size`.
+
+        Args:
+            poses: camera to world (B, 4, 4), one for each shape.
+            fov_y: vertical field of view in radians.
+            size: pixels along a side.
+            samples: coarse samples along a ray, and as many fine ones.
+        """
         camera = Camera(poses.to(self.device), fov_y, size, size)
         return render_views(lambda points: radiance(self.field.query(points, self.params)), camera, samples, samples)
 
     @cached_property
     def surface(self) -> ColoredMesh:
-        """The mesh of one shape; drawn, written and shown from one extraction."""
+        """The mesh of one shape, extracted once for picture, files and gallery."""
         return self.mesh()
 
     @property
@@ -79,15 +86,15 @@ class Shapes:
         return self.surface.is_empty
 
     def picture(self, size: int) -> Image.Image:
-        """The mesh of one shape, lit, size² pixels RGBA."""
+        """Shaded picture of the mesh of one shape, RGBA, size × size pixels."""
         return portrait(self.surface, size)
 
     def media(self) -> tuple[str, bytes] | None:
-        """The mesh of one shape as GLB."""
+        """The mesh of one shape as GLB; None for an empty mesh."""
         return None if self.is_empty else ("model/gltf-binary", glb_bytes(self.surface))
 
     def write(self, folder: Path, name: str) -> dict[str, str | None]:
-        """GLB, PLY and turntable of one shape; None for each that cannot be had, such as of an empty one."""
+        """Write GLB, PLY and turntable (GIF) of one shape; None for an empty mesh or a file that was not written."""
         files: dict[str, str | None] = {"glb": None, "ply": None, "turntable": None}
         if self.is_empty:
             return files

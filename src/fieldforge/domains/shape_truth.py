@@ -1,4 +1,4 @@
-"""What is stored of a shape, as it is compared with reconstructions and shown to models that read pictures."""
+"""Transforms of stored shapes: ground truth for reconstructions, and condition pictures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from fieldforge.rendering.shading import Stand
 
 
 class TrueViews:
-    """`views (V, H, W, 4)` premultiplied sRGB and alpha 0…1, `cameras (V, 4, 4)`, `fov_y` of `count` stored views.
+    """`views (V, H, W, 4)` premultiplied sRGB and alpha 0…1, `cameras (V, 4, 4)`, `fov_y` of V = `count` stored views.
 
-    The first is the one seen from nearest to where portraits of meshes are taken, the others are spread over the rest.
+    The first view is the nearest to the portrait camera; the others are spread evenly over the rest. `cameras` are
+    camera to world, `fov_y` is in radians.
     """
 
     def __init__(self, count: int = 1):
@@ -29,7 +30,7 @@ class TrueViews:
         return {"views": pictures, "cameras": cameras, "fov_y": float(sample["meta.json"]["fov_y"])}
 
     def choose(self, cameras: np.ndarray) -> list[int]:
-        """Numbers of the chosen views among cameras (V, 4, 4)."""
+        """Indices of the chosen views among cameras (V, 4, 4), camera to world."""
         azimuth, elevation = Stand().azimuth, Stand().elevation
         toward = [math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation)]
         directions = cameras[:, :3, 3] / np.linalg.norm(cameras[:, :3, 3], axis=1, keepdims=True).clip(1e-9)  # (V, 3)
@@ -40,7 +41,11 @@ class TrueViews:
 
 
 class TrueGeometry:
-    """All stored truth: `true_points, true_normals (N, 3)`, `exposed (N,)` bool, `box_points (K, 3), box_sdf (K,)`."""
+    """All stored geometry, box units.
+
+    `true_points, true_normals (N, 3)` and `exposed (N,)` bool on the surface, `box_points (K, 3), box_sdf (K,)` in the
+    box.
+    """
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         return {
@@ -53,7 +58,7 @@ class TrueGeometry:
 
 
 class ConditionView:
-    """`image`: the stored view seen from nearest to where portraits are taken, uint8 RGBA (H, W, 4)."""
+    """`image`: the stored view nearest to the portrait camera, uint8 RGBA (H, W, 4)."""
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         (view,) = TrueViews(1).choose(sample["cameras.npy"])

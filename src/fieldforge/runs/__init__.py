@@ -1,1 +1,1 @@
-"""Bodies of the entry points; the only room that knows Hydra."""
+"""Bodies of the entry points."""

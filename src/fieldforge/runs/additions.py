@@ -1,4 +1,4 @@
-"""Keys that a command line adds to the configuration, `+key=value`, must be ones that something reads."""
+"""Checks additions of a command line, `+key=value`: the program must read the key."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from fieldforge.errors import UserError
 from fieldforge.runs.near_keys import near_keys
 
 OPEN = frozenset({"callbacks", "logger", "parts", "phases", "space", "transforms"})
-"""Blocks whose keys are names that a user chooses."""
+"""Blocks with names of the user's choice as keys."""
 
 
 def check_additions(config_name: str, configs: Path) -> None:
-    """Every `+key=value` of the command that Hydra is running.
+    """Check every `+key=value` of the running Hydra command.
 
-    Blocks with a `_target_` are left to `configuration.build`, which knows the arguments.
+    `configuration.build` checks the keys of blocks with a `_target_`, as it knows the arguments.
 
     Args:
-        config_name: of the primary configuration.
-        configs: the folder of all configurations.
+        config_name: name of the primary configuration.
+        configs: folder of all configurations.
 
     Raises:
-        UserError: nothing reads the key.
+        UserError: a key that the program does not read.
     """
     typed = HydraConfig.get().overrides
     overrides = list(typed.task)
@@ -51,15 +51,15 @@ def _path(override: str) -> str:
 
 
 def _chooses(override: str) -> bool:
-    """Whether it adds a choice of a group: `+embedded=views`, `+threshold@sampler.threshold=dynamic`."""
+    """Whether the override adds a choice of a group: `+embedded=views`, `+threshold@sampler.threshold=dynamic`."""
     group = _path(override).partition("@")[0]
     return bool(GlobalHydra.instance().config_loader().get_group_options(group))
 
 
 def _has_place(node: Any, parts: Sequence[str]) -> bool:
-    """Whether a key may stand there: it does already, or below a block that takes names or arguments, or is empty.
+    """Whether the path `parts` is valid below `node`: it exists, or leads into a block that is open, built or empty.
 
-    An empty block is there for additions: `domain` of evaluate.py, whose keys are the run's.
+    An empty block takes additions: `domain` of evaluate.py overrides keys of the run.
     """
     for depth, part in enumerate(parts):
         if not isinstance(node, DictConfig) or "_target_" in node or (depth and parts[depth - 1] in OPEN):
@@ -74,6 +74,6 @@ def _has_place(node: Any, parts: Sequence[str]) -> bool:
 
 @cache
 def _experiments(configs: Path) -> list[Any]:
-    """What experiments and their stages add to the configuration themselves, such as the settings of a prior."""
+    """The files of experiments and stages, which add keys to the configuration, such as the settings of a prior."""
     files = [file for folder in ("experiment", "stage") for file in sorted((configs / folder).glob("*.yaml"))]
     return [OmegaConf.load(file) for file in files]

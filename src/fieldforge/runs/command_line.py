@@ -1,4 +1,4 @@
-"""The command line as people type it → as Hydra reads it: paths and texts are what they say, words stand for keys."""
+"""Rewrites the command line for Hydra: it quotes paths and texts, and expands abbreviations of keys."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PATHS = (
     *("source.creator", "data.root", "latent_data.root", "data_root", "prompts.file", "images.libraries"),
     *("conditioner.clip", "device"),
 )
-"""Keys whose value is a text, and keys whose value names something: a file, a folder, a run."""
+"""Keys whose value is a text, and keys whose value is a name: of a file, a folder, a run, a device."""
 LISTS = ("class", "image", "data.root", "latent_data.root", "embed", "data_root")
-"""Of these, those that may be lists: [a,b]."""
+"""The keys of both kinds whose value may be a list, [a,b]."""
 SEARCH_PATH = "hydra.searchpath"
 _ONE_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _SWEEP = re.compile(r"(choice|range|interval|glob|tag|sort|shuffle)\(.*\)", re.DOTALL)
@@ -30,14 +30,20 @@ _INTERPOLATION = re.compile(r"\$\{[^${}]*\}")
 def rewritten(
     arguments: Iterable[str], words: Mapping[str, tuple[str, str]], groups: Collection[str] = ()
 ) -> list[str]:
-    """All arguments as Hydra is to read them; the same again for what is rewritten already."""
+    """The arguments in Hydra's syntax; idempotent.
+
+    Args:
+        arguments: words of the command line, without the program.
+        words: see `spelled_out`.
+        groups: names of config groups, see `as_choice`.
+    """
     ordered = multirun_first([spelled_out(argument, words) for argument in arguments])
     sweeps = ordered[:1] == ["--multirun"]
     return [quoted(as_choice(argument, groups), sweeps) for argument in ordered]
 
 
 def with_search_path(arguments: list[str], folder: Path) -> list[str]:
-    """With a folder of choices before those that are typed: of several `hydra.searchpath=` Hydra takes one alone."""
+    """The arguments with `folder` first in a single `hydra.searchpath=`: of several Hydra reads only one."""
     places = literal(f"file://{folder}")
     others = []
     for argument in arguments:
@@ -51,13 +57,13 @@ def with_search_path(arguments: list[str], folder: Path) -> list[str]:
 
 
 def _first_override(arguments: list[str]) -> int:
-    """Where the overrides begin: Hydra takes them as one run of words, before flags (`--cfg job`) or after them."""
+    """Index of the first override. Hydra requires all overrides in one block, before or after flags (`--cfg job`)."""
     overrides = (place for place, word in enumerate(arguments) if "=" in word and not word.startswith("-"))
     return next(overrides, 0)
 
 
 def check_dashes(arguments: Iterable[str]) -> None:
-    """UserError for a key that is written with dashes, as options of other programs are."""
+    """UserError for `--experiment` or an abbreviation of it, in the syntax of other programs."""
     for argument in arguments:
         name, _, value = argument.removeprefix("--").partition("=")
         if argument.startswith("--exp") and "experiment".startswith(name):
@@ -65,13 +71,13 @@ def check_dashes(arguments: Iterable[str]) -> None:
 
 
 def as_choice(argument: str, groups: Collection[str]) -> str:
-    """`group=3` as `group="3"`: Hydra knows what to say of a choice that is not there, but not of a number."""
+    """`group=3` → `group="3"`: Hydra reports an unknown choice clearly, but not a number in the place of a choice."""
     key, _, value = argument.partition("=")
     return f'{key}="{value}"' if key in groups and _NO_WORD.fullmatch(value) else argument
 
 
 def spelled_out(argument: str, words: Mapping[str, tuple[str, str]]) -> str:
-    """`plan=json` as `plan.show=json` and `guidance=3` as `guidance.scale=3`, if `words` says so."""
+    """`guidance=3` → `guidance.scale=3`. `words`: key → the full key for a value that is a word, and for a number."""
     key, equals, value = argument.partition("=")
     if not equals or key not in words:
         return argument
@@ -80,21 +86,21 @@ def spelled_out(argument: str, words: Mapping[str, tuple[str, str]]) -> str:
 
 
 def multirun_first(arguments: list[str]) -> list[str]:
-    """With -m in front, where Hydra reads it rightly, and also where search= asks for it without saying so."""
+    """The arguments, with --multirun in front (Hydra can misread it elsewhere) if -m or `search=` requests a sweep."""
     flags = ("-m", "--multirun")
     others = [argument for argument in arguments if argument not in flags]
     searches = any(argument.startswith("search=") and argument != "search=none" for argument in others)
-    of_a_sweep = any(argument.startswith("search.trial=") for argument in others)  # a process of one of its trials
+    of_a_sweep = any(argument.startswith("search.trial=") for argument in others)  # a process of a trial
     shows_help = any(argument in ("--help", "-h", "--cfg", "-c") for argument in others)
     sweeps = len(others) < len(arguments) or (searches and not of_a_sweep and not shows_help)
     return ["--multirun", *others] if sweeps else others
 
 
 def quoted(argument: str, sweeps: bool = False) -> str:
-    """`key=value` with the value in quotes, if the key is that of a path or a text, so that it is what it says.
+    """`key=value` with a quoted, literal value, if the key is in `PATHS` or `TEXTS`.
 
-    Left to Hydra are: null, a value that is one quoted text already, a list where there may be one, and in a sweep what
-    lists its values (`a,b`, `choice(a,b)`). Whole `${…}` are interpolated in paths, and nothing is in texts.
+    The value stays unchanged if it is null, already a quoted text, a list for a key of `LISTS`, or in a sweep a list of
+    values (`a,b`, `choice(a,b)`). Hydra interpolates complete `${…}` in paths, and nothing in texts.
     """
     key, equals, value = argument.partition("=")
     name = key.lstrip("+")
@@ -110,13 +116,13 @@ def quoted(argument: str, sweeps: bool = False) -> str:
 
 
 def _is_place(value: str) -> bool:
-    """Whether a text that could list values is one path: it is there, or a folder above it whose name has a comma."""
+    """Whether a text with commas is one path: the path exists, or a parent folder with a comma in its name does."""
     path = Path(value)
     return path.exists() or any("," in str(above) and above.exists() for above in path.parents)
 
 
 def literal(value: str, interpolated: bool = False) -> str:
-    """A text in the quotes of Hydra's command line; `interpolated`: but for whole `${…}` in it."""
+    """A quoted text of Hydra's command line, with `${` escaped; `interpolated`: unless all `${…}` are complete."""
     if not (interpolated and "${" not in _INTERPOLATION.sub("", value)):
         value = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
     escaped = re.sub(r"(\\*)(\"|$)", lambda match: match[1] * 2 + ("\\" if match[2] else "") + match[2], value)

@@ -1,6 +1,6 @@
-"""What is wrong with a configuration that can be known before torch is imported, which takes many seconds.
+"""Checks of a configuration before the import of torch, which takes many seconds.
 
-The bodies of the commands check the same values again with all others: they are called by other programs too.
+The bodies of the commands check all values again, as other programs call them too.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from fieldforge.errors import UserError
 from fieldforge.ranges import Range, Seed
 
 STAGE_KEYS: dict[str, Any] = {"teacher": str, "prior.source": str}
-"""Of a stage each: there where the stage is."""
+"""Keys of one stage each; absent without that stage."""
 PREPARATION_KEYS: dict[str, Any] = {"seed": Seed, "workers": Annotated[int, Range(1, 4096)] | None, "output": str}
 
 
 def check_training_keys(config: DictConfig) -> None:
-    """UserError for the first of the keys beside all blocks that is of the wrong kind, or out of range."""
+    """UserError for the first plain key of train.py, or key of `plan`, with a value of a wrong type or out of range."""
     from fieldforge.stages.settings import RunSettings
 
     read_settings(config, RunSettings)
@@ -30,21 +30,21 @@ def check_training_keys(config: DictConfig) -> None:
 
 
 def check_sampling_keys(config: DictConfig) -> None:
-    """UserError for the first plain key that is of the wrong kind, or out of range."""
+    """UserError for the first plain key of sample.py with a value of a wrong type or out of range."""
     from fieldforge.asking.settings import SamplingSettings
 
     check_plain_fields(config, SamplingSettings)
 
 
 def check_evaluation_keys(config: DictConfig) -> None:
-    """UserError for the first setting that will not do."""
+    """UserError for the first invalid setting of evaluate.py."""
     from fieldforge.evaluation.settings import EvaluationSettings
 
     read_settings(config, EvaluationSettings)
 
 
 def check_preparation_keys(config: DictConfig) -> None:
-    """UserError where no work is chosen, and for the first plain key of the wrong kind, or out of range."""
+    """UserError without a source or `embed=`, or for the first plain key of a wrong type or out of range."""
     if config.embed is not None:
         if not config.get("shards"):
             raise UserError(

@@ -1,4 +1,4 @@
-"""`python prepare.py embed=text,image_features shards=…`: features of frozen encoders ahead of time."""
+"""Body of `prepare.py embed=text,image_features shards=…`: stores features of frozen encoders beside the shards."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 
 
 def run_embedding(config: DictConfig) -> None:
-    """Embeds `config.shards` by the sources that `config.embed` names, as `config.conditioner` sets them.
+    """Embed the shards `config.shards` with the sources `config.embed` of `config.conditioner`.
 
     Raises:
-        UserError: no such source, a missing encoder, features of another encoder in the place.
+        UserError: an unknown source, a missing encoder, or stored features of another encoder.
     """
     wanted = config.embed
     names = list(wanted) if isinstance(wanted, ListConfig) else [name.strip() for name in str(wanted).split(",")]
     config = config.copy()
-    # A class is looked up, not encoded; the projection's width does not matter here.
+    # A class label needs no encoder. The width of the projection does not affect the features.
     if "class" in names:
         raise UserError("embed=class: class labels need no encoder, leave them out")
     config.conditioner.sources = names

@@ -1,8 +1,8 @@
-"""What all entry points share: Hydra's main, and errors that a user can read.
+"""The common part of all entry points: Hydra's main, error sentences and exit codes.
 
-A user's mistake (`UserError`, an unknown key, a missing choice, a wrong type) is one sentence on stderr and exit code
-2; Ctrl-C leaves with 130; a run that a signal stopped after saving leaves with 85 (130 for Ctrl-C). Anything else is a
-bug and keeps its traceback.
+A user's mistake (`UserError`, an unknown key, a missing choice, a wrong type) gives one sentence on stderr and exit
+code 2. Ctrl-C gives exit code 130. A run that another signal stops saves its state and gives exit code 85. Any other
+error is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ def run(
     check: Callable[[DictConfig], None] | None = None,
     about: Callable[[DictConfig], str] | None = None,
 ) -> None:
-    """Compose `configs/<config_name>.yaml` with the command line and call `body(config)`; then leave the process.
+    """Compose `configs/<config_name>.yaml` with the command line, call `body(config)` and end the process.
 
     Args:
-        body: what the entry point does; imports its heavy modules inside, so that mistakes show at once.
-        config_name: primary config below `configs/`; its folder is where choices of groups are looked for.
-        keeps_state: the body saves and resumes (training): USR1, USR2 and TERM are noted from the start, not died of;
-            and it alone may be several processes.
-        words: key → the keys that are meant where its value is a word, and a number: guidance=interval, guidance=3.
-        choices: training's choices of a group are this one's too, although it lies in a folder of its own.
-        example: a choice without which the configuration is not whole; `--help` is shown for this one.
-        check: raises UserError for what can be known of the configuration without heavy modules.
-        about: what is going to happen, in a line that shows while the heavy modules are imported.
+        body: the work of the entry point; imports its heavy modules inside, so that mistakes show at once.
+        config_name: primary config below `configs/`; its folder holds the config groups.
+        keeps_state: the body saves and resumes (training): signals such as USR1 and TERM request a stop, and several
+            processes are allowed.
+        words: key → the full key for a value that is a word, and for a number: guidance=interval, guidance=3.
+        choices: add training's config groups to those beside a config in a subfolder.
+        example: a choice that completes the configuration; `--help` uses it.
+        check: raises UserError for mistakes in the configuration, without heavy modules.
+        about: gives a line that announces the work while the heavy modules are imported.
     """
     _set_up_process()
     if keeps_state:
@@ -74,21 +74,21 @@ def run(
     checks = [lambda config: check_additions(config_name.rpartition("/")[2], CONFIGS), *([check] if check else [])]
     code = _exit_code(body, config_name, checks, about, alone=not keeps_state)
     if code == interruption.EXIT_CTRL_C:
-        interruption.deafen()  # all is said and saved: one more Ctrl-C would only spoil the exit code
+        interruption.deafen()  # state is saved: another Ctrl-C would only change the exit code
     if body.__module__ == "__main__":
         leave(code)
-    sys.exit(code)  # it is called by a program that goes on
+    sys.exit(code)  # the caller is a program that continues
 
 
 def _set_up_process() -> None:
-    """What must be there before the first tensor, and before the first warning."""
-    # PyTorch's large temporaries in huge pages: page faults were a tenth of a training step on a CPU. Read once, at the
-    # first allocation, so it is set before anything is built.
+    """Set environment variables and hooks before the first tensor and the first warning."""
+    # Huge pages for PyTorch's large temporaries: page faults were a tenth of a training step on a CPU. PyTorch reads it
+    # once, at the first allocation.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    # Threads that wait for each other soon give their core away. By default they spin for milliseconds: beside other
-    # work, where a partner is not running, a step then takes several times as long. Read as PyTorch is imported.
+    # OpenMP threads yield their core soon at a barrier. By default they spin for milliseconds: beside other processes,
+    # where one thread waits for a core, a step then takes several times as long. The import of PyTorch reads it.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a process that is gone is pages of C++ frames
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a lost process prints pages of C++ frames
     interruption.release_ctrl_c()
     sys.unraisablehook = interruption.unraisable
     warnings.formatwarning = format_warning
@@ -119,7 +119,7 @@ def _exit_code(
         _say("stopped by Ctrl-C; the same command goes on from the last state saved")
         return interruption.EXIT_CTRL_C
     except BrokenPipeError:
-        if failures:  # the body's own pipe broke, which is a bug
+        if failures:  # a broken pipe of the body is a bug
             raise
         return _unread()
     except (UserError, HydraException, OmegaConfBaseException, OSError, RuntimeError, MemoryError) as error:
@@ -134,8 +134,8 @@ def _exit_code(
 
 
 def _compose(task: Callable[[DictConfig], float | None], config_name: str) -> None:
-    """Hydra composes the configuration, and calls the task with it."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its exceptions on instead of printing them
+    """Let Hydra compose the configuration and call the task with it."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises exceptions instead of printing them
     folder, _, name = config_name.rpartition("/")
     hydra.main(version_base="1.3", config_path=str(CONFIGS / folder), config_name=name)(task)()
 
@@ -146,7 +146,7 @@ def _task(
     about: Callable[[DictConfig], str] | None,
     failures: list[BaseException],
 ) -> Callable[[DictConfig], float | None]:
-    """What Hydra calls: the body, whose exception goes into `failures`, or a trial of a search."""
+    """The function that Hydra calls: it runs the body, whose exception it appends to `failures`, or a trial."""
 
     def with_trust(config: DictConfig) -> Any:
         with trusting(trusted_by(config)):
@@ -172,7 +172,7 @@ def _task(
             if about is not None:
                 _say(about(config))
             with_trust(config)
-        except BaseException as failure:  # raised again below, without the lines that Hydra would print above it
+        except BaseException as failure:  # `_exit_code` raises it, without Hydra's own lines above
             failures.append(KeyboardInterrupt() if interruption.leaves() else failure)
         return None
 
@@ -180,14 +180,14 @@ def _task(
 
 
 def _unread() -> int:
-    """The exit code where a reader (`--help | head -1`) left before Hydra had printed all; the rest goes nowhere."""
+    """Exit code after the reader of a pipe has left (`--help | head -1`); further output is discarded."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + signal.SIGPIPE
 
 
 def _say(sentence: str, everywhere: bool = True) -> None:
-    """On stderr, once: the first of several processes says what all have met."""
+    """Print to stderr; of several processes only the first prints what all of them met (`everywhere`)."""
     if interruption.speaks() or not everywhere:
-        with contextlib.suppress(OSError):  # a terminal that is gone
+        with contextlib.suppress(OSError):  # a closed terminal
             say(sentence)

@@ -1,4 +1,4 @@
-"""Body of evaluate.py: reconstructions of an autoencoder, samples of a diffusion model, embeddings of a prior."""
+"""Body of evaluate.py: measures reconstructions of autoencoders, samples of diffusion models, embeddings of priors."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ BY_STAGE: Mapping[str, Callable[[Path, EvaluationSettings], Path]] = {
 
 
 def run_evaluation(config: DictConfig) -> None:
-    """Evaluates the run that `config.run` means by what it is.
+    """Evaluate the run `config.run` by its stage, into its folder `evaluation` (see `folder_of`).
 
     Raises:
-        UserError: a setting that will not do, or that changes nothing; no such run. Nothing is written then.
+        UserError: an invalid setting, one without effect, or a missing run; then no file is written.
     """
     settings = read_settings(config, EvaluationSettings)
     model, stage = find_model(settings.run, settings.output_dir, *BY_STAGE)
@@ -40,13 +40,13 @@ def run_evaluation(config: DictConfig) -> None:
             with writing(folder, MACHINE), naming_data_root(settings):
                 BY_STAGE[stage](averaged, settings)
         finally:
-            with contextlib.suppress(OSError):  # where something is written, it is not empty
+            with contextlib.suppress(OSError):  # a folder with files is not empty and stays
                 folder.rmdir()
 
 
 @contextlib.contextmanager
 def naming_data_root(settings: EvaluationSettings) -> Iterator[None]:
-    """Inside, a mistake in the place of the shards names the key that was typed: trainings call it `data.root`."""
+    """Inside this context a UserError about `data.root`, the key of trainings, names the key `data_root` instead."""
     try:
         yield
     except UserError as error:

@@ -1,6 +1,6 @@
-"""Places that a command line names for Hydra's own files: below the folder that the command is started in, or refused.
+"""Checks the paths of Hydra's own files on a command line: they must lie below the working directory.
 
-What a command makes lies where `output_dir=` or `output=` says. Hydra writes beside that only what is typed for it.
+`output_dir=` or `output=` gives the folder of results. Hydra writes further files only at explicit `hydra.…=` paths.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from fieldforge.errors import UserError
 _PLACES = re.compile(
     r"hydra\.(run\.dir|sweep\.(sub)?dir|output_subdir|job\.name|launcher\.submitit_folder|(job|hydra)_logging\..*filename)"
 )
-_HARMLESS = re.compile(r"\$\{(now:[^{}]*|hydra\.job\.num)\}")  # all other interpolations may be any text
+_HARMLESS = re.compile(r"\$\{(now:[^{}]*|hydra\.job\.num)\}")  # other interpolations may give any text
 
 
 def check_hydra_places(arguments: Iterable[str]) -> None:
-    """Every `hydra.…=` of a command line, before Hydra reads it and writes there.
+    """Check every `hydra.…=` of a command line before Hydra writes there.
 
     Raises:
-        UserError: a path of Hydra's leaves the folder that the command is started in.
+        UserError: a path outside of the working directory.
     """
     parser = OverridesParser.create()
     for argument in arguments:
         if not argument.lstrip("+").startswith(("hydra.", "hydra=")) or "hydra.searchpath" in argument:
             continue
         [override] = parser.parse_overrides([argument])
-        if override.is_sweep_override() or override.is_delete():  # Hydra refuses the one; the other names no place
+        if override.is_sweep_override() or override.is_delete():  # Hydra refuses a sweep here; a deletion names no path
             continue
         for key, value in _leaves(override.key_or_group, override.value()):
             if _PLACES.fullmatch(key) and isinstance(value, str) and _leaves_the_folder(value):
@@ -42,7 +42,7 @@ def check_hydra_places(arguments: Iterable[str]) -> None:
 
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """All keys below, with their values: `hydra.run={dir:x}` is `hydra.run.dir=x`."""
+    """Dotted key and value of each leaf below `value`: `hydra.run={dir:x}` gives `hydra.run.dir`, x."""
     if not isinstance(value, Mapping):
         yield key, value
         return

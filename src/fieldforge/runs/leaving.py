@@ -11,10 +11,13 @@ import threading
 
 
 def leave(code: int) -> None:
-    """End this process as the interpreter would, but without taking its modules apart, which is seconds of PyTorch.
+    """End this process without the interpreter's teardown of modules, which takes seconds with PyTorch.
 
-    Threads that are not daemons are waited for, what is registered for the exit runs, what is buffered is written. A
-    Python that keeps the two steps elsewhere ends the process itself.
+    It joins the non-daemon threads, runs the `atexit` functions and flushes logs and streams. If a Python version has
+    other names for the first two steps, its own `sys.exit` ends the process.
+
+    Args:
+        code: exit code; 0 becomes 1 if a stream cannot be flushed.
     """
     join_threads, run_registered = getattr(threading, "_shutdown", None), getattr(atexit, "_run_exitfuncs", None)
     if join_threads is None or run_registered is None:
@@ -26,6 +29,6 @@ def leave(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # a pipe that nobody reads, a disk that is full
+        except (OSError, ValueError):  # a pipe without a reader, a full disk
             code = code or 1
     os._exit(code)

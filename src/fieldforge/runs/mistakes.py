@@ -1,4 +1,4 @@
-"""Mistakes of whoever calls a command, as sentences: what Hydra and the system raise, told by what was typed."""
+"""Turns exceptions of Hydra and the system into sentences about the user's command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fieldforge.storage.files import NO_ROOM
 
 
 def explain(error: BaseException) -> str | None:
-    """One sentence for a mistake in the configuration or the input; None for what is a bug in the program."""
+    """One sentence for a mistake in the configuration or the input, or for a lack of memory or disk; None for a bug."""
     for cause in chain(error):
         if isinstance(cause, UserError):
             return _one_line(_without_worker_traceback(str(cause)))
@@ -57,7 +57,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def _how_to_write(word: str) -> str:
-    """Advice for a word that Hydra cannot read; where it follows a text, the shell has taken that text apart."""
+    """Advice for a word that Hydra cannot parse; after the value of a text key, it is the rest of an unquoted text."""
     words = sys.argv[1:]
     place = words.index(word) if word in words else 0
     key, equals, start = words[place - 1].partition("=") if place else ("", "", "")
@@ -69,7 +69,7 @@ def _how_to_write(word: str) -> str:
 
 
 def of_the_system(error: OSError) -> str | None:
-    """One sentence for what the system refuses Hydra before a command begins; None where it names no place."""
+    """One sentence for a system error of Hydra before the body runs; None for an error without a file name."""
     if error.filename is None:
         return None
     typed = [word for word in sys.argv[1:] if word.lstrip("+").startswith("hydra.")]
@@ -78,7 +78,7 @@ def of_the_system(error: OSError) -> str | None:
 
 
 def _missing_choice(text: str) -> str:
-    """`Could not find 'group/choice'` with the list of what there is."""
+    """One sentence for Hydra's message about a missing config or choice, with the available choices."""
     folder = re.search(r"Check that the config directory '([^']+)' exists", text)
     if folder:
         return f"--config-path={folder[1]} is no folder: leave it out, or add configs of your own by --config-dir"
@@ -122,7 +122,7 @@ def _unknown_key(text: str, error: BaseException) -> str:
 
 
 def _way_out(cause: BaseException | None) -> str:
-    """The keys that may have been meant, or where to look for all of them."""
+    """Advice for an unknown key: similar keys, else the command that lists all keys."""
     block, full = getattr(cause, "parent_node", None), str(getattr(cause, "full_key", ""))
     place, dot, key = full.rpartition(".")
     near = near_keys(block, key)
@@ -132,14 +132,14 @@ def _way_out(cause: BaseException | None) -> str:
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what caused it, and so on."""
+    """The error and its chain of causes, from the outermost to the first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _without_worker_traceback(text: str) -> str:
-    """The sentence alone, of an error that a data worker process wrapped into its whole traceback."""
+    """The sentence of an error whose text contains the traceback of a data worker process."""
     if "Original Traceback" not in text:
         return text
     return text.strip().splitlines()[-1].partition(": ")[2]

@@ -1,4 +1,4 @@
-"""Which keys of a configuration somebody may have meant by one that is not there."""
+"""Suggests keys of a configuration for an unknown key."""
 
 import difflib
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-MOST = 3  # keys in a sentence
+MOST = 3  # suggestions in a sentence
 
 
 def near_keys(block: Any, key: str) -> list[str]:
-    """Paths below `block`: those that end in the key (lr → optimizer.lr), else the one that is spelled most alike.
+    """At most `MOST` dotted paths below `block` that end in the key (lr → optimizer.lr), else the most similar path.
 
-    A `_` may stand for a dot: view_size → views.size.
+    The comparison reads dots as `_`: view_size → views.size. The list is empty without a similar path.
     """
     if not isinstance(block, DictConfig):
         return []
@@ -20,7 +20,7 @@ def near_keys(block: Any, key: str) -> list[str]:
     deeper = [path for path in paths if path.endswith(f".{key}")]
     if deeper:
         return deeper[:MOST]
-    flat = {path.replace(".", "_"): path for path in reversed(paths)}  # of two alike, the first
+    flat = {path.replace(".", "_"): path for path in reversed(paths)}  # the first of equal paths wins
     return [flat[near] for near in difflib.get_close_matches(key, flat, n=1)]
 
 

@@ -1,4 +1,4 @@
-"""`python prepare.py`: the configuration into a source and settings, then the pipeline."""
+"""Body of prepare.py: builds source and recipe, and runs the pipeline."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def run_preparation(config: DictConfig) -> None:
-    """Prepares `config.source` into `config.output` and says what came out of it; or embeds `config.shards`.
+    """Prepare `config.source` into shards at `config.output` and report counts; with `config.embed` embed shards.
 
     Raises:
-        UserError: a wrong configuration, a source that cannot be had, an output folder that holds something else.
+        UserError: an invalid configuration, an unavailable source, or an output folder with other content.
     """
     check_preparation_keys(config)
     if config.embed is not None:

@@ -1,4 +1,4 @@
-"""Body of `python -m fieldforge.publish`: a finished diffusion run → weights, their card and the list of their data."""
+"""Body of `python -m fieldforge.publish`: a finished diffusion run → weights, model card and list of assets."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 
 
 def run_publishing(config: DictConfig) -> Path:
-    """Writes `model.safetensors`, `README.md` and `assets.csv` into `output`; returns the path of the first.
+    """Write `model.safetensors`, `README.md` and `assets.csv` into `output`, and return the path of the first.
 
-    Where the first is too large, `autoencoder.safetensors` lies beside it.
+    If the weights are too large for one file, `autoencoder.safetensors` takes those of the autoencoder.
 
     Raises:
-        UserError: no such run, one that names places of this machine, or whose shards are not here.
+        UserError: a missing or already published run, one whose label names paths of this machine, or missing shards.
     """
     settings = read_settings(config, PublishSettings)
     run, _ = find_model(settings.run, settings.output_dir, DiffusionStage.kind)
@@ -42,7 +42,7 @@ def run_publishing(config: DictConfig) -> Path:
         raise UserError(f"run={run.parent} is published already: give the run that it was made of")
     _, label = load_run(run, DiffusionStage)
     warn_if_untrained(label, run.parent)
-    public_label(label, "")  # what it refuses, before the work
+    public_label(label, "")  # raises UserError before the long work
     assets = training_assets(data_root(settings.data_root, label["config"], run))
     model = round_model(run)
     folder = make_folder(Path(settings.output), "output")
@@ -64,7 +64,7 @@ def run_publishing(config: DictConfig) -> Path:
 
 
 def autoencoder_folder(label: dict[str, Any], settings: PublishSettings) -> Path | None:
-    """Directory of the run of a model's autoencoder; None where it is not here."""
+    """Run directory of a model's autoencoder, by the label of the model; None if it is not on this machine."""
     config = label["config"]
     own = Path(settings.output_dir) / str(config.get("autoencoder_name")) / label["autoencoder"]["fingerprint"]
     other = config.get("autoencoder_run")

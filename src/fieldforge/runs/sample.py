@@ -1,4 +1,4 @@
-"""Body of sample.py: prompts, classes, pictures or a file → samples in files, and a gallery to look at."""
+"""Body of sample.py: prompts, classes, pictures or a file → sample files and a gallery."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def run_sampling(config: DictConfig) -> Path:
-    """Writes files and thumbnail of every sample, `samples.json` and `index.html`; returns the page's path.
+    """Write files and thumbnail of every sample, `samples.json` and `index.html`, and return the path of `index.html`.
 
-    A way between two prompts or seeds also gives `strip.png`: a row for each seed, a column for each frame.
+    An interpolation also writes `strip.png`: a row for each seed, a column for each frame.
 
     Raises:
-        UserError: a setting that will not do, or that changes nothing. No folder is made then.
+        UserError: an invalid setting, or one without effect; then no folder is made.
     """
     settings = read_settings(config, SamplingSettings)
     run = find_diffusion(settings.run, settings.output_dir)
@@ -53,7 +53,7 @@ def run_sampling(config: DictConfig) -> Path:
 
 
 def sample_files(settings: SamplingSettings, model: SamplingModel, requests: Sequence[Request]) -> SampleFiles:
-    """The folder of the samples, there from now on. UserError for one that cannot be made."""
+    """The sample files, in a new or existing folder. UserError if the folder cannot be made."""
     run = model.path.parent
     own = folder_of(model.path, settings.output_dir) / "samples" / folder_name(requests, settings, model.guided)
     folder = own if settings.output is None else Path(settings.output)
@@ -65,7 +65,7 @@ def sample_files(settings: SamplingSettings, model: SamplingModel, requests: Seq
 def draw_all(
     jobs: Sequence[Job], drawing: Drawing, model: SamplingModel, settings: SamplingSettings, files: SampleFiles
 ) -> None:
-    """Draws the jobs batch by batch; page and report show each batch as soon as it is there."""
+    """Sample the jobs batch by batch; page and `samples.json` are updated after each batch."""
     facts = facts_of(settings, model.guided)
     parts = batches(jobs, settings.batch_size)
     for number, part in enumerate(parts, start=1):
@@ -85,7 +85,7 @@ def draw_all(
 
 @dataclass(frozen=True)
 class Denoising:
-    """Shows how far a batch is."""
+    """Progress callback of a batch: shows the number of denoiser evaluations so far, of `evaluations`."""
 
     batch: str
     evaluations: int

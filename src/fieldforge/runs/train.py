@@ -1,4 +1,4 @@
-"""Body of train.py: walks the stages, each of which reuses, resumes or starts."""
+"""Body of train.py: runs the stages one after the other; each reuses, resumes or starts its training."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 
 
 def run_training(config: DictConfig) -> dict[str, StageDirectory]:
-    """Walk `config.stages`; returns the directories of those that take steps, by name.
+    """Run `config.stages`, or print their plan; stage name → directory of each stage that takes steps.
 
     Raises:
         UserError: a mistake in the configuration or the data.
-        Interrupted: a signal stopped a stage; what is done is saved.
+        Interrupted: a signal or the time limit stopped a stage; its state is saved.
     """
     check_training(config)
     plan: PlanSettings = build(config, "plan")
@@ -54,12 +54,12 @@ def run_training(config: DictConfig) -> dict[str, StageDirectory]:
             return walk(stages_of(config))
         except interruption.Interrupted as stop:
             if hardware.requeue and stop.by is not signal.SIGINT:
-                ranks.first_alone(lambda: str(requeue()))  # srun may end it if another process leaves before
+                ranks.first_alone(lambda: str(requeue()))  # srun may end this process once another one has left
             raise
 
 
 def check_training(config: DictConfig) -> None:
-    """All that can be known of a training before its first stage, or of a plan. Nothing is written.
+    """Check the whole configuration of a training, or of a plan, before the first stage. It writes no file.
 
     Raises:
         UserError: the first mistake in the configuration; names the key.
@@ -79,7 +79,7 @@ def check_training(config: DictConfig) -> None:
 
 
 def check_start(settings: RunSettings, stages: list[Stage]) -> None:
-    """UserError for an `init_from` that no stage takes."""
+    """UserError for an `init_from` whose weights no stage takes."""
     taken = any(isinstance(stage, TrainedStage) and stage.start is not None for stage in stages)
     if settings.init_from is not None and not taken:
         names = ", ".join(stage.name for stage in stages)
@@ -89,7 +89,12 @@ def check_start(settings: RunSettings, stages: list[Stage]) -> None:
 
 
 def walk(stages: list[Stage]) -> dict[str, StageDirectory]:
-    """The stages one after the other, in all processes alike; name → directory of each that takes steps."""
+    """Run the stages in order, alike in all processes; stage name → directory of each stage that takes steps.
+
+    Raises:
+        UserError: a mistake in the data.
+        Interrupted: a signal or the time limit stopped a stage; its state is saved.
+    """
     results: dict[str, StageResult] = {}
     directories = {}
     for stage in stages:
@@ -102,10 +107,10 @@ def walk(stages: list[Stage]) -> dict[str, StageDirectory]:
 
 
 def this_command() -> list[str]:
-    """What starts this training once more, in a process beside this one.
+    """The command of this training for a further process: interpreter, script and arguments.
 
     Raises:
-        UserError: it was not started by `train.py`.
+        UserError: the caller is not `train.py`, so that there is no command.
     """
     if not HydraConfig.initialized():
         raise UserError("trainer.devices: several processes are started by train.py, srun or torchrun")
