@@ -1,6 +1,6 @@
 """Ranges of numbers, for annotations of what a configuration builds: `width: Count`.
 
-`runs.build` reads them before anything is built, and names the key of a value that lies outside.
+`configuration.build` reads them before anything is built, and names the key of a value that lies outside.
 """
 
 from __future__ import annotations
