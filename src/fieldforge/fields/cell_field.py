@@ -67,7 +67,7 @@ class CellField(Field):
         return {"sdf": sdf, "density": self.density(sdf), "rgb": rgb}
 
     def query_head(self, name: str, points: Tensor, params: Params) -> Tensor:
-        """The distance costs half of all heads."""
+        """The distance is read without colours and densities."""
         if name != "sdf":
             return super().query_head(name, points, params)
         return self._distance(*self._at(points, params), points, params)
