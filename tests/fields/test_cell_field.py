@@ -119,3 +119,14 @@ def test_points_on_walls_find_active_cells_of_their_own_sample():
     assert row.tolist() == [[0, -1], [-1, 0]]
     assert cell[0, 0].tolist() == [0, 0, 0]
     assert cell[1, 1].tolist() == [CELLS - 1] * 3
+
+
+def test_cells_without_surface_outside_are_empty_space():
+    torch.manual_seed(0)
+    field, active = plain_field(), torch.rand(CELLS**3) < 0.5
+    points = torch.rand(1, 500, 3) * 2 - 1
+    for winding, expected in ((0.0, 0.0), (1.0, 1 / float(field.density.beta))):
+        values = field.query(points, params_of(linear, active, winding))
+        _, row = field._find(points, params_of(linear, active)["table"][..., 0].long())
+        torch.testing.assert_close(values["density"][row < 0].mean(), torch.tensor(expected), rtol=1e-4, atol=0)
+        assert torch.equal(values["density"][row >= 0], field.density(values["sdf"])[row >= 0])

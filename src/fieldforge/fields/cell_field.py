@@ -14,7 +14,7 @@ LOGIT_OF_COLOR = 2.0  # a colour in [-1, 1] as the argument of a sigmoid: its sl
 
 class CellField(Field):
     """Features at the lattice points of active cells, read trilinearly by small perceptrons; elsewhere inside or
-    outside.
+    outside, where the density is 0.
 
     In an active cell signed distance = half a cell · (first feature + perceptron), colour = sigmoid of (the next three
     + perceptron). Where no cell is active the field is far from the surface: ±1 cell, by the winding number (0.5 and
@@ -64,7 +64,8 @@ class CellField(Field):
         color = (LOGIT_OF_COLOR * features[:, 1:4] + self.to_color(features).float()).sigmoid()  # (M, 3)
         shade = self._between(points, params["colors"]).flatten(0, 1)
         rgb = ((shade + 1) / 2).index_copy(0, live, color).view(*sdf.shape, 3)
-        return {"sdf": sdf, "density": self.density(sdf), "rgb": rgb}
+        empty = (sdf > 0).flatten().index_fill(0, live, False).view_as(sdf)
+        return {"sdf": sdf, "density": self.density(sdf).masked_fill(empty, 0), "rgb": rgb}
 
     def query_head(self, name: str, points: Tensor, params: Params) -> Tensor:
         """The distance is read without colours and densities."""
