@@ -125,7 +125,7 @@ def test_cells_without_surface_outside_are_empty_space():
     torch.manual_seed(0)
     field, active = plain_field(), torch.rand(CELLS**3) < 0.5
     points = torch.rand(1, 500, 3) * 2 - 1
-    for winding, expected in ((0.0, 0.0), (1.0, 1 / float(field.density.beta))):
+    for winding, expected in ((0.0, 0.0), (1.0, 1 / float(field.density.beta.detach()))):
         values = field.query(points, params_of(linear, active, winding))
         _, row = field._find(points, params_of(linear, active)["table"][..., 0].long())
         torch.testing.assert_close(values["density"][row < 0].mean(), torch.tensor(expected), rtol=1e-4, atol=0)
