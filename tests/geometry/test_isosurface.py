@@ -75,6 +75,15 @@ def test_a_steeper_field_needs_its_lipschitz_constant():
     assert torch.equal(distance_grid(steep, 128, lipschitz=3.0) < 0, dense)
 
 
+def test_a_field_that_jumps_beside_its_surface_is_refined_there():
+    def jumping(points: Tensor) -> Tensor:  # as a field of cells does on the walls of cells that hold no surface
+        near = (points * 8).floor() / 8 + 1 / 16  # the middle of the cell of each point
+        return torch.where(ball(near).abs() < 0.11, ball(points), ball(points).sign() / 8)
+
+    dense = distance_grid(jumping, 100, coarsest=100) < 0
+    assert torch.equal(distance_grid(jumping, 100) < 0, dense)
+
+
 def test_the_resolution_need_not_be_a_power_of_two():
     assert distance_grid(ball, 37).shape == (38, 38, 38)
     grid = distance_grid(lambda points: points[:, 0] + 10 * points[:, 1] + 100 * points[:, 2], 4)

@@ -122,12 +122,15 @@ def _with_middles(grid: Tensor) -> Tensor:
 def _may_cross(grid: Tensor, lipschitz: float) -> Tensor:
     """Cells (G - 1)³ in which a field of that steepness can be zero, judged by the distances at the corners.
 
-    Every point of a cell is within half a diagonal of its nearest corner, and within a whole one of all corners.
+    A cell with corners on both sides is one, even where the field jumps. Of the others every point is within half a
+    diagonal of its nearest corner, and within a whole one of all corners.
     """
     diagonal = 3**0.5 * 2 * BOX / (len(grid) - 1)
-    size = grid.abs()
-    nearest, farthest = _of_pairs(torch.minimum, size), _of_pairs(torch.maximum, size)
-    return (nearest <= lipschitz * diagonal / 2) & (farthest <= lipschitz * diagonal)
+    lowest, highest = _of_pairs(torch.minimum, grid), _of_pairs(torch.maximum, grid)
+    nearest = torch.minimum(lowest.abs(), highest.abs())
+    farthest = torch.maximum(lowest.abs(), highest.abs())
+    near = (nearest <= lipschitz * diagonal / 2) & (farthest <= lipschitz * diagonal)
+    return near | ((lowest <= 0) & (highest >= 0))
 
 
 def _halved(cells: Tensor) -> Tensor:
