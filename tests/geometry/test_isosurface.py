@@ -78,7 +78,7 @@ def test_a_steeper_field_needs_its_lipschitz_constant():
 def test_a_field_that_jumps_beside_its_surface_is_refined_there():
     def jumping(points: Tensor) -> Tensor:  # as a field of cells does on the walls of cells that hold no surface
         near = (points * 8).floor() / 8 + 1 / 16  # the middle of the cell of each point
-        return torch.where(ball(near).abs() < 0.11, ball(points), ball(points).sign() / 8)
+        return torch.where(ball(near).abs() < 0.06, ball(points), ball(points).sign() / 8)
 
     dense = distance_grid(jumping, 100, coarsest=100) < 0
     assert torch.equal(distance_grid(jumping, 100) < 0, dense)
