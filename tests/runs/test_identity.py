@@ -22,6 +22,12 @@ PRIOR = ["+training@training.prior=stage", "conditioner/parts=[clip_text,clip_im
 
 
 @pytest.fixture(scope="module")
+def balls(tmp_path_factory) -> Path:
+    """Not those of the session: features that are stored beside them are of one encoder."""
+    return write_balls(tmp_path_factory.mktemp("balls"))
+
+
+@pytest.fixture(scope="module")
 def results(balls, tmp_path_factory):
     """What stands before a diffusion: an autoencoder and its latents."""
     place = Place(balls, tmp_path_factory.mktemp("before"))
