@@ -169,7 +169,7 @@ def test_one_key_may_stand_for_a_number_and_for_a_word(argument, meant):
 def test_a_plan_is_asked_for_by_one_word(form):
     """As it is typed: train.py alone knows what plan= stands for."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), "experiment=furniture_autoencoder", f"plan={form}"],
+        [sys.executable, str(ROOT / "train.py"), "experiment=shape_autoencoder", f"plan={form}"],
         capture_output=True,
         text=True,
     )
