@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+ONE_THREAD = {"PYTHONPATH": os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
+"""Environment of trainings on one thread, which may use parts of the benchmarks."""
 
 
 def run(*command: str, environment: Mapping[str, str] | None = None) -> None:
@@ -16,9 +18,14 @@ def run(*command: str, environment: Mapping[str, str] | None = None) -> None:
     subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env={**os.environ, **(environment or {})})
 
 
+def finished_models(name: str) -> list[Path]:
+    """`model.ckpt` of the finished runs of that name, the newest last."""
+    return sorted((ROOT / "outputs" / name).glob("*/model.ckpt"), key=lambda path: path.stat().st_mtime)
+
+
 def newest_model(name: str) -> Path:
     """`model.ckpt` of the newest finished run of that name."""
-    return max((ROOT / "outputs" / name).glob("*/model.ckpt"), key=lambda path: path.stat().st_mtime)
+    return finished_models(name)[-1]
 
 
 def steps_of(directory: Path) -> int:

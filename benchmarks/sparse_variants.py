@@ -9,16 +9,14 @@ docs/autoencoder.md, between its two marks.
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
-from short_trainings import ROOT, newest_model, run, steps_of, write_between
+from short_trainings import ONE_THREAD, ROOT, newest_model, run, steps_of, write_between
 
 PAGE = ROOT / "docs" / "autoencoder.md"
 BEGIN, END = "<!-- sparse variants: begin -->", "<!-- sparse variants: end -->"
 NEAR = "data.transforms.distances._target_=sparse_parts."
-PLACES = {"PYTHONPATH": os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
 QUADRICS = [
     "autoencoder.field._target_=fieldforge.fields.quadric_field.QuadricField",
     "autoencoder.bottleneck.noise=0.015",
@@ -99,7 +97,7 @@ def measured(name: str, arguments: argparse.Namespace) -> str:
         f"seed={arguments.seed}",
         "callbacks.pictures=null",
         *overrides,
-        environment=PLACES,
+        environment=ONE_THREAD,
     )
     newest = newest_model(run_name)
     report = newest.parent / "evaluation" / "heldout.json"
@@ -109,7 +107,7 @@ def measured(name: str, arguments: argparse.Namespace) -> str:
             f"run={newest.parent}",
             f"limit={arguments.limit}",
             "reconstruction.pictures=0",
-            environment=PLACES,
+            environment=ONE_THREAD,
         )
     return row(name, newest.parent)
 

@@ -11,15 +11,13 @@ printed and written into docs/autoencoder.md, between its two marks. Finished tr
 
 import argparse
 import csv
-import os
 import sys
 from pathlib import Path
 
-from short_trainings import ROOT, run, steps_of, write_between
+from short_trainings import ONE_THREAD, ROOT, finished_models, newest_model, run, steps_of, write_between
 
 PAGE = ROOT / "docs" / "autoencoder.md"
 BEGIN, END = "<!-- time to quality: begin -->", "<!-- time to quality: end -->"
-PLACES = {"PYTHONPATH": os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT / "src")]), "OMP_NUM_THREADS": "1"}
 IOU, NAME, CLASS = (0.60, 0.70), 0.70, 0.80
 
 
@@ -32,14 +30,8 @@ def train(experiment: str, root: str, *overrides: str) -> None:
         f"+callbacks.iou={{_target_:quality_clock.HeldOutIoU,root:{root},every_minutes:1}}",
         "+callbacks.agreement={_target_:quality_clock.PromptAgreement,every_minutes:2}",
         *overrides,
-        environment=PLACES,
+        environment=ONE_THREAD,
     )
-
-
-def runs(name: str) -> list[Path]:
-    """Directories of finished runs of that name, the newest last."""
-    models = sorted((ROOT / "outputs" / name).glob("*/model.ckpt"), key=lambda path: path.stat().st_mtime)
-    return [model.parent for model in models]
 
 
 def to_reach(directory: Path, column: int, bar: float) -> str:
@@ -77,7 +69,7 @@ def main() -> None:
         *common,
     )
     train("planes_latent", arguments.data, f"training.autoencoder.budget.max_minutes={whole:g}", *common)
-    sparse, compact = runs("furniture_autoencoder")[-2:]
+    sparse, compact = (model.parent for model in finished_models("furniture_autoencoder")[-2:])
     ious, shares = [(2, bar) for bar in IOU], [(2, NAME), (3, CLASS)]
     command = " ".join(["python benchmarks/time_to_quality.py", *sys.argv[1:]])
     table = [
@@ -85,14 +77,14 @@ def main() -> None:
         "",
         "| autoencoder | minutes | steps | samples/s | to IoU 0.60 | to IoU 0.70 |",
         "|---" * 6 + "|",
-        row("`planes`", runs("planes_autoencoder")[-1], 16, whole, ious),
+        row("`planes`", newest_model("planes_autoencoder").parent, 16, whole, ious),
         row("`sparse`", sparse, 16, whole / 3, ious),
         row("… then `compact`", compact, 32, 2 * whole / 3, ious),
         "",
         "| diffusion over | minutes | steps | samples/s | to name 70 % | to class 80 % |",
         "|---" * 6 + "|",
-        row("`planes`", runs("planes_latent")[-1], 32, diffusion, shares),
-        row("`compact`", runs("furniture_latent")[-1], 64, diffusion, shares),
+        row("`planes`", newest_model("planes_latent").parent, 32, diffusion, shares),
+        row("`compact`", newest_model("furniture_latent").parent, 64, diffusion, shares),
     ]
     write_between(PAGE, BEGIN, END, table)
 
