@@ -2,9 +2,9 @@
 
     python benchmarks/autoencoder_designs.py [--minutes 6] [key=value …]
 
-Each design is trained by train.py for the same minutes of one thread's processor time, so that other work on the
-machine takes nothing from it, and measured by evaluate.py. Those that have an experiment have its settings, the others
-those of `planes_autoencoder`. Further arguments go to train.py. Finished designs are not trained again. The table is printed and
+Each design is trained by train.py for the same minutes of one thread's processor time, so that other work on the machine
+takes nothing from it, and measured by evaluate.py. Those that have an experiment have its settings, the others those of
+`planes_autoencoder`. Further arguments go to train.py. Finished designs are not trained again. The table is printed and
 written into docs/autoencoder.md, between its two marks.
 """
 
@@ -51,9 +51,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=6.0, help="of processor time")
     parser.add_argument("--limit", type=int, default=40, help="held-out assets to measure on")
+    parser.add_argument("--only", default=",".join(DESIGNS), help="designs, comma-separated")
     parser.add_argument("overrides", nargs="*", help="key=value for train.py")
     arguments = parser.parse_args()
-    rows = [measured(design, arguments.minutes, arguments.overrides, arguments.limit) for design in DESIGNS]
+    rows = [measured(design, arguments.minutes, arguments.overrides, arguments.limit) for design in arguments.only.split(",")]
     command = " ".join(["python benchmarks/autoencoder_designs.py", *sys.argv[1:]])
     table = [
         f"`{command}`: {arguments.minutes:g} minutes of one thread's processor time each, batches of 16, first "

@@ -1,31 +1,29 @@
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from fieldforge.fields.radiance import Levels, Radiance
 from fieldforge.geometry.camera import Camera, look_at
-from fieldforge.rendering.volume import importance_distances, render_rays, render_views
+from fieldforge.rendering.volume import importance_distances, render_levels, render_rays, render_views
 
 
-@dataclass
-class Values:
-    density: Tensor
-    rgb: Tensor
+def alike(density: Tensor, rgb: Tensor) -> Levels:
+    return Levels(Radiance(density, rgb))
 
 
 def ball(radius: float, density: float, color=(1.0, 0.5, 0.25)):
-    def query(points: Tensor) -> Values:
+    def query(points: Tensor, directions: Tensor) -> Levels:
         inside = points.norm(dim=-1) < radius
-        return Values(density * inside.float(), torch.tensor(color).expand_as(points))
+        return alike(density * inside.float(), torch.tensor(color).expand_as(points))
 
     return query
 
 
 def fog(density: float):
-    return lambda points: Values(torch.full(points.shape[:-1], density), torch.ones_like(points))
+    return lambda points, directions: alike(torch.full(points.shape[:-1], density), torch.ones_like(points))
 
 
 def rays_down_z(x: list[float]) -> tuple[Tensor, Tensor]:
@@ -63,10 +61,10 @@ def test_a_ball_stops_the_light_of_its_chord(seed):
 
 
 def test_the_slab_in_front_covers_the_one_behind():
-    def query(points: Tensor) -> Values:
+    def query(points: Tensor, directions: Tensor) -> Levels:
         front, back = (points[..., 2] > 0.5).float(), (points[..., 2] < -0.5).float()
         red, blue = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0])
-        return Values(3.0 * front + 5.0 * back, front[..., None] * red + back[..., None] * blue)
+        return alike(3.0 * front + 5.0 * back, front[..., None] * red + back[..., None] * blue)
 
     seen = render_rays(query, *rays_down_z([0.0]), 64, 0, None)  # the slabs' faces are edges of stretches
     passed = math.exp(-3.0 * 0.5)
@@ -80,6 +78,34 @@ def test_importance_samples_go_where_the_light_stops():
     even = render_rays(thin, *rays_down_z([0.1]), 32, 0, None)
     placed = render_rays(thin, *rays_down_z([0.1]), 16, 16, None)
     assert abs(placed.depth - truth) < 0.2 * abs(even.depth - truth)
+
+
+def test_the_coarse_level_is_its_own_integral_and_places_the_fine_samples():
+    """Coarse: a thin shell. Fine: fog, whose samples lie where the shell is; both are exact at what they know."""
+    shell, mist = ball(0.5, 400.0), fog(0.7)
+    places = []
+
+    def query(points: Tensor, directions: Tensor) -> Levels:
+        places.append(points)
+        return Levels(mist(points, directions).fine, shell(points, directions).fine)
+
+    rays = rays_down_z([0.1])
+    fine, coarse = render_levels(query, *rays, 16, 64, None)
+    alone, nothing = render_levels(shell, *rays, 16, 0, None)
+    assert nothing is None
+    np.testing.assert_allclose(coarse.opacity, alone.opacity)
+    np.testing.assert_allclose(coarse.depth, alone.depth)
+    np.testing.assert_allclose(fine.opacity, 1 - math.exp(-0.7 * 2), rtol=1e-5)
+    assert (places[1][0, :, 2].sub(math.sqrt(0.24)).abs() < 0.15).float().mean() > 0.9
+
+
+def test_queries_get_the_direction_of_their_ray():
+    def query(points: Tensor, directions: Tensor) -> Levels:
+        return alike(torch.full(points.shape[:-1], 50.0), directions)
+
+    origins = torch.tensor([[[0.0, 0.0, 3.0], [3.0, 0.0, 0.0]]])
+    directions = torch.tensor([[[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]]])
+    np.testing.assert_allclose(render_rays(query, origins, directions, 8, 8, None).rgb, directions, atol=1e-5)
 
 
 def test_importance_distances_follow_the_histogram():
@@ -107,9 +133,9 @@ def test_gradients_agree_with_finite_differences(n_fine):
     centers = torch.rand(5, 3, generator=generator) - 0.5
 
     def picture(strength: Tensor) -> Tensor:
-        def query(points: Tensor) -> Values:
+        def query(points: Tensor, directions: Tensor) -> Levels:
             near = torch.exp(-4 * (points.unsqueeze(-2) - centers).square().sum(-1))  # (B, N, 5)
-            return Values(near @ strength[0].exp(), torch.sigmoid(near @ strength[1:4].T))
+            return alike(near @ strength[0].exp(), torch.sigmoid(near @ strength[1:4].T))
 
         # A coarse pass whose weights moved would move the samples, which the gradient leaves out by design:
         # with the histogram's places frozen by equal seeds the places depend on strength only in second order.
@@ -130,9 +156,9 @@ def test_gradients_agree_with_finite_differences(n_fine):
 def test_rays_that_miss_ask_only_inside_the_box_and_give_nothing():
     queries = []
 
-    def query(points: Tensor) -> Values:
+    def query(points: Tensor, directions: Tensor) -> Levels:
         queries.append(points)
-        return Values(torch.full(points.shape[:-1], 9.0), torch.ones_like(points))
+        return alike(torch.full(points.shape[:-1], 9.0), torch.ones_like(points))
 
     seen = render_rays(query, *rays_down_z([5.0, -1.2]), 4, 4, None)
     assert all(points.abs().max() <= 1 for points in queries)
@@ -153,7 +179,11 @@ def test_the_same_generator_state_gives_the_same_picture_and_the_global_one_is_l
 def test_opaque_matter_stays_finite_in_value_and_gradient():
     strength = torch.tensor(1e6, requires_grad=True)
     seen = render_rays(
-        lambda p: Values(strength.expand(p.shape[:-1]), torch.ones_like(p)), *rays_down_z([0.0]), 16, 16, None
+        lambda p, directions: alike(strength.expand(p.shape[:-1]), torch.ones_like(p)),
+        *rays_down_z([0.0]),
+        16,
+        16,
+        None,
     )
     seen.rgb.sum().backward()
     np.testing.assert_allclose(seen.opacity.detach(), 1.0)

@@ -9,10 +9,11 @@ from torch import Tensor
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.autoencoder.bottleneck import Terms
 from fieldforge.errors import UserError
-from fieldforge.fields.base import Field, Params, Values
+from fieldforge.fields.base import Field, Params
+from fieldforge.fields.radiance import RadianceQuery, radiance_query
 from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Count, NotNegative, Positive
-from fieldforge.rendering.volume import Radiance, render_rays
+from fieldforge.rendering.volume import render_levels
 
 Batch = dict[str, Tensor]
 
@@ -89,23 +90,25 @@ class AutoencoderLoss:
             "color": (rgb - painted[..., 6:]).abs().mean(),
         }
         if self.view or self.opacity:
-            image = render_rays(
-                lambda where: radiance(field.query(where, params)),
-                batch["ray_origins"],
-                batch["ray_directions"],
-                self.coarse_samples,
-                self.fine_samples,
-                randomness,
-            )
-            terms["view"] = (image.rgb - batch["ray_rgba"][..., :3]).abs().mean()
-            terms["opacity"] = (image.opacity - batch["ray_rgba"][..., 3]).abs().mean()
+            terms |= self._of_views(radiance_query(field, params), batch, randomness)
         loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
         return loss, {name: term.detach() for name, term in terms.items()}
 
+    def _of_views(self, query: RadianceQuery, batch: Batch, randomness: Randomness) -> dict[str, Tensor]:
+        """`view` and `opacity`, means over the levels that the field has apart."""
+        levels = render_levels(
+            query,
+            batch["ray_origins"],
+            batch["ray_directions"],
+            self.coarse_samples,
+            self.fine_samples,
+            randomness,
+        )
+        images, truth = [image for image in levels if image is not None], batch["ray_rgba"]
+        return {
+            "view": torch.stack([(image.rgb - truth[..., :3]).abs().mean() for image in images]).mean(),
+            "opacity": torch.stack([(image.opacity - truth[..., 3]).abs().mean() for image in images]).mean(),
+        }
+
     def _clamped(self, sdf: Tensor) -> Tensor:
         return sdf.clamp(-self.clamp, self.clamp)
-
-
-def radiance(values: Values) -> Radiance:
-    """What the volume integral reads of a shape's field."""
-    return Radiance(values["density"], values["rgb"])

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fieldforge.autoencoder.losses import radiance
 from fieldforge.fields.base import Field, Params
+from fieldforge.fields.radiance import radiance_query
 from fieldforge.geometry.camera import Camera
 from fieldforge.geometry.colored_mesh import ColoredMesh
 from fieldforge.geometry.isosurface import extract_mesh
@@ -74,7 +74,7 @@ class Shapes:
             samples: coarse samples along a ray, and as many fine ones.
         """
         camera = Camera(poses.to(self.device), fov_y, size, size)
-        return render_views(lambda points: radiance(self.field.query(points, self.params)), camera, samples, samples)
+        return render_views(radiance_query(self.field, self.params), camera, samples, samples)
 
     @cached_property
     def surface(self) -> ColoredMesh:

@@ -6,14 +6,15 @@ import torch
 from torch import Tensor, nn
 
 
-def positional_encoding(points: Tensor, degrees: int) -> Tensor:
-    """(x, sin(2^k π x), cos(2^k π x)) for k = 0 … degrees-1: (..., D) → (..., D · (1 + 2 · degrees)).
+def positional_encoding(points: Tensor, degrees: int, slowest: float = math.pi) -> Tensor:
+    """(x, sin(2^k ω x), cos(2^k ω x)) for k = 0 … degrees-1, ω = `slowest`: (..., D) → (..., D · (1 + 2 · degrees)).
 
-    NeRF (Mildenhall et al. 2020), eq. 4, with the point itself in front. Points are in box units, [-1, 1].
+    NeRF (Mildenhall et al. 2020), eq. 4, with the point itself in front; Shap-E has ω = 1. Points are in box units,
+    [-1, 1].
     """
     if degrees == 0:
         return points
-    frequencies = math.pi * 2.0 ** torch.arange(degrees, device=points.device, dtype=points.dtype)
+    frequencies = slowest * 2.0 ** torch.arange(degrees, device=points.device, dtype=points.dtype)
     angles = (points[..., None, :] * frequencies[:, None]).flatten(-2)  # (..., degrees · D)
     return torch.cat([points, angles.sin(), angles.cos()], dim=-1)
 

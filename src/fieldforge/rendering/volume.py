@@ -4,25 +4,14 @@ Axis letters: B batch, R rays, S samples along a ray, N = R·S points.
 Sources: Mildenhall et al. 2020, "NeRF" (arXiv 2003.08934); Max 1995, "Optical models for direct volume rendering".
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from fieldforge.fields.radiance import Radiance, RadianceQuery
 from fieldforge.geometry.camera import BOX, Camera, Rays
 from fieldforge.noise.randomness import Randomness, uniform
-
-
-class Radiance(NamedTuple):
-    """density (B, N) ≥ 0 per box unit and rgb (B, N, 3) in 0…1."""
-
-    density: Tensor
-    rgb: Tensor
-
-
-RadianceQuery = Callable[[Tensor], Radiance]  # points (B, N, 3) → Radiance
 
 
 @dataclass(frozen=True)
@@ -56,17 +45,35 @@ def render_rays(
     not through sample positions. With randomness samples are stratified, as for training; without it they lie at the
     middles of their intervals, and the result is deterministic.
     """
+    return render_levels(query, origins, directions, n_coarse, n_fine, randomness)[0]
+
+
+def render_levels(
+    query: RadianceQuery,
+    origins: Tensor,
+    directions: Tensor,
+    n_coarse: int,
+    n_fine: int,
+    randomness: Randomness | None,
+) -> tuple[RenderedRays, RenderedRays | None]:
+    """As `render_rays`, and beside it the integral of the coarse samples alone, where the field has that apart.
+
+    Both levels answer at the coarse samples from one query, which Shap-E asks twice (its `separate_shared_samples`).
+    """
     near, far = Rays(origins, directions).box_interval()  # (B, R)
     distances = stratified_distances(near, far, n_coarse, randomness)  # (B, R, S)
-    density, rgb = _query_along(query, origins, directions, distances)
+    fine, coarse = _query_along(query, origins, directions, distances)
+    first = None if coarse is None else composite(*coarse, distances, near, far)
+    density, rgb = fine
     if n_fine > 0:
         with torch.no_grad():
-            weights = integration_weights(density, interval_lengths(distances, near, far))
+            placing = density if coarse is None else coarse.density
+            weights = integration_weights(placing, interval_lengths(distances, near, far))
             finer = importance_distances(interval_edges(distances, near, far), weights, n_fine, randomness)
-        finer_density, finer_rgb = _query_along(query, origins, directions, finer)
+        more, _ = _query_along(query, origins, directions, finer)
         distances = torch.cat([distances, finer], dim=-1)
-        density, rgb = torch.cat([density, finer_density], dim=-1), torch.cat([rgb, finer_rgb], dim=-2)
-    return composite(density, rgb, distances, near, far)
+        density, rgb = torch.cat([density, more.density], dim=-1), torch.cat([rgb, more.rgb], dim=-2)
+    return composite(density, rgb, distances, near, far), first
 
 
 def composite(density: Tensor, rgb: Tensor, distances: Tensor, near: Tensor, far: Tensor) -> RenderedRays:
@@ -138,12 +145,22 @@ def _stratified_quantiles(shape: tuple[int, ...], like: Tensor, randomness: Rand
     return (steps + uniform(shape, randomness).to(like.device)) / shape[-1]
 
 
-def _query_along(query: RadianceQuery, origins: Tensor, directions: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
+def _query_along(
+    query: RadianceQuery, origins: Tensor, directions: Tensor, distances: Tensor
+) -> tuple[Radiance, Radiance | None]:
+    """Fine and coarse radiance, density (B, R, S) and rgb (B, R, S, 3), at distances (B, R, S) along the rays."""
     batch, rays, samples = distances.shape
     points = origins.unsqueeze(-2) + directions.unsqueeze(-2) * distances.unsqueeze(-1)  # (B, R, S, 3)
     # Rays that miss the box have samples of no length at their origin: the field is never asked outside of its box.
-    values = query(points.clamp(-BOX, BOX).reshape(batch, rays * samples, 3))
-    return values.density.float().reshape(batch, rays, samples), values.rgb.reshape(batch, rays, samples, 3)
+    points = points.clamp(-BOX, BOX).reshape(batch, rays * samples, 3)
+    along = directions.unsqueeze(-2).expand(batch, rays, samples, 3).reshape(batch, rays * samples, 3)
+    fine, coarse = query(points, along)
+
+    def shaped(radiance: Radiance) -> Radiance:
+        density, rgb = radiance
+        return Radiance(density.float().reshape(batch, rays, samples), rgb.reshape(batch, rays, samples, 3))
+
+    return shaped(fine), None if coarse is None else shaped(coarse)
 
 
 @torch.no_grad()
