@@ -1,11 +1,11 @@
 """Equal short trainings of every autoencoder design, measured on the same held-out assets.
 
-    python benchmarks/autoencoder_designs.py [--minutes 6] [key=value …]
+    python benchmarks/autoencoder_designs.py [--minutes 6] [--only planes,sparse] [key=value …]
 
-Each design is trained by train.py for the same minutes of one thread's processor time, so that other work on the machine
-takes nothing from it, and measured by evaluate.py. Those that have an experiment have its settings, the others those of
-`planes_autoencoder`. Further arguments go to train.py. Finished designs are not trained again. The table is printed and
-written into docs/autoencoder.md, between its two marks.
+Each design is trained by train.py for the same minutes of one thread's processor time, so that other work on the
+machine takes nothing from it, and measured by evaluate.py. Those that have an experiment have its settings, the others
+those of `planes_autoencoder`. Further arguments go to train.py. Finished designs are not trained again. The table is
+printed and written into docs/autoencoder.md, between its two marks.
 """
 
 import argparse
@@ -54,7 +54,8 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(DESIGNS), help="designs, comma-separated")
     parser.add_argument("overrides", nargs="*", help="key=value for train.py")
     arguments = parser.parse_args()
-    rows = [measured(design, arguments.minutes, arguments.overrides, arguments.limit) for design in arguments.only.split(",")]
+    designs = arguments.only.split(",")
+    rows = [measured(design, arguments.minutes, arguments.overrides, arguments.limit) for design in designs]
     command = " ".join(["python benchmarks/autoencoder_designs.py", *sys.argv[1:]])
     table = [
         f"`{command}`: {arguments.minutes:g} minutes of one thread's processor time each, batches of 16, first "

@@ -32,11 +32,8 @@ SMALL = {
     "sparse": CELLS,
     "quadrics": CELLS,
     "shap_e_small": [
-        "encoder.tokens=12",
-        "encoder.width=32",
-        "encoder.layers=1",
-        "decoder.width=32",
-        "field.hidden=16",
+        *("encoder.tokens=24", "encoder.width=32", "encoder.layers=1", "encoder.channels=8"),
+        *("field.hidden=8", "field.layers=3"),
     ],
     "vector_set": [
         *("encoder.tokens=16", "encoder.training_tokens=[12,16]", "encoder.width=32", "encoder.layers=1"),

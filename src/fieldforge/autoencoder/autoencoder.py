@@ -17,10 +17,13 @@ class Autoencoder(nn.Module):
     """encoder → bottleneck → decoder → `field`'s parameters.
 
     `encode` and `decode` speak of latents of zero mean in every channel, and of unit variance, or of the encoder's
-    `deviations`. The statistics behind that
-    are measured once over the training set (`set_statistics`) and travel in the checkpoint; before, they are 0 and 1.
+    `deviations`. The statistics behind that are measured once over the training set (`set_statistics`) and travel in
+    the checkpoint; before, they are 0 and 1.
 
     starts_from_another: whether it is of no use without the weights of another autoencoder.
+
+    Args:
+        unit_variance: False: latents stay as the bottleneck has them, and no statistics are measured.
     """
 
     starts_from_another: ClassVar[bool] = False
@@ -31,8 +34,10 @@ class Autoencoder(nn.Module):
         bottleneck: Bottleneck,
         field: Field,
         decoder: Callable[..., nn.Module],
+        unit_variance: bool = True,
     ):
         super().__init__()
+        self.unit_variance = unit_variance
         shape = encoder.latent_shape
         self.latent_shape = LatentShape(shape.tokens, bottleneck.channels or shape.channels, shape.grid)
         self.encoder, self.bottleneck, self.field = encoder, bottleneck, field

@@ -127,7 +127,8 @@ class AutoencoderStage(TrainedStage):
 
     def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
         assert isinstance(trained, AutoencoderModule)
-        measure_statistics(trained.autoencoder.eval(), self.data(), build(self.config, "domain"))
+        if trained.autoencoder.unit_variance:
+            measure_statistics(trained.autoencoder.eval(), self.data(), build(self.config, "domain"))
         return Saved(trained.autoencoder.state_dict())
 
 
