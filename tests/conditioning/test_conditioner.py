@@ -280,3 +280,33 @@ def test_condition_survives_training_state(conditioner, batch):
             parameter.zero_()
     other.load_state_dict(conditioner.state_dict())
     assert torch.equal(other(features).tokens, conditioner(features).tokens)
+
+
+class TestWithoutProjection:
+    """Features as they are, for a backbone that projects them itself."""
+
+    def test_a_text_is_its_vector_at_unit_length(self, clip_folder, batch):
+        encoder = ClipTextEncoder(str(clip_folder))
+        source = TextSource(encoder, 24, tokens=False, learned_null=False, projection=False)
+        raw = encoder.encode(batch["caption"][:1], torch.device("cpu")).vector
+        condition = source(source.embed(batch["caption"], torch.device("cpu")))
+        torch.testing.assert_close(condition.vector[:1], raw / raw.norm(), rtol=0, atol=1e-3)  # stored in float16
+        torch.testing.assert_close(condition.vector.norm(dim=1), torch.ones(3))
+        assert not source.state_dict()
+        assert not source.null(2).vector.any()
+
+    def test_a_picture_is_its_grid_and_its_null_as_many_zeros(self, batch):
+        source = ImageSource(grid_encoder(), 8, vector=False, learned_null=False, projection=False)
+        conditioner = Conditioner({"image": source})
+        features = conditioner.embed(batch)
+        assert torch.equal(conditioner(features).tokens, features["image"].tokens.float())
+        dropped = conditioner(features, {"image": torch.tensor([False, True, False])})
+        assert torch.equal(dropped.tokens[0], features["image"].tokens[0].float())
+        assert torch.equal(dropped.tokens[1], torch.zeros(16, 8))
+        assert dropped.mask.all()
+        assert torch.equal(conditioner.null(2).tokens, torch.zeros(2, 16, 8))
+        assert not conditioner.state_dict()
+
+    def test_another_width_than_the_features_is_refused(self, clip_folder):
+        with pytest.raises(UserError, match=r"conditioner.width=16.*24 wide: set conditioner.width=24"):
+            TextSource(ClipTextEncoder(str(clip_folder)), 16, tokens=False, projection=False)

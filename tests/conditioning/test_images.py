@@ -39,6 +39,16 @@ def test_vision_towers_are_transformers_own_bit_for_bit(family, layer, request, 
     assert features.vector.shape[1] == encoder.vector_width
 
 
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_the_grid_alone_is_what_stands_behind_the_class_token(family, request, batch):
+    folder = str(request.getfixturevalue(f"{family}_folder"))
+    whole, grid = ClipImageEncoder(folder), ClipImageEncoder(folder, class_token=False)
+    tokens = grid.encode(batch).tokens
+    assert torch.equal(tokens, whole.encode(batch).tokens[:, -16:])
+    assert grid.token_count == tokens.shape[1] == 16
+    assert {**whole.fingerprint(), "class_token": False} == grid.fingerprint()  # runs without the setting keep theirs
+
+
 def test_grid_cells_become_tokens_row_by_row():
     identity = nn.Identity()
     encoder = GridEncoder(lambda: identity, lambda: {"backbone": "identity"}, 4, 3, 4, [0.0] * 3, [1.0] * 3)

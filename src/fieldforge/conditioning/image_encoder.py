@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.hub import ClipCheckpoint
+from fieldforge.conditioning.hub import ClipCheckpoint, Layer
 from fieldforge.conditioning.text_encoder import hidden_layer
 
 
@@ -35,7 +35,16 @@ class ImageEncoder(Protocol):
 
 
 class ClipImageEncoder(ClipCheckpoint):
-    """Vision tower of a CLIP or SigLIP checkpoint: its pooled, projected vector and its hidden tokens."""
+    """Vision tower of a CLIP or SigLIP checkpoint: its pooled, projected vector and its hidden tokens.
+
+    Args:
+        model, layer: see `ClipCheckpoint`. CLIP's tokens are those before the tower's last norm, in either layer.
+        class_token: whether CLIP's class token stands before the grid's tokens; SigLIP has none.
+    """
+
+    def __init__(self, model: str, layer: Layer = "last", class_token: bool = True) -> None:
+        super().__init__(model, layer)
+        self.class_token = class_token
 
     @property
     def size(self) -> int:
@@ -52,10 +61,16 @@ class ClipImageEncoder(ClipCheckpoint):
     @property
     def token_count(self) -> int:
         patches = (self.size // self.config.vision_config.patch_size) ** 2
-        return patches if self.is_siglip else patches + 1  # CLIP's class token comes first
+        return patches + (self._class_tokens if self.class_token else 0)
+
+    @property
+    def _class_tokens(self) -> int:
+        """Class tokens that the tower puts before its grid."""
+        return 0 if self.is_siglip else 1
 
     def fingerprint(self) -> Mapping[str, Any]:
-        return {"kind": "clip_image", "weights": self.weights(), "layer": self.layer}
+        own = {} if self.class_token else {"class_token": False}  # encoders without this setting keep their identity
+        return {"kind": "clip_image", "weights": self.weights(), "layer": self.layer, **own}
 
     @torch.inference_mode()
     def encode(self, pictures: Tensor) -> Features:
@@ -64,7 +79,8 @@ class ClipImageEncoder(ClipCheckpoint):
         pixels = (pictures - mean) / std  # (B, 3, H, W)
         output = self.network.to(pictures.device)(pixel_values=pixels, output_hidden_states=True)
         vector = output.pooler_output if self.is_siglip else output.image_embeds  # (B, F)
-        return Features(vector, hidden_layer(output, self.layer))
+        tokens = hidden_layer(output, self.layer)  # (B, L, F')
+        return Features(vector, tokens if self.class_token else tokens[:, self._class_tokens :])
 
     @cached_property
     def normalization(self) -> tuple[list[float], list[float]]:

@@ -27,6 +27,7 @@ class ImageSource(Source):
         margin, background: of the frame (see `framing.frame`).
         lights: number of random lights under which each view is embedded ahead of time (see `relight`); 0: views as
             rendered, without relighting.
+        projection: see `Source`.
     """
 
     def __init__(
@@ -41,13 +42,14 @@ class ImageSource(Source):
         margin: NotNegative = 0.1,
         background: Share = 1.0,
         lights: Whole = 0,
+        projection: bool = True,
     ) -> None:
         if lights < 0:
             raise UserError(f"lights={lights} of an image source: give 0 for views as rendered, or how many lights")
         vector_width = encoder.vector_width if vector else None
         token_width = encoder.token_width if tokens else None
-        positions = encoder.token_count if tokens else None
-        super().__init__(key, width, vector_width, token_width, dropout, learned_null, positions=positions)
+        count = encoder.token_count if tokens else None
+        super().__init__(key, width, vector_width, token_width, dropout, learned_null, count, projection=projection)
         self.encoder = encoder
         self.margin, self.background, self.lights = margin, background, lights
 

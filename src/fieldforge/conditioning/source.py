@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.errors import UserError
@@ -25,9 +26,15 @@ class Source(nn.Module, ABC):
         width: D.
         vector_width, token_width: F of the pooled vector and of the tokens; None where the source has none.
         dropout: probability that a sample loses this source in training, independent of the other sources.
-        learned_null: a learned null for dropped samples; False = zeros after the projection.
-        positions: number of tokens where it is fixed (grids): each token then has a learned positional embedding.
+        learned_null: a learned null for dropped samples; False = zeros (after the projection, where there is one).
+        token_count: number of tokens where it is fixed (grids). With a projection each token then has a learned
+            positional embedding, and the null is one token; without, the null has this number of tokens.
         normalize: layer norm of the features over F before the projection, independent of the encoder's scale.
+        projection: False offers the features themselves, for backbones with a projection of their own: the vector at
+            unit length, the tokens as the encoder gives them. D is then F.
+
+    Raises:
+        UserError: without a projection, features of another width than D.
 
     Buffers (with `normalize`): `vector_mean`, `vector_std` (F,) of the training data's vectors, set by
     `set_statistics`: the part that all vectors share carries no information and would drown the differences.
@@ -48,24 +55,28 @@ class Source(nn.Module, ABC):
         token_width: int | None,
         dropout: float = 0.1,
         learned_null: bool = True,
-        positions: int | None = None,
+        token_count: int | None = None,
         normalize: bool = True,
+        projection: bool = True,
     ) -> None:
         super().__init__()
         assert 0.0 <= dropout <= 1.0, f"dropout is a probability, not {dropout}"
         assert vector_width or token_width, f"the source that reads {key!r} offers neither a vector nor tokens"
-        self.key, self.width, self.dropout, self.normalize = key, width, dropout, normalize
-        self.vector_projection = _projection(vector_width, width, normalize)
-        self.token_projection = _projection(token_width, width, normalize)
-        self.positions = nn.Parameter(torch.randn(positions, width) * 0.02) if positions else None
-        if vector_width and normalize:
+        self.key, self.width, self.dropout = key, width, dropout
+        self.vector_width, self.token_width, self.token_count = vector_width, token_width, token_count
+        self.projection, self.normalize = projection, normalize and projection
+        self.vector_projection = self._projection(vector_width)
+        self.token_projection = self._projection(token_width)
+        self.positions = nn.Parameter(torch.randn(token_count, width) * 0.02) if projection and token_count else None
+        if vector_width and self.normalize:
             self.register_buffer("vector_mean", torch.zeros(vector_width))
             self.register_buffer("vector_std", torch.ones(vector_width))
-        for name, offered in (("null_vector", vector_width), ("null_token", token_width)):
+        null_tokens = (width,) if projection or token_count is None else (token_count, width)
+        for name, offered, shape in (("null_vector", vector_width, (width,)), ("null_token", token_width, null_tokens)):
             if offered and learned_null:
-                self.register_parameter(name, nn.Parameter(torch.randn(width) * 0.02))
+                self.register_parameter(name, nn.Parameter(torch.randn(shape) * 0.02))
             elif offered:
-                self.register_buffer(name, torch.zeros(width), persistent=False)
+                self.register_buffer(name, torch.zeros(shape), persistent=False)
 
     @abstractmethod
     def embed(self, values: Any, device: torch.device) -> Features:
@@ -87,6 +98,8 @@ class Source(nn.Module, ABC):
             vector = features.vector.to(self.null_vector.dtype)  # (B, F)
             if self.normalize:
                 vector = (vector - self.vector_mean) / self.vector_std
+            if not self.projection:
+                vector = F.normalize(vector, dim=-1)
             vector = self.vector_projection(vector)  # (B, D)
         if self.token_projection is not None:
             if features.tokens is None:
@@ -110,13 +123,31 @@ class Source(nn.Module, ABC):
         return encoded.only(self.vector_projection is not None, self.token_projection is not None).to(torch.float16)
 
     def null(self, batch_size: int) -> Condition:
-        """The null of this source: one vector (B, D) and one real token (B, 1, D)."""
+        """The null of this source: one vector (B, D) and one real token (B, 1, D).
+
+        Without a projection it has as many tokens as a grid.
+        """
         vector = tokens = None
         if self.vector_projection is not None:
             vector = self.null_vector.expand(batch_size, -1)  # (B, D)
         if self.token_projection is not None:
-            tokens = self.null_token.expand(batch_size, 1, -1)  # (B, 1, D)
+            tokens = self.null_token.view(-1, self.width).expand(batch_size, -1, -1)  # (B, 1 or L, D)
         return Condition(vector, tokens)
+
+    def _projection(self, features: int | None) -> nn.Module | None:
+        """Map of features (..., F) to the condition width D; None where they are not offered."""
+        if features is None:
+            return None
+        if not self.projection:
+            if features != self.width:
+                raise UserError(
+                    f"conditioner.width={self.width}, but features without a projection are {features} wide: set "
+                    f"conditioner.width={features}, or projection=true"
+                )
+            return nn.Identity()
+        if not self.normalize:
+            return nn.Linear(features, self.width, bias=False)
+        return nn.Sequential(nn.LayerNorm(features, elementwise_affine=False), nn.Linear(features, self.width))
 
 
 def lacking(key: str, part: str) -> UserError:
@@ -124,11 +155,3 @@ def lacking(key: str, part: str) -> UserError:
         f"the stored features of {key!r} have no {part}, but the conditioner wants them: remove their folder below "
         f"embeddings/ and embed again, or set {part}=false"
     )
-
-
-def _projection(features: int | None, width: int, normalize: bool) -> nn.Module | None:
-    if features is None:
-        return None
-    if not normalize:
-        return nn.Linear(features, width, bias=False)
-    return nn.Sequential(nn.LayerNorm(features, elementwise_affine=False), nn.Linear(features, width))

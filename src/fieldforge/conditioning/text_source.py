@@ -22,6 +22,7 @@ class TextSource(Source):
         width: D.
         vector, tokens: which of the sentence vector and the token sequence to offer.
         cache_size: strings whose features are kept in memory (least recently used go first).
+        projection: see `Source`.
     """
 
     def __init__(
@@ -34,10 +35,11 @@ class TextSource(Source):
         dropout: Share = 0.1,
         learned_null: bool = True,
         cache_size: Whole = 65536,
+        projection: bool = True,
     ) -> None:
         vector_width = encoder.vector_width if vector else None
         token_width = encoder.token_width if tokens else None
-        super().__init__(key, width, vector_width, token_width, dropout, learned_null)
+        super().__init__(key, width, vector_width, token_width, dropout, learned_null, projection=projection)
         self.encoder = encoder
         self.cache_size = cache_size
         self._cache: OrderedDict[str, Features] = OrderedDict()

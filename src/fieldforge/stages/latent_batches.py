@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import nn
 
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.conditioner import Conditioner
@@ -39,17 +38,10 @@ def feature_widths(conditioner: Conditioner, text_tokens: int) -> dict[str, Widt
     """Width of the features of each source's frozen encoder."""
     return {
         name: (
-            input_width(source.vector_projection),
-            text_tokens if source.positions is None else len(source.positions),
-            input_width(source.token_projection),
+            source.vector_width,
+            text_tokens if source.token_count is None else source.token_count,
+            source.token_width,
             source.aligned_channels,
         )
         for name, source in conditioner.sources.items()
     }
-
-
-def input_width(projection: nn.Module | None) -> int | None:
-    """Width that a source's projection reads."""
-    if projection is None:
-        return None
-    return next(part.in_features for part in projection.modules() if isinstance(part, nn.Linear))
