@@ -1,1 +1,1 @@
-"""Weights in the layouts of other houses ⇄ ours."""
+"""Weights of others: their names and layouts ⇄ ours, and their files, read as data only."""
