@@ -77,22 +77,32 @@ class AutoencoderLoss:
     def compare(
         self, field: Field, params: Params, batch: Batch, randomness: Randomness
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The terms for given field parameters, in their precision."""
+        """The weighted sum of the terms for given field parameters, and the terms, in their precision."""
+        terms = self.terms(field, params, batch, randomness)
+        loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+    def terms(self, field: Field, params: Params, batch: Batch, randomness: Randomness) -> dict[str, Tensor]:
+        """The terms that have a weight; those of the volume rendering need rays in the batch, the others distances."""
+        terms: dict[str, Tensor] = {}
+        if self.distance or self.occupancy or self.color:
+            terms |= self._of_points(field, params, batch)
+        if self.view or self.opacity:
+            terms |= self._of_views(radiance_query(field, params), batch, randomness)
+        return terms
+
+    def _of_points(self, field: Field, params: Params, batch: Batch) -> dict[str, Tensor]:
+        """`distance`, `occupancy` and `color`."""
         points = torch.cat([batch["near_points"], batch["volume_points"]], 1)  # (B, M + K, 3)
         truth = torch.cat([batch["near_sdf"], batch["volume_sdf"]], 1)  # (B, M + K)
         painted = batch["input"][:, : self.colored]  # (B, P, 9), in random order already
         values = field.query(torch.cat([points, painted[..., :3]], 1), params)
         sdf, rgb = values["sdf"][:, : points.shape[1]], values["rgb"][:, points.shape[1] :]  # (B, M + K), (B, P, 3)
-
-        terms = {
+        return {
             "distance": self._clamped(sdf).sub(self._clamped(truth)).abs().mean() / self.clamp,
             "occupancy": F.binary_cross_entropy_with_logits(-sdf / self.sharpness, (truth < 0).float()),
             "color": (rgb - painted[..., 6:]).abs().mean(),
         }
-        if self.view or self.opacity:
-            terms |= self._of_views(radiance_query(field, params), batch, randomness)
-        loss = torch.stack([getattr(self, name) * term for name, term in terms.items()]).sum()
-        return loss, {name: term.detach() for name, term in terms.items()}
 
     def _of_views(self, query: RadianceQuery, batch: Batch, randomness: Randomness) -> dict[str, Tensor]:
         """`view` and `opacity`, means over the levels that the field has apart."""

@@ -1,0 +1,86 @@
+"""What the autoencoder learns from views of its meshes, beside the terms of points and of the volume rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fieldforge.autoencoder.losses import AutoencoderLoss, Batch
+from fieldforge.fields.base import Field, Params
+from fieldforge.geometry.camera import BOX, Camera
+from fieldforge.geometry.isosurface import distance_grid
+from fieldforge.geometry.marching_tetrahedra import marching_tetrahedra
+from fieldforge.geometry.surface_extraction import ExtractedSurface, SurfaceExtraction
+from fieldforge.noise.randomness import Randomness
+from fieldforge.ranges import GridCells, NotNegative
+from fieldforge.rendering.mesh_views import Light, render_mesh
+
+
+@dataclass(frozen=True)
+class MeshLoss(AutoencoderLoss):
+    """`AutoencoderLoss` with one term more, the joint training of Shap-E (Jun & Nichol 2023, section 4.1).
+
+    mesh: L2 of premultiplied sRGB and coverage in the views of the extracted mesh, the mean over pixels, and over the
+        shapes that have a mesh. Gradients reach distances at the corners of cells that the surface crosses, and colours
+        at its vertices.
+
+    Args:
+        cells: of the grid along an axis.
+        light: in which the stored views are shaded; None: unlit.
+        extraction: distances at the corners of the grid → mesh.
+    """
+
+    mesh: NotNegative = 1.0
+    cells: GridCells = 64
+    light: Light | None = None
+    extraction: SurfaceExtraction = marching_tetrahedra
+
+    def terms(self, field: Field, params: Params, batch: Batch, randomness: Randomness) -> dict[str, Tensor]:
+        terms = super().terms(field, params, batch, randomness)
+        return terms | {"mesh": self._of_meshes(field, params, batch)} if self.mesh else terms
+
+    def _of_meshes(self, field: Field, params: Params, batch: Batch) -> Tensor:
+        """The mean of `mesh` () over the shapes of the batch; 0, with zero gradients, where none has a surface."""
+        views = batch["view_rgba"]  # (B, V, H, W, 4)
+        losses, present = [], []
+        for index in range(len(views)):
+            one = {name: value[index : index + 1] for name, value in params.items()}
+            surface = extract_surface(lambda points, p=one: field.query_head("sdf", points[None], p)[0],
+                                      self.cells, self.extraction, views.device)  # fmt: skip
+            colors = field.query(surface.vertices.detach()[None], one)["rgb"][0]  # (P, 3)
+            camera = Camera(batch["view_cameras"][index], float(batch["fov_y"][index]), *views.shape[2:4])
+            seen = render_mesh(surface.vertices, surface.faces, camera, colors, self.light)
+            image = torch.cat([seen.color, seen.mask.unsqueeze(-1)], dim=-1)  # (V, H, W, 4)
+            truth = views[index]
+            truth = torch.cat([truth[..., :3] * truth[..., 3:], truth[..., 3:]], dim=-1)
+            losses.append((image - truth).square().mean())
+            present.append(not surface.is_empty)
+        share = torch.tensor(present, dtype=torch.float32, device=views.device)
+        return (torch.stack(losses) * share).sum() / share.sum().clamp(min=1)
+
+
+def extract_surface(
+    query_sdf: Callable[[Tensor], Tensor], cells: int, extraction: SurfaceExtraction, device: torch.device
+) -> ExtractedSurface:
+    """The surface of points (N, 3) → signed distances (N,), on a grid of cells³, with gradients to the distances.
+
+    Distances come coarse to fine without gradients (`distance_grid`); those that the surface depends on are queried
+    again with them.
+    """
+    grid = distance_grid(query_sdf, cells, device=device).to(device)  # (G, G, G)
+    inside = grid < 0
+    crossed = _any_of_corners(inside) & _any_of_corners(~inside)  # (cells, cells, cells)
+    corner = _any_of_corners(torch.nn.functional.pad(crossed, (1,) * 6)).nonzero(as_tuple=True)
+    points = 2 * BOX / cells * torch.stack(corner, dim=-1).float() - BOX  # (N, 3)
+    return extraction(grid.index_put(corner, query_sdf(points).float()))
+
+
+def _any_of_corners(values: Tensor) -> Tensor:
+    """Whether any of the 2³ neighbours in a grid (G, G, G) is true: (G - 1)³."""
+    for axis in range(3):
+        count = values.shape[axis] - 1
+        values = values.narrow(axis, 0, count) | values.narrow(axis, 1, count)
+    return values
