@@ -11,16 +11,18 @@ from PIL import Image
 from torch import Tensor
 
 from fieldforge.fields.base import Field, Params
-from fieldforge.fields.radiance import radiance_query
-from fieldforge.geometry.camera import Camera
+from fieldforge.fields.radiance import RadianceField, radiance_query
+from fieldforge.geometry.camera import BOX, Camera, framing_distance, turntable_poses
 from fieldforge.geometry.colored_mesh import ColoredMesh
 from fieldforge.geometry.isosurface import extract_mesh
 from fieldforge.geometry.mesh_files import glb_bytes, write_mesh
+from fieldforge.rendering.bitmaps import flatten, image_of, write_gif
 from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.turntable import write_turntable
 from fieldforge.rendering.volume import render_views
 from fieldforge.training.processes.side_files import side_file
 
+FOV_Y = 0.7  # radians, of turntables of the radiance
 MANY_FACES = 100_000  # more cost a turntable's small frames time without a visible difference
 
 
@@ -76,6 +78,12 @@ class Shapes:
         camera = Camera(poses.to(self.device), fov_y, size, size)
         return render_views(radiance_query(self.field, self.params), camera, samples, samples)
 
+    def radiance_frames(self, frames: int = 12, size: int = 96) -> list[Image.Image]:
+        """Volume renderings of one shape, RGB over white, that turn once about the vertical."""
+        distance = framing_distance(FOV_Y, BOX * 3**0.5)
+        poses = turntable_poses(frames, distance)
+        return [flatten(image_of(self.views(pose[None], FOV_Y, size)[0])) for pose in poses]
+
     @cached_property
     def surface(self) -> ColoredMesh:
         """The mesh of one shape, extracted once for picture, files and gallery."""
@@ -94,8 +102,16 @@ class Shapes:
         return None if self.is_empty else ("model/gltf-binary", glb_bytes(self.surface))
 
     def write(self, folder: Path, name: str) -> dict[str, str | None]:
-        """Write GLB, PLY and turntable (GIF) of one shape; None for an empty mesh or a file that was not written."""
+        """Write GLB, PLY and turntable (GIF) of one shape; None for an empty mesh or a file that was not written.
+
+        A field with a radiance of its own, which an empty mesh may have too, gets a turntable of that (`radiance`).
+        """
         files: dict[str, str | None] = {"glb": None, "ply": None, "turntable": None}
+        if isinstance(self.field, RadianceField):
+            files["radiance"] = None
+            with side_file(folder / f"{name}_radiance.gif"):
+                write_gif(self.radiance_frames(), folder / f"{name}_radiance.gif", seconds=3.0)
+                files["radiance"] = f"{name}_radiance.gif"
         if self.is_empty:
             return files
         for kind in ("glb", "ply"):
