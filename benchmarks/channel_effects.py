@@ -48,7 +48,7 @@ def main() -> None:
     batches = 0
     for batch in samples:
         batches += 1
-        latents, near, painted = autoencoder.encode(batch["input"]), batch["near_points"].float(), batch["input"]
+        latents, near, painted = autoencoder.encode(batch), batch["near_points"].float(), batch["input"]
         active = autoencoder.own_units(latents)[..., 0] > 0
         sdf, rgb = answers(autoencoder, latents, near, painted[:, :COLORED, :3])
         for channel in range(1, len(errors)):

@@ -122,7 +122,7 @@ def run(arguments: argparse.Namespace) -> None:
     blank = truth.clone()
     blank[..., truth.shape[-1] // 2 :] = 1
     with torch.no_grad():
-        latents = completed(generator, autoencoder.encode(truth), names, arguments.guidance)
+        latents = completed(generator, autoencoder.encode({"input": truth}), names, arguments.guidance)
         drawn = [domain.outputs(autoencoder.field, autoencoder.decode(part)) for part in latents]
     whole = Completed(domain, truth, blank, drawn, domain.stored_signatures({"input": everything}), places)
     facts = (

@@ -19,9 +19,9 @@ from diffusers import AutoencoderKL
 from latent_quality import ROOT, markdown_table, write_section
 from omegaconf import DictConfig
 from picture_training import Training, heldout_figures, parameters, picture_config, train_by_turns, training
-from torch import Tensor, nn
+from torch import nn
 
-from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.autoencoder.autoencoder import Autoencoder, Batch
 from fieldforge.autoencoder.bottleneck import Terms
 from fieldforge.autoencoder.picture_loss import PictureLoss
 from fieldforge.configuration.build import build
@@ -48,9 +48,9 @@ class Reference(nn.Module):
             sample_size=size,
         )  # fmt: skip
 
-    def forward(self, pictures: Tensor, randomness: Randomness | None = None) -> tuple[Params, Terms]:
-        """pictures (B, 3, H, W) → `pixels` (B, H · W, 3), and the mean divergence of a latent number."""
-        latent = self.model.encode(pictures).latent_dist
+    def forward(self, batch: Batch, randomness: Randomness | None = None) -> tuple[Params, Terms]:
+        """`input` (B, 3, H, W) → `pixels` (B, H · W, 3), and the mean divergence of a latent number."""
+        latent = self.model.encode(batch["input"]).latent_dist
         mean, variance = latent.mean.float(), latent.var.float()  # (B, C, h, w) each
         kl = 0.5 * (mean.square() + variance - 1 - variance.log()).mean()
         if self.training:

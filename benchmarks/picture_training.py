@@ -40,7 +40,7 @@ def picture_config(overrides: Sequence[str]) -> DictConfig:
 class Training:
     """One side. Its clock is processor time during its steps, so that other work slows neither side more.
 
-    autoencoder: what an `Autoencoder` is to a loss: `field`, and pictures, randomness → params, terms.
+    autoencoder: what an `Autoencoder` is to a loss: `field`, and batch, randomness → params, terms.
     """
 
     name: str
@@ -125,7 +125,7 @@ def heldout_figures(config: DictConfig, autoencoder: Any) -> Figures:
     for batch in heldout_batches(config):
         true_marks += domain.stored_signatures(batch)
         for truth in batch["input"].split(1):
-            outputs = domain.outputs(autoencoder.field, autoencoder(truth, None)[0])
+            outputs = domain.outputs(autoencoder.field, autoencoder({"input": truth}, None)[0])
             measures = domain.measure(outputs, {"input": truth})
             rows.append((measures["psnr"], measures["ssim"], measures["perceptual"]))
             rebuilt_marks += domain.signatures(outputs)
@@ -142,7 +142,7 @@ def heldout_sheet(config: DictConfig, autoencoders: Mapping[str, Any]) -> Image.
     columns = [[image_of(pixels) for pixels in truth]]
     for model in autoencoders.values():
         autoencoder = copy.deepcopy(model).eval()
-        outputs = domain.outputs(autoencoder.field, autoencoder(truth, None)[0])
+        outputs = domain.outputs(autoencoder.field, autoencoder({"input": truth}, None)[0])
         columns.append([outputs[index].picture(CELL) for index in range(SHOWN)])
     rows = [
         [image.resize((CELL, CELL), Image.Resampling.NEAREST) for image in row] for row in zip(*columns, strict=True)

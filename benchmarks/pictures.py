@@ -57,7 +57,7 @@ def training_latents(domain: Domain, autoencoder: Autoencoder, root: Any, count:
     """Latents (count, T, C) of the first training pictures."""
     samples = HeldOut(open_shards(root, "train"), domain.input_transforms(), seed=0, batch_size=AT_A_TIME, limit=count)
     with torch.no_grad():
-        return torch.cat([autoencoder.encode(batch["input"]) for batch in samples])
+        return torch.cat([autoencoder.encode(batch) for batch in samples])
 
 
 def grid(pictures: Sequence[Image.Image], prompts: Sequence[str], seeds: int) -> Image.Image:

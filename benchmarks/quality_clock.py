@@ -82,7 +82,7 @@ class HeldOutIoU(QualityClock):
         assert isinstance(module, AutoencoderModule)
         values, autoencoder = [], module.autoencoder
         for batch in self.batches:
-            params = autoencoder.decode(autoencoder.encode(batch["input"]))
+            params = autoencoder.decode(autoencoder.encode(batch))
             sdf = autoencoder.field.query(batch["volume_points"], params)["sdf"][0]
             values.append(volume_iou(sdf.numpy(), batch["volume_sdf"][0].numpy()))
         return statistics.fmean(values), statistics.median(values)

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     samples = HeldOut(heldout, [*domain.input_transforms(), Meta()], seed=0, batch_size=heldout.samples)
     batch = next(iter(samples))
     kinds = [meta["class"] for meta in batch["meta"]]
-    rebuilt = domain.reconstruct(autoencoder, batch["input"])
+    rebuilt = domain.reconstruct(autoencoder, batch)
     classes = sorted(set(kinds))
     prompts = [kind for kind in classes for _ in range(arguments.seeds)]
     seeds = list(range(len(prompts)))

@@ -95,6 +95,6 @@ class SpectrumLoss:
     """L1 of loudness, and of the magnitudes, which peaks decide, the share that is missed."""
 
     def __call__(self, autoencoder, batch, randomness):
-        truth, rebuilt = loudness(batch["input"]), autoencoder(batch["input"], randomness)[0]["loudness"].float()
+        truth, rebuilt = loudness(batch["input"]), autoencoder(batch, randomness)[0]["loudness"].float()
         terms = {"loudness": (rebuilt - truth).abs().mean(), "missed": missed_share(rebuilt, truth).mean()}
         return terms["loudness"] + 0.2 * terms["missed"], {name: term.detach() for name, term in terms.items()}

@@ -115,4 +115,4 @@ class SoundDomain(Domain):
                 sound = np.frombuffer(file.readframes(RATE), "<i2").astype(np.float32) / 32768
         except (OSError, wave.Error, EOFError) as error:
             raise UserError(f"from={path}: no WAV file that can be read ({error}), give another") from error
-        return torch.from_numpy(np.resize(sound, RATE))[None]
+        return {"input": torch.from_numpy(np.resize(sound, RATE))[None]}

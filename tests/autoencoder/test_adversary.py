@@ -65,7 +65,7 @@ def test_one_backward_gives_both_sides_what_two_optimisers_would() -> None:
     value.backward()
 
     other, judge = autoencoder(), copy.deepcopy(loss.adversary.discriminator).requires_grad_(False)
-    params, of_latents = other(truth, randomness(1))
+    params, of_latents = other({"input": truth}, randomness(1))
     rebuilt = rebuilt_pictures(other.field, params, truth)
     balances = []
     for seen, true in zip(rebuilt.detach(), truth, strict=True):  # picture by picture

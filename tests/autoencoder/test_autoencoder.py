@@ -8,10 +8,13 @@ from omegaconf import DictConfig
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.autoencoder.bottleneck import KLBottleneck, NoisyBottleneck, VQBottleneck
+from fieldforge.autoencoder.encoders import Encoder
 from fieldforge.autoencoder.losses import AutoencoderLoss
 from fieldforge.autoencoder.planes import PATCH, in_planes, to_images, to_tokens
 from fieldforge.autoencoder.pooling import scatter_mean
 from fieldforge.errors import UserError
+from fieldforge.fields.picture import PictureGrid
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.noise.processes import PowerLaw
 from fieldforge.runs.entry import CONFIGS
 
@@ -80,7 +83,7 @@ def sphere_batch(radius: float = 0.6, count: int = 512) -> dict[str, torch.Tenso
 def test_latents_have_the_announced_shape_and_decode_to_the_announced_parameters(name):
     autoencoder = build(name).eval()
     surface = sphere_batch()["input"]
-    latents = autoencoder.encode(surface)
+    latents = autoencoder.encode({"input": surface})
     assert latents.shape == (2, *autoencoder.latent_shape[:2])
     params = autoencoder.decode(latents)
     shapes = {key: tuple(value.shape[1:]) for key, value in params.items()}
@@ -91,7 +94,7 @@ def test_latents_have_the_announced_shape_and_decode_to_the_announced_parameters
         assert shapes[ragged][0] < announced[ragged][0]
         announced[ragged] = (shapes[ragged][0], announced[ragged][1])
     assert shapes == announced
-    for key, value in autoencoder(surface)[0].items():
+    for key, value in autoencoder({"input": surface})[0].items():
         torch.testing.assert_close(params[key], value, msg=f"{key}: encode and decode must be what forward does")
 
 
@@ -118,16 +121,39 @@ def test_training_teaches_a_sphere_and_every_weight_takes_part(name):
         assert terms[term] < share * first[term], f"{term} went from {first[term]:.3f} only to {terms[term]:.3f}"
 
 
+class LengthEncoder(Encoder):
+    """Latents are sums of two fields of a batch: makes it visible which ones it got."""
+
+    reads = ("input", "length")
+
+    def __init__(self):
+        super().__init__()
+        self.latent_shape = LatentShape(4, 2)
+
+    def forward(self, surface, length):
+        return surface[:, :4, :2] / 100 + length[:, None, None]
+
+
+def test_an_encoder_gets_the_fields_that_it_names_and_a_sample_without_them_is_refused():
+    model = Autoencoder(
+        LengthEncoder(), NoisyBottleneck(PowerLaw(5.0)), PictureGrid(2), lambda **sizes: torch.nn.Identity()
+    )
+    batch = {"length": torch.tensor([0.1, 0.2]), "other": torch.zeros(2), "input": torch.zeros(2, 8, 9)}
+    torch.testing.assert_close(model.encode(batch)[:, 0, 0], batch["length"].tanh())
+    with pytest.raises(UserError, match="length of a sample"):
+        model.encode({"input": batch["input"]})
+
+
 def test_statistics_make_latents_zero_mean_unit_variance_and_leave_the_reconstruction():
     autoencoder = build("planes").eval()
     surface = torch.rand(8, 256, 9, generator=torch.Generator().manual_seed(0)) * 1.6 - 0.8
-    before = autoencoder.decode(autoencoder.encode(surface))
-    raw = autoencoder.encode(surface).flatten(0, 1)
+    before = autoencoder.decode(autoencoder.encode({"input": surface}))
+    raw = autoencoder.encode({"input": surface}).flatten(0, 1)
     autoencoder.set_statistics(raw.mean(0), raw.std(0))
-    latents = autoencoder.encode(surface).flatten(0, 1)
+    latents = autoencoder.encode({"input": surface}).flatten(0, 1)
     torch.testing.assert_close(latents.mean(0), torch.zeros(latents.shape[1]), rtol=0, atol=1e-4)
     torch.testing.assert_close(latents.std(0), torch.ones(latents.shape[1]), rtol=1e-4, atol=0)
-    after = autoencoder.decode(autoencoder.encode(surface))
+    after = autoencoder.decode(autoencoder.encode({"input": surface}))
     torch.testing.assert_close(before["planes"], after["planes"], rtol=1e-3, atol=1e-4)
     assert {"latent_mean", "latent_std"} <= set(autoencoder.state_dict())
 
@@ -205,5 +231,5 @@ def test_a_weight_of_the_bottlenecks_term_adds_that_much_of_it():
         )
         for weight in (1.0, 3.0)
     )
-    assert heavy[1]["kl"] == autoencoder(batch["input"])[1]["kl"] > 0
+    assert heavy[1]["kl"] == autoencoder(batch)[1]["kl"] > 0
     torch.testing.assert_close(heavy[0] - light[0], 2 * heavy[1]["kl"], rtol=1e-4, atol=1e-5)

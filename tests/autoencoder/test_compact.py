@@ -17,7 +17,7 @@ from fieldforge.noise.randomness import StepRandomness
 def measured_base() -> Autoencoder:
     base = autoencoder()
     with torch.no_grad():
-        latents = base.encode(sphere()).flatten(0, 1)
+        latents = base.encode({"input": sphere()}).flatten(0, 1)
     base.set_statistics(latents.mean(0), latents.std(0))
     return base
 
@@ -42,18 +42,18 @@ def randomness(step: int = 0, batch: int = 1) -> StepRandomness:
 def test_a_box_of_cells_is_a_token():
     model = compact()
     assert model.latent_shape == LatentShape(8, 16, (2, 2, 2))
-    latents = model.encode(sphere(batch=2))
+    latents = model.encode({"input": sphere(batch=2)})
     assert latents.shape == (2, 8, 16)
     assert model.decode(latents)["winding"].shape == (2, 512, 1)
 
 
 def test_a_decoder_that_errs_in_nothing_gives_the_latents_of_the_base(monkeypatch):
     model = compact()
-    sparse, active = model._base_latents(sphere())
+    sparse, active = model._base_latents({"input": sphere()})
     monkeypatch.setattr(model.decoder, "cells", lambda latents: (sparse, active.float() - 0.5))
     monkeypatch.setattr(model.decoder, "channels_of", lambda all, cells: all.flatten(0, 1)[cells.flat, 1:])
     torch.testing.assert_close(model._sparse(torch.zeros(1, 8, 16)), model.base.own_units(sparse))
-    terms = model.compare_latents(sphere(), randomness())
+    terms = model.compare_latents({"input": sphere()}, randomness())
     assert terms["channels"] == 0
     assert terms["surface"] == 0
 
@@ -65,8 +65,10 @@ def test_statistics_are_of_the_compact_latents_and_undone():
     plain.load_state_dict({**model.state_dict(), "latent_mean": torch.zeros(16), "latent_std": torch.ones(16)})
     wanted = torch.tensor([2.5] * 3 + [1.0] * 13)
     with torch.no_grad():
-        torch.testing.assert_close(model.encode(sphere()) * 2 / wanted + 3, plain.encode(sphere()))
-        scaled, unscaled = (each.decode(each.encode(sphere())) for each in (model, plain))
+        torch.testing.assert_close(
+            model.encode({"input": sphere()}) * 2 / wanted + 3, plain.encode({"input": sphere()})
+        )
+        scaled, unscaled = (each.decode(each.encode({"input": sphere()})) for each in (model, plain))
     for name in scaled:
         torch.testing.assert_close(scaled[name], unscaled[name], rtol=1e-4, atol=1e-4)
 
@@ -105,11 +107,11 @@ def test_it_learns_cells_and_what_is_in_them():
     assert terms["surface"] < 0.3 * first["surface"]
     model.eval()
     with torch.no_grad():
-        sparse = model._sparse(model.bottleneck.latents(model.hidden(surface)))
-        _, active = model._base_latents(surface)
+        sparse = model._sparse(model.bottleneck.latents(model.hidden({"input": surface})))
+        _, active = model._base_latents({"input": surface})
         predicted = sparse[..., 0] > 0
         points = torch.rand(2, 2000, 3) * 2 - 1
-        inside = model.field.query(points, model.decode(model.encode(surface)))["sdf"] < 0
+        inside = model.field.query(points, model.decode(model.encode({"input": surface})))["sdf"] < 0
     assert (predicted & active).sum() / (predicted | active).sum() > 0.95
     true = points.norm(dim=-1) < torch.tensor([[0.7], [0.4]])
     assert (inside == true).float().mean() > 0.97
@@ -121,7 +123,7 @@ def test_colour_passes_through_a_fresh_one():
     blue[..., 6:] = torch.tensor([0.1, 0.2, 0.9])
     colors = []
     for surface in (red, blue):
-        sparse, active = model._base_latents(surface)
+        sparse, active = model._base_latents({"input": surface})
         latents = model.bottleneck.latents(model.encoder(sparse, active))
         features, _ = model.decoder.cells(latents)
         active_cells = active.flatten().nonzero()[:, 0]

@@ -65,7 +65,7 @@ def test_between_pixels_a_picture_is_read_linearly() -> None:
 def test_shapes_and_grid_of_the_latents() -> None:
     autoencoder = small()
     assert autoencoder.latent_shape == (16, 4, (4, 4))
-    latents = autoencoder.encode(torch.rand(2, 3, SIZE, SIZE))
+    latents = autoencoder.encode({"input": torch.rand(2, 3, SIZE, SIZE)})
     assert latents.shape == (2, 16, 4)
     assert autoencoder.decode(latents)["pixels"].shape == (2, SIZE**2, 3)
 

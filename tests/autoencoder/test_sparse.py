@@ -58,7 +58,7 @@ def test_untrained_it_holds_a_sphere_already(field, error):
     points = torch.rand(1, 4000, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1
     model = autoencoder(field=field)
     with torch.no_grad():
-        sdf = model.field.query(points, model.decode(model.encode(sphere())))["sdf"]
+        sdf = model.field.query(points, model.decode(model.encode({"input": sphere()})))["sdf"]
     true = points.norm(dim=-1) - 0.6
     assert ((sdf < 0) == (true < 0)).float().mean() > 0.98
     near = true.abs() < 0.05
@@ -68,14 +68,14 @@ def test_untrained_it_holds_a_sphere_already(field, error):
 def test_colour_starts_as_that_of_the_points():
     model, surface = autoencoder(), sphere()
     with torch.no_grad():
-        rgb = model.field.query(surface[..., :3], model.decode(model.encode(surface)))["rgb"]
+        rgb = model.field.query(surface[..., :3], model.decode(model.encode({"input": surface})))["rgb"]
     assert torch.allclose(rgb.mean(1), torch.tensor([[0.8, 0.2, 0.2]]), atol=0.08)
 
 
 def test_cells_without_surface_have_the_colour_of_those_around_them():
     model, surface = autoencoder(), sphere()
     with torch.no_grad():
-        rgb = model.field.query(torch.zeros(1, 1, 3), model.decode(model.encode(surface)))["rgb"]
+        rgb = model.field.query(torch.zeros(1, 1, 3), model.decode(model.encode({"input": surface})))["rgb"]
     torch.testing.assert_close(rgb[0, 0], torch.tensor([0.8, 0.2, 0.2]), rtol=0, atol=0.05)
 
 
@@ -89,9 +89,9 @@ def test_samples_of_a_batch_do_not_touch_each_other():
     both = torch.cat([sphere(0.6), sphere(0.3)])
     points = torch.rand(2, 300, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.no_grad():
-        together = model.field.query(points, model.decode(model.encode(both)))["sdf"]
+        together = model.field.query(points, model.decode(model.encode({"input": both})))["sdf"]
         for index in range(2):
-            alone = model.field.query(points[[index]], model.decode(model.encode(both[[index]])))["sdf"]
+            alone = model.field.query(points[[index]], model.decode(model.encode({"input": both[[index]]})))["sdf"]
             assert torch.allclose(together[index], alone[0], atol=1e-5)
 
 
@@ -103,7 +103,7 @@ def test_the_field_is_continuous_between_active_cells():
     wall[..., 0] = (wall[..., 0] * 4).round() / 4
     step = torch.tensor([1e-5, 0.0, 0.0])
     with torch.no_grad():
-        params = model.decode(model.encode(surface))
+        params = model.decode(model.encode({"input": surface}))
         values = [model.field.query((wall + sign * step).clamp(-1, 1), params)["sdf"] for sign in (1, -1)]
         rows = [
             model.field._find((wall + sign * step).clamp(-1, 1), params["table"][..., 0].long())[1] for sign in (1, -1)
@@ -148,11 +148,11 @@ def test_a_field_of_other_cells_is_refused():
 
 def test_channels_get_the_deviations_that_their_meaning_deserves():
     model, surface = autoencoder(), sphere(batch=4)
-    raw = model.encode(surface).flatten(0, 1)
-    before = model.decode(model.encode(surface))
+    raw = model.encode({"input": surface}).flatten(0, 1)
+    before = model.decode(model.encode({"input": surface}))
     model.set_statistics(raw.mean(0), raw.std(0))
-    latents = model.encode(surface).flatten(0, 1)
+    latents = model.encode({"input": surface}).flatten(0, 1)
     expected = torch.tensor([3.0, 1.5, *[1.0] * 3, *[0.5] * 6, *[1.25] * 3, *[0.5] * 3])
     torch.testing.assert_close(latents.std(0), expected, rtol=1e-3, atol=1e-3)
-    after = model.decode(model.encode(surface))
+    after = model.decode(model.encode({"input": surface}))
     torch.testing.assert_close(before["cells"], after["cells"], rtol=1e-3, atol=1e-3)

@@ -69,7 +69,7 @@ def test_measures_of_known_pictures() -> None:
 
 def test_a_file_of_a_picture_is_read_over_white(tmp_path: Path) -> None:
     Image.new("RGBA", (20, 10), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    pixels = ImageDomain(8).read_file(tmp_path / "clear.png", 0)
+    pixels = ImageDomain(8).read_file(tmp_path / "clear.png", 0)["input"]
     assert pixels.shape == (1, 3, 8, 8)
     assert (pixels == 1).all()
     (tmp_path / "text.png").write_text("no picture")
@@ -100,5 +100,5 @@ def test_other_autoencoders_give_pictures_of_any_resolution(tmp_path: Path, desi
         config = compose("train", [word for word in words if not word.startswith(LATENT)])
     path = run_training(config)["autoencoder"].path
     autoencoder, _ = load_autoencoder(path / "model.ckpt")
-    pictures = ImageDomain(16).reconstruct(autoencoder, torch.zeros(1, 3, 16, 16), 40)
+    pictures = ImageDomain(16).reconstruct(autoencoder, {"input": torch.zeros(1, 3, 16, 16)}, 40)
     assert pictures[0].image.size == (40, 40)

@@ -35,9 +35,9 @@ class CountingDomain:
     def input_transforms(self):
         return [Surface(POINTS)]
 
-    def reconstruct(self, autoencoder, samples, resolution):
-        assert len(samples) == 1
-        [place] = [place for place, stored in enumerate(self.inputs) if torch.equal(stored, samples[0])]
+    def reconstruct(self, autoencoder, batch, resolution):
+        [sample] = batch["input"]
+        [place] = [place for place, stored in enumerate(self.inputs) if torch.equal(stored, sample)]
         self.reconstructed.append(place)
         return [Thing(float(place))]
 

@@ -30,7 +30,7 @@ class Ramp:
 DOMAIN = SimpleNamespace(
     decode=lambda _, latents: latents.tolist(),
     interpolated=lambda coarse: [value - 10.5 for value in coarse],
-    reconstruct=lambda _, truth: truth[:, 0].tolist(),
+    reconstruct=lambda _, batch: batch["input"][:, 0].tolist(),
     measure=lambda output, truth: {"error": abs(output - float(truth["input"]))},
 )
 

@@ -18,7 +18,7 @@ def drawing(latents: torch.Tensor):
 def test_fields_with_other_active_cells_are_compared_by_their_values():
     model = autoencoder()
     with torch.no_grad():
-        latents = model.encode(sphere(batch=2))
+        latents = model.encode({"input": sphere(batch=2)})
     other = latents.clone()
     number = int((latents[:, :, 0] > 0).any(0).nonzero()[0])
     other[:, number] = -1  # one cell less

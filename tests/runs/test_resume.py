@@ -101,7 +101,7 @@ def test_finished_autoencoder_loads_and_reconstructs(place):
     done = run_training(place.compose(AUTOENCODER))["autoencoder"]
     autoencoder, label = load_autoencoder(done.model)
     assert label["fingerprint"] == done.fingerprint
-    latents = autoencoder.encode(torch.zeros(1, 64, 9))
+    latents = autoencoder.encode({"input": torch.zeros(1, 64, 9)})
     assert latents.shape == (1, *autoencoder.latent_shape[:2])
     assert list(done.pictures.glob("step_000000006.png"))
 
@@ -127,11 +127,11 @@ def test_latents_go_on_where_they_were_interrupted(place, monkeypatch):
     monkeypatch.setattr(latent_stage, "BATCH", 2)
     encode, calls = type(load_autoencoder(autoencoder.model)[0]).encode, []
 
-    def interrupted(self, surface):
-        calls.append(len(surface))
+    def interrupted(self, batch):
+        calls.append(len(batch["input"]))
         if len(calls) == 3:
             signal.raise_signal(signal.SIGTERM)
-        return encode(self, surface)
+        return encode(self, batch)
 
     interruption.install()
     monkeypatch.setattr("fieldforge.autoencoder.autoencoder.Autoencoder.encode", interrupted)

@@ -139,4 +139,5 @@ def check_distilled(settings: SamplingSettings, steps: int) -> None:
 @torch.no_grad()
 def encoded_file(domain: Domain, autoencoder: Autoencoder, path: Path, seed: int) -> Tensor:
     """Latent (1, T, C) of a user's file. UserError for one that cannot be read."""
-    return autoencoder.encode(domain.read_file(path, seed).to(autoencoder.latent_mean.device))
+    place = autoencoder.latent_mean.device
+    return autoencoder.encode({name: field.to(place) for name, field in domain.read_file(path, seed).items()})

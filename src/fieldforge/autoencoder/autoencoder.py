@@ -8,9 +8,13 @@ from torch import Tensor, nn
 
 from fieldforge.autoencoder.bottleneck import Bottleneck, Terms
 from fieldforge.autoencoder.encoders import Encoder, RandomEncoder
+from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.noise.randomness import Randomness
+
+Batch = Mapping[str, Tensor]
+"""Fields of B samples by name, see docs/architecture.md; an autoencoder reads those that its encoder names."""
 
 
 class Autoencoder(nn.Module):
@@ -56,24 +60,36 @@ class Autoencoder(nn.Module):
         """The weights to start from, where another autoencoder's are given."""
         return weights
 
-    def forward(self, samples: Tensor, randomness: Randomness | None = None) -> tuple[Params, Terms]:
-        """Reconstruct: input (B, …) → field parameters, through the bottleneck's noise in training; and its terms."""
-        latents, terms = self.bottleneck(self.hidden(samples, randomness), randomness)
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields of a batch that make latents: those that the encoder names, or `input`."""
+        return getattr(self.encoder, "reads", ("input",))
+
+    def forward(self, batch: Batch, randomness: Randomness | None = None) -> tuple[Params, Terms]:
+        """Reconstruct: `reads` → field parameters, through the bottleneck's noise in training; and its terms."""
+        latents, terms = self.bottleneck(self.hidden(batch, randomness), randomness)
         return self.field_params(latents), terms
 
-    def encode(self, samples: Tensor) -> Tensor:
-        """input (B, …), such as surface (B, N, 9) → latents (B, T, C), unit variance once statistics are set."""
-        latents = self.bottleneck.latents(self.hidden(samples).float())  # (B, T, C)
+    def encode(self, batch: Batch) -> Tensor:
+        """`reads`, such as `input` (B, N, 9) → latents (B, T, C), unit variance once statistics are set."""
+        latents = self.bottleneck.latents(self.hidden(batch).float())  # (B, T, C)
         return (latents - self.latent_mean) / self.latent_std
 
     def decode(self, latents: Tensor) -> Params:
         """latents (B, T, C) → field parameters."""
         return self.field_params(self.bottleneck.restore(self.own_units(latents)))
 
-    def hidden(self, samples: Tensor, randomness: Randomness | None = None) -> Tensor:
-        """input (B, …) → what the bottleneck makes latents of (B, T, W)."""
+    def hidden(self, batch: Batch, randomness: Randomness | None = None) -> Tensor:
+        """`reads` → what the bottleneck makes latents of (B, T, W). UserError for a batch without one of them."""
+        missing = [name for name in self.reads if name not in batch]
+        if missing:
+            raise UserError(
+                f"autoencoder.encoder reads {', '.join(missing)} of a sample, which neither the domain nor the "
+                f"transforms give: set domain.encoded_views and add the transform Views to data.transforms"
+            )
+        fields = [batch[name] for name in self.reads]
         draws = isinstance(self.encoder, RandomEncoder)
-        return self.encoder(samples, randomness) if draws else self.encoder(samples)
+        return self.encoder(*fields, randomness=randomness) if draws else self.encoder(*fields)
 
     def field_params(self, latents: Tensor) -> Params:
         """latents (B, T, C) in the bottleneck's own units → field parameters."""

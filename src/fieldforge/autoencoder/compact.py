@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.autoencoder.autoencoder import Autoencoder, Batch
 from fieldforge.autoencoder.bottleneck import KLBottleneck, Terms
 from fieldforge.autoencoder.compact_decoder import COLOR_SCALE, CompactDecoder
 from fieldforge.autoencoder.sparse_encoder import START, stretched
@@ -119,16 +119,20 @@ class CompactAutoencoder(Autoencoder):
         own = {name: value for name, value in self.state_dict().items() if not name.startswith("base.")}
         return own | {f"base.{name}": value for name, value in weights.items()}
 
-    def hidden(self, samples: Tensor, randomness: Randomness | None = None) -> Tensor:
-        return self.encoder(*self._base_latents(samples))
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.base.reads
+
+    def hidden(self, batch: Batch, randomness: Randomness | None = None) -> Tensor:
+        return self.encoder(*self._base_latents(batch))
 
     def field_params(self, latents: Tensor) -> Params:
         return self.base.field_params(self.base.bottleneck.restore(self._sparse(latents)))
 
     @torch.no_grad()
-    def _base_latents(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+    def _base_latents(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Sparse latents of unit scale (B, U, 1 + D), and which cells are active (B, U)."""
-        sparse = self.base.encode(samples)
+        sparse = self.base.encode(batch)
         return sparse, self.base.own_units(sparse)[..., 0] > 0
 
     def _sparse(self, latents: Tensor) -> Tensor:
@@ -144,14 +148,14 @@ class CompactAutoencoder(Autoencoder):
         """Channels (A, D) of sparse latents of unit scale → in the base's own units."""
         return channels * self.base.latent_std[1:] + self.base.latent_mean[1:]
 
-    def compare_latents(self, samples: Tensor, randomness: Randomness) -> Terms:
+    def compare_latents(self, batch: Batch, randomness: Randomness) -> Terms:
         """What a reconstruction of the base's latents lacks, each term () a mean.
 
         activity: cross-entropy of which cells are active. channels: Huber's loss of the channels of the active ones, of
         unit scale. surface: L1 of their quadrics at 27 points of a cell, in half sides of it, clamped at ±`REACH`.
         Besides the bottleneck's own.
         """
-        sparse, truth = self._base_latents(samples)
+        sparse, truth = self._base_latents(batch)
         latents, terms = self.bottleneck(self.encoder(sparse, truth), randomness)
         features, activity = self.decoder.cells(latents)
         active = ActiveCells.of(truth, self.decoder.side)
@@ -159,7 +163,7 @@ class CompactAutoencoder(Autoencoder):
         true_channels = sparse.flatten(0, 1).index_select(0, active.flat)[:, 1:]
         counts = truth.sum(1).clamp(min=1)  # (B,)
         share = 1 / (counts * len(truth))[active.sample]  # (A,): each sample weighs as much, on whichever process it is
-        with torch.autocast(samples.device.type, enabled=False):
+        with torch.autocast(sparse.device.type, enabled=False):
             huber = F.smooth_l1_loss(channels, true_channels, beta=HUBER, reduction="none").mean(-1)  # (A,)
             distance = (self._quadrics(channels) - self._quadrics(true_channels)).abs().mean(-1)
             return terms | {

@@ -32,7 +32,7 @@ class CompactLoss:
         """
         if not isinstance(autoencoder, CompactAutoencoder):
             raise UserError("autoencoder_loss=compact is one of latents of a base: take it with autoencoder=compact")
-        terms, weights = autoencoder.compare_latents(batch["input"], randomness), asdict(self)
+        terms, weights = autoencoder.compare_latents(batch, randomness), asdict(self)
         if strange := sorted(terms.keys() - weights.keys()):
             raise UserError(f"autoencoder.bottleneck: autoencoder_loss=compact has no weight for {', '.join(strange)}")
         loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()

@@ -1,6 +1,7 @@
 """Point clouds → tokens before the bottleneck."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,6 @@ from fieldforge.nn.attention import Attention
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.nn.transformer import FeedForward, Transformer
-from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Count, Whole
 
 SURFACE_WIDTH = 9  # position, normal, sRGB
@@ -23,24 +23,23 @@ def appearance(surface: Tensor) -> Tensor:
 
 
 class Encoder(nn.Module, ABC):
-    """surface (B, N, 9) position · normal · sRGB → (B, T, C), before the bottleneck.
+    """The fields of a batch that it `reads`, such as surface (B, N, 9) → (B, T, C), before the bottleneck.
 
+    reads: names of the fields in a batch, in the order of `forward`; `input` of shapes is position · normal · sRGB.
     deviations: what the latents' channels (C,) get for the diffusion, where they do not all get 1. What matters more
     gets more: the diffusion makes it first, and errs less in it.
     """
 
+    reads: tuple[str, ...] = ("input",)
     latent_shape: LatentShape
     deviations: tuple[float, ...] | None = None
 
     @abstractmethod
-    def forward(self, surface: Tensor) -> Tensor: ...
+    def forward(self, *fields: Any, **options: Any) -> Tensor: ...
 
 
 class RandomEncoder(Encoder):
-    """An encoder that draws in training mode, and then needs randomness."""
-
-    @abstractmethod
-    def forward(self, surface: Tensor, randomness: Randomness | None = None) -> Tensor: ...
+    """An encoder that draws in training mode, and then needs `randomness: Randomness | None = None`."""
 
 
 class TokenHead(nn.Module):

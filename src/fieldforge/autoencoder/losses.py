@@ -49,7 +49,7 @@ class AutoencoderLoss:
 
         UserError where the bottleneck's terms are not those that have a weight.
         """
-        params, of_latents = autoencoder(batch["input"], randomness)
+        params, of_latents = autoencoder(batch, randomness)
         self._check(of_latents)
         with torch.autocast(batch["input"].device.type, enabled=False):  # distances of a thousandth need float32
             loss, terms = self.compare(

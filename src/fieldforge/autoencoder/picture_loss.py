@@ -56,7 +56,7 @@ class PictureLoss(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """`input` (B, 3, H, W) → loss (), detached terms by name, before their weights."""
         truth = batch["input"].float()
-        params, of_latents = autoencoder(batch["input"], randomness)
+        params, of_latents = autoencoder(batch, randomness)
         rebuilt = rebuilt_pictures(autoencoder.field, params, truth)
         terms = {"pixels": (rebuilt - truth).abs().mean(), "edges": edge_distance(rebuilt, truth)}
         if self.perceptual is not None:

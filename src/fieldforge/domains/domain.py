@@ -88,7 +88,7 @@ class Domain(ABC):
 
     @abstractmethod
     def input_transforms(self) -> list[Transform]:
-        """Stored sample → `input` of the autoencoder for latents, statistics and evaluations."""
+        """Stored sample → what the autoencoder reads, `input` first: for latents, statistics and evaluations."""
 
     @abstractmethod
     def truth_transforms(self) -> list[Transform]:
@@ -140,8 +140,8 @@ class Domain(ABC):
         """Sample id → picture by another renderer, uint8 RGBA (H, W, 4), from a folder. UserError if there is none."""
         raise UserError(f"images.libraries={folder}: this domain knows no further pictures, leave it out")
 
-    def read_file(self, path: Path, seed: int) -> Tensor:
-        """`input` (1, …) of a user's file, the start of a variation. UserError for an unreadable file."""
+    def read_file(self, path: Path, seed: int) -> dict[str, Tensor]:
+        """Batch of a user's file, as `input_transforms` give it: the start of a variation. UserError if unreadable."""
         raise UserError(f"from={path}: nothing of this domain can be read from a file, leave it out")
 
     def read_coarse(self, path: Path, shape: LatentShape) -> np.ndarray:
@@ -167,7 +167,8 @@ class Domain(ABC):
         return self.outputs(autoencoder.field, params, resolution)
 
     @torch.no_grad()
-    def reconstruct(self, autoencoder: Autoencoder, samples: Tensor, resolution: int | None = None) -> Outputs:
-        """Outputs of `input` (B, …), encoded to the latents that diffusion learns, and decoded."""
+    def reconstruct(self, autoencoder: Autoencoder, batch: Truth, resolution: int | None = None) -> Outputs:
+        """Outputs of a batch after `input_transforms`, encoded to the latents that diffusion learns, and decoded."""
         place = autoencoder.latent_mean.device
-        return self.decode(autoencoder, autoencoder.encode(samples.to(place)), resolution)
+        fields = {name: batch[name].to(place) for name in autoencoder.reads if name in batch}
+        return self.decode(autoencoder, autoencoder.encode(fields), resolution)

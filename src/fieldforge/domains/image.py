@@ -127,9 +127,9 @@ class ImageDomain(Domain):
         generated, stored = np.stack(these), np.stack(those)
         return {"frechet": frechet_distance(generated, stored), "kernel": kernel_distance(generated, stored)}
 
-    def read_file(self, path: Path, seed: int) -> Tensor:
+    def read_file(self, path: Path, seed: int) -> dict[str, Tensor]:
         """`input` (1, 3, H, W) of a picture file. UserError for a missing or unreadable file."""
-        return torch.from_numpy(square_of(path, self.size))[None]
+        return {"input": torch.from_numpy(square_of(path, self.size))[None]}
 
     def read_coarse(self, path: Path, shape: LatentShape) -> np.ndarray:
         """`coarse` (T, 3) of a picture file, see `Coarse`; another size is cropped to a square and resized.

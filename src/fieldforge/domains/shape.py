@@ -16,7 +16,8 @@ from torch import Tensor
 from fieldforge.data.schema import Sample
 from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shape_transforms import Surface
-from fieldforge.data.transforms import Transform
+from fieldforge.data.stream import collate
+from fieldforge.data.transforms import Transform, apply_transforms
 from fieldforge.domains.domain import Domain, Outputs, Truth
 from fieldforge.domains.shape_outputs import Shapes
 from fieldforge.domains.shape_truth import ConditionView, TrueGeometry, TrueViews
@@ -213,8 +214,8 @@ class ShapeDomain(Domain):
             raise UserError(f"images.libraries={folder}: there are no .sh3f libraries, give the folder that holds them")
         return {asset: pixels_of(icon) for library in libraries for asset, icon in read_icons(library).items()}
 
-    def read_file(self, path: Path, seed: int) -> Tensor:
-        """`input` (1, N, 9) of a mesh file, prepared in memory as by prepare.py.
+    def read_file(self, path: Path, seed: int) -> dict[str, Tensor]:
+        """Batch of a mesh file, prepared in memory as by prepare.py.
 
         Raises:
             UserError: a missing file, an unusable mesh, or missing libraries of the preparation.
@@ -226,7 +227,7 @@ class ShapeDomain(Domain):
             sample = surface_of_file(path, 4 * self.points, LIMITS, seed)  # (some of the points lie inside)
         except AssetError as error:
             raise UserError(f"from={path}: {error}") from error
-        return torch.from_numpy(Surface(self.points)(sample, np.random.default_rng(seed))["input"])[None]
+        return collate([apply_transforms(sample, self.input_transforms(), np.random.default_rng(seed))])
 
 
 def pixels_of(payload: bytes) -> np.ndarray:

@@ -54,12 +54,13 @@ class NearestReconstructions:
         start = 0
         samples = HeldOut(open_shards(self.root, "train"), self.domain.input_transforms(), seed=0, batch_size=16)
         for batch in samples:
-            inputs = batch["input"]
-            for row in sorted({place - start for place in places} & set(range(len(inputs)))):
+            count = len(batch["input"])
+            for row in sorted({place - start for place in places} & set(range(count))):
                 status(f"nearest training samples: {len(self.numbers)} reconstructed")
-                output = self.domain.reconstruct(self.autoencoder, inputs[row : row + 1], self.resolution)[0]
+                one = {name: field[row : row + 1] for name, field in batch.items()}
+                output = self.domain.reconstruct(self.autoencoder, one, self.resolution)[0]
                 self.numbers[start + row] = {} if output.is_empty else self.domain.describe(output)
-            start += len(inputs)
+            start += count
 
 
 def spread(rows: Iterable[Mapping[str, float]]) -> dict[str, dict[str, float]]:

@@ -86,7 +86,7 @@ class EnlargementJudge:
             [outputs[index] for index in range(len(outputs))]
             for outputs in (
                 self.domain.interpolated(samples["coarse"]),
-                self.domain.reconstruct(self.autoencoder, samples["input"]),
+                self.domain.reconstruct(self.autoencoder, samples),
             )
         )
         return {MODEL: self.enlarged(samples, 0), PLAIN: plain, OWN: own}

@@ -139,7 +139,8 @@ class PictureJudge:
             places = [place for place, meta in enumerate(batch["meta"]) if meta["id"] in ids]
             if not places:
                 continue
-            rebuilt = self.domain.reconstruct(self.autoencoder, batch["input"][places], self.settings.resolution)
+            chosen = {name: batch[name][places] for name in self.autoencoder.reads}
+            rebuilt = self.domain.reconstruct(self.autoencoder, chosen, self.settings.resolution)
             outputs += [rebuilt[index] for index in range(len(places))]
             own += [rows[batch["meta"][place]["id"]] for place in places]
             status(f"reconstructions: {len(outputs)}/{len(ids)}")

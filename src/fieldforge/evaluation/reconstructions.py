@@ -78,7 +78,7 @@ def measurements(autoencoder: Autoencoder, domain: Domain, samples: HeldOut, res
     """Key, name, class and the domain's measures of every sample."""
     assets = []
     for number, batch in enumerate(samples):
-        output = domain.reconstruct(autoencoder, batch["input"], resolution)
+        output = domain.reconstruct(autoencoder, batch, resolution)
         meta = batch["meta"][0]
         about = {"key": batch["key"][0], "name": meta["name"], "class": meta["class"]}
         assets.append({**about, **domain.measure(output, batch)})
@@ -120,7 +120,7 @@ def sheet(
     """Truth and reconstruction of the first samples, with the measures of each."""
     rows, labels = [], []
     for batch, asset in zip(samples, assets[: settings.pictures], strict=False):
-        output = domain.reconstruct(autoencoder, batch["input"], settings.resolution)
+        output = domain.reconstruct(autoencoder, batch, settings.resolution)
         rows += domain.compare(output, batch, settings.picture_size)
         numbers = [f"{name} {asset[name]:.2f}" for name in domain.shown_measures]
         labels.append("\n".join([asset["name"], *numbers]))

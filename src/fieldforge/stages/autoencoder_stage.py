@@ -226,7 +226,7 @@ def pictures_of_heldout(config: DictConfig, data: ShardDataModule, settings: Pic
         count = settings.count
         heldout = HeldOut(data.shards(data.shown_split), transforms, seed=0, batch_size=count, limit=count)
         batch = next(iter(heldout))
-        outputs = domain.reconstruct(module.autoencoder, batch["input"], settings.resolution)
+        outputs = domain.reconstruct(module.autoencoder, batch, settings.resolution)
         rows = domain.compare(outputs, batch, settings.size)
         names, heads = [meta["name"] for meta in batch["meta"]], list(domain.comparison_heads)
         write_picture(picture_sheet(rows, names, heads, cell=settings.size), path)
@@ -243,7 +243,7 @@ def measure_statistics(autoencoder: Autoencoder, data: ShardDataModule, domain: 
     split = data.shards(data.train_split)
     for batch in HeldOut(split, domain.input_transforms(), seed=data.seed, batch_size=batch_size):
         stop_on_request()
-        latents = autoencoder.encode(batch["input"]).double().flatten(0, 1)  # (B · T, C)
+        latents = autoencoder.encode(batch).double().flatten(0, 1)  # (B · T, C)
         total, squares, count = total + latents.sum(0), squares + latents.square().sum(0), count + len(latents)
         status(f"mean and deviation of latents: {count:,} tokens measured")
     mean = total / count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,7 @@ class LatentStage(Stage):
         config = finished_config(finished) if finished else self.config
 
         fields = apply_transforms(domain.example(), domain.input_transforms(), np.random.default_rng(0))
-        shape = fields["input"].shape
-        return Encoding(lambda: build(config, "autoencoder", trusted=not finished), lambda: torch.rand(1, *shape))
+        return Encoding(lambda: build(config, "autoencoder", trusted=not finished), lambda: random_batch(fields))
 
     def run(self, results: Results) -> StageResult:
         """Raises Interrupted after a signal: finished shards stay and are not encoded again."""
@@ -75,6 +74,11 @@ class LatentStage(Stage):
             data = sample_data(self.config)
             ranks.first_alone(lambda: encode_all(self.title, data, domain, autoencoder_run, folder, settings))
         return StageResult(self.name, folder)
+
+
+def random_batch(fields: Mapping[str, Any]) -> dict[str, Tensor]:
+    """One sample with random numbers in the place of each array: name → (1, …)."""
+    return {name: torch.rand(1, *np.shape(value)) for name, value in fields.items()}
 
 
 @scope()
@@ -119,7 +123,7 @@ def encoded(
         if finished.issuperset(batch["key"]):
             latents = torch.zeros(len(batch["meta"]), *autoencoder.latent_shape[:2])
         else:
-            latents = autoencoder.encode(batch["input"])  # (B, T, C)
+            latents = autoencoder.encode(batch)  # (B, T, C)
         yield from zip(batch["key"], batch["meta"], latents, strict=True)
         encoded += len(batch["meta"])
         status(f"{title}: {split} {encoded}/{samples.samples}")

@@ -96,10 +96,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Encoding of every sample once, built on tensors without values: the autoencoder, and `input` (1, …)."""
+    """Encoding of every sample once, built on tensors without values: the autoencoder, and a batch of one sample."""
 
     autoencoder: Callable[[], Autoencoder]
-    example: Callable[[], Tensor]
+    example: Callable[[], Mapping[str, Tensor]]
 
 
 NOISY_LATENTS = ("latent_data", "process", "density")
