@@ -48,8 +48,7 @@ class MeshLoss(AutoencoderLoss):
         losses, present = [], []
         for index in range(len(views)):
             one = {name: value[index : index + 1] for name, value in params.items()}
-            surface = extract_surface(lambda points, p=one: field.query_head("sdf", points[None], p)[0],
-                                      self.cells, self.extraction, views.device)  # fmt: skip
+            surface = extract_surface(_distance_query(field, one), self.cells, self.extraction, views.device)
             colors = field.query(surface.vertices.detach()[None], one)["rgb"][0]  # (P, 3)
             camera = Camera(batch["view_cameras"][index], float(batch["fov_y"][index]), *views.shape[2:4])
             seen = render_mesh(surface.vertices, surface.faces, camera, colors, self.light)
@@ -76,6 +75,11 @@ def extract_surface(
     corner = _any_of_corners(torch.nn.functional.pad(crossed, (1,) * 6)).nonzero(as_tuple=True)
     points = 2 * BOX / cells * torch.stack(corner, dim=-1).float() - BOX  # (N, 3)
     return extraction(grid.index_put(corner, query_sdf(points).float()))
+
+
+def _distance_query(field: Field, params: Params) -> Callable[[Tensor], Tensor]:
+    """points (N, 3) → signed distances (N,) of the one shape with these parameters."""
+    return lambda points: field.query_head("sdf", points[None], params)[0]
 
 
 def _any_of_corners(values: Tensor) -> Tensor:
