@@ -39,6 +39,7 @@ class WeightRows(nn.Module):
 
     def __init__(self, tokens: int, channels: int, param_shapes: dict[str, tuple[int, int]], gain: Positive = 0.0625):
         super().__init__()
+        self.channels = channels
         self.rows = {name: rows for name, (rows, _) in param_shapes.items()}
         if sum(self.rows.values()) != tokens:
             raise ValueError(f"WeightRows: {tokens} tokens for {sum(self.rows.values())} rows of {sorted(self.rows)}")

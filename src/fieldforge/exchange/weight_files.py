@@ -16,8 +16,10 @@ DIFFUSERS_FILE = "diffusion_pytorch_model"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: str | Path, tables: str = "") -> dict[str, Tensor]:
     """The tensors by name, on the CPU, of a file (.safetensors, or what torch.save wrote) or of a folder of diffusers.
+
+    tables: prefix of tensors that are no weights, and are left out.
 
     Raises:
         UserError: missing, cut, altered, or with something else than floating-point tensors.
@@ -38,6 +40,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         ) from error
     if not isinstance(content, dict) or not content:
         raise UserError(f"{file} holds no tensors by name: give a file of weights")
+    content = {name: value for name, value in content.items() if not (tables and str(name).startswith(tables))}
     for name, value in content.items():
         if not (isinstance(name, str) and isinstance(value, Tensor) and value.is_floating_point()):
             raise UserError(
