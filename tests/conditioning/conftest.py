@@ -40,6 +40,23 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def large_clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sizes of CLIP's ViT-L/14 in place of its weights: for plans and widths."""
+    folder = tmp_path_factory.mktemp("large_clip")
+    _clip_tokenizer().save_pretrained(folder)
+    vision = {
+        "hidden_size": 1024,
+        "image_size": 224,
+        "patch_size": 14,
+        "projection_dim": 768,
+        "num_attention_heads": 16,
+    }
+    CLIPConfig(text_config={"projection_dim": 768}, vision_config=vision, projection_dim=768).save_pretrained(folder)
+    (folder / "model.safetensors").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
 def siglip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SigLIP: texts padded to full length with the end-of-text token."""
     folder = tmp_path_factory.mktemp("siglip")

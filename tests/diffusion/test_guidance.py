@@ -12,6 +12,7 @@ from fieldforge.diffusion.classifier import LatentClassifier, classifier_loss
 from fieldforge.diffusion.guidance.autoguidance import Autoguidance
 from fieldforge.diffusion.guidance.by_classifier import ByClassifier
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
+from fieldforge.diffusion.guidance.clipped import Clipped
 from fieldforge.diffusion.guidance.interval import Interval
 from fieldforge.diffusion.guidance.rescaled import Rescaled
 from fieldforge.diffusion.guidance.several import Several
@@ -87,6 +88,17 @@ def test_guided_estimate_is_the_extrapolation(model, state, scale):
     guided = ClassifierFree(scale)(model, condition, null)(*state)
     expected = scale * model(*state, condition) + (1 - scale) * model(*state, null)
     torch.testing.assert_close(guided, expected)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+def test_estimates_are_clipped_before_they_are_guided(model, state, scale):
+    condition, null = conditions(2)
+    ends = [model(*state, each) for each in (condition, null)]
+    limit = float(ends[0].detach().abs().median())
+    conditional, unconditional = (end.clamp(-limit, limit) for end in ends)
+    guided = Clipped(scale, limit=limit)(model, condition, null)(*state)
+    torch.testing.assert_close(guided, scale * conditional + (1 - scale) * unconditional)
+    assert (guided.abs().max() > 1.5 * limit) == (scale > 1)
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0])

@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from tests.conditioning.conftest import large_clip_folder  # noqa: F401 (a fixture)
 
 from fieldforge.configuration.build import check
 from fieldforge.errors import UserError
+from fieldforge.nn.latent_shape import LatentShape
+from fieldforge.planning.fake_modules import without_values
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import check_training, run_training
+from fieldforge.stages.denoiser_parts import build_module
+from fieldforge.stages.training_run import seeded
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 STEPS = ("batch_size=2", "budget.max_steps=2", "budget.max_minutes=null")
@@ -60,22 +65,48 @@ def test_experiment_composes_and_opens_with_its_command(experiment):
 
 
 FEW = ["autoencoder.encoder.tokens=128", "autoencoder.encoder.training_tokens=[64,128]"]
-PLANNED = {"shap_e_scale": [], "vector_set_scale": FEW}  # too large for steps in a test; tokens are found one by one
+FLAT = ["autoencoder.encoder.layers=1", "backbone.layers=1"]  # for the other layers and samples there is shap_e_scale
+CLIP = ["conditioner.clip={clip}", *FLAT, "training.autoencoder.batch_size=8", "training.diffusion.batch_size=8"]
+PLANNED = {  # too large for steps in a test
+    "shap_e_scale": [],
+    "shap_e_text": CLIP,
+    "shap_e_image": CLIP,
+    "vector_set_scale": FEW,  # tokens are found one by one
+}
 # one wants a teacher, one is trained by test_default_designs.py, one starts from pretrained/
 ELSEWHERE = ["distill", "furniture_latent", "fine_tune"]
 LARGER = {"planes_autoencoder": "shape_autoencoder", "planes_latent": "shape_latent"}
+SIZES = {"shap_e_text": 315_692_032, "shap_e_image": 315_956_224}
 LED = {"furniture_latent_class": "shape_latent_class", "furniture_latent_image": "shape_latent_image"}
 TRAINED = [name for name in EXPERIMENTS if name not in (*ELSEWHERE, *PLANNED, *LARGER, *LED)]
 
 
 @pytest.mark.parametrize("experiment", PLANNED)
-def test_large_experiment_takes_its_steps_without_values(experiment, capsys, tmp_path):
-    words = ["plan.show=json", f"output_dir={tmp_path}/outputs", *PLANNED[experiment]]
+def test_large_experiment_takes_its_steps_without_values(experiment, capsys, tmp_path, large_clip_folder):  # noqa: F811
+    words = [word.format(clip=large_clip_folder) for word in PLANNED[experiment]]
+    words += ["plan.show=json", f"output_dir={tmp_path}/outputs"]
     assert run_training(composed(experiment, *words)) == {}
     stages = json.loads(capsys.readouterr().out)["stages"]
     assert list(stages) == ["autoencoder", "latents", "diffusion"]
     assert all(stage["operations_a_step"] > 1e12 for name, stage in stages.items() if name != "latents")
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(("experiment", "count"), SIZES.items())
+def test_the_denoiser_has_the_size_of_the_published_weights(experiment, count, large_clip_folder):  # noqa: F811
+    config = composed(experiment, f"conditioner.clip={large_clip_folder}")
+    with without_values():
+        conditioner = seeded(config, "conditioner")
+        model = build_module(config, "diffusion", LatentShape(1024, 1024), conditioner).model
+    assert sum(parameter.numel() for parameter in model.backbone.parameters()) == count
+    assert not conditioner.state_dict()
+
+
+def test_text_and_picture_differ_in_what_they_read_alone():
+    text, image = blocks("shap_e_text"), blocks("shap_e_image")
+    differing = {"backbone", "conditioner", "latent_data", "monitor"}
+    assert {key for key in text if text[key] != image[key]} == differing
+    assert {**text["backbone"], "heads": 8, "reads": "tokens"} == image["backbone"]
 
 
 @pytest.mark.parametrize("experiment", TRAINED)
