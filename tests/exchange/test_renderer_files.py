@@ -1,4 +1,4 @@
-"""Files of Shap-E's decoder and field: diffusers' renderer reads ours, ours reads theirs, and mistakes are a sentence."""
+"""Files of Shap-E's decoder and field: diffusers' renderer reads ours, ours reads theirs, mistakes are one sentence."""
 
 import pytest
 import torch

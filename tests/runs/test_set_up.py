@@ -7,7 +7,7 @@ import pytest
 from tests.runs.conftest import ROOT
 
 
-@pytest.mark.parametrize("command", ["train.py", "sample.py", "prepare.py", "evaluate.py"])
+@pytest.mark.parametrize("command", ["train.py", "sample.py", "prepare.py", "evaluate.py", "export.py"])
 def test_a_bare_python_is_told_the_command_that_sets_up(command: str, tmp_path):
     bare = [sys.executable, "-S", "-E"]  # without the packages of its environment
     left = subprocess.run([*bare, str(ROOT / command), "--help"], capture_output=True, text=True, cwd=tmp_path)

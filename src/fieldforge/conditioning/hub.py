@@ -28,6 +28,9 @@ WEIGHT_NAMES = [  # on the hub; of one file or of several
 ]
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
+ALONE = ("clip_text_model", "clip_vision_model")
+"""Types of checkpoints that hold one tower of CLIP, as pipelines of diffusers have them."""
+
 Layer = Literal["last", "penultimate"]
 
 
@@ -148,7 +151,7 @@ class ClipCheckpoint(Pretrained):
         self.layer = layer
 
     def checked(self, config: Any) -> Any:
-        if config.model_type not in ("clip", "siglip"):
+        if config.model_type not in ("clip", "siglip", *ALONE):
             raise UserError(
                 f"the encoder {self.model} is of type {config.model_type!r}, not CLIP or SigLIP: give a checkpoint of "
                 f"those, or use the sources `text` and `image_features`."
@@ -158,6 +161,17 @@ class ClipCheckpoint(Pretrained):
     @property
     def is_siglip(self) -> bool:
         return self.config.model_type == "siglip"
+
+    def tower(self, name: Literal["text", "vision"]) -> Any:
+        """The configuration of a tower; UserError where the checkpoint holds the other one alone."""
+        if self.config.model_type not in ALONE:
+            return getattr(self.config, f"{name}_config")
+        if self.config.model_type != f"clip_{name}_model":
+            raise UserError(
+                f"the encoder {self.model} is a {self.config.model_type}, without a {name} tower: give a checkpoint of "
+                f"CLIP that has it"
+            )
+        return self.config
 
 
 def locate_model(name: str) -> str:

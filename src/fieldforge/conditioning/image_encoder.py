@@ -48,19 +48,19 @@ class ClipImageEncoder(ClipCheckpoint):
 
     @property
     def size(self) -> int:
-        return self.config.vision_config.image_size
+        return self.tower("vision").image_size
 
     @property
     def vector_width(self) -> int:
-        return self.config.vision_config.hidden_size if self.is_siglip else self.config.projection_dim
+        return self.tower("vision").hidden_size if self.is_siglip else self.config.projection_dim
 
     @property
     def token_width(self) -> int:
-        return self.config.vision_config.hidden_size
+        return self.tower("vision").hidden_size
 
     @property
     def token_count(self) -> int:
-        patches = (self.size // self.config.vision_config.patch_size) ** 2
+        patches = (self.size // self.tower("vision").patch_size) ** 2
         return patches + (self._class_tokens if self.class_token else 0)
 
     @property
@@ -74,11 +74,11 @@ class ClipImageEncoder(ClipCheckpoint):
 
     @torch.inference_mode()
     def encode(self, pictures: Tensor) -> Features:
-        """Vector (B, F), tokens (B, L, F')."""
+        """Vector (B, F), tokens (B, L, F'); no vector of a tower without a projection, as some pipelines have it."""
         mean, std = (torch.tensor(values, device=pictures.device).view(3, 1, 1) for values in self.normalization)
         pixels = (pictures - mean) / std  # (B, 3, H, W)
         output = self.network.to(pictures.device)(pixel_values=pixels, output_hidden_states=True)
-        vector = output.pooler_output if self.is_siglip else output.image_embeds  # (B, F)
+        vector = output.pooler_output if self.is_siglip else getattr(output, "image_embeds", None)  # (B, F)
         tokens = hidden_layer(output, self.layer)  # (B, L, F')
         return Features(vector, tokens if self.class_token else tokens[:, self._class_tokens :])
 
@@ -92,9 +92,11 @@ class ClipImageEncoder(ClipCheckpoint):
 
     @cached_property
     def network(self) -> nn.Module:
-        from transformers import CLIPVisionModelWithProjection, SiglipVisionModel
+        from transformers import CLIPVisionModel, CLIPVisionModelWithProjection, SiglipVisionModel
 
-        return self.load_network(SiglipVisionModel if self.is_siglip else CLIPVisionModelWithProjection)
+        bare = self.config.architectures == ["CLIPVisionModel"]
+        clip = CLIPVisionModel if bare else CLIPVisionModelWithProjection
+        return self.load_network(SiglipVisionModel if self.is_siglip else clip)
 
 
 class GridEncoder:

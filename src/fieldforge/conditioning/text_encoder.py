@@ -117,7 +117,7 @@ class ClipTextEncoder(ClipCheckpoint):
 
     @property
     def _text_config(self) -> Any:
-        return self.config.text_config
+        return self.tower("text")
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -43,6 +43,13 @@ def check_evaluation_keys(config: DictConfig) -> None:
     read_settings(config, EvaluationSettings)
 
 
+def check_export_keys(config: DictConfig) -> None:
+    """UserError for the first invalid setting of export.py."""
+    from fieldforge.exchange.settings import ExportSettings
+
+    read_settings(config, ExportSettings)
+
+
 def check_preparation_keys(config: DictConfig) -> None:
     """UserError without a source or `embed=`, or for the first plain key of a wrong type or out of range."""
     if config.embed is not None:

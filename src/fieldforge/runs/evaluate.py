@@ -14,6 +14,7 @@ from fieldforge.evaluation.prior_embeddings import evaluate_prior
 from fieldforge.evaluation.prompt_following import evaluate_diffusion
 from fieldforge.evaluation.reconstructions import evaluate_autoencoder
 from fieldforge.evaluation.settings import EvaluationSettings
+from fieldforge.runs.foreign_models import with_local_models
 from fieldforge.stages.ema_length import model_of_length
 from fieldforge.stages.locate import find_model, folder_of
 from fieldforge.storage.files import MACHINE, make_folder, writing
@@ -31,7 +32,7 @@ def run_evaluation(config: DictConfig) -> None:
     Raises:
         UserError: an invalid setting, one without effect, or a missing run; then no file is written.
     """
-    settings = read_settings(config, EvaluationSettings)
+    settings = read_settings(with_local_models(config), EvaluationSettings)
     model, stage = find_model(settings.run, settings.output_dir, *BY_STAGE)
     settings.check_assets(stage)
     with model_of_length(model, settings.ema_length) as averaged:

@@ -17,6 +17,7 @@ from fieldforge.publishing.public_label import public_label
 from fieldforge.publishing.rounding import round_model
 from fieldforge.publishing.settings import PublishSettings
 from fieldforge.rendering.bitmaps import write_whole
+from fieldforge.runs.foreign_models import with_local_models
 from fieldforge.stages.diffusion_stage import DiffusionStage
 from fieldforge.stages.directory import PUBLISHED
 from fieldforge.stages.locate import find_model
@@ -36,7 +37,7 @@ def run_publishing(config: DictConfig) -> Path:
     Raises:
         UserError: a missing or already published run, one whose label names paths of this machine, or missing shards.
     """
-    settings = read_settings(config, PublishSettings)
+    settings = read_settings(with_local_models(config), PublishSettings)
     run, _ = find_model(settings.run, settings.output_dir, DiffusionStage.kind)
     if run.suffix == SUFFIX:
         raise UserError(f"run={run.parent} is published already: give the run that it was made of")

@@ -18,6 +18,7 @@ from fieldforge.asking.sample_files import SampleFiles
 from fieldforge.asking.sampling_model import SamplingModel, load_model
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.configuration.settings import read_settings
+from fieldforge.runs.foreign_models import with_local_models
 from fieldforge.stages.ema_length import model_of_length
 from fieldforge.stages.locate import find_diffusion, folder_of
 from fieldforge.storage.files import MACHINE, make_folder, writing
@@ -34,7 +35,7 @@ def run_sampling(config: DictConfig) -> Path:
     Raises:
         UserError: an invalid setting, or one without effect; then no folder is made.
     """
-    settings = read_settings(config, SamplingSettings)
+    settings = read_settings(with_local_models(config), SamplingSettings)
     run = find_diffusion(settings.run, settings.output_dir)
     with model_of_length(run, settings.ema_length) as path:
         model = load_model(path, settings)

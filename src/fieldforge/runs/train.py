@@ -18,6 +18,7 @@ from fieldforge.errors import UserError
 from fieldforge.planning.rehearsal import rehearse
 from fieldforge.planning.settings import PlanSettings
 from fieldforge.runs.early_checks import check_training_keys
+from fieldforge.runs.foreign_models import with_local_models
 from fieldforge.stages.continuation import check_continuation
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.registry import kinds_of, stages_of
@@ -39,6 +40,7 @@ def run_training(config: DictConfig) -> dict[str, StageDirectory]:
         UserError: a mistake in the configuration or the data.
         Interrupted: a signal or the time limit stopped a stage; its state is saved.
     """
+    config = with_local_models(config)
     check_training(config)
     plan: PlanSettings = build(config, "plan")
     if plan.show:
