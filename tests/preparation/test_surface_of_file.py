@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.preparation.make import CUBE_OBJ, LIMITS
 
-from fieldforge.preparation.asset import surface_of_file
+from fieldforge.preparation.asset import members_of_file
 from fieldforge.readers.file_store import AssetError, FolderStore
 
 
@@ -18,7 +18,7 @@ def test_a_typed_link_is_read_wherever_it_ends(tmp_path: Path):
     link = tmp_path / "mine" / "cube.obj"
     link.parent.mkdir()
     link.symlink_to(content)
-    points = surface_of_file(link, 64, LIMITS, 0)["surface_points.npy"]
+    points = members_of_file(link, 64, LIMITS, 0)["surface_points.npy"]
     np.testing.assert_allclose(np.abs(points).max(1), 0.9, atol=1e-3)
 
 

@@ -1,7 +1,7 @@
-"""Transforms of stored shapes: points, distances and rays to train on.
+"""Transforms of stored shapes: points, views, distances and rays to train on.
 
-Letters: N surface points, M near and K volume points, R rays, all per sample. Arrays are float32 in box units; colours
-0…1.
+Letters: N surface points, M near and K volume points, R rays, V views of H × W pixels, all per sample. Arrays are
+float32 in box units; colours 0…1.
 """
 
 import math
@@ -123,6 +123,34 @@ class ViewRays:
         return np.concatenate([rows * width + columns, uniform])
 
 
+class Views:
+    """`count` different stored views at random, for encoders that read pictures.
+
+    `view_rgba (V, H, W, 4)`, alpha not multiplied in; `view_depth (V, H, W)` in box units along the ray (0: nothing
+    hit); `view_cameras (V, 4, 4)`, camera to world; `fov_y ()` in radians.
+    """
+
+    def __init__(self, count: Count) -> None:
+        self.count = count
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        cameras = sample["cameras.npy"]  # (stored views, 4, 4)
+        if len(cameras) < self.count:
+            raise UserError(
+                f"data: {self.count} views of each shape are encoded, and a shape has {len(cameras)}: lower "
+                f"domain.encoded_views, or prepare the shapes with preparation.views.count={self.count}"
+            )
+        chosen = pick(self.count, len(cameras), generator)
+        pictures = np.stack([sample[f"view_{view:03d}.png"] for view in chosen])
+        depths = np.stack([sample[f"depth_{view:03d}.png"] for view in chosen])
+        return {
+            "view_rgba": pictures.astype(np.float32) / 255,
+            "view_depth": depths.astype(np.float32) * np.float32(DEPTH_UNIT),
+            "view_cameras": cameras[chosen].astype(np.float32),
+            "fov_y": np.array(sample["meta.json"]["fov_y"], np.float32),
+        }
+
+
 def meets_box(camera: Camera, pixels: np.ndarray) -> np.ndarray:
     """Whether the rays through pixels row * W + column (P,) meet the box: bool (P,)."""
     rows, columns = np.divmod(pixels, camera.width)
@@ -134,11 +162,12 @@ class Augment:
     """Rotates a whole sample about y by a random one of `turns` equal steps, and mirrors x with probability 1/2 if set.
 
     After rotations other than quarter turns the sample is scaled down to stay in the box, with distances and depths.
+    Pictures of mirrored samples are mirrored, so that cameras stay right-handed.
     """
 
     POINTS = ("near_points", "volume_points", "ray_origins")
     VECTORS = ("ray_directions",)
-    LENGTHS = ("near_sdf", "volume_sdf", "ray_depth")
+    LENGTHS = ("near_sdf", "volume_sdf", "ray_depth", "view_depth")
 
     def __init__(self, turns: Count = 1, mirror: bool = False) -> None:
         self.turns, self.mirror = turns, mirror
@@ -157,4 +186,12 @@ class Augment:
             surface = sample["input"]
             points, normals = surface[:, :3] @ (turn * np.float32(scale)), surface[:, 3:6] @ turn
             result["input"] = np.concatenate([points, normals, surface[:, 6:]], axis=1)
+        if "view_cameras" in sample:
+            cameras = sample["view_cameras"].copy()
+            cameras[:, :3, :3] = turn.T @ cameras[:, :3, :3] * np.array([sign, 1, 1], np.float32)
+            cameras[:, :3, 3] = cameras[:, :3, 3] @ (turn * np.float32(scale))
+            result["view_cameras"] = cameras
+            if sign < 0:
+                depth = result["view_depth"]
+                result |= {"view_rgba": sample["view_rgba"][:, :, ::-1].copy(), "view_depth": depth[:, :, ::-1].copy()}
         return result

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fieldforge.data.schema import Sample
 from fieldforge.data.shape_schema import SAMPLE
-from fieldforge.data.shape_transforms import Surface
+from fieldforge.data.shape_transforms import Surface, Views
 from fieldforge.data.stream import collate
 from fieldforge.data.transforms import Transform, apply_transforms
 from fieldforge.domains.domain import Domain, Outputs, Truth
@@ -35,17 +35,19 @@ from fieldforge.metrics.reconstruction import (
     surface_points,
     volume_iou,
 )
-from fieldforge.preparation.asset import surface_of_file
+from fieldforge.preparation.asset import members_of_file
 from fieldforge.preparation.pipeline import check_libraries
+from fieldforge.preparation.settings import ViewSettings
 from fieldforge.preparation.sh3f import read_icons
 from fieldforge.preparation.shape_recipe import ShapeRecipe
-from fieldforge.ranges import Count, GridCells, Points, Positive
+from fieldforge.ranges import Count, GridCells, Pixels, Points, Positive, Whole
 from fieldforge.readers.file_store import AssetError
 from fieldforge.readers.limits import Limits
 from fieldforge.rendering.bitmaps import image_of
 from fieldforge.rendering.shading import portrait
 
 SET, SET_POINTS = 64, 512  # shapes of a set and points of a shape in `compare_sets`; this takes seconds
+FOV_Y = 40  # degrees, of the views of a file
 LIMITS = Limits(max_triangles=2_000_000, max_file_mb=512, min_thickness=0.005)
 
 
@@ -54,6 +56,8 @@ class ShapeDomain(Domain):
 
     Args:
         points: N exposed surface points of the autoencoder's input, for latents and evaluations.
+        encoded_views: V stored views that the autoencoder reads besides, for latents and evaluations.
+        view_size: pixels along a side of the views of a mesh file that is encoded; those of the stored ones.
         resolution: cells along an axis of the isosurface grid.
         views: stored views per shape that `measure` compares with volume renderings.
         surface_points: points on a reconstruction for surface measures; fewer than the stored ones lower the recall.
@@ -77,16 +81,21 @@ class ShapeDomain(Domain):
         surface_points: Points = 100_000,
         f_score_threshold: Positive = 0.02,
         cloud_points: Points = 2048,
+        encoded_views: Whole = 0,
+        view_size: Pixels = 128,
     ):
+        self.encoded_views, self.view_size = encoded_views, view_size
         self.points, self.resolution, self.views = points, resolution, views
         self.surface_points, self.f_score_threshold = surface_points, f_score_threshold
         self.cloud_points = cloud_points
 
     def determining(self) -> dict[str, Any]:
-        return {"points": self.points}
+        views = {"views": self.encoded_views} if self.encoded_views else {}  # (identities from before there were views)
+        return {"points": self.points, **views}
 
     def example(self, points: int = 8, size: int = 16, fov_y: float = 0.7) -> Sample:
-        """A sample with `points` points of each kind and one view of size × size pixels; `fov_y` in radians."""
+        """A sample with `points` points of each kind and views of size × size pixels; `fov_y` in radians."""
+        count = max(1, self.encoded_views)
         vectors = np.zeros((points, 3), np.float16)
         names = ("id", "name", "class", "source", "licence", "creator", "split")
         numbers = {"center": [0.0, 0.0, 0.0], "scale": 1.0, "epsilon": 0.0, "fov_y": fov_y, "size_cm": None}
@@ -101,13 +110,13 @@ class ShapeDomain(Domain):
             "near_sdf.npy": vectors[:, 0],
             "volume_points.npy": vectors,
             "volume_sdf.npy": vectors[:, 0],
-            "cameras.npy": fibonacci_poses(1, framing_distance(fov_y, 1.5)).numpy(),
-            "view_000.png": np.zeros((size, size, 4), np.uint8),
-            "depth_000.png": np.zeros((size, size), np.uint16),
+            "cameras.npy": fibonacci_poses(count, framing_distance(fov_y, 1.5)).numpy(),
+            **{f"view_{view:03d}.png": np.zeros((size, size, 4), np.uint8) for view in range(count)},
+            **{f"depth_{view:03d}.png": np.zeros((size, size), np.uint16) for view in range(count)},
         }
 
     def input_transforms(self) -> list[Transform]:
-        return [Surface(self.points)]
+        return [Surface(self.points), *([Views(self.encoded_views)] if self.encoded_views else [])]
 
     def truth_transforms(self) -> list[Transform]:
         return [TrueGeometry(), TrueViews(self.views)]
@@ -224,7 +233,8 @@ class ShapeDomain(Domain):
             raise UserError(f"from={path}: there is no such file, give the path of a mesh")
         check_libraries(ShapeRecipe.libraries)
         try:
-            sample = surface_of_file(path, 4 * self.points, LIMITS, seed)  # (some of the points lie inside)
+            views = ViewSettings(self.encoded_views, self.view_size, FOV_Y, shading=0) if self.encoded_views else None
+            sample = members_of_file(path, 4 * self.points, LIMITS, seed, views)  # (some of the points lie inside)
         except AssetError as error:
             raise UserError(f"from={path}: {error}") from error
         return collate([apply_transforms(sample, self.input_transforms(), np.random.default_rng(seed))])

@@ -27,7 +27,7 @@ class TrueViews:
         pictures = np.stack([sample[f"view_{view:03d}.png"] for view in indices]).astype(np.float32) / 255
         pictures[..., :3] *= pictures[..., 3:]
         cameras = sample["cameras.npy"][indices].astype(np.float32)
-        return {"views": pictures, "cameras": cameras, "fov_y": float(sample["meta.json"]["fov_y"])}
+        return {"views": pictures, "cameras": cameras, "fov_y": np.array(sample["meta.json"]["fov_y"], np.float64)}
 
     def choose(self, cameras: np.ndarray) -> list[int]:
         """Indices of the chosen views among cameras (V, 4, 4), camera to world."""

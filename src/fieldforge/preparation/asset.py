@@ -22,7 +22,7 @@ from fieldforge.preparation.clean import (
 )
 from fieldforge.preparation.distance import Caster, exposed_sides, signed_distance
 from fieldforge.preparation.recipe import PreparedAsset
-from fieldforge.preparation.settings import DistanceSettings, PreparationSettings
+from fieldforge.preparation.settings import DistanceSettings, PreparationSettings, ViewSettings
 from fieldforge.preparation.views import View, camera_distance, render_view
 from fieldforge.readers.file_store import AssetError, FileStore, FolderStore, Notes
 from fieldforge.readers.limits import Limits
@@ -52,11 +52,7 @@ def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSe
     distance = signed_distance(caster, points, settings.distance.epsilon).astype(np.float16)
 
     fov_y = float(np.radians(settings.views.fov_y_degrees))
-    away = camera_distance(normalised.mesh, fov_y)
-    views = [
-        render_view(caster, pose, settings.views.size, fov_y, settings.views.shading)
-        for pose in fibonacci_poses(settings.views.count, away)
-    ]
+    views = rendered_views(caster, settings.views)
     stored_surface = surface_members(surface, normals, exposed)
     colors = stored_surface["surface_colors.npy"]
     split = split_of_record(record, settings)
@@ -71,7 +67,7 @@ def prepare_asset(record: AssetRecord, store: FileStore, settings: PreparationSe
         **view_members(views),
     }
     azimuth, elevation = (torch.tensor(angle) for angle in THUMBNAIL_ANGLES)
-    front = orbit_poses(azimuth, elevation, away)
+    front = orbit_poses(azimuth, elevation, camera_distance(normalised.mesh, fov_y))
     thumbnail = render_view(caster, front, THUMBNAIL_SIZE, fov_y, shading=1.0).rgba
     return PreparedAsset(SAMPLE.encode(record.key, sample), thumbnail, notes.texts)
 
@@ -86,8 +82,8 @@ def clean_mesh(record: AssetRecord, store: FileStore, limits: Limits, notes: Not
     return NormalisedMesh(remove_misleading_faces(normalised.mesh), normalised.center, normalised.scale)
 
 
-def surface_of_file(path: Path, points: int, limits: Limits, seed: int) -> Sample:
-    """Surface members of this mesh file's sample, on `points` points. Writes nothing.
+def members_of_file(path: Path, points: int, limits: Limits, seed: int, views: ViewSettings | None = None) -> Sample:
+    """This mesh file's surface members on `points` points, and with `views` these, cameras and `fov_y`. Writes nothing.
 
     The file itself may be a link to anywhere; the ending of the link's own name defines the format.
 
@@ -97,7 +93,12 @@ def surface_of_file(path: Path, points: int, limits: Limits, seed: int) -> Sampl
     store = FolderStore(path.parent, limits.max_file_bytes, typed=path.name)
     caster = Caster(clean_mesh(record, store, limits, Notes([])).mesh)
     surface = visible_surface(caster.mesh, points, generator_for(seed, record.id))
-    return surface_members(surface, *oriented_normals(caster, surface))
+    members = surface_members(surface, *oriented_normals(caster, surface))
+    if views is not None:
+        rendered = rendered_views(caster, views)
+        members |= {"meta.json": {"fov_y": math.radians(views.fov_y_degrees)}, **view_members(rendered)}
+        members["cameras.npy"] = np.stack([view.camera_to_world for view in rendered])
+    return members
 
 
 def split_of_record(record: AssetRecord, settings: PreparationSettings) -> str:
@@ -162,6 +163,13 @@ def near_surface_points(
     base = sample_surface(mesh, settings.near_points, rng).points
     std = np.array(settings.near_std)[np.arange(settings.near_points) % len(settings.near_std)]
     return np.clip(base + std[:, None] * rng.standard_normal(base.shape), -1, 1).astype(np.float16)
+
+
+def rendered_views(caster: Caster, settings: ViewSettings) -> list[View]:
+    """Views of the mesh from all sides, at the distance from which it is in view."""
+    fov_y = float(np.radians(settings.fov_y_degrees))
+    poses = fibonacci_poses(settings.count, camera_distance(caster.mesh, fov_y))
+    return [render_view(caster, pose, settings.size, fov_y, settings.shading) for pose in poses]
 
 
 def view_members(views: list[View]) -> Sample:
