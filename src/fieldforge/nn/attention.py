@@ -41,11 +41,13 @@ class Attention(nn.Module):
         self.norm_k = HeadNorm(width // heads) if qk_norm else nn.Identity()
         self.to_out = WideLinear(width, width)
 
-    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None, counts: Tensor | None = None
+    ) -> Tensor:
         """x (B, N, width), context (B, M, context_width) → (B, N, width).
 
         `mask` (B, M) is True at the keys that may be seen; a sample whose keys are all hidden gets zeros as its
-        attended values.
+        attended values. `counts` (B, M), instead of a mask: how many equal keys each stands for; 0 hides it.
         """
         assert (context is not None) == self.is_cross, "context is for cross-attention, and cross-attention needs it"
         if context is None:
@@ -60,6 +62,8 @@ class Attention(nn.Module):
             any_visible = mask.any(dim=-1)[:, None, None, None]  # (B, 1, 1, 1)
             # A row without any visible key has no softmax: let it see all and blank the result.
             bias = mask[:, None, None, :] | ~any_visible  # (B, 1, 1, M)
+        if counts is not None:
+            bias = counts.to(q).log()[:, None, None, :]  # (B, 1, 1, M)
         attended = attend(q, k, v, bias)  # (B, heads, N, width / heads)
         if mask is not None:
             attended = torch.where(any_visible, attended, 0.0)
@@ -77,7 +81,9 @@ def merge_heads(tokens: Tensor) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q kᵀ / √c) v: q (B, heads, N, c), k and v (B, heads, M, c), mask True where visible → (B, heads, N, c).
+    """softmax(q kᵀ / √c) v: q (B, heads, N, c), k and v (B, heads, M, c) → (B, heads, N, c).
+
+    mask: True where visible, or numbers that are added to q kᵀ / √c.
 
     Fused, but for training in bfloat16 on a CPU: there the fused kernel's backward pass costs twice the plain one's
     (256 to 1,024 tokens), more than it saves in the forward pass.
@@ -87,5 +93,5 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, heads, N, M)
     if mask is not None:
-        logits = logits.masked_fill(~mask, -torch.inf)
+        logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
     return torch.softmax(logits, dim=-1, dtype=logits.dtype) @ v
