@@ -11,15 +11,22 @@ from fieldforge.runs.command_line import rewritten
 from fieldforge.runs.entry import CONFIGS
 
 ROOT = CONFIGS.parent
-NAMES = {"train": "train", "prepare": "prepare", "sample": "commands/sample", "evaluate": "commands/evaluate"}
+NAMES = {
+    "train": "train",
+    "prepare": "prepare",
+    "sample": "commands/sample",
+    "evaluate": "commands/evaluate",
+    "export": "commands/export",
+}
 WORDS = {
     "train": {"plan": ("plan.show", "plan.show")},
     "prepare": {},
     "sample": {"guidance": ("guidance", "guidance.scale")},
     "evaluate": {},
+    "export": {},
 }
 GROUPS = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
-COMMAND = re.compile(r"(?:^|`|\s)python (train|prepare|sample|evaluate)\.py\b([^`]*)")
+COMMAND = re.compile(r"(?:^|`|\s)python (train|prepare|sample|evaluate|export)\.py\b([^`]*)")
 ELSEWHERE = ("--config-dir", "hydra.searchpath", "file://")  # configurations beside the package have tests of their own
 
 
