@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,11 +27,6 @@ WEIGHT_NAMES = [  # on the hub; of one file or of several
     f"{stem}{index}" for stem in ("model.safetensors", "pytorch_model.bin") for index in ("", ".index.json")
 ]
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
-
-ALONE = ("clip_text_model", "clip_vision_model")
-"""Types of checkpoints that hold one tower of CLIP, as pipelines of diffusers have them."""
-
-Layer = Literal["last", "penultimate"]
 
 
 class Pretrained:
@@ -136,42 +131,6 @@ class Pretrained:
     def __getstate__(self) -> dict[str, Any]:
         # What a cached_property keeps is found on the class under the same name; settings are not.
         return {name: value for name, value in vars(self).items() if not hasattr(type(self), name)}
-
-
-class ClipCheckpoint(Pretrained):
-    """One tower of a checkpoint of the CLIP or SigLIP family.
-
-    Args:
-        model: a local folder or a hub name. Raises UserError for a checkpoint of another kind.
-        layer: hidden layer of the tokens (the vector is always the checkpoint's own pooled output).
-    """
-
-    def __init__(self, model: str, layer: Layer = "last") -> None:
-        super().__init__(model)
-        self.layer = layer
-
-    def checked(self, config: Any) -> Any:
-        if config.model_type not in ("clip", "siglip", *ALONE):
-            raise UserError(
-                f"the encoder {self.model} is of type {config.model_type!r}, not CLIP or SigLIP: give a checkpoint of "
-                f"those, or use the sources `text` and `image_features`."
-            )
-        return config
-
-    @property
-    def is_siglip(self) -> bool:
-        return self.config.model_type == "siglip"
-
-    def tower(self, name: Literal["text", "vision"]) -> Any:
-        """The configuration of a tower; UserError where the checkpoint holds the other one alone."""
-        if self.config.model_type not in ALONE:
-            return getattr(self.config, f"{name}_config")
-        if self.config.model_type != f"clip_{name}_model":
-            raise UserError(
-                f"the encoder {self.model} is a {self.config.model_type}, without a {name} tower: give a checkpoint of "
-                f"CLIP that has it"
-            )
-        return self.config
 
 
 def locate_model(name: str) -> str:

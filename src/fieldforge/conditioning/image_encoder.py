@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from fieldforge.conditioning.clip_checkpoint import ClipCheckpoint, Layer
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.hub import ClipCheckpoint, Layer
 from fieldforge.conditioning.text_encoder import hidden_layer
 
 

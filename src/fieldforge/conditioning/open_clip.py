@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fieldforge.conditioning.clip_checkpoint import Layer
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.hub import (
-    Layer,
     brief,
     files_fingerprint,
     quiet,

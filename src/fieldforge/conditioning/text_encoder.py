@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch.nn import functional as F
 
+from fieldforge.conditioning.clip_checkpoint import ClipCheckpoint, Layer
 from fieldforge.conditioning.condition import Features
-from fieldforge.conditioning.hub import ClipCheckpoint, Layer, Pretrained
+from fieldforge.conditioning.hub import Pretrained
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from fieldforge.configuration.settings import read_settings
-from fieldforge.exchange.pipeline import save_pipeline
 from fieldforge.exchange.settings import ExportSettings
+from fieldforge.exchange.shap_e_pipeline import save_pipeline
 from fieldforge.runs.foreign_models import with_local_models
 from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.locate import find_diffusion
