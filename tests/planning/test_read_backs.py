@@ -3,6 +3,7 @@
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from tests.conditioning.conftest import large_clip_folder  # noqa: F401 (a fixture)
 
 from fieldforge.planning import fake_modules
 from fieldforge.planning.fake_modules import without_values
@@ -62,6 +63,12 @@ def test_a_step_reads_nothing_back(read_backs, overrides):
     result = take_steps(read_backs, *overrides)
     assert result
     assert not any(result.values()), result
+
+
+def test_a_step_of_shap_e_s_denoiser_reads_nothing_back(read_backs, large_clip_folder):  # noqa: F811
+    flat = ["autoencoder.encoder.layers=1", "backbone.layers=1"]
+    result = take_steps(read_backs, "experiment=shap_e_image", f"conditioner.clip={large_clip_folder}", *flat)
+    assert result["diffusion"] == []
 
 
 def test_a_step_of_sparse_latents_reads_how_many_cells_are_active(read_backs):
