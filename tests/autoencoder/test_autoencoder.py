@@ -36,6 +36,7 @@ SMALL = {
     "quadrics": CELLS,
     "shap_e_small": [
         *("encoder.tokens=24", "encoder.width=32", "encoder.layers=1", "encoder.channels=8"),
+        *("encoder.data_tokens=16", "encoder.neighbours=8"),
         *("field.hidden=8", "field.layers=3"),
     ],
     "vector_set": [

@@ -15,7 +15,7 @@ from fieldforge.geometry.isosurface import distance_grid
 from fieldforge.geometry.marching_tetrahedra import marching_tetrahedra
 from fieldforge.geometry.surface_extraction import ExtractedSurface, SurfaceExtraction
 from fieldforge.noise.randomness import Randomness
-from fieldforge.ranges import GridCells, NotNegative
+from fieldforge.ranges import Count, GridCells, NotNegative
 from fieldforge.rendering.mesh_views import Light, render_mesh
 
 
@@ -29,12 +29,14 @@ class MeshLoss(AutoencoderLoss):
 
     Args:
         cells: of the grid along an axis.
+        mesh_views: of each shape that are rendered; those in the batch are in random order.
         light: in which the stored views are shaded; None: unlit.
         extraction: distances at the corners of the grid → mesh.
     """
 
     mesh: NotNegative = 1.0
     cells: GridCells = 64
+    mesh_views: Count = 2
     light: Light | None = None
     extraction: SurfaceExtraction = marching_tetrahedra
 
@@ -44,13 +46,13 @@ class MeshLoss(AutoencoderLoss):
 
     def _of_meshes(self, field: Field, params: Params, batch: Batch) -> Tensor:
         """The mean of `mesh` () over the shapes of the batch; 0, with zero gradients, where none has a surface."""
-        views = batch["view_rgba"]  # (B, V, H, W, 4)
+        views, poses = batch["view_rgba"][:, : self.mesh_views], batch["view_cameras"][:, : self.mesh_views]
         losses, present = [], []
         for index in range(len(views)):
             one = {name: value[index : index + 1] for name, value in params.items()}
             surface = extract_surface(_distance_query(field, one), self.cells, self.extraction, views.device)
             colors = field.query(surface.vertices.detach()[None], one)["rgb"][0]  # (P, 3)
-            camera = Camera(batch["view_cameras"][index], float(batch["fov_y"][index]), *views.shape[2:4])
+            camera = Camera(poses[index], float(batch["fov_y"][index]), *views.shape[2:4])
             seen = render_mesh(surface.vertices, surface.faces, camera, colors, self.light)
             image = torch.cat([seen.color, seen.mask.unsqueeze(-1)], dim=-1)  # (V, H, W, 4)
             truth = views[index]

@@ -95,7 +95,7 @@ class ShapeDomain(Domain):
 
     def example(self, points: int = 8, size: int = 16, fov_y: float = 0.7) -> Sample:
         """A sample with `points` points of each kind and views of size × size pixels; `fov_y` in radians."""
-        count = max(1, self.encoded_views)
+        count = max(8, self.encoded_views)  # as many as a transform may pick for training
         vectors = np.zeros((points, 3), np.float16)
         names = ("id", "name", "class", "source", "licence", "creator", "split")
         numbers = {"center": [0.0, 0.0, 0.0], "scale": 1.0, "epsilon": 0.0, "fov_y": fov_y, "size_cm": None}

@@ -96,9 +96,10 @@ def _ask(query_sdf: DistanceQuery, grid: Tensor, where: Tensor, chunk: int, devi
     if not distances:
         return
     values = torch.cat(distances)
-    if not values.isfinite().all():
+    strange = int((~values.isfinite()).sum())
+    if strange:
         raise UserError(
-            f"The signed distance of the field is not finite at {int((~values.isfinite()).sum())} of "
+            f"The signed distance of the field is not finite at {strange} of "
             f"{len(values)} points, so it has no surface: the latent or the weights behind it have diverged, "
             f"take an earlier checkpoint."
         )
