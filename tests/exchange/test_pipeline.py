@@ -1,6 +1,7 @@
 """A whole pipeline of diffusers becomes a run that samples alike, and the run becomes that pipeline again."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from diffusers.pipelines.shap_e.renderer import ShapERenderer
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.conditioning.conftest import clip_folder  # noqa: F401 (a fixture)
-from transformers import AutoTokenizer, CLIPTextModelWithProjection
+from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModel
 
 from fieldforge.errors import UserError
 from fieldforge.exchange.cube_tables import cube_tables
@@ -97,6 +98,38 @@ def test_the_run_becomes_the_pipeline_again_bit_for_bit(pipeline, run, tmp_path)
     assert torch.equal(theirs, again)
     pictures = [pipe.shap_e_renderer.decode_to_image(theirs, "cpu", size=64) for pipe in (first, second)]
     assert torch.equal(*pictures)
+
+
+def test_a_pipeline_from_pictures_becomes_a_run_and_comes_back(clip_folder, tmp_path):  # noqa: F811
+    torch.manual_seed(1)
+    prior = PriorTransformer(num_attention_heads=2, attention_head_dim=8, num_layers=1, embedding_dim=CHANNELS,
+                             num_embeddings=TOKENS, additional_embeddings=0, time_embed_act_fn="gelu",
+                             norm_in_type="layer", embedding_proj_norm_type="layer", encoder_hid_proj_type=None,
+                             added_emb_type=None, time_embed_dim=4 * WIDTH, embedding_proj_dim=32,
+                             clip_embed_dim=2 * CHANNELS)  # fmt: skip
+    shapes = ((HIDDEN, 93), *[(HIDDEN, HIDDEN)] * 3)
+    prior.save_pretrained(tmp_path / "pipe" / "prior")
+    ShapERenderer(param_shapes=shapes, d_latent=CHANNELS, d_hidden=HIDDEN).save_pretrained(
+        tmp_path / "pipe" / "shap_e_renderer"
+    )
+    CLIPVisionModel.from_pretrained(clip_folder).save_pretrained(tmp_path / "pipe" / "image_encoder")
+    (tmp_path / "pipe" / "image_processor").mkdir()
+    shutil.copy(clip_folder / "preprocessor_config.json", tmp_path / "pipe" / "image_processor")
+    run = local_run(f"diffusers:{tmp_path / 'pipe'}", str(tmp_path))
+    assert run.parent.name == "shap_e_image"
+    generator, _, _ = load_diffusion(run / "model.ckpt", OmegaConf.create({"sampler": {"steps": 2}}))
+    picture = torch.randint(0, 255, (1, 32, 32, 4), dtype=torch.uint8)
+    free, guided = (generator({"image": picture}, [5], scale=scale) for scale in (0.0, 3.0))
+    assert guided.isfinite().all()
+    assert not torch.equal(free, guided)
+    run_export(OmegaConf.create({"run": str(run), "format": "diffusers", "output": str(tmp_path / "back"),
+                                 "output_dir": str(tmp_path)}))  # fmt: skip
+    again = PriorTransformer.from_pretrained(tmp_path / "back" / "prior").state_dict()
+    zeros = ("clip_mean", "clip_std")  # random numbers that no pipeline reads
+    assert all(torch.equal(again[name], value) for name, value in prior.state_dict().items() if name not in zeros)
+    index = json.loads((tmp_path / "back" / "model_index.json").read_text())
+    assert index["_class_name"] == "ShapEImg2ImgPipeline"
+    assert index["image_encoder"] == ["transformers", "CLIPVisionModel"]
 
 
 @pytest.mark.parametrize(
