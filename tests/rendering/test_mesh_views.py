@@ -122,6 +122,19 @@ def test_what_is_hidden_gets_no_gradient():
     assert slope.abs().max() == 0
 
 
+def test_an_outline_keeps_its_gradient_from_hidden_edges_inside_of_it():
+    """The outline of a void within a ball lies inside of the ball's, often between the centres of the same pixels."""
+    shell, shell_faces = ball(0.6)
+    void, void_faces = ball(0.56)
+    void = void.requires_grad_()
+    faces = torch.cat([shell_faces, void_faces.flip(1) + len(shell)])
+    camera = Camera(fibonacci_poses(3, DISTANCE), FOV, 32, 32)
+    views = render_mesh(torch.cat([shell, void]), faces, camera)
+    (slope,) = torch.autograd.grad(views.mask.sum(), void)
+    assert slope.abs().max() == 0
+    torch.testing.assert_close(views.mask, render_mesh(shell, shell_faces, camera).mask)
+
+
 def oblique(lift: Tensor) -> Tensor:
     """A tilted quad across the whole picture; lift (3,) shifts three of its corners along z."""
     base = torch.tensor([[-9.0, -9, -3], [9, -9, -1], [9, 9, 0.5], [-9, 9, -1.5]])

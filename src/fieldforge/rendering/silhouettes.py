@@ -25,7 +25,7 @@ def antialias(image: Tensor, face: Tensor, distance: Tensor, vertices: Tensor, f
     face (V, H, W): the visible face, -1 for none; distance (V, H, W): its distance along the camera's -z.
     """
     with torch.no_grad():
-        crossings = _nearest(_visible(_crossings(vertices, faces, camera), face, distance, camera), face)
+        crossings = _outermost(_visible(_crossings(vertices, faces, camera), face, distance, camera), face)
     inner, outer, share = crossings.blend(vertices, camera)  # (N,), (N,), (N,)
     flat = image.flatten(0, 2)
     change = flat[inner] - flat[outer]  # (N, K)
@@ -38,15 +38,18 @@ def antialias(image: Tensor, face: Tensor, distance: Tensor, vertices: Tensor, f
 class _Crossings:
     """Silhouette edges at lines through pixel centres; each field (N,), but for ends (N, 2), the edge's vertices.
 
-    Steep edges cross lines along a row, others lines along a column. line: number of that row or column; pixel: the
-    pair's first pixel on it; surface_first: whether the edge's surface is on that pixel's side; distance of the edge.
+    beside: whether the line is a row, with pairs side by side, or a column; dominant: whether such pairs are those of
+    this edge; line: number of the row or column; pixel: the pair's first pixel on it; share of the way to the second
+    one's centre; surface_first: whether the edge's surface is on the first pixel's side; distance of the edge.
     """
 
     view: Tensor
     ends: Tensor
-    steep: Tensor
+    beside: Tensor
+    dominant: Tensor
     line: Tensor
     pixel: Tensor
+    share: Tensor
     surface_first: Tensor
     distance: Tensor
 
@@ -55,18 +58,18 @@ class _Crossings:
 
     def pair(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Flat numbers (N,) of the two pixels among V · H · W: on the surface's side, and beyond the edge."""
-        row = torch.where(self.steep, self.line, self.pixel)
-        column = torch.where(self.steep, self.pixel, self.line)
+        row = torch.where(self.beside, self.line, self.pixel)
+        column = torch.where(self.beside, self.pixel, self.line)
         first = (self.view * height + row) * width + column
-        second = first + torch.where(self.steep, 1, width)
+        second = first + torch.where(self.beside, 1, width)
         return torch.where(self.surface_first, first, second), torch.where(self.surface_first, second, first)
 
     def blend(self, vertices: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
         """Inner and outer pixel, and the share (N,) of the way between their centres that the surface covers."""
         views = replace(camera, camera_to_world=camera.camera_to_world[self.view])
         pixels, _ = views.project(vertices[self.ends])  # (N, 2, 2)
-        along = torch.where(self.steep, pixels[..., 0].T, pixels[..., 1].T)  # (2, N), across the lines
-        place = torch.where(self.steep, pixels[..., 1].T, pixels[..., 0].T)
+        along = torch.where(self.beside, pixels[..., 0].T, pixels[..., 1].T)  # (2, N), across the lines
+        place = torch.where(self.beside, pixels[..., 1].T, pixels[..., 0].T)
         crossing = place[0] + (self.line + 0.5 - along[0]) / (along[1] - along[0]) * (place[1] - place[0])
         share = crossing - (self.pixel + 0.5)
         share = torch.where(self.surface_first, share, 1 - share).clamp(0, 1)
@@ -74,7 +77,7 @@ class _Crossings:
 
 
 def _crossings(vertices: Tensor, faces: Tensor, camera: Camera) -> _Crossings:
-    """All crossings of silhouette edges inside of the picture, seen or not."""
+    """All crossings of silhouette edges with lines of both kinds inside of the picture, seen or not."""
     pixels, distance = camera.project(vertices)  # (V, P, 2), (V, P)
     ends, side = _silhouettes(pixels, faces)  # (E, 2), (V, E)
     view, edge = ((side != 0) & (distance[:, ends] > 0).all(dim=-1)).nonzero(as_tuple=True)
@@ -82,25 +85,34 @@ def _crossings(vertices: Tensor, faces: Tensor, camera: Camera) -> _Crossings:
     corner, depth = pixels[view.unsqueeze(-1), ends], distance[view.unsqueeze(-1), ends]  # (E, 2, 2), (E, 2)
     step = corner[:, 1] - corner[:, 0]
     steep = step[:, 0].abs() >= step[:, 1].abs()
-    corner = torch.where(steep[:, None, None], corner, corner.flip(-1))  # across lines, along lines
-    limit = torch.where(steep, camera.height, camera.width)
-    low, high = (
-        torch.minimum((end - 0.5).ceil().clamp_min(0), limit).long() for end in corner[..., 0].aminmax(dim=1)
-    )  # the upper end is exclusive
-    counts = (high - low).clamp_min(0)
-    which = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)  # (N,)
-    line = low[which] + torch.arange(len(which), device=which.device) - (counts.cumsum(0) - counts)[which]
-    start, end = corner[which].unbind(dim=1)
+    found = []
+    for rows in (True, False):
+        size = (camera.height, camera.width) if rows else (camera.width, camera.height)
+        which, line, place, far = _on_lines(corner if rows else corner.flip(-1), depth, size)
+        pixel = (place - 0.5).floor()
+        # The side is positive to the right of an edge that runs down; columns for rows turn the sign.
+        toward = (side * (step[:, 0] if rows else -step[:, 1]))[which]
+        beside, dominant = torch.full_like(toward, rows, dtype=torch.bool), steep[which] == rows
+        share, surface_first = place - (pixel + 0.5), toward < 0
+        found.append((view[which], ends[which], beside, dominant, line, pixel.long(), share, surface_first, far))
+    return _Crossings(*(torch.cat(fields) for fields in zip(*found, strict=True)))
+
+
+def _on_lines(corner: Tensor, depth: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where edges (E, 2, 2) cross lines of pixel centres: number of edge and line, place on the line, distance; (N,).
+
+    The corners' coordinates are across the lines, and along them; size: the number of lines, and of pixels on each.
+    """
+    low, high = ((end - 0.5).ceil().clamp(0, size[0]).long() for end in corner[..., 0].aminmax(dim=1))
+    counts = high - low  # the upper end is exclusive
+    edge = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)  # (N,)
+    line = low[edge] + torch.arange(len(edge), device=edge.device) - (counts.cumsum(0) - counts)[edge]
+    start, end = corner[edge].unbind(dim=1)
     share = (line + 0.5 - start[:, 0]) / (end[:, 0] - start[:, 0])
     place = start[:, 1] + share * (end[:, 1] - start[:, 1])
-    # 1/z is linear in the picture.
-    depth = 1 / ((1 - share) / depth[which, 0] + share / depth[which, 1])
-    # The side is positive to the right of an edge that runs down; going across swaps the axes and with them the sign.
-    toward = side * torch.where(steep, step[:, 0], -step[:, 1])
-    pixel = (place - 0.5).floor()
-    inside = (pixel >= 0) & (pixel < torch.where(steep, camera.width, camera.height)[which] - 1) & place.isfinite()
-    found = _Crossings(view[which], ends[which], steep[which], line, pixel.long(), toward[which] < 0, depth)
-    return found[inside]
+    depth = 1 / ((1 - share) / depth[edge, 0] + share / depth[edge, 1])  # 1/z is linear in the picture
+    inside = (place >= 0.5) & (place < size[1] - 0.5)
+    return edge[inside], line[inside], place[inside], depth[inside]
 
 
 def _silhouettes(pixels: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,15 +143,21 @@ def _visible(crossings: _Crossings, face: Tensor, distance: Tensor, camera: Came
     return crossings[(seen[inner] <= crossings.distance + slack) & (seen[outer] > crossings.distance)]
 
 
-def _nearest(crossings: _Crossings, face: Tensor) -> _Crossings:
-    """The nearest crossing of each pair of pixels that see different faces."""
+def _outermost(crossings: _Crossings, face: Tensor) -> _Crossings:
+    """Of each pair of pixels that see different faces, the crossing that is farthest from the surface's pixel.
+
+    Inside of an outline there may be edges of hidden surfaces, even nearer ones: voids, parts that reach into others.
+    The outline hides them also where it is not for such a pair to blend.
+    """
     views, height, width = face.shape
     inner, outer = crossings.pair(height, width)
     crossings = crossings[face.flatten()[inner] != face.flatten()[outer]]
     inner, outer = crossings.pair(height, width)
-    pair = 2 * torch.minimum(inner, outer) + crossings.steep.long()
+    pair = 2 * torch.minimum(inner, outer) + crossings.beside.long()
+    left = torch.where(crossings.surface_first, 1 - crossings.share, crossings.share).clamp(0, 1)
     # As in the rasteriser: bits of positive floats sort as integers.
     order = torch.arange(len(pair), device=pair.device)
-    key = (crossings.distance.float().view(torch.int32).long() << 32) | order
-    nearest = pair.new_full((2 * views * height * width,), NOTHING).scatter_reduce(0, pair, key, "amin")
-    return crossings[nearest[nearest != NOTHING] & 0xFFFFFFFF]
+    key = (left.float().view(torch.int32).long() << 32) | order
+    least = pair.new_full((2 * views * height * width,), NOTHING).scatter_reduce(0, pair, key, "amin")
+    crossings = crossings[least[least != NOTHING] & 0xFFFFFFFF]
+    return crossings[crossings.dominant]
