@@ -62,14 +62,18 @@ class DistanceGrid:
         self.inside = self.distances.detach() < 0  # (G³,)
         self.offsets = None if offsets is None else offsets.float().reshape(-1, 3)
         self.strides = distances.new_tensor([self.size**2, self.size, 1], dtype=torch.int64)
-        self.corner_steps = torch.tensor(CORNERS, device=distances.device) @ self.strides  # (8,)
+        self.corner_steps = self._numbers(torch.tensor(CORNERS, device=distances.device))  # (8,)
+
+    def _numbers(self, steps: Tensor) -> Tensor:
+        """Flat numbers (N,) of points at whole steps (N, 3) along the axes."""
+        return (steps * self.strides).sum(dim=-1)  # there is no matrix product of integers on a GPU
 
     def crossed_cells(self) -> Tensor:
         """Cells with corners on both sides, ascending, named by the grid point at their lowest corner: (N,)."""
         count = self.inside.view((self.size,) * 3).to(torch.uint8)
         for axis in range(3):
             count = count.narrow(axis, 0, self.resolution) + count.narrow(axis, 1, self.resolution)
-        return ((count > 0) & (count < 8)).nonzero() @ self.strides
+        return self._numbers(((count > 0) & (count < 8)).nonzero())
 
     def places(self, points: Tensor) -> Tensor:
         """Places (..., 3) in the box of grid points (...)."""
