@@ -56,6 +56,20 @@ def test_a_turned_or_mirrored_sample_has_cameras_that_see_it_so(sample: dict) ->
     assert 0 < mirrored < 8
 
 
+def test_the_first_points_may_be_spread_and_the_rest_stays_random(sample: dict) -> None:
+    plain, spread = (Surface(150, count)(sample, np.random.default_rng(0))["input"] for count in (0, 12))
+    assert len(np.unique(spread, axis=0)) == len(np.unique(plain, axis=0))
+    np.testing.assert_array_equal(np.sort(spread, axis=0), np.sort(plain, axis=0))
+    taken = [0]
+    for _ in range(11):
+        apart = np.linalg.norm(plain[:, None, :3] - plain[taken, :3], axis=-1).min(1)
+        taken.append(int(apart.argmax()))
+    np.testing.assert_array_equal(spread[:12], plain[taken])
+    rest = np.delete(plain, taken, axis=0)
+    np.testing.assert_array_equal(spread[12:], rest)
+    assert ShapeDomain(spread_points=12).determining() == {"points": 4096, "spread": 12}
+
+
 def test_too_few_stored_views_are_named(sample: dict) -> None:
     with pytest.raises(UserError, match="5 views of each shape are encoded, and a shape has 4"):
         Views(5)(sample, np.random.default_rng(0))

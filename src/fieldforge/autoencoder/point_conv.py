@@ -5,7 +5,7 @@ Letters: N points, S centres, K neighbours of a centre, W windows of a convoluti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -71,23 +71,20 @@ class PointConv(nn.Module):
     def convolve(self, points: Tensor, features: Tensor, orders: Orders) -> Tensor:
         """As `forward`, with given orders."""
         near = first_neighbours(points[:, : self.centres].float(), points.float(), self.radius, self.neighbours)
+        rings = [
+            Ring.of(convolution, self.stride, places)
+            for convolution, places in zip((self.first, self.second), self.places, strict=True)
+        ]
         tokens = []
         for sample, (places, position, feature) in enumerate(zip(near, points, features, strict=True)):
             own = [order[sample if len(order) > 1 else 0] for order in orders]  # (places, channels) each
-            parts = zip(places.split(CHUNK), position[: self.centres].split(CHUNK), strict=True)
-            tokens.append(torch.cat([self._tokens(own, each, centre, position, feature) for each, centre in parts]))
-        return torch.stack(tokens)
-
-    def _tokens(
-        self, orders: Sequence[Tensor], near: Tensor, centres: Tensor, points: Tensor, features: Tensor
-    ) -> Tensor:
-        """Of some centres (s, 3) of one sample with their neighbours (s, K), among points (N, 3): (s, width)."""
-        relative = (points[near] - centres[:, None]).to(features)
-        values = torch.cat([relative, features[near]], -1)  # (s, K, 3 + C)
-        for convolution, order in zip((self.first, self.second), orders, strict=True):
-            values = values.gather(1, order.expand_as(values))
-            values = F.silu(ring_convolution(values, convolution.weight, convolution.bias, self.stride))
-        return values.mean(1)
+            for part, centres in zip(places.split(CHUNK), position[: self.centres].split(CHUNK), strict=True):
+                relative = (position[part] - centres[:, None]).to(feature)
+                values = torch.cat([relative, feature[part]], -1)  # (s, K, 3 + C)
+                for ring, order in zip(rings, own, strict=True):
+                    values = F.silu(ring(values.gather(1, order.expand_as(values))))
+                tokens.append(values.mean(1))  # (s, width)
+        return torch.cat(tokens).unflatten(0, (len(points), -1))
 
 
 def first_neighbours(centres: Tensor, points: Tensor, radius: float, count: int) -> Tensor:
@@ -103,19 +100,38 @@ def first_neighbours(centres: Tensor, points: Tensor, radius: float, count: int)
     return torch.where(places < points.shape[1], places, places[..., :1])
 
 
-def ring_convolution(values: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-    """Convolution along a ring: values (s, L, C), weight (D, C, 2 · stride) → (s, L // stride + 1, D).
+@dataclass(frozen=True)
+class Ring:
+    """A convolution along a ring of L values: (s, L, C) → (s, L // stride + 1, D).
 
-    Each side is padded with `stride` values of the other (`padding_mode="circular"`). The windows overlap by halves: of
-    whole blocks, a window is the sum of two products, and no value is copied. The last window is then the first again.
+    Its kernel has twice the stride, and each side is padded with `stride` values of the other (circular padding).
+    Windows overlap by halves. Where the ring is of whole blocks of `stride`, a window is the sum of products of two of
+    them, no value is copied, and the last window is the first again.
+
+    matrix: (2 D, stride · C), the kernel's first half above its second, for whole blocks, or (D, 2 · stride · C).
     """
-    length, channels = values.shape[1:]
-    if length % stride:
+
+    matrix: Tensor
+    bias: Tensor
+    stride: int
+    is_whole: bool
+
+    @classmethod
+    def of(cls, convolution: nn.Conv1d, stride: int, length: int) -> Ring:
+        """For rings of that length."""
+        assert convolution.bias is not None
+        taps, is_whole = convolution.weight.transpose(1, 2), length % stride == 0  # (D, 2 · stride, C)
+        matrix = torch.cat(taps.split(stride, 1)).flatten(1) if is_whole else taps.flatten(1)
+        return cls(matrix, convolution.bias, stride, is_whole)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        stride = self.stride
+        if self.is_whole:
+            blocks = values.unflatten(1, (-1, stride)).flatten(2)  # (s, W - 1, stride · C)
+            before, behind = F.linear(blocks, self.matrix).chunk(2, -1)
+            windows = before.roll(1, 1) + behind + self.bias
+            return torch.cat([windows, windows[:, :1]], 1)
         padded = torch.cat([values[:, -stride:], values, values[:, :stride]], 1)
-        windows = padded.unfold(1, 2 * stride, stride).flatten(2)  # (s, W, C · 2 · stride)
-        return F.linear(windows, weight.flatten(1), bias)
-    left, right = weight.transpose(1, 2).split(stride, 1)  # (D, stride, C) each
-    blocks = values.reshape(len(values), -1, stride * channels)  # (s, W - 1, stride · C)
-    before, behind = F.linear(blocks, torch.cat([left.flatten(1), right.flatten(1)])).chunk(2, -1)
-    windows = before.roll(1, 1) + behind if bias is None else before.roll(1, 1) + behind + bias
-    return torch.cat([windows, windows[:, :1]], 1)
+        windows = padded.unfold(1, 2 * stride, stride).transpose(2, 3)  # (s, W, 2 · stride, C)
+        rows = windows.reshape(-1, self.matrix.shape[1])  # (in one product, not one for each centre)
+        return F.linear(rows, self.matrix, self.bias).unflatten(0, windows.shape[:2])

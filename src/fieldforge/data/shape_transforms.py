@@ -25,10 +25,13 @@ def pick(count: int, available: int, generator: np.random.Generator) -> np.ndarr
 
 
 class Surface:
-    """`input (N, 9)`: position, unit normal, sRGB of points that see the outside."""
+    """`input (N, 9)`: position, unit normal, sRGB of points that see the outside, in random order.
 
-    def __init__(self, points: Count) -> None:
-        self.points = points
+    The first `spread` of them are spread over the surface instead, by `farthest_first`: for encoders with centres.
+    """
+
+    def __init__(self, points: Count, spread: Whole = 0) -> None:
+        self.points, self.spread = points, spread
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         exposed = np.flatnonzero(sample["surface_exposed.npy"])
@@ -42,7 +45,24 @@ class Surface:
         surface[:, 3:6] *= NORMAL_UNIT
         surface[:, 3:6] /= np.linalg.norm(surface[:, 3:6], axis=1, keepdims=True) + 1e-9
         surface[:, 6:] /= 255
-        return {"input": surface}
+        return {"input": surface[farthest_first(surface[:, :3], self.spread)] if self.spread else surface}
+
+
+def farthest_first(points: np.ndarray, count: int) -> np.ndarray:
+    """An order (N,) of points (N, 3): the first, then `count` - 1 by farthest-point sampling, then the rest as it was.
+
+    Each of the former is the one farthest from all before it (PointNet++, Qi et al. 2017).
+    """
+    columns, order = np.ascontiguousarray(points.T), np.zeros(min(count, len(points)), np.int64)
+    squares = np.full(len(points), np.inf, np.float32)  # of distances to the nearest of those taken
+    for place in range(1, len(order)):
+        apart = columns - columns[:, order[place - 1], None]
+        np.minimum(squares, np.einsum("dn,dn->n", apart, apart), out=squares)
+        squares[order[place - 1]] = -1  # (points may stand at one place)
+        order[place] = squares.argmax()
+    rest = np.ones(len(points), bool)
+    rest[order] = False
+    return np.concatenate([order, np.flatnonzero(rest)])
 
 
 class Distances:

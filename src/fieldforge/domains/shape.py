@@ -56,6 +56,7 @@ class ShapeDomain(Domain):
 
     Args:
         points: N exposed surface points of the autoencoder's input, for latents and evaluations.
+        spread_points: how many of the first points are spread by farthest-point sampling, for encoders with centres.
         encoded_views: V stored views that the autoencoder reads besides, for latents and evaluations.
         view_size: pixels along a side of the views of a mesh file that is encoded; those of the stored ones.
         resolution: cells along an axis of the isosurface grid.
@@ -81,17 +82,18 @@ class ShapeDomain(Domain):
         surface_points: Points = 100_000,
         f_score_threshold: Positive = 0.02,
         cloud_points: Points = 2048,
+        spread_points: Whole = 0,
         encoded_views: Whole = 0,
         view_size: Pixels = 128,
     ):
-        self.encoded_views, self.view_size = encoded_views, view_size
+        self.spread_points, self.encoded_views, self.view_size = spread_points, encoded_views, view_size
         self.points, self.resolution, self.views = points, resolution, views
         self.surface_points, self.f_score_threshold = surface_points, f_score_threshold
         self.cloud_points = cloud_points
 
     def determining(self) -> dict[str, Any]:
-        views = {"views": self.encoded_views} if self.encoded_views else {}  # (identities from before there were views)
-        return {"points": self.points, **views}
+        further = {"spread": self.spread_points, "views": self.encoded_views}
+        return {"points": self.points, **{name: value for name, value in further.items() if value}}  # (as before them)
 
     def example(self, points: int = 8, size: int = 16, fov_y: float = 0.7) -> Sample:
         """A sample with `points` points of each kind and views of size × size pixels; `fov_y` in radians."""
@@ -116,7 +118,7 @@ class ShapeDomain(Domain):
         }
 
     def input_transforms(self) -> list[Transform]:
-        return [Surface(self.points), *([Views(self.encoded_views)] if self.encoded_views else [])]
+        return [Surface(self.points, self.spread_points), *([Views(self.encoded_views)] if self.encoded_views else [])]
 
     def truth_transforms(self) -> list[Transform]:
         return [TrueGeometry(), TrueViews(self.views)]
@@ -189,7 +191,8 @@ class ShapeDomain(Domain):
         return [surface_points(mesh, self.cloud_points, rng)[0] for mesh in meshes]
 
     def stored_signatures(self, batch: Truth) -> list[np.ndarray]:
-        return list(batch["input"][:, : self.cloud_points, :3].numpy())  # in random order already
+        random = batch["input"][:, self.spread_points :]  # in random order already
+        return list(random[:, : self.cloud_points, :3].numpy())
 
     def nearest(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> NDArray[np.int64]:
         return nearest_shapes(these, those)

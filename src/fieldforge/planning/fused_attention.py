@@ -28,7 +28,8 @@ def fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """`nn.attention.attend` by the memory-efficient kernel, which keeps one number a row of the logits."""
     bias = None
     if mask is not None:
-        bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, -torch.inf)
+        numbers = torch.zeros_like(mask, dtype=q.dtype)
+        bias = numbers.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else mask.to(q.dtype)
         bias = bias.expand(*q.shape[:-1], k.shape[-2])  # (B, heads, N, M)
     needs = q.requires_grad or k.requires_grad or v.requires_grad
     order = (tensor.transpose(1, 2).contiguous().transpose(1, 2) for tensor in (q, k, v))
