@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fieldforge.noise.randomness import Randomness, uniform
 from fieldforge.ranges import Count, Positive
 
-CHUNK = 64  # centres whose neighbours exist at the same time
+CHUNK = 256  # centres whose neighbours exist at the same time
 Orders = tuple[Tensor, ...]
 """For each convolution which neighbour every channel has at each place: (1 or B, places, channels), permutations."""
 

@@ -16,7 +16,7 @@ from fieldforge.nn.embeddings import positional_encoding, positional_encoding_wi
 from fieldforge.ranges import Count, Whole
 
 OPAQUE = 0.999  # alpha from which on a pixel shows one surface
-CHUNK = 256  # patches whose pixels exist at the same time, encoded
+CHUNK = 1024  # patches whose pixels exist at the same time, encoded
 
 
 class ViewPatches(nn.Module):
