@@ -30,11 +30,15 @@ WATCHED = [
     "image_latent",
     "image_upscale",
     "latent_classifier",
+    "shap_e_small",
     "shape_autoencoder",
     "shape_latent_image",
 ]
 """Each kind of stage, domain, condition and level once; the others change values alone."""
-FREE = ("autoencoder.", "backbone.", "data.augment")
+FREE = (
+    *("autoencoder.", "backbone.", "loss.", "conditioner.clip", "conditioner.parts."),
+    *("data.augment", "data.transforms.surface.", "latent_data.transforms.view."),
+)
 """Blocks that are built whole, with the keys of the class that is chosen."""
 
 

@@ -31,6 +31,7 @@ class Autoencoder(nn.Module):
     """
 
     starts_from_another: ClassVar[bool] = False
+    unit_variance = True
 
     def __init__(
         self,
