@@ -30,7 +30,7 @@ demo: $(READY)
 	$(BIN)/python train.py experiment=fine_tune
 	$(BIN)/python sample.py prompts=docs/demo_prompts.txt n=2 guidance=3 seed=0
 
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 QUICK := $(addprefix tests/,test_house.py test_ranges.py test_terminal.py noise nn fields geometry autoencoder metrics rendering \
 	conditioning storage preparation/readers diffusion/test_parameterization.py diffusion/test_guidance.py \
 	diffusion/test_backbones.py diffusion/test_against_diffusers.py)

@@ -96,8 +96,10 @@ def test_the_run_becomes_the_pipeline_again_bit_for_bit(pipeline, run, tmp_path)
     noise = torch.randn(1, TOKENS, CHANNELS, generator=torch.Generator().manual_seed(3))
     theirs, again = (latents_of(pipe, "a blue ball", noise, 2, 15.0) for pipe in (first, second))
     assert torch.equal(theirs, again)
-    pictures = [pipe.shap_e_renderer.decode_to_image(theirs, "cpu", size=64) for pipe in (first, second)]
-    assert torch.equal(*pictures)
+    theirs, again = (pipe.shap_e_renderer.state_dict() for pipe in (first, second))
+    assert theirs.keys() == again.keys()
+    overwritten = {f"mlp.mlp.{number}.weight" for number in range(4)}  # by every latent
+    assert all(torch.equal(again[name], value) for name, value in theirs.items() if name not in overwritten)
 
 
 def test_a_pipeline_from_pictures_becomes_a_run_and_comes_back(clip_folder, tmp_path):  # noqa: F811
