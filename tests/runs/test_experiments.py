@@ -68,7 +68,7 @@ FEW = ["autoencoder.encoder.tokens=128", "autoencoder.encoder.training_tokens=[6
 FLAT = ["autoencoder.encoder.layers=1", "backbone.layers=1"]  # for the other layers and samples there is shap_e_scale
 CLIP = ["conditioner.clip={clip}", *FLAT, "training.autoencoder.batch_size=4", "training.diffusion.batch_size=8"]
 PLANNED = {  # too large for steps in a test
-    "shap_e_scale": ["training.autoencoder.batch_size=4"],  # each sample's neighbourhoods are read apart
+    "shap_e_scale": ["training.autoencoder.batch_size=2"],  # each sample's neighbourhoods are read apart
     "shap_e_text": CLIP,
     "shap_e_image": CLIP,
     "vector_set_scale": FEW,  # tokens are found one by one

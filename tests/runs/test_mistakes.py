@@ -104,7 +104,6 @@ TRAINING = [
     ("autoencoder.encoder.width=1000000", "autoencoder"),
     ("autoencoder.encoder.heads=3", "autoencoder.encoder"),
     ("autoencoder.encoder.layers=-1", "autoencoder.encoder.layers"),
-    ("autoencoder.encoder.heads=3", "autoencoder.encoder.heads"),
     ("autoencoder.field.generated=9", "autoencoder.field"),
     ("autoencoder.bottleneck.noised=1.5", "autoencoder.bottleneck.noised"),
     ("autoencoder_loss.coarse_samples=0", "autoencoder_loss.coarse_samples"),
