@@ -17,8 +17,9 @@ from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionM
 from fieldforge.errors import UserError
 from fieldforge.exchange.cube_tables import cube_tables
 from fieldforge.exchange.shap_e_files import find_files, is_foreign
+from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.export import run_export
-from fieldforge.runs.foreign_models import CONFIGS, local_run
+from fieldforge.runs.foreign_models import local_run
 from fieldforge.runs.sample import run_sampling
 from fieldforge.stages.diffusion_stage import load_diffusion
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.autoencoder.autoencoder import Autoencoder, Batch
 from fieldforge.autoencoder.bottleneck import Terms
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
@@ -14,8 +14,6 @@ from fieldforge.fields.radiance import RadianceQuery, radiance_query
 from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Count, NotNegative, Positive
 from fieldforge.rendering.volume import render_levels
-
-Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from fieldforge.autoencoder.losses import AutoencoderLoss, Batch
 from fieldforge.fields.base import Field, Params
 from fieldforge.geometry.camera import BOX, Camera
-from fieldforge.geometry.isosurface import distance_grid
+from fieldforge.geometry.isosurface import corners_of, distance_grid, reduce_corners
 from fieldforge.geometry.marching_tetrahedra import marching_tetrahedra
 from fieldforge.geometry.surface_extraction import ExtractedSurface, SurfaceExtraction
 from fieldforge.noise.randomness import Randomness
@@ -73,8 +73,8 @@ def extract_surface(
     """
     grid = distance_grid(query_sdf, cells, device=device).to(device)  # (G, G, G)
     inside = grid < 0
-    crossed = _any_of_corners(inside) & _any_of_corners(~inside)  # (cells, cells, cells)
-    corner = _any_of_corners(torch.nn.functional.pad(crossed, (1,) * 6)).nonzero(as_tuple=True)
+    crossed = reduce_corners(torch.logical_or, inside) & reduce_corners(torch.logical_or, ~inside)  # (cells,) * 3
+    corner = corners_of(crossed).nonzero(as_tuple=True)
     points = 2 * BOX / cells * torch.stack(corner, dim=-1).float() - BOX  # (N, 3)
     return extraction(grid.index_put(corner, query_sdf(points).float()))
 
@@ -82,11 +82,3 @@ def extract_surface(
 def _distance_query(field: Field, params: Params) -> Callable[[Tensor], Tensor]:
     """points (N, 3) → signed distances (N,) of the one shape with these parameters."""
     return lambda points: field.query_head("sdf", points[None], params)[0]
-
-
-def _any_of_corners(values: Tensor) -> Tensor:
-    """Whether any of the 2³ neighbours in a grid (G, G, G) is true: (G - 1)³."""
-    for axis in range(3):
-        count = values.shape[axis] - 1
-        values = values.narrow(axis, 0, count) | values.narrow(axis, 1, count)
-    return values

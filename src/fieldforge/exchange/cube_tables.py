@@ -12,19 +12,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from fieldforge.geometry.cell_loops import FACES
+from fieldforge.geometry.surface_extraction import CORNERS
+
 MOST = 5  # triangles of a cell
-EDGES = tuple(
-    tuple(sum(bit << at for at, bit in zip((axis, *(a for a in range(3) if a != axis)), (end, i, j), strict=True))
-          for end in (0, 1))
-    for axis in range(3) for j in (0, 1) for i in (0, 1)
-)  # fmt: skip
-"""Corners of edge 4 · axis + i + 2j."""
-FACES = tuple(
-    tuple(sum(bit << at for at, bit in zip((axis, (axis + 1) % 3, (axis + 2) % 3), (side, i, j), strict=True))
-          for i, j in ((0, 0), (1, 0), (1, 1), (0, 1))[:: 1 if side else -1])
-    for axis in range(3) for side in (0, 1)
-)  # fmt: skip
-"""Corners of the faces in a ring, counter-clockwise seen from outside of the cell."""
+RINGS = tuple(face if number % 2 else face[::-1] for number, face in enumerate(FACES))
+"""Corners of the faces, counter-clockwise seen from outside of the cell."""
 
 
 @cache
@@ -37,7 +30,7 @@ def cube_tables() -> tuple[Tensor, Tensor]:
     for code in range(256):
         triangles = [
             (loop[0], loop[k], loop[k + 1])
-            for loop in _loops([bool(code >> corner & 1) for corner in range(8)])
+            for loop in _loops([bool(code >> (x + 2 * y + 4 * z) & 1) for x, y, z in CORNERS])
             for k in range(1, len(loop) - 1)
         ]
         for number, triangle in enumerate(triangles):
@@ -49,7 +42,7 @@ def cube_tables() -> tuple[Tensor, Tensor]:
 def _loops(inside: list[bool]) -> list[list[int]]:
     """Loops of crossed edges, each a ring with the inside corners on its left."""
     following = {}
-    for face in FACES:
+    for face in RINGS:
         for k in range(4):  # where the ring of the face leaves the inside, the surface turns back to where it entered
             if inside[face[k]] and not inside[face[(k + 1) % 4]]:
                 back = next(n for n in range(k, k - 4, -1) if not inside[face[n - 1]])
@@ -65,4 +58,7 @@ def _loops(inside: list[bool]) -> list[list[int]]:
 
 
 def _edge(a: int, b: int) -> int:
-    return EDGES.index((min(a, b), max(a, b)))
+    """diffusers' number of the edge between two corners."""
+    axis = next(at for at in range(3) if CORNERS[a][at] != CORNERS[b][at])
+    i, j = (CORNERS[a][at] for at in range(3) if at != axis)
+    return 4 * axis + i + 2 * j

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
-from torch import Tensor
 
 from fieldforge.diffusion.backbones.shap_e import ShapEBackbone
 from fieldforge.errors import UserError
 from fieldforge.exchange.prior_names import UNUSED, from_diffusers, from_openai, to_diffusers, to_openai
-from fieldforge.exchange.weight_files import DIFFUSERS_FILE, check_tensors, read_weights, weight_file
+from fieldforge.exchange.weight_files import (
+    CONFIG,
+    check_tensors,
+    heads_of,
+    plain,
+    read_weights,
+    weight_file,
+    write_folder,
+)
 from fieldforge.storage.files import atomic_file
-
-CONFIG = "config.json"
 
 
 def load_prior(backbone: ShapEBackbone, path: str | Path) -> None:
@@ -47,17 +50,12 @@ def load_prior(backbone: ShapEBackbone, path: str | Path) -> None:
 def save_openai(backbone: ShapEBackbone, path: str | Path) -> None:
     """Writes a file of OpenAI's layout, as torch.save writes it."""
     with atomic_file(Path(path)) as file:
-        torch.save(_plain(to_openai(backbone.state_dict(), backbone.heads)), file)
+        torch.save(plain(to_openai(backbone.state_dict(), backbone.heads)), file)
 
 
 def save_diffusers(backbone: ShapEBackbone, folder: str | Path) -> None:
     """Writes a folder that `diffusers.PriorTransformer.from_pretrained` reads: weights and config.json."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / f"{DIFFUSERS_FILE}.safetensors") as file:
-        file.write(save(_plain(to_diffusers(backbone.state_dict())), {"format": "pt"}))
-    with atomic_file(folder / CONFIG) as file:
-        file.write(json.dumps(prior_config(backbone), indent=2).encode())
+    write_folder(to_diffusers(backbone.state_dict()), prior_config(backbone), Path(folder))
 
 
 def prior_config(backbone: ShapEBackbone) -> dict[str, Any]:
@@ -85,16 +83,6 @@ def prior_config(backbone: ShapEBackbone) -> dict[str, Any]:
 
 def _check_heads(backbone: ShapEBackbone, config: Path) -> None:
     """UserError where the config.json beside the weights, if there is one, has another number of heads."""
-    if not config.is_file():
-        return
-    try:
-        heads = json.loads(config.read_text())["num_attention_heads"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{config} names no num_attention_heads: use another copy of that file") from error
-    if heads != backbone.heads:
+    heads = heads_of(config)
+    if heads not in (None, backbone.heads):
         raise UserError(f"{config}: the weights have {heads} heads: set backbone.heads={heads}")
-
-
-def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that share no memory, on the CPU, as file formats want them."""
-    return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
@@ -22,9 +20,8 @@ from fieldforge.exchange.renderer_names import (
     from_layout,
     to_layout,
 )
-from fieldforge.exchange.weight_files import DIFFUSERS_FILE, check_tensors, read_weights, weight_file
+from fieldforge.exchange.weight_files import check_tensors, read_weights, weight_file, write_folder
 from fieldforge.fields.shap_e_field import OUTPUTS, ShapEField
-from fieldforge.storage.files import atomic_file
 
 TABLES = "mesh_decoder."
 PARTS = ("decoder.", "field.")
@@ -61,15 +58,9 @@ def save_diffusers_renderer(autoencoder: Autoencoder, folder: str | Path, backgr
             "this run's autoencoder is not of Shap-E's design, whose field and decoder autoencoder=shap_e has: "
             "diffusers has no class for it"
         )
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     state = to_layout(renderer_weights(autoencoder), DIFFUSERS, background)
     state |= dict(zip((f"{TABLES}cases", f"{TABLES}masks"), cube_tables(), strict=True))
-    plain = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
-    with atomic_file(folder / f"{DIFFUSERS_FILE}.safetensors") as file:
-        file.write(save(plain, {"format": "pt"}))
-    with atomic_file(folder / "config.json") as file:
-        file.write(json.dumps(renderer_config(autoencoder.field, autoencoder.decoder, background), indent=2).encode())
+    write_folder(state, renderer_config(autoencoder.field, autoencoder.decoder, background), Path(folder))
 
 
 def renderer_config(field: ShapEField, decoder: WeightRows, background: float) -> dict[str, Any]:

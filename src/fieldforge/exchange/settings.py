@@ -25,7 +25,5 @@ class ExportSettings:
     output_dir: str
 
     def __post_init__(self) -> None:
-        if self.format != "diffusers":
-            raise UserError(f"format={self.format}: a run is exported as diffusers, give format=diffusers")
         if not self.output.strip():
             raise UserError("output= is empty: give a folder for the files, such as output=my_pipeline")

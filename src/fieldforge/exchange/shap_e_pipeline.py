@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.errors import UserError
 from fieldforge.exchange.prior_files import save_diffusers
 from fieldforge.exchange.renderer_files import save_diffusers_renderer
+from fieldforge.exchange.weight_files import write_json
 from fieldforge.generation import Generator
 from fieldforge.noise.processes import Exponential
-from fieldforge.storage.files import atomic_file
 
 SCHEDULER = {
     "_class_name": "HeunDiscreteScheduler",
@@ -53,8 +52,8 @@ def save_pipeline(generator: Generator, autoencoder: Autoencoder, folder: Path) 
     encoder, kind = _encoder(generator)
     save_diffusers_renderer(autoencoder, folder / "shap_e_renderer")
     save_diffusers(model.backbone, folder / "prior")
-    _write(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
-    _write(folder / "model_index.json", {**INDEX, **_save_tower(encoder, kind, folder)})
+    write_json(SCHEDULER, folder / "scheduler" / "scheduler_config.json")
+    write_json({**INDEX, **_save_tower(encoder, kind, folder)}, folder / "model_index.json")
 
 
 def _encoder(generator: Generator) -> tuple[Pretrained, str]:
@@ -86,15 +85,9 @@ def _save_tower(encoder: Pretrained, kind: str, folder: Path) -> dict[str, Any]:
             "tokenizer": ["transformers", type(tokenizer).__name__],
         }
     settings, _ = encoder.load(ImageProcessingMixin, read="get_image_processor_dict")
-    _write(folder / "image_processor" / "preprocessor_config.json", settings)
+    write_json(settings, folder / "image_processor" / "preprocessor_config.json")
     return {
         "_class_name": "ShapEImg2ImgPipeline",
         "image_encoder": ["transformers", "CLIPVisionModel"],
         "image_processor": ["transformers", "CLIPImageProcessor"],
     }
-
-
-def _write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(json.dumps(content, indent=2).encode())

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from fieldforge.errors import UserError
 from fieldforge.exchange.prior_names import from_diffusers, from_openai
 from fieldforge.exchange.renderer_files import TABLES, layout_of
 from fieldforge.exchange.renderer_names import count_layers, from_layout
 from fieldforge.exchange.shap_e_files import ShapEFiles
-from fieldforge.exchange.weight_files import read_weights, weight_file
+from fieldforge.exchange.weight_files import CONFIG, heads_of, read_weights, weight_file
 
 HEADS = {"text": 16, "image": 8}
 """Of OpenAI's denoisers, whose tensors do not say it."""
@@ -24,7 +21,7 @@ def size_settings(files: ShapEFiles) -> dict[str, object]:
 def _prior_settings(files: ShapEFiles) -> dict[str, object]:
     state, file = read_weights(files.prior), weight_file(files.prior)
     openai = any(name.startswith("wrapped.") for name in state)
-    heads = HEADS[files.kind] if openai else _heads(file.with_name("config.json"), HEADS[files.kind])
+    heads = HEADS[files.kind] if openai else heads_of(file.with_name(CONFIG)) or HEADS[files.kind]
     try:
         ours = from_openai(state, heads) if openai else from_diffusers(state)
         condition = ours["embed_condition.weight" if files.kind == "text" else "embed_condition.1.weight"]
@@ -39,13 +36,6 @@ def _prior_settings(files: ShapEFiles) -> dict[str, object]:
         "autoencoder.encoder.tokens": positions.shape[0],
         "autoencoder.encoder.channels": embed.shape[1],
     }
-
-
-def _heads(config: Path, usual: int) -> int:
-    try:
-        return int(json.loads(config.read_text())["num_attention_heads"]) if config.is_file() else usual
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{config} names no num_attention_heads: use another copy of that file") from error
 
 
 def _field_settings(files: ShapEFiles) -> dict[str, object]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fieldforge.errors import UserError
+from fieldforge.storage.files import atomic_file
 from fieldforge.training.processes.checkpoints import verify
 
 DIFFUSERS_FILE = "diffusion_pytorch_model"
+CONFIG = "config.json"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 
 
@@ -65,6 +69,36 @@ def weight_file(path: str | Path) -> Path:
     if path.suffix not in (".safetensors", *PICKLES):
         raise UserError(f"{path} is no file of weights: give one that ends in .safetensors or {', '.join(PICKLES)}")
     return path
+
+
+def write_folder(state: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path) -> None:
+    """Write weights and config.json as diffusers reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(folder / f"{DIFFUSERS_FILE}.safetensors") as file:
+        file.write(save(plain(state), {"format": "pt"}))
+    write_json(config, folder / CONFIG)
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write a JSON file, and the folder that it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        file.write(json.dumps(content, indent=2).encode())
+
+
+def plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share no memory, on the CPU, as file formats want them."""
+    return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+
+
+def heads_of(config: Path) -> int | None:
+    """`num_attention_heads` of the config.json beside weights, without which it is a UserError; None without a file."""
+    if not config.is_file():
+        return None
+    try:
+        return int(json.loads(config.read_text())["num_attention_heads"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{config} names no num_attention_heads: use another copy of that file") from error
 
 
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: str | Path) -> None:

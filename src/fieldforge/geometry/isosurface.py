@@ -76,7 +76,7 @@ def distance_grid(
     while cells < resolution:
         cells *= 2
         crossed = _halved(crossed)
-        corners = _corners_of(crossed)
+        corners = corners_of(crossed)
         corners[::2, ::2, ::2] = False  # the coarser grid has them already
         grid = _with_middles(grid)
         _ask(query_sdf, grid, corners, chunk, device)
@@ -127,7 +127,7 @@ def _may_cross(grid: Tensor, lipschitz: float) -> Tensor:
     diagonal of its nearest corner, and within a whole one of all corners.
     """
     diagonal = 3**0.5 * 2 * BOX / (len(grid) - 1)
-    lowest, highest = _of_pairs(torch.minimum, grid), _of_pairs(torch.maximum, grid)
+    lowest, highest = reduce_corners(torch.minimum, grid), reduce_corners(torch.maximum, grid)
     nearest = torch.minimum(lowest.abs(), highest.abs())
     farthest = torch.maximum(lowest.abs(), highest.abs())
     near = (nearest <= lipschitz * diagonal / 2) & (farthest <= lipschitz * diagonal)
@@ -141,12 +141,12 @@ def _halved(cells: Tensor) -> Tensor:
     return cells
 
 
-def _corners_of(cells: Tensor) -> Tensor:
+def corners_of(cells: Tensor) -> Tensor:
     """Grid points that are a corner of at least one of the cells."""
-    return _of_pairs(torch.logical_or, torch.nn.functional.pad(cells, (1,) * 6))
+    return reduce_corners(torch.logical_or, torch.nn.functional.pad(cells, (1,) * 6))
 
 
-def _of_pairs(join: Callable[[Tensor, Tensor], Tensor], grid: Tensor) -> Tensor:
+def reduce_corners(join: Callable[[Tensor, Tensor], Tensor], grid: Tensor) -> Tensor:
     """Reduces the 2³ corners of each cell of a grid (G, G, G) by `join`, axis by axis: (G - 1)³."""
     for axis in range(3):
         count = grid.shape[axis] - 1

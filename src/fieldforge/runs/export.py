@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -15,8 +14,6 @@ from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.locate import find_diffusion
 from fieldforge.storage.files import MACHINE, make_folder, writing
 from fieldforge.terminal import result
-
-log = logging.getLogger(__name__)
 
 
 def run_export(config: DictConfig) -> Path:

@@ -9,14 +9,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from fieldforge.exchange.shap_e_files import find_files, is_foreign
+from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.directory import MODEL
 from fieldforge.storage.files import MACHINE, writing
 
 log = logging.getLogger(__name__)
 KEYS = ("run", "init_from", "autoencoder_run")
-
-
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 
 def with_local_models(config: DictConfig) -> DictConfig:
