@@ -14,6 +14,7 @@ from fieldforge.nn.attention import Attention
 from fieldforge.nn.blocks import Block
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.nn.latent_shape import LatentShape
+from fieldforge.nn.linear import initialise
 from fieldforge.nn.transformer import FeedForward, TokenNorm, Transformer
 from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Count, Whole
@@ -85,7 +86,7 @@ class ShapEEncoder(RandomEncoder):
         self.transformer = Transformer(width, heads, layers, checkpointing=checkpointing)
         self.to_latent = nn.Linear(width, channels)
         for block in filter(None, (self.read_points, self.read_views, self.transformer)):
-            initialise(block, INITIAL_SCALE * width**-0.5)
+            initialise(block.modules(), INITIAL_SCALE * width**-0.5)
 
     def forward(self, surface: Tensor, *views: Tensor, randomness: Randomness | None = None) -> Tensor:
         """surface (B, N, 9), views as `ViewPatches` reads them → (B, T, C). UserError where N < S.
@@ -109,11 +110,3 @@ class ShapEEncoder(RandomEncoder):
             tokens = self.read_views(tokens, *self.view_patches(*views))
         tokens = self.transformer(tokens)[:, self.data_tokens :]  # (B, T, width)
         return self.to_latent(self.norm_output(tokens))
-
-
-def initialise(module: nn.Module, deviation: float) -> None:
-    """Normal weights, and biases of zero, of all linear layers within."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=deviation)
-            nn.init.zeros_(layer.bias)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from fieldforge.exchange.prior_names import by_head, by_part
+
 State = Mapping[str, Tensor]
 
 OURS, OPENAI = "encoder.", "encoder."
@@ -89,14 +91,14 @@ def _from_layout(own: str, value: Tensor, heads: int) -> Tensor:
     if own.startswith("point_conv.") and value.ndim == 4:
         return value.squeeze(-1)
     parts = _joined(own)
-    return value if parts is None else value.unflatten(0, (heads, parts, -1)).transpose(0, 1).flatten(0, 2)
+    return value if parts is None else by_part(value, heads, parts)
 
 
 def _to_layout(own: str, value: Tensor, heads: int) -> Tensor:
     if own.startswith("point_conv.") and value.ndim == 3:
         return value.unsqueeze(-1)
     parts = _joined(own)
-    return value if parts is None else value.unflatten(0, (parts, heads, -1)).transpose(0, 1).flatten(0, 2)
+    return value if parts is None else by_head(value, heads, parts)
 
 
 def _joined(own: str) -> int | None:

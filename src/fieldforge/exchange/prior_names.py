@@ -61,13 +61,13 @@ def from_openai(state: State, heads: int) -> dict[str, Tensor]:
     """OpenAI's text_cond.pt or image_cond.pt → a `ShapEBackbone` of that many heads."""
     names = _inverse(_openai_modules(_layers(state, "wrapped.backbone.resblocks.")))
     ours = {_renamed(name, names): value for name, value in state.items()}
-    return {name: _by_part(value, heads) if ".to_qkv." in name else value for name, value in ours.items()}
+    return {name: by_part(value, heads) if ".to_qkv." in name else value for name, value in ours.items()}
 
 
 def to_openai(state: State, heads: int) -> dict[str, Tensor]:
     """The inverse of `from_openai`."""
     names = _openai_modules(_layers(state, "transformer.blocks."))
-    parts = {name: _by_head(value, heads) if ".to_qkv." in name else value for name, value in state.items()}
+    parts = {name: by_head(value, heads) if ".to_qkv." in name else value for name, value in state.items()}
     return {_renamed(name, names): value for name, value in parts.items()}
 
 
@@ -101,14 +101,14 @@ def to_diffusers(state: State) -> dict[str, Tensor]:
     return theirs | {name: state["project.bias"].new_zeros(1, outputs) for name in UNUSED}
 
 
-def _by_part(rows: Tensor, heads: int) -> Tensor:
-    """Rows [q | k | v] of each head in turn → [q | k | v] of all heads: (3 · width, ...)."""
-    return rows.unflatten(0, (heads, 3, -1)).transpose(0, 1).flatten(0, 2)
+def by_part(rows: Tensor, heads: int, parts: int = 3) -> Tensor:
+    """Rows [q | k | v] of each head in turn → [q | k | v] of all heads: (parts · width, ...)."""
+    return rows.unflatten(0, (heads, parts, -1)).transpose(0, 1).flatten(0, 2)
 
 
-def _by_head(rows: Tensor, heads: int) -> Tensor:
-    """The inverse of `_by_part`."""
-    return rows.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2)
+def by_head(rows: Tensor, heads: int, parts: int = 3) -> Tensor:
+    """The inverse of `by_part`."""
+    return rows.unflatten(0, (parts, heads, -1)).transpose(0, 1).flatten(0, 2)
 
 
 def _openai_modules(layers: int) -> dict[str, str]:

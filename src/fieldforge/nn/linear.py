@@ -1,5 +1,7 @@
 """Linear maps with a particular initialisation."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -18,3 +20,11 @@ def pass_through(inputs: int, outputs: int) -> nn.Linear:
         linear.weight.zero_()
         linear.weight[outputs - shared :, inputs - shared :] = torch.eye(shared)
     return linear
+
+
+def initialise(modules: Iterable[nn.Module], deviation: float) -> None:
+    """Normal weights of that deviation, and biases of zero, of the linear layers among the modules."""
+    for layer in modules:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=deviation)
+            nn.init.zeros_(layer.bias)

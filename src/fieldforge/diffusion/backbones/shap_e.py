@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.backbones.aligned_input import beside
 from fieldforge.errors import UserError
+from fieldforge.nn.linear import initialise
 from fieldforge.nn.places import first_places
 from fieldforge.nn.transformer import FeedForward, Transformer
 from fieldforge.ranges import Count, Whole
@@ -67,11 +68,7 @@ class ShapEBackbone(nn.Module):
 
     def _initialize(self) -> None:
         """Blocks and the step's layers start at N(0, (0.25 / √width)²), the output at zero, their biases at zero."""
-        deviation = INIT_SCALE / math.sqrt(self.positions.shape[1])
-        for layer in (*self.transformer.modules(), *self.embed_step):
-            if isinstance(layer, nn.Linear):
-                nn.init.normal_(layer.weight, std=deviation)
-                nn.init.zeros_(layer.bias)
+        initialise((*self.transformer.modules(), *self.embed_step), INIT_SCALE / math.sqrt(self.positions.shape[1]))
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
