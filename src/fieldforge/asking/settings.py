@@ -28,6 +28,8 @@ class SamplingSettings:
         run: directory of a finished diffusion run; None: the newest.
         output_dir: where runs lie.
         output: folder for the files; None: one below the run.
+        adapter: folders of adapters that are added to the run's model.
+        adapter_weight: factor of each; None: 1.
         ema_length: another length of the weights' average, see `of_length`; None: the run's own.
         device: device of the computation; "auto": a GPU if there is one.
         prompt, class_, image: the conditions; each of several classes and pictures is used.
@@ -54,6 +56,8 @@ class SamplingSettings:
     run: str | None
     output_dir: str
     output: str | None
+    adapter: str | Sequence[str] | None
+    adapter_weight: float | Sequence[float] | None
     ema_length: Positive | None
     device: str
     prompt: str | None
@@ -92,6 +96,13 @@ class SamplingSettings:
     def images(self) -> Sequence[str | None]:
         """Path of each requested picture; [None] without one."""
         return self.image if isinstance(self.image, list) else [self.image]  # type: ignore[list-item]
+
+    @property
+    def adapters(self) -> list[tuple[str, float]]:
+        """Folder and weight of each adapter."""
+        folders = [self.adapter] if isinstance(self.adapter, str) else list(self.adapter or ())
+        weights = 1.0 if self.adapter_weight is None else self.adapter_weight
+        return list(zip(folders, [weights] * len(folders) if isinstance(weights, float) else weights, strict=True))
 
     @property
     def is_way(self) -> bool:
@@ -134,9 +145,13 @@ class SamplingSettings:
         for key, value, other, cause in (
             ("strength", self.strength, "from", self.from_),
             ("prior_guidance", self.prior_guidance, "prior", self.prior),
+            ("adapter_weight", self.adapter_weight, "adapter", self.adapter),
         ):
             if value is not None and cause is None:
-                raise UserError(f"{key}={value:g} has no effect without {other}=: give that too, or leave it out")
+                raise UserError(f"{key}={value} has no effect without {other}=: give that too, or leave it out")
+        weights = [] if isinstance(self.adapter_weight, float | None) else self.adapter_weight
+        if weights and len(weights) != len(self.adapter or ()):
+            raise UserError(f"adapter_weight={list(weights)} must have one number for each adapter=, or be one for all")
         if self.mask is not None and self.from_ is None:
             raise UserError("mask= has no effect without from=: give the file that it is a mask of, or leave it out")
         if self.paste and self.mask is None:

@@ -17,12 +17,13 @@ class WideLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in) → (..., out)."""
+        weight = self.weight  # read once, as a corrected weight is computed anew each time
         bfloat16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        training = torch.is_grad_enabled() and self.weight.requires_grad and x.device.type == "cpu"
+        training = torch.is_grad_enabled() and weight.requires_grad and x.device.type == "cpu"
         if not (bfloat16 and training and self.in_features >= WIDE):
-            return super().forward(x)
+            return F.linear(x, weight, self.bias)
         bias = None if self.bias is None else self.bias.bfloat16()
-        return _CopiedTranspose.apply(x.bfloat16(), self.weight.bfloat16(), bias)
+        return _CopiedTranspose.apply(x.bfloat16(), weight.bfloat16(), bias)
 
 
 class _CopiedTranspose(torch.autograd.Function):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.configuration.build import build
 from fieldforge.configuration.stored_config import load_run, of_run, plain_config
 from fieldforge.data.datamodule import ShardDataModule
+from fieldforge.diffusion.adapter_files import FOLDER, write_adapter
+from fieldforge.diffusion.lora import LoRA
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
 from fieldforge.generation import Generator
@@ -30,7 +34,11 @@ from fieldforge.stages.prompt_pictures import pictures_of_prompts
 from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, Sizes, Step, TrainedStage
 from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
 from fieldforge.training.callbacks.context import Draw, Measure
+from fieldforge.training.modules.diffusion_module import DiffusionModule
 
+log = logging.getLogger(__name__)
+BACKBONE = "model.backbone."
+"""What the names of the backbone's weights begin with in the file of a model."""
 DENOISER = ("backbone", "conditioner", "process", "parameterization", "loss", "weighting", "density")
 """The blocks that a denoiser and its step are made of."""
 
@@ -52,6 +60,11 @@ class DiffusionStage(TrainedStage):
     data_module: ShardDataModule
     conditioner: Conditioner
     autoencoder_run: StageDirectory
+
+    @cached_property
+    def adapter(self) -> LoRA | None:
+        """What is trained in the place of the denoiser's own weights."""
+        return build(self.config, "adapter") if self.config.get("adapter") else None
 
     def check(self) -> None:
         check_diffusion_conditioner(self.config)
@@ -88,6 +101,7 @@ class DiffusionStage(TrainedStage):
             "transforms": without_places({name: block for name, block in transforms.items() if block is not None}),
             **blocks,
             **conditions(blocks["conditioner"], self.conditioner),
+            **({} if self.adapter is None else {"adapter": plain(self.config.adapter)}),
         }
 
     def begin(self, directory: StageDirectory) -> None:
@@ -102,6 +116,25 @@ class DiffusionStage(TrainedStage):
         autoencoder, _ = load_autoencoder(self.autoencoder_run.model)
         return build_module(self.config, self.kind, autoencoder.latent_shape, self.conditioner)
 
+    def first_module(self) -> pl.LightningModule:
+        module = super().first_module()
+        self.install_adapter(module)
+        return module
+
+    def check_module(self, module: pl.LightningModule) -> None:
+        super().check_module(module)
+        if self.adapter is not None and self.start is None and not self.continues:
+            raise UserError("adapter= corrects the weights of a finished model: name it by init_from=")
+        self.install_adapter(module)
+
+    def install_adapter(self, module: pl.LightningModule) -> None:
+        """Correct the denoiser's layers by the configuration's adapter, where it has one."""
+        assert isinstance(module, DiffusionModule)
+        if self.adapter is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                self.adapter.install(module.model.backbone, module.conditioner)
+
     def pictures(self) -> Draw:
         autoencoder, _ = load_autoencoder(self.autoencoder_run.model)
         return pictures_of_prompts(self.config, self.data_module, autoencoder, self.sheet)
@@ -111,14 +144,20 @@ class DiffusionStage(TrainedStage):
         return MeasuresOfSamples(self.config, self.data_module, autoencoder)
 
     def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
-        """Writes one file with all that sampling needs, so that a run can be moved."""
+        """Writes one file with all that sampling needs, so that a run can be moved; an adapter also by itself."""
         autoencoder, label = load_autoencoder(self.autoencoder_run.model)
         further = {
             "autoencoder": label,
             "autoencoder_state_dict": dict(autoencoder.state_dict()),
             "encoders": self.conditioner.fingerprint(),
         }
-        return Saved(trained.state_dict(), further)
+        state = trained.state_dict()
+        if self.adapter is not None and self.start is not None:
+            facts = {"base": self.start.fingerprint, "run": directory.fingerprint}
+            write_adapter(state, BACKBONE, self.adapter, directory.path / FOLDER, facts)
+            log.info("%s: the adapter alone is in %s", self.name, directory.path / FOLDER)
+            state = self.adapter.merged(state)
+        return Saved(state, further)
 
 
 def check_same_latents(path: Path, label: dict[str, Any], autoencoder_run: StageDirectory) -> None:
