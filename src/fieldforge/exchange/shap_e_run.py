@@ -13,6 +13,7 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.configuration.build import build
 from fieldforge.diffusion.backbones.shap_e import ShapEBackbone
+from fieldforge.exchange.encoder_files import encoder_settings, load_encoder
 from fieldforge.exchange.prior_files import load_prior
 from fieldforge.exchange.renderer_files import load_renderer
 from fieldforge.exchange.shap_e_files import ShapEFiles
@@ -44,8 +45,9 @@ def write_run(files: ShapEFiles, config: DictConfig, folder: Path) -> Path:
         UserError: files of another size or model, a missing encoder of the condition, or a full disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = config.autoencoder.encoder
-    config.autoencoder.encoder = {"_target_": ABSENT, "tokens": encoder.tokens, "channels": encoder.channels}
+    encoder, has_encoder = config.autoencoder.encoder, encoder_settings(files.decoder) is not None
+    if not has_encoder:
+        config.autoencoder.encoder = {"_target_": ABSENT, "tokens": encoder.tokens, "channels": encoder.channels}
     if not isinstance(files.clip, str):
         config.conditioner.clip = str(_clip_folder(files.clip, folder / "clip"))
     autoencoder: Autoencoder = build(config, "autoencoder")
@@ -54,6 +56,8 @@ def write_run(files: ShapEFiles, config: DictConfig, folder: Path) -> Path:
     assert isinstance(model.backbone, ShapEBackbone), "the experiments shap_e_text and shap_e_image have this backbone"
     load_prior(model.backbone, files.prior)
     load_renderer(autoencoder, files.decoder)
+    if has_encoder:
+        load_encoder(autoencoder, files.decoder, encoder.heads)
     plain: Any = OmegaConf.to_container(config, resolve=True)
     own = {"format": FORMAT, "config": plain, "fingerprint": folder.name}
     label = {

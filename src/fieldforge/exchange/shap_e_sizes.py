@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fieldforge.errors import UserError
+from fieldforge.exchange.encoder_files import encoder_settings
 from fieldforge.exchange.prior_names import from_diffusers, from_openai
 from fieldforge.exchange.renderer_files import TABLES, layout_of
 from fieldforge.exchange.renderer_names import count_layers, from_layout
@@ -14,8 +15,8 @@ HEADS = {"text": 16, "image": 8}
 
 
 def size_settings(files: ShapEFiles) -> dict[str, object]:
-    """Dotted key → value of backbone, conditioner and field. UserError for files of another model."""
-    return {**_prior_settings(files), **_field_settings(files)}
+    """Dotted key → value of backbone, conditioner, field and encoder. UserError for files of another model."""
+    return {**_prior_settings(files), **_field_settings(files), **(encoder_settings(files.decoder) or {})}
 
 
 def _prior_settings(files: ShapEFiles) -> dict[str, object]:
