@@ -23,7 +23,7 @@ from fieldforge.domains.shape_outputs import Shapes
 from fieldforge.domains.shape_truth import ConditionView, TrueGeometry, TrueViews
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
-from fieldforge.geometry.camera import fibonacci_poses, framing_distance
+from fieldforge.geometry.camera import Camera, fibonacci_poses, framing_distance
 from fieldforge.metrics.agreement import nearest_shapes
 from fieldforge.metrics.clouds import chamfer_matrix
 from fieldforge.metrics.distribution import coverage, nearest_neighbour_accuracy
@@ -44,6 +44,7 @@ from fieldforge.ranges import Count, GridCells, Pixels, Points, Positive, Whole
 from fieldforge.readers.file_store import AssetError
 from fieldforge.readers.limits import Limits
 from fieldforge.rendering.bitmaps import image_of
+from fieldforge.rendering.mesh_views import render_mesh
 from fieldforge.rendering.shading import portrait
 
 SET, SET_POINTS = 64, 512  # shapes of a set and points of a shape in `compare_sets`; this takes seconds
@@ -146,6 +147,7 @@ class ShapeDomain(Domain):
     def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
         """Volume IoU, surface measures of all and of exposed points (`compare_surfaces`), PSNR of views (dB), pieces.
 
+        `view_psnr` is that of volume renderings, `mesh_psnr` that of unlit views of the mesh, at the stored views' size.
         Distances are in box units. `thickness` belongs to the truth: four times the mean depth of points inside, which
         is exact for a wide plate.
         """
@@ -161,10 +163,11 @@ class ShapeDomain(Domain):
             compare_surfaces(points, normals, true_points[mask], true_normals[mask], self.f_score_threshold)
             for mask in (np.ones_like(outside), outside)
         )
-        views = truth["views"][0].numpy()  # (V, H, W, 4)
-        views_of_output = [
-            output.views(pose[None], float(truth["fov_y"][0]), views.shape[1])[0] for pose in truth["cameras"][0]
-        ]
+        views, fov_y, poses = truth["views"][0].numpy(), float(truth["fov_y"][0]), truth["cameras"][0]  # (V, H, W, 4)
+        size = views.shape[1]
+        views_of_output = [output.views(pose[None], fov_y, size)[0] for pose in poses]
+        corners, faces, colors = (torch.as_tensor(part) for part in (mesh.vertices, mesh.faces, mesh.colors))
+        views_of_mesh = render_mesh(corners, faces, Camera(poses, fov_y, size, size), colors).color  # (V, H, W, 3)
         return {
             "iou": volume_iou(sdf, true_sdf),
             "chamfer_l1": everything.chamfer_l1,
@@ -174,6 +177,7 @@ class ShapeDomain(Domain):
             "f_score_exposed": exposed.f_score,
             "normal_consistency_exposed": exposed.normal_consistency,
             "view_psnr": peak_signal_to_noise(torch.stack(views_of_output)[..., :3].cpu().numpy(), views[..., :3]),
+            "mesh_psnr": peak_signal_to_noise(views_of_mesh.numpy(), views[..., :3]),
             "pieces": float(count_pieces(mesh.vertices, mesh.faces)),
             "thickness": 4 * float(-true_sdf[true_sdf < 0].mean()) if (true_sdf < 0).any() else 0.0,
         }
