@@ -147,7 +147,7 @@ class ShapeDomain(Domain):
     def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
         """Volume IoU, surface measures of all and of exposed points (`compare_surfaces`), PSNR of views (dB), pieces.
 
-        `view_psnr` is that of volume renderings, `mesh_psnr` that of unlit views of the mesh, at the stored views' size.
+        `view_psnr` is of volume renderings, `mesh_psnr` of unlit views of the mesh, both at the stored views' size.
         Distances are in box units. `thickness` belongs to the truth: four times the mean depth of points inside, which
         is exact for a wide plate.
         """
