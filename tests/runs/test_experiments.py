@@ -64,14 +64,15 @@ def test_experiment_composes_and_opens_with_its_command(experiment):
     assert f"python train.py experiment={experiment}" in text.split("defaults:")[0]
 
 
-FEW = ["autoencoder.encoder.tokens=128", "autoencoder.encoder.training_tokens=[64,128]"]
-FLAT = ["autoencoder.encoder.layers=1", "backbone.layers=1"]  # for the other layers and samples there is shap_e_scale
-CLIP = ["conditioner.clip={clip}", *FLAT, "training.autoencoder.batch_size=4", "training.diffusion.batch_size=8"]
+FEW = ["autoencoder.encoder.tokens=64", "autoencoder.encoder.training_tokens=[32,64]"]
+FLAT = ["autoencoder.encoder.layers=1", "backbone.layers=1"]  # all layers are alike
+BRIEF = "stages=[autoencoder,latents,diffusion]"  # shap_e_scale has the phases
+CLIP = ["conditioner.clip={clip}", BRIEF, *FLAT, "training.autoencoder.batch_size=4", "training.diffusion.batch_size=8"]
 PLANNED = {  # too large for steps in a test
-    "shap_e_scale": ["training.autoencoder.batch_size=2"],  # each sample's neighbourhoods are read apart
+    "shap_e_scale": [*FLAT, "training.autoencoder.batch_size=2"],  # each sample's neighbourhoods are read apart
     "shap_e_text": CLIP,
     "shap_e_image": CLIP,
-    "vector_set_scale": FEW,  # tokens are found one by one
+    "vector_set_scale": [*FEW, *FLAT, "autoencoder.decoder.layers=1"],  # tokens are found one by one
 }
 # one wants a teacher, one is trained by test_default_designs.py, one starts from pretrained/
 ELSEWHERE = ["distill", "furniture_latent", "fine_tune"]
@@ -87,7 +88,7 @@ def test_large_experiment_takes_its_steps_without_values(experiment, capsys, tmp
     words += ["plan.show=json", f"output_dir={tmp_path}/outputs"]
     assert run_training(composed(experiment, *words)) == {}
     stages = json.loads(capsys.readouterr().out)["stages"]
-    assert list(stages) == ["autoencoder", "latents", "diffusion"]
+    assert list(stages) == list(composed(experiment, *words).stages)
     assert all(stage["operations_a_step"] > 1e12 for name, stage in stages.items() if name != "latents")
     assert not (tmp_path / "outputs").exists()
 

@@ -1,5 +1,7 @@
 """What the autoencoder learns from: signed distance, surface colour, and views through the volume integral."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -56,6 +58,10 @@ class AutoencoderLoss:
         for name, term in of_latents.items():
             loss = loss + getattr(self, name) * term
         return loss, {**terms, **{name: term.detach() for name, term in of_latents.items()}}
+
+    def planned(self) -> tuple[AutoencoderLoss, tuple[str, ...]]:
+        """The loss without what has no size before there are values, and a sentence for each part that it lacks."""
+        return self, ()
 
     def _check(self, of_latents: Terms) -> None:
         weights = {"kl": self.kl}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,9 @@ class MeshLoss(AutoencoderLoss):
     mesh_views: Count = 2
     light: Light | None = None
     extraction: SurfaceExtraction = marching_tetrahedra
+
+    def planned(self) -> tuple[AutoencoderLoss, tuple[str, ...]]:
+        return replace(self, mesh=0.0), ("views of meshes are left out, as their size follows from the shapes",)
 
     def terms(self, field: Field, params: Params, batch: Batch, randomness: Randomness) -> dict[str, Tensor]:
         terms = super().terms(field, params, batch, randomness)

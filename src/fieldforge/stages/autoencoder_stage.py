@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.autoencoder.losses import AutoencoderLoss
 from fieldforge.configuration.build import build
 from fieldforge.configuration.stored_config import holds, load_run, of_run, plain_config
 from fieldforge.data.datamodule import ShardDataModule
@@ -80,7 +81,13 @@ class AutoencoderStage(TrainedStage):
         if self.finished:
             return None
         blocks = ("autoencoder", "autoencoder_loss", "data", "domain")
-        return Step(self.module, sample_batches(self.config), blocks, "data", sizes.shards)
+        batches, notes = sample_batches(self.config), self.planned_loss()[1]
+        return Step(lambda: self.module_of(self.planned_loss()[0]), batches, blocks, "data", sizes.shards, notes)
+
+    def planned_loss(self) -> tuple[Any, tuple[str, ...]]:
+        """The loss of a plan, and what it lacks (`AutoencoderLoss.planned`)."""
+        loss = seeded(self.config, "autoencoder_loss")
+        return loss.planned() if isinstance(loss, AutoencoderLoss) else (loss, ())
 
     def determining(self) -> dict[str, Any]:
         domain: Domain = build(self.config, "domain")
@@ -95,9 +102,13 @@ class AutoencoderStage(TrainedStage):
         return sample_data(self.config, self.batch_size)
 
     def module(self) -> AutoencoderModule:
+        return self.module_of(seeded(self.config, "autoencoder_loss"))
+
+    def module_of(self, loss: Any) -> AutoencoderModule:
+        """The module with that loss."""
         return AutoencoderModule(
             seeded(self.config, "autoencoder"),
-            loss=seeded(self.config, "autoencoder_loss"),
+            loss=loss,
             optimizer=build(self.config, f"{self.key}.optimizer"),
             seed=self.seed,
         )
