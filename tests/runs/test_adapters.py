@@ -57,7 +57,8 @@ def test_sampling_adds_it_to_the_model(trained):
     assert any(not torch.equal(plain[name], whole[name]) for name in plain)
     for words, truth in (
         ([one], whole),
-        ([one, "adapter_weight=0.0"], plain),
+        ([one, "adapter_weight=0"], plain),
+        ([one, "adapter_weight=[1]"], whole),
         ([halves, "adapter_weight=[0.25,0.75]"], whole),
         ([halves, "adapter_weight=0.5"], whole),
     ):

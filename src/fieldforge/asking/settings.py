@@ -102,7 +102,10 @@ class SamplingSettings:
         """Folder and weight of each adapter."""
         folders = [self.adapter] if isinstance(self.adapter, str) else list(self.adapter or ())
         weights = 1.0 if self.adapter_weight is None else self.adapter_weight
-        return list(zip(folders, [weights] * len(folders) if isinstance(weights, float) else weights, strict=True))
+        each = [weights] * len(folders) if isinstance(weights, int | float) else list(weights)
+        if len(each) != len(folders):
+            raise UserError(f"adapter_weight={each} must have one number for each adapter=, or be one for all")
+        return list(zip(folders, each, strict=True))
 
     @property
     def is_way(self) -> bool:
@@ -149,9 +152,6 @@ class SamplingSettings:
         ):
             if value is not None and cause is None:
                 raise UserError(f"{key}={value} has no effect without {other}=: give that too, or leave it out")
-        weights = [] if isinstance(self.adapter_weight, float | None) else self.adapter_weight
-        if weights and len(weights) != len(self.adapter or ()):
-            raise UserError(f"adapter_weight={list(weights)} must have one number for each adapter=, or be one for all")
         if self.mask is not None and self.from_ is None:
             raise UserError("mask= has no effect without from=: give the file that it is a mask of, or leave it out")
         if self.paste and self.mask is None:
