@@ -3,13 +3,17 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from tests.preparation.make import box, sheet, sphere
 
+from fieldforge.errors import UserError
 from fieldforge.geometry.camera import Camera, look_at
 from fieldforge.geometry.mesh import Material, concatenate
 from fieldforge.preparation.distance import Caster
+from fieldforge.preparation.settings import ViewSettings
 from fieldforge.preparation.views import camera_distance, render_view
+from fieldforge.rendering.mesh_views import Light
 
 FOV = math.radians(40)
 FRONT = look_at(torch.tensor([0.0, 0.0, 4.0]))
@@ -62,6 +66,15 @@ def test_shading_darkens_what_turns_away_from_the_light():
     lit, dark = (int(render_view(cube, pose, 9, FOV, shading=1.0).rgba[4, 4, 0]) for pose in (above, below))
     unlit = int(render_view(cube, above, 9, FOV, shading=0.0).rgba[4, 4, 0])
     assert dark < lit < unlit == round(0.8 * 255)
+
+
+def test_a_light_falls_on_both_sides_and_takes_the_place_of_the_shading():
+    cube, light = Caster(box(1.0)), Light()
+    above, below = (look_at(torch.tensor([0.0, height, 0.01])) for height in (4.0, -4.0))
+    seen = [int(render_view(cube, pose, 9, FOV, 0.0, light).rgba[4, 4, 0]) for pose in (above, below)]
+    assert seen == [round(0.8 * 255 * (0.3 + 0.7 * 0.7630))] * 2
+    with pytest.raises(UserError, match="a light and shading=0.5: leave one of them out"):
+        ViewSettings(2, 16, 40, 0.5, light)
 
 
 def test_the_whole_asset_is_in_view_and_fills_it():

@@ -169,7 +169,7 @@ def rendered_views(caster: Caster, settings: ViewSettings) -> list[View]:
     """Views of the mesh from all sides, at the distance from which it is in view."""
     fov_y = float(np.radians(settings.fov_y_degrees))
     poses = fibonacci_poses(settings.count, camera_distance(caster.mesh, fov_y))
-    return [render_view(caster, pose, settings.size, fov_y, settings.shading) for pose in poses]
+    return [render_view(caster, pose, settings.size, fov_y, settings.shading, settings.light) for pose in poses]
 
 
 def view_members(views: list[View]) -> Sample:

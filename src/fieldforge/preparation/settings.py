@@ -6,6 +6,7 @@ from typing import Any
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count, Pixels, Share, ShareBelow1
 from fieldforge.readers.limits import Limits, check_positive
+from fieldforge.rendering.mesh_views import Light
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,16 @@ class DistanceSettings:
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """Settings of views: their number, side in pixels, vertical field of view, strength of shading."""
+    """Settings of views: their number, side in pixels, vertical field of view, strength of shading.
+
+    light: another light than that of the shading, which is 0 then; None: that one.
+    """
 
     count: Count
     size: Pixels
     fov_y_degrees: float
     shading: Share
+    light: Light | None = None
 
     def __post_init__(self) -> None:
         check_positive("preparation.views", count=self.count, size=self.size)
@@ -55,6 +60,8 @@ class ViewSettings:
             raise UserError(f"preparation.views.fov_y_degrees={self.fov_y_degrees} must lie in 1…120; try 40.")
         if not 0 <= self.shading <= 1:
             raise UserError(f"preparation.views.shading={self.shading} must lie in 0…1; 0 gives unlit colours.")
+        if self.light is not None and self.shading:
+            raise UserError(f"preparation.views has a light and shading={self.shading}: leave one of them out")
 
 
 @dataclass(frozen=True)
@@ -75,4 +82,5 @@ class PreparationSettings:
 
     def determining(self) -> dict[str, Any]:
         """The values that determine the samples, as plain ones."""
-        return asdict(self) | {"limits": self.limits.determining()}
+        views = {key: value for key, value in asdict(self.views).items() if value is not None}  # (as before lights)
+        return asdict(self) | {"views": views, "limits": self.limits.determining()}

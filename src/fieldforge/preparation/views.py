@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fieldforge.geometry.camera import Camera, framing_distance
 from fieldforge.geometry.mesh import INVISIBLE, Mesh
 from fieldforge.preparation.distance import Caster
+from fieldforge.rendering.mesh_views import Light
 
 LAYERS = 6
 """How many surfaces one behind the other are looked at through translucent ones."""
@@ -32,11 +34,13 @@ def camera_distance(mesh: Mesh, fov_y: float) -> float:
     return 1.05 * framing_distance(fov_y, float(np.linalg.norm(mesh.triangles, axis=-1).max()))
 
 
-def render_view(caster: Caster, pose: Tensor, size: int, fov_y: float, shading: float) -> View:
+def render_view(
+    caster: Caster, pose: Tensor, size: int, fov_y: float, shading: float, light: Light | None = None
+) -> View:
     """One view of size x size pixels from a pose (4, 4), camera to world.
 
     Colours are surface colours, darkened by `shading` where the surface turns away from a fixed light: 0 = unlit (for a
-    field without view or light dependence), 1 = fully shaded. Translucent surfaces are blended front to back; depth is
+    field without view or light dependence), 1 = fully shaded; a `light` takes the place of that one. Translucent surfaces are blended front to back; depth is
     that of the first surface, translucent or not.
     """
     rays = Camera(pose.double(), fov_y, size, size).rays()
@@ -55,7 +59,11 @@ def render_view(caster: Caster, pose: Tensor, size: int, fov_y: float, shading: 
             break
         reached = start[alive] + parameter[hits]
         surface = caster.mesh.color_at(face, weights).astype(np.float64)  # (n, 4)
-        lit = surface[:, :3] * brightness(caster.mesh.face_normals[face], directions[alive], shading)[:, None]
+        normals = caster.mesh.face_normals[face]  # (n, 3)
+        if light is None:
+            lit = surface[:, :3] * brightness(normals, directions[alive], shading)[:, None]
+        else:
+            lit = light.shade(torch.from_numpy(surface[:, :3]), torch.from_numpy(normals).double()).numpy()
         color[alive] += (transmitted[alive] * surface[:, 3])[:, None] * lit
         transmitted[alive] *= 1 - surface[:, 3]
         visible = surface[:, 3] >= INVISIBLE
