@@ -40,8 +40,8 @@ def render_view(
     """One view of size x size pixels from a pose (4, 4), camera to world.
 
     Colours are surface colours, darkened by `shading` where the surface turns away from a fixed light: 0 = unlit (for a
-    field without view or light dependence), 1 = fully shaded; a `light` takes the place of that one. Translucent surfaces are blended front to back; depth is
-    that of the first surface, translucent or not.
+    field without view or light dependence), 1 = fully shaded; a `light` takes the place of that one. Translucent
+    surfaces are blended front to back; depth is that of the first surface, translucent or not.
     """
     rays = Camera(pose.double(), fov_y, size, size).rays()
     origin, directions = rays.origins[0, 0].numpy(), rays.directions.reshape(-1, 3).numpy()  # (3,), (R, 3)
