@@ -29,7 +29,7 @@ if __name__ == "__main__":
     run(
         main,
         "commands/sample",
-        words={"guidance": ("guidance", "guidance.scale")},
+        words={"guidance": ("guidance", "guidance.scale"), "adapter": ("adapters", "adapters")},
         choices=True,
         check=check_sampling_keys,
         about=about,

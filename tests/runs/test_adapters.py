@@ -52,7 +52,7 @@ def test_the_run_is_the_model_plus_what_its_adapter_holds(trained):
 
 def test_sampling_adds_it_to_the_model(trained):
     place, base, run = trained
-    one, halves = f"adapter={run.path}", f"adapter=[{run.path},{run.path / 'adapter'}]"
+    one, halves = f"adapters={run.path}", f"adapters=[{run.path},{run.path / 'adapter'}]"
     plain, whole = loaded(place, base), loaded(place, run)
     assert any(not torch.equal(plain[name], whole[name]) for name in plain)
     for words, truth in (
@@ -68,9 +68,9 @@ def test_sampling_adds_it_to_the_model(trained):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["run={run}", "adapter={run}"], "is in the weights of run=.* already"),
-        (["run={base}", "adapter={base}"], "adapter=.* has no adapter_config.json"),
-        (["run={base}", "adapter=[{run},{run}]", "adapter_weight=[1.0]"], "must have one number for each adapter="),
+        (["run={run}", "adapters={run}"], "is in the weights of run=.* already"),
+        (["run={base}", "adapters={base}"], "adapter=.* has no adapter_config.json"),
+        (["run={base}", "adapters=[{run},{run}]", "adapter_weight=[1.0]"], "must have one number for each adapter="),
         (["run={base}", "adapter_weight=0.5"], "adapter_weight=0.5 has no effect without adapter="),
     ],
 )

@@ -21,7 +21,7 @@ NAMES = {
 WORDS = {
     "train": {"plan": ("plan.show", "plan.show")},
     "prepare": {},
-    "sample": {"guidance": ("guidance", "guidance.scale")},
+    "sample": {"guidance": ("guidance", "guidance.scale"), "adapter": ("adapters", "adapters")},
     "evaluate": {},
     "export": {},
 }

@@ -36,7 +36,7 @@ def options(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
     if settings.prior is not None:
         facts["prior_guidance"] = settings.prior_scale
     if settings.adapters:
-        facts["adapter"] = [f"{weight:g} {folder}" for folder, weight in settings.adapters]
+        facts["adapter"] = [f"{weight:g} {folder}" for folder, weight in settings.weighted_adapters]
     if settings.sampler is not None:
         facts["sampler"] = str(settings.sampler.solver._target_).rpartition(".")[2]
     return facts | settings.guidance.facts()

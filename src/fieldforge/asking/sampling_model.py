@@ -110,7 +110,7 @@ def load_model(path: Path, settings: SamplingSettings) -> SamplingModel:
         UserError: no such sampler, guidance or prior, or one that does not fit the model.
     """
     generator, autoencoder, label = load_diffusion(path, sampler_block(settings), best_device(settings.device))
-    add_adapters(settings.adapters, generator.model, label)
+    add_adapters(settings.weighted_adapters, generator.model, label)
     warn_if_untrained(label, path.parent)
     if "distillation" in label["config"]:
         check_distilled(settings, check_key(plain_config(label["config"]), "distillation.steps", Count))

@@ -28,7 +28,8 @@ class SamplingSettings:
         run: directory of a finished diffusion run; None: the newest.
         output_dir: where runs lie.
         output: folder for the files; None: one below the run.
-        adapter: folders of adapters that are added to the run's model.
+        adapters: folders of adapters that are added to the run's model; `adapter=` on the command line, as a group of
+            choices for trainings has that name.
         adapter_weight: factor of each; None: 1.
         ema_length: another length of the weights' average, see `of_length`; None: the run's own.
         device: device of the computation; "auto": a GPU if there is one.
@@ -56,7 +57,7 @@ class SamplingSettings:
     run: str | None
     output_dir: str
     output: str | None
-    adapter: str | Sequence[str] | None
+    adapters: str | Sequence[str] | None
     adapter_weight: float | Sequence[float] | None
     ema_length: Positive | None
     device: str
@@ -98,9 +99,9 @@ class SamplingSettings:
         return self.image if isinstance(self.image, list) else [self.image]  # type: ignore[list-item]
 
     @property
-    def adapters(self) -> list[tuple[str, float]]:
+    def weighted_adapters(self) -> list[tuple[str, float]]:
         """Folder and weight of each adapter."""
-        folders = [self.adapter] if isinstance(self.adapter, str) else list(self.adapter or ())
+        folders = [self.adapters] if isinstance(self.adapters, str) else list(self.adapters or ())
         weights = 1.0 if self.adapter_weight is None else self.adapter_weight
         each = [weights] * len(folders) if isinstance(weights, int | float) else list(weights)
         if len(each) != len(folders):
@@ -148,7 +149,7 @@ class SamplingSettings:
         for key, value, other, cause in (
             ("strength", self.strength, "from", self.from_),
             ("prior_guidance", self.prior_guidance, "prior", self.prior),
-            ("adapter_weight", self.adapter_weight, "adapter", self.adapter),
+            ("adapter_weight", self.adapter_weight, "adapter", self.adapters),
         ):
             if value is not None and cause is None:
                 raise UserError(f"{key}={value} has no effect without {other}=: give that too, or leave it out")

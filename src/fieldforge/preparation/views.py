@@ -59,11 +59,7 @@ def render_view(
             break
         reached = start[alive] + parameter[hits]
         surface = caster.mesh.color_at(face, weights).astype(np.float64)  # (n, 4)
-        normals = caster.mesh.face_normals[face]  # (n, 3)
-        if light is None:
-            lit = surface[:, :3] * brightness(normals, directions[alive], shading)[:, None]
-        else:
-            lit = light.shade(torch.from_numpy(surface[:, :3]), torch.from_numpy(normals).double()).numpy()
+        lit = shaded(surface[:, :3], caster.mesh.face_normals[face], directions[alive], shading, light)
         color[alive] += (transmitted[alive] * surface[:, 3])[:, None] * lit
         transmitted[alive] *= 1 - surface[:, 3]
         visible = surface[:, 3] >= INVISIBLE
@@ -77,6 +73,15 @@ def render_view(
     rgba = np.concatenate([straight, alpha[:, None]], axis=1)
     pixels = np.round(np.clip(rgba, 0, 1) * 255).astype(np.uint8).reshape(size, size, 4)
     return View(pixels, depth.astype(np.float32).reshape(size, size), pose.float().numpy())
+
+
+def shaded(
+    colors: np.ndarray, normals: np.ndarray, directions: np.ndarray, shading: float, light: Light | None
+) -> np.ndarray:
+    """Colours (N, 3) of surfaces with these normals (N, 3), seen along directions (N, 3); see `render_view`."""
+    if light is not None:
+        return light.shade(torch.from_numpy(colors), torch.from_numpy(normals).double()).numpy()
+    return colors * brightness(normals, directions, shading)[:, None]
 
 
 def brightness(normals: np.ndarray, directions: np.ndarray, shading: float) -> np.ndarray:

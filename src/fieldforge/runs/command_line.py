@@ -12,13 +12,13 @@ TEXTS = ("prompt", "guidance.negative", "to", "class", "command")
 PATHS = (
     *("run", "output", "output_dir", "name", "autoencoder_name", "autoencoder_run", "teacher"),
     *("continue_from", "init_from"),
-    *("prompts", "image", "from", "prior", "guidance.run", "shards", "embed"),
+    *("prompts", "image", "from", "prior", "adapters", "guidance.run", "shards", "embed"),
     *("source.path", "source.labels", "source.folder", "source.cache", "source.name", "source.licence"),
     *("source.creator", "data.root", "latent_data.root", "data_root", "prompts.file", "images.libraries"),
     *("conditioner.clip", "device"),
 )
 """Keys whose value is a text, and keys whose value is a name: of a file, a folder, a run, a device."""
-LISTS = ("class", "image", "data.root", "latent_data.root", "embed", "data_root")
+LISTS = ("class", "image", "adapters", "data.root", "latent_data.root", "embed", "data_root")
 """The keys of both kinds whose value may be a list, [a,b]."""
 SEARCH_PATH = "hydra.searchpath"
 _ONE_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
