@@ -101,12 +101,13 @@ class SamplingSettings:
     @property
     def weighted_adapters(self) -> list[tuple[str, float]]:
         """Folder and weight of each adapter."""
-        folders = [self.adapters] if isinstance(self.adapters, str) else list(self.adapters or ())
-        weights = 1.0 if self.adapter_weight is None else self.adapter_weight
-        each = [weights] * len(folders) if isinstance(weights, int | float) else list(weights)
-        if len(each) != len(folders):
-            raise UserError(f"adapter_weight={each} must have one number for each adapter=, or be one for all")
+        folders, weights = self.adapter_folders, 1.0 if self.adapter_weight is None else self.adapter_weight
+        each = [weights] * len(folders) if isinstance(weights, int | float) else weights
         return list(zip(folders, each, strict=True))
+
+    @property
+    def adapter_folders(self) -> Sequence[str]:
+        return [self.adapters] if isinstance(self.adapters, str) else self.adapters or ()
 
     @property
     def is_way(self) -> bool:
@@ -153,6 +154,9 @@ class SamplingSettings:
         ):
             if value is not None and cause is None:
                 raise UserError(f"{key}={value} has no effect without {other}=: give that too, or leave it out")
+        weights = self.adapter_weight
+        if not isinstance(weights, int | float | None) and len(weights) != len(self.adapter_folders):
+            raise UserError(f"adapter_weight={list(weights)} must have one number for each adapter=, or be one for all")
         if self.mask is not None and self.from_ is None:
             raise UserError("mask= has no effect without from=: give the file that it is a mask of, or leave it out")
         if self.paste and self.mask is None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fieldforge.diffusion.lora import LoRA
 from fieldforge.errors import UserError
-from fieldforge.nn.low_rank import factors
+from fieldforge.nn.low_rank import factors, linear_layers
 from fieldforge.storage.files import atomic_file
 
 FOLDER = "adapter"
@@ -55,7 +55,7 @@ class Adapter:
         Raises:
             UserError: a layer that the backbone lacks or has in another size. Its weights are unchanged then.
         """
-        layers = {name: layer for name, layer in backbone.named_modules() if isinstance(layer, nn.Linear)}
+        layers = linear_layers(backbone, ["*"])
         for name, (down, up) in self.corrections.items():
             own = tuple(layers[name].weight.shape) if name in layers else None
             if own != (len(up), down.shape[1]):

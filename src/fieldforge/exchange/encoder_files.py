@@ -18,15 +18,18 @@ HEADS = 8
 """Of OpenAI's encoder, whose tensors do not say it."""
 
 
-def encoder_settings(path: str | Path) -> dict[str, object] | None:
-    """Dotted key → value of the encoder in a file of Shap-E's decoder; None where it holds none.
+ABSENT = "fieldforge.autoencoder.absent_encoder.AbsentEncoder"
+
+
+def encoder_settings(path: str | Path) -> dict[str, object]:
+    """Dotted key → value of the encoder in a file of Shap-E's decoder, `ABSENT` where it holds none.
 
     Raises:
         UserError: see `read_weights`; an encoder without one of its tensors.
     """
     state = _encoder(read_weights(path, TABLES))
     if not state:
-        return None
+        return {"autoencoder.encoder._target_": ABSENT}
     layers = sum(".processor.resblocks." in name and name.endswith(".ln_1.weight") for name in state)
     try:
         inputs, width = state[f"{OPENAI}input_proj.weight"].shape[1], state[f"{OPENAI}output_tokens"].shape[1]

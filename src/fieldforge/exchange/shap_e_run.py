@@ -13,7 +13,7 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.configuration.build import build
 from fieldforge.diffusion.backbones.shap_e import ShapEBackbone
-from fieldforge.exchange.encoder_files import encoder_settings, load_encoder
+from fieldforge.exchange.encoder_files import ABSENT, load_encoder
 from fieldforge.exchange.prior_files import load_prior
 from fieldforge.exchange.renderer_files import load_renderer
 from fieldforge.exchange.shap_e_files import ShapEFiles
@@ -23,8 +23,6 @@ from fieldforge.stages.diffusion_stage import DiffusionStage
 from fieldforge.stages.directory import MODEL
 from fieldforge.stages.fingerprint import fingerprint
 from fieldforge.training.processes.checkpoints import FORMAT, save_atomically
-
-ABSENT = "fieldforge.autoencoder.absent_encoder.AbsentEncoder"
 
 
 def run_folder(files: ShapEFiles, output_dir: str) -> Path:
@@ -45,8 +43,9 @@ def write_run(files: ShapEFiles, config: DictConfig, folder: Path) -> Path:
         UserError: files of another size or model, a missing encoder of the condition, or a full disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    encoder, has_encoder = config.autoencoder.encoder, encoder_settings(files.decoder) is not None
-    if not has_encoder:
+    encoder = config.autoencoder.encoder
+    has_encoder = encoder._target_ != ABSENT
+    if not has_encoder:  # nothing but its sizes is left of the experiment's
         config.autoencoder.encoder = {"_target_": ABSENT, "tokens": encoder.tokens, "channels": encoder.channels}
     if not isinstance(files.clip, str):
         config.conditioner.clip = str(_clip_folder(files.clip, folder / "clip"))

@@ -16,7 +16,7 @@ HEADS = {"text": 16, "image": 8}
 
 def size_settings(files: ShapEFiles) -> dict[str, object]:
     """Dotted key → value of backbone, conditioner, field and encoder. UserError for files of another model."""
-    return {**_prior_settings(files), **_field_settings(files), **(encoder_settings(files.decoder) or {})}
+    return {**_prior_settings(files), **_field_settings(files), **encoder_settings(files.decoder)}
 
 
 def _prior_settings(files: ShapEFiles) -> dict[str, object]:

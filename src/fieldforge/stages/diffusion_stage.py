@@ -67,6 +67,8 @@ class DiffusionStage(TrainedStage):
         return build(self.config, "adapter") if self.config.get("adapter") else None
 
     def check(self) -> None:
+        if self.adapter is not None and self.start is None and not self.continues:
+            raise UserError("adapter= corrects the weights of a finished model: name it by init_from=")
         check_diffusion_conditioner(self.config)
 
     def work(self, sizes: Sizes) -> Step:
@@ -116,6 +118,11 @@ class DiffusionStage(TrainedStage):
         autoencoder, _ = load_autoencoder(self.autoencoder_run.model)
         return build_module(self.config, self.kind, autoencoder.latent_shape, self.conditioner)
 
+    def has_start(self, module: pl.LightningModule) -> bool:
+        return (
+            self.start is not None
+        )  # it has all weights of a denoiser, or is refused; an adapter gives them other names
+
     def first_module(self) -> pl.LightningModule:
         module = super().first_module()
         self.install_adapter(module)
@@ -123,8 +130,6 @@ class DiffusionStage(TrainedStage):
 
     def check_module(self, module: pl.LightningModule) -> None:
         super().check_module(module)
-        if self.adapter is not None and self.start is None and not self.continues:
-            raise UserError("adapter= corrects the weights of a finished model: name it by init_from=")
         self.install_adapter(module)
 
     def install_adapter(self, module: pl.LightningModule) -> None:
