@@ -18,7 +18,8 @@ at the same points, the colour of the same rays, the volume of the mesh, tokens 
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import denoiser_step
 import shap_e_encoder_sides
@@ -26,11 +27,11 @@ import shap_e_renderer_sides
 import torch
 from sides import by_turns, serve
 
-PARTS = {
+PARTS: Mapping[str, Mapping[str, Callable[[], Callable[[], object]]]] = {
     "nerf": shap_e_renderer_sides.NERF,
     "mesh": shap_e_renderer_sides.MESH,
     "encoder": shap_e_encoder_sides.SIDES,
-    "denoiser": {side: lambda side=side: denoiser_step.full_step(side) for side in denoiser_step.SIDES},
+    "denoiser": {side: partial(denoiser_step.full_step, side) for side in denoiser_step.SIDES},
 }
 CHECKS: dict[str, Callable[[], None]] = {
     "nerf": shap_e_renderer_sides.check_radiance,

@@ -3,7 +3,9 @@
 import importlib.util
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +26,7 @@ def is_installed() -> bool:
     return spec is not None and spec.submodule_search_locations is not None
 
 
-def original() -> torch.nn.Module:
+def original() -> Any:
     """The released configuration of OpenAI's encoder. Only its files of pictures would need the package blobfile."""
     is_installed()
     sys.modules.setdefault("blobfile", types.ModuleType("blobfile"))
@@ -87,12 +89,12 @@ def their_batch(values: dict[str, Tensor]):
     )  # fmt: skip
 
 
-def their_step():
+def their_step() -> Callable[[], Tensor]:
     encoder, values = original(), their_batch(batch())
     return torch.no_grad()(lambda: encoder.encode_to_bottleneck(values))
 
 
-def our_step():
+def our_step() -> Callable[[], Tensor]:
     encoder, values = ours(), batch()
     return torch.no_grad()(lambda: encoder(*(values[name] for name in encoder.reads)))
 

@@ -49,8 +49,12 @@ def by_turns(script: str, arguments: Sequence[str], sides: Sequence[str], rounds
     """Costs of the sides that `script` serves with `arguments` and `--side <name>`, after one step each to warm up."""
     command = [sys.executable, script, *arguments, "--threads", str(threads), "--side"]
     environment = os.environ | ALLOCATOR | {"OMP_WAIT_POLICY": "passive"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    processes = {side: subprocess.Popen([*command, side], text=True, env=environment, **pipes) for side in sides}
+    processes = {
+        side: subprocess.Popen(
+            [*command, side], text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for side in sides
+    }
     costs: dict[str, list[Cost]] = {side: [] for side in sides}
     for process in processes.values():
         assert process.stdout is not None

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only as ranks_of_lig
 
 from fieldforge.errors import UserError
 from fieldforge.training.processes import gpus, interruption, launch, launchers
-from fieldforge.training.processes.hardware import Hardware, best_precision
+from fieldforge.training.processes.hardware import Hardware
 
 TORCH = {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}
 SLURM = {"SLURM_JOB_ID": "17", "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
@@ -228,14 +228,10 @@ def test_trainings_side_by_side_share_the_gpus(visible, devices, shares, monkeyp
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
 
 
-def test_precision_is_that_of_the_accelerator(monkeypatch):
+def test_a_gpu_is_used_unless_the_accelerator_says_otherwise(monkeypatch):
     see_gpus(monkeypatch, 1)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     assert Hardware(accelerator="auto").gpu
     assert not Hardware(accelerator="cpu").gpu
-    assert (best_precision(gpu=True), best_precision(gpu=False)) == ("bf16-mixed", "32-true")
 
 
 def test_whole_numbers_of_the_environment(monkeypatch):

@@ -27,7 +27,8 @@ from fieldforge.stages.settings import RunSettings
 from fieldforge.stages.stage import Encoding, Sizes, Stage, Step
 from fieldforge.stages.training_run import StepSettings
 from fieldforge.terminal import result
-from fieldforge.training.processes.hardware import Hardware, best_precision
+from fieldforge.training.processes.hardware import Hardware
+from fieldforge.training.processes.precision import best_precision
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import platform
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from fieldforge.ranges import Count, Positive
 from fieldforge.training.processes import interruption, launchers, ranks
 from fieldforge.training.processes.checkpoints import AtomicCheckpointIO
 from fieldforge.training.processes.launch import Launched, processes
+from fieldforge.training.processes.precision import best_precision, bfloat16_is_faster
 from fieldforge.training.processes.strategies import Replicated, Sharded
 
 
@@ -33,8 +33,8 @@ class Hardware:
     Args:
         accelerator, devices, num_nodes: as Lightning's trainer names them; devices are the processes of each node.
         strategy: "ddp": each process has the whole model; "fsdp": each has a shard; "auto": ddp for several processes.
-        precision: one of Lightning's, or "auto": bf16-mixed where the hardware multiplies in bfloat16, else 32-true.
-        matmul: `torch.set_float32_matmul_precision` for operations in float32.
+        precision: one of Lightning's, or "auto": bf16-mixed where bfloat16 is the faster one, else 32-true.
+        matmul: `torch.set_float32_matmul_precision` for operations in float32; "auto": medium or highest, likewise.
         accumulate: gradient accumulation: number of batches of a step; the global batch stays the same.
         checkpointing: activation checkpointing: recompute transformer blocks in the backward pass.
         compile: compile transformer blocks with torch.compile.
@@ -48,7 +48,7 @@ class Hardware:
     num_nodes: Count = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     precision: str = "auto"
-    matmul: Literal["highest", "high", "medium"] = "medium"
+    matmul: Literal["auto", "highest", "high", "medium"] = "auto"
     accumulate: Count = 1
     checkpointing: bool = False
     compile: bool = False
@@ -111,7 +111,8 @@ class Hardware:
     def products(self) -> Iterator[None]:
         """Set `matmul` during training alone: latents that the same process encodes must not depend on it."""
         before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision(self.matmul)
+        chosen = "medium" if bfloat16_is_faster(self.gpu) else "highest"
+        torch.set_float32_matmul_precision(chosen if self.matmul == "auto" else self.matmul)
         try:
             yield
         finally:
@@ -152,16 +153,6 @@ class Hardware:
         except (ValueError, MisconfigurationException) as error:
             reason = str(error).split("\n")[0].rstrip(".")
             raise UserError(f"this machine and the trainer settings do not fit ({reason}): change trainer.*") from error
-
-
-def best_precision(gpu: bool) -> str:
-    """bf16-mixed where the GPU, or the CPU, multiplies bfloat16 (a CPU by AMX or AVX-512 BF16), else 32-true."""
-    if gpu:
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return "32-true"
-    multiplies = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16-mixed" if multiplies else "32-true"
 
 
 def best_device(name: str = "auto") -> str:
