@@ -1,10 +1,12 @@
 """Views as input of an encoder, against a sphere."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import trimesh
 from tests.data.make import sphere_sample
 
 from fieldforge.autoencoder.view_patches import seen_points
@@ -12,6 +14,7 @@ from fieldforge.data.shape_transforms import Augment, Surface, Views
 from fieldforge.data.transforms import apply_transforms
 from fieldforge.domains.shape import ShapeDomain
 from fieldforge.errors import UserError
+from fieldforge.rendering.mesh_views import Light
 
 RADIUS = 0.5
 
@@ -68,6 +71,22 @@ def test_the_first_points_may_be_spread_and_the_rest_stays_random(sample: dict) 
     rest = np.delete(plain, taken, axis=0)
     np.testing.assert_array_equal(spread[12:], rest)
     assert ShapeDomain(spread_points=12).determining() == {"points": 4096, "spread": 12}
+
+
+def test_a_mesh_file_is_seen_in_the_light_of_the_domain(tmp_path: Path) -> None:
+    trimesh.creation.box((1, 1, 1)).export(tmp_path / "cube.ply")
+    light = Light()
+    unlit, lit = (
+        ShapeDomain(points=20, encoded_views=4, view_size=16, view_light=each).read_file(tmp_path / "cube.ply", 0)
+        for each in (None, light)
+    )
+    np.testing.assert_array_equal(lit["view_depth"], unlit["view_depth"])
+    hit = unlit["view_rgba"][..., 3] == 1
+    assert hit.float().mean() > 0.1
+    share = (lit["view_rgba"][..., :3] / unlit["view_rgba"][..., :3])[hit]
+    sides = torch.tensor([light.ambient + light.diffuse * abs(along) for along in light.direction])
+    assert (share[..., None] - sides).abs().amin(-1).max() < 0.01
+    assert len(share[:, 0].mul(50).round().unique()) == 3
 
 
 def test_too_few_stored_views_are_named(sample: dict) -> None:

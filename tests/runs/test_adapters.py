@@ -13,7 +13,7 @@ from fieldforge.errors import UserError
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import run_training
 from fieldforge.stages.directory import StageDirectory
-from fieldforge.stages.locate import find_model
+from fieldforge.stages.locate import find_model, label_of
 
 FAST = "training.diffusion.optimizer.lr=0.05"
 ADAPTER = ["adapter=lora", "adapter.rank=2", FAST]
@@ -28,7 +28,7 @@ def trained(balls, tmp_path_factory):
     """A model, and an adapter that was trained on it."""
     place = Place(balls, tmp_path_factory.mktemp("adapters"))
     base = run_training(place.compose(FAST))["diffusion"]
-    words = [*ADAPTER, f"init_from={base.path}", "callbacks.pictures=null"]
+    words = [*ADAPTER, f"init_from={base.path}", "callbacks.pictures=null", "training.diffusion.budget.warmup_steps=6"]
     return place, base, run_training(place.compose(*words))["diffusion"]
 
 
@@ -48,6 +48,12 @@ def test_the_run_is_the_model_plus_what_its_adapter_holds(trained):
     for layer, (down, up) in adapter.corrections.items():
         name = f"model.backbone.{layer}.weight"
         torch.testing.assert_close(after[name], before[name] + 8.0 * up @ down)
+
+
+def test_a_short_training_of_an_adapter_leaves_no_untrained_model(trained):
+    _, _, run = trained
+    label = label_of(run.model)
+    assert (label["steps"], label["untrained"]) == (6, False)  # within the warm-up, and begun with a model's weights
 
 
 def test_sampling_adds_it_to_the_model(trained):

@@ -17,7 +17,7 @@ from tests.conditioning.conftest import clip_folder  # noqa: F401 (a fixture)
 from tests.preparation.make import png, write_zip
 from tests.runs.conftest import Place
 
-from fieldforge.asking.condition_guidance import ConditionGuidance
+from fieldforge.asking.condition_guidance import ConditionGuidance, usual_scale
 from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.guidance import Guided
 from fieldforge.asking.jobs import Job, batches, jobs
@@ -128,6 +128,15 @@ def test_several_at_once_with_scales_of_their_own(trained, photo, tmp_path):
     assert entry["guidance"] == {"text": 4.0, "image": 2.0, "class": 3.0}
     assert (entry["caption"], entry["class"], entry["image"]) == ("a red ball", "red", str(photo))
     assert entry["negative"] == "a blue ball"
+
+
+def test_the_usual_scale_is_that_of_the_pictures_in_training():
+    assert usual_scale({"config": {"monitor": {"pictures": {"scale": 15.0}}}}) == 15.0
+    assert usual_scale({"config": {"monitor": {"pictures": None}}}) == usual_scale({"config": {}}) == 3.0
+    shown = ConditionGuidance()
+    assert shown.scale_for({"caption"}, 15.0) == 15.0
+    assert shown.scale_for({"coarse"}, 15.0) == 1.0
+    assert ConditionGuidance(scale=2.0).scale_for({"caption"}, 15.0) == 2.0
 
 
 def test_each_scale_weighs_its_own_source(sampler, photo):

@@ -26,7 +26,8 @@ class ConditionGuidance(GuidanceChoice):
     """Classifier-free guidance in the run's form, or in the form of `rescale` and `interval`.
 
     Args:
-        scale: 0 is unconditional, 1 conditional; None: 3, or 1 for a model that enlarges.
+        scale: 0 is unconditional, 1 conditional; None: that of the pictures while it was trained, or 1 for a model that
+            enlarges.
         text, image, class_: scale of a single source; None: `scale`.
         rescale: share of the rescaling to the conditional estimate, see `Rescaled`; None: the run's form.
         interval: interval of noise levels σ/α with guidance, see `Interval`; None: the run's form.
@@ -62,13 +63,13 @@ class ConditionGuidance(GuidanceChoice):
         return {key: value for key, value in values.items() if value is not None}
 
     def lead(self, generator: Generator, label: Mapping[str, Any], output_dir: str) -> Guided:
-        scale = self.scale_for(generator.read)
+        scale = self.scale_for(generator.read, usual_scale(label))
         self.check_form(label, scale)
         form = replace(generator, guidance=self.form()) if self.has_form else generator
         return Guided(form, scale, self.negative_for(generator.read, scale))
 
-    def scale_for(self, read: Collection[str]) -> Scale:
-        """One scale, or one for each key that the model's sources `read`.
+    def scale_for(self, read: Collection[str], usual: float = SCALE) -> Scale:
+        """One scale, or one for each key that the model's sources `read`; `usual` where none is set.
 
         Raises:
             UserError: a scale for a key that no source reads, or guidance of an unconditional model.
@@ -83,7 +84,7 @@ class ConditionGuidance(GuidanceChoice):
                 )
         if not read:
             self.check_unconditional()
-        own = 1.0 if "coarse" in read else SCALE  # an enlarged picture is to look as the small one, not more so
+        own = 1.0 if "coarse" in read else usual  # an enlarged picture is to look as the small one, not more so
         common = own if self.scale is None else self.scale
         if not self.own_scales:
             return common
@@ -161,3 +162,9 @@ class ConditionGuidance(GuidanceChoice):
         levels = None if self.interval is None else [float(level) for level in self.interval]
         facts = {"negative": self.negative, "guidance_rescale": self.rescale, "guidance_interval": levels}
         return {key: value for key, value in facts.items() if value is not None}
+
+
+def usual_scale(label: Mapping[str, Any]) -> float:
+    """The guidance scale of the pictures that a run drew while it was trained (`monitor.pictures.scale`)."""
+    monitor = label["config"].get("monitor") or {}
+    return float((monitor.get("pictures") or {}).get("scale", SCALE))

@@ -44,7 +44,7 @@ from fieldforge.ranges import Count, GridCells, Pixels, Points, Positive, Whole
 from fieldforge.readers.file_store import AssetError
 from fieldforge.readers.limits import Limits
 from fieldforge.rendering.bitmaps import image_of
-from fieldforge.rendering.mesh_views import render_mesh
+from fieldforge.rendering.mesh_views import Light, render_mesh
 from fieldforge.rendering.shading import portrait
 
 SET, SET_POINTS = 64, 512  # shapes of a set and points of a shape in `compare_sets`; this takes seconds
@@ -60,6 +60,7 @@ class ShapeDomain(Domain):
         spread_points: how many of the first points are spread by farthest-point sampling, for encoders with centres.
         encoded_views: V stored views that the autoencoder reads besides, for latents and evaluations.
         view_size: pixels along a side of the views of a mesh file that is encoded; those of the stored ones.
+        view_light: the light of these views, as that of the stored ones; None: unlit colours.
         resolution: cells along an axis of the isosurface grid.
         views: stored views per shape that `measure` compares with volume renderings.
         surface_points: points on a reconstruction for surface measures; fewer than the stored ones lower the recall.
@@ -86,8 +87,10 @@ class ShapeDomain(Domain):
         spread_points: Whole = 0,
         encoded_views: Whole = 0,
         view_size: Pixels = 128,
+        view_light: Light | None = None,
     ):
-        self.spread_points, self.encoded_views, self.view_size = spread_points, encoded_views, view_size
+        self.spread_points, self.encoded_views = spread_points, encoded_views
+        self.view_size, self.view_light = view_size, view_light
         self.points, self.resolution, self.views = points, resolution, views
         self.surface_points, self.f_score_threshold = surface_points, f_score_threshold
         self.cloud_points = cloud_points
@@ -240,8 +243,9 @@ class ShapeDomain(Domain):
             raise UserError(f"from={path}: there is no such file, give the path of a mesh")
         check_libraries(ShapeRecipe.libraries)
         try:
-            views = ViewSettings(self.encoded_views, self.view_size, FOV_Y, shading=0) if self.encoded_views else None
-            sample = members_of_file(path, 4 * self.points, LIMITS, seed, views)  # (some of the points lie inside)
+            views = ViewSettings(self.encoded_views, self.view_size, FOV_Y, shading=0, light=self.view_light)
+            rendered = views if self.encoded_views else None
+            sample = members_of_file(path, 4 * self.points, LIMITS, seed, rendered)  # (some of the points lie inside)
         except AssetError as error:
             raise UserError(f"from={path}: {error}") from error
         return collate([apply_transforms(sample, self.input_transforms(), np.random.default_rng(seed))])
