@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.planning.train_and_measure import composed
+from tests.planning.train_and_measure import SMALL, composed
 
 from fieldforge.configuration.build import build
 from fieldforge.errors import UserError
@@ -121,6 +121,18 @@ def test_a_classifier_is_planned_where_its_data_is_not():
     plan = make_plan(config)
     assert [part.name for part in plan.stages] == ["autoencoder", "latents", "classifier"]
     assert "the data is not here" in text(plan)
+
+
+def test_what_is_frozen_has_no_gradients_and_no_state_of_the_optimizer():
+    words = ["experiment=shape_latent", *SMALL, "stages=[autoencoder,latents,diffusion]"]
+    adapter = ["adapter=lora", "adapter.rank=2", "adapter.layers=['*.to_qkv']"]
+    diffusion = make_plan(composed([*words, *adapter])).stages[-1].cost
+    frozen = composed(["experiment=shape_latent", *SMALL, "stages=[autoencoder]", "frozen=['encoder.*']"])
+    autoencoder = make_plan(frozen).stages[0].cost
+    assert diffusion.trained == 2 * (48 + 3 * 48)  # one block of width 48
+    assert diffusion.gradients == 4 * diffusion.trained
+    assert diffusion.optimizer < 9 * diffusion.trained < diffusion.parameters
+    assert autoencoder.trained == sum(autoencoder.parts.values()) - autoencoder.parts["autoencoder.encoder"]
 
 
 def test_shap_e_scale_has_the_originals_sizes():

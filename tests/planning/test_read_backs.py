@@ -11,7 +11,7 @@ from fieldforge.planning.rehearsal import sizes_of_data
 from fieldforge.planning.step import unattended
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.registry import stages_of
-from fieldforge.stages.stage import Step
+from fieldforge.stages.work import Step
 
 READ_BACKS = (torch.ops.aten.nonzero.default, torch.ops.aten._local_scalar_dense.default)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,8 +25,9 @@ from fieldforge.stages.denoiser_parts import wants_classes
 from fieldforge.stages.registry import stages_of
 from fieldforge.stages.samples import training_split
 from fieldforge.stages.settings import RunSettings
-from fieldforge.stages.stage import Encoding, Sizes, Stage, Step
+from fieldforge.stages.stage import Stage, TrainedStage
 from fieldforge.stages.training_run import StepSettings
+from fieldforge.stages.work import Encoding, Sizes, Step
 from fieldforge.terminal import result
 from fieldforge.training.processes.hardware import Hardware
 from fieldforge.training.processes.precision import best_precision
@@ -105,8 +107,15 @@ def step_plan(trainer: Hardware, cluster: Cluster, stage: Stage, step: Step, sam
     per_device = -(-batch_size // (cluster.world * accumulate))
     loader = read_settings(stage.config, LoaderSettings, step.data)
     heldout = max(1, (loader.heldout_batch_size or batch_size) // cluster.world)
+
+    def module() -> pl.LightningModule:
+        built = step.module()
+        if isinstance(stage, TrainedStage):
+            stage.restrict(built)
+        return built
+
     cost = measure_step(
-        step.module,
+        module,
         lambda: step.batch(per_device),
         lambda: step.batch(heldout),
         settings.ema.decay,

@@ -25,8 +25,9 @@ from fieldforge.planning.step import try_step
 from fieldforge.stages.denoiser_parts import wants_classes
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.samples import training_split
-from fieldforge.stages.stage import Sizes, Stage, Step, TrainedStage
+from fieldforge.stages.stage import Stage, TrainedStage
 from fieldforge.stages.training_run import build_callbacks, training_context
+from fieldforge.stages.work import Sizes, Step
 from fieldforge.training.modules.optimization import build_optimizer
 from fieldforge.training.processes.hardware import Hardware
 

@@ -30,8 +30,9 @@ from fieldforge.stages.initial_weights import kinds_of_steps, start_file
 from fieldforge.stages.pretrained import place_of
 from fieldforge.stages.samples import check_samples, data_fingerprint, sample_data
 from fieldforge.stages.settings import PictureSettings
-from fieldforge.stages.stage import Batch, Results, Saved, Sizes, StageResult, Step, TrainedStage
+from fieldforge.stages.stage import Results, Saved, StageResult, TrainedStage
 from fieldforge.stages.training_run import plain, seeded, stop_on_request
+from fieldforge.stages.work import Batch, Sizes, Step
 from fieldforge.terminal import status
 from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule

@@ -21,8 +21,9 @@ from fieldforge.rendering.bitmaps import write_whole
 from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.latent_batches import latent_batches
-from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, Sizes, Step, TrainedStage
+from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, TrainedStage
 from fieldforge.stages.training_run import plain, seeded
+from fieldforge.stages.work import Sizes, Step
 from fieldforge.training.modules.classifier_module import NOISE_LEVELS, ClassifierModule
 
 log = logging.getLogger(__name__)

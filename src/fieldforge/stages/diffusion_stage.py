@@ -31,8 +31,9 @@ from fieldforge.stages.identity import conditions, without_places
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
 from fieldforge.stages.measures_of_samples import MeasuresOfSamples
 from fieldforge.stages.prompt_pictures import pictures_of_prompts
-from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, Sizes, Step, TrainedStage
+from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, TrainedStage
 from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
+from fieldforge.stages.work import Sizes, Step
 from fieldforge.training.callbacks.context import Draw, Measure
 from fieldforge.training.modules.diffusion_module import DiffusionModule
 
@@ -123,17 +124,9 @@ class DiffusionStage(TrainedStage):
             self.start is not None
         )  # it has all weights of a denoiser, or is refused; an adapter gives them other names
 
-    def first_module(self) -> pl.LightningModule:
-        module = super().first_module()
-        self.install_adapter(module)
-        return module
-
-    def check_module(self, module: pl.LightningModule) -> None:
-        super().check_module(module)
-        self.install_adapter(module)
-
-    def install_adapter(self, module: pl.LightningModule) -> None:
-        """Correct the denoiser's layers by the configuration's adapter, where it has one."""
+    def restrict(self, module: pl.LightningModule) -> None:
+        """Also corrects the denoiser's layers by the configuration's adapter, where it has one."""
+        super().restrict(module)
         assert isinstance(module, DiffusionModule)
         if self.adapter is not None:
             with torch.random.fork_rng(devices=[]):

@@ -9,7 +9,7 @@ import torch
 from fieldforge.conditioning.condition import Features
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.nn.latent_shape import LatentShape
-from fieldforge.stages.stage import Batch
+from fieldforge.stages.work import Batch
 
 Widths = tuple[int | None, int, int | None, int]
 """Of the vector, number of tokens, of the tokens, numbers at each latent token; None and 0: there is none."""

@@ -26,8 +26,9 @@ from fieldforge.stages.autoencoder_stage import finished_config, finished_file, 
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.fingerprint import fingerprint
 from fieldforge.stages.samples import data_fingerprint, sample_data
-from fieldforge.stages.stage import Encoding, Results, Sizes, Stage, StageResult
+from fieldforge.stages.stage import Results, Stage, StageResult
 from fieldforge.stages.training_run import stop_on_request
+from fieldforge.stages.work import Encoding, Sizes
 from fieldforge.storage.lock import scope, take
 from fieldforge.terminal import status
 from fieldforge.training.processes import ranks

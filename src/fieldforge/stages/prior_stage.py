@@ -33,8 +33,9 @@ from fieldforge.stages.directory import StageDirectory, load_weights
 from fieldforge.stages.identity import conditions
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
 from fieldforge.stages.samples import training_split
-from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, Sizes, Step, TrainedStage
+from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, TrainedStage
 from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
+from fieldforge.stages.work import Sizes, Step
 
 
 class PriorStage(TrainedStage):

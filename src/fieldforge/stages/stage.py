@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,19 +16,18 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
-from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.settings import read_settings
 from fieldforge.configuration.stored_config import Labelled
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.continuation import stage_directory
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.initial_weights import InitialWeights, freeze
 from fieldforge.stages.settings import PictureSettings, RunSettings
 from fieldforge.stages.training_run import StepSettings, plain, train
 from fieldforge.stages.untrained import training_label, warn_if_untrained
+from fieldforge.stages.work import Encoding, Sizes, Step
 from fieldforge.storage.lock import scope
 from fieldforge.sweeps.job import is_trial
 from fieldforge.terminal import status
@@ -36,7 +35,6 @@ from fieldforge.training.callbacks.context import Draw, Measure
 from fieldforge.training.processes import ranks
 
 log = logging.getLogger(__name__)
-Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,50 +54,6 @@ class StageResult:
 
 Results = Mapping[str, StageResult]
 """Kind → the last stage of that kind, in the order of the training."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of a training before it runs, passed from stage to stage by plan and rehearsal.
-
-    latent_shape: of the latents so far. classes: names in the data, or placeholders. text_tokens: of a caption.
-    samples, shards: of the training split, None where the data are not on this machine.
-    """
-
-    latent_shape: LatentShape | None = None
-    classes: tuple[str, ...] = ("?", "!")
-    text_tokens: int = 8
-    samples: int | None = None
-    shards: int | None = None
-
-
-@dataclass(frozen=True)
-class Step:
-    """A training step, built on tensors without values.
-
-    Args:
-        module: builds the module.
-        batch: number of samples → batch.
-        blocks: configuration blocks of network and batch; the first is the network's.
-        data: the block of the data module.
-        shards: the shards of the data, None where they are not known.
-        notes: parts that a plan leaves out.
-    """
-
-    module: Callable[[], pl.LightningModule]
-    batch: Callable[[int], Batch]
-    blocks: tuple[str, ...]
-    data: str
-    shards: int | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """Encoding of every sample once, built on tensors without values: the autoencoder, and a batch of one sample."""
-
-    autoencoder: Callable[[], Autoencoder]
-    example: Callable[[], Mapping[str, Tensor]]
 
 
 NOISY_LATENTS = ("latent_data", "process", "density")
@@ -233,13 +187,17 @@ class TrainedStage(Stage):
         module = self.module()
         if self.start is not None:
             self.start.load(self.model(module))
-        freeze(self.model(module), self.settings.frozen)
+        self.restrict(module)
         return module
 
     def check_module(self, module: pl.LightningModule) -> None:
         """UserError where the configuration's start is impossible; the module's tensors may have no values."""
         if self.start is not None:
             self.start.check(self.model(module))
+        self.restrict(module)
+
+    def restrict(self, module: pl.LightningModule) -> None:
+        """Freeze what the configuration does not let the stage train. UserError for names that fit nothing."""
         freeze(self.model(module), self.settings.frozen)
 
     def pictures(self) -> Draw | None:
