@@ -58,7 +58,7 @@ def completed(generator: Generator, known: Tensor, names: list[str], scale: floa
     for seed in range(SEEDS):
         steering = generator.steering({"caption": names}, len(names), scale)
         noise = generator.noise([seed] * len(names))
-        columns.append(generator.draw(steering, noise, seed, known, anew=anew))
+        columns.append(generator.draw(steering, noise, [seed] * len(names), known, anew=anew))
         print(f"seed {seed}", flush=True)
     return columns
 

@@ -40,7 +40,7 @@ from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.diffusion_stage import build_model
 from fieldforge.training.modules.optimization import build_optimizer
-from fieldforge.training.processes.hardware import best_precision
+from fieldforge.training.processes.precision import best_precision
 
 WORDS = [f"word{i}" for i in range(400)]
 LATENT_SHAPE = LatentShape(768, 8)  # of configs/autoencoder/planes.yaml

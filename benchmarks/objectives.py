@@ -56,9 +56,9 @@ from fieldforge.diffusion.sampler import Sampler
 from fieldforge.diffusion.solvers.heun import Heun
 from fieldforge.diffusion.spacing import Karras
 from fieldforge.nn.ema import EMA, PowerDecay
-from fieldforge.noise.densities import stratified_uniform
+from fieldforge.noise.randomness import StepRandomness
 from fieldforge.training.modules.optimization import build_optimizer
-from fieldforge.training.processes.hardware import best_precision
+from fieldforge.training.processes.precision import best_precision
 
 BATCH, PEAK, SAMPLES, COMPONENTS, GROUP = 32, 1e-3, 192, 16, 128
 LEVELS = torch.logspace(math.log10(0.3), 2, 10, dtype=torch.float64)  # (10,) σ/α
@@ -81,7 +81,7 @@ def trained(objective: Objective, latents: Tensor, steps: int, width: int, layer
         for group_of_parameters in optimizer.param_groups:
             group_of_parameters["lr"] = PEAK * rate
         chosen = torch.randint(len(latents), (BATCH,), generator=generator)
-        uniform = stratified_uniform(BATCH, generator)  # (B,)
+        uniform = StepRandomness(objective.seed, step, range(BATCH), BATCH).stratified()  # (B,)
         noise = torch.randn(BATCH, tokens, channels, generator=generator)
         t = density.times(uniform, process, SHIFTED_TOKENS)  # (B,)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):

@@ -34,7 +34,7 @@ from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta
 from fieldforge.data.writer import ShardWriter
 from fieldforge.nn.latent_shape import LatentShape
-from fieldforge.noise.densities import stratified_uniform
+from fieldforge.noise.randomness import StepRandomness
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.autoencoder_stage import AutoencoderStage
 from fieldforge.stages.denoiser_parts import build_module
@@ -43,7 +43,7 @@ from fieldforge.stages.samples import sample_data
 from fieldforge.stages.training_run import StepSettings, seeded, train
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 from fieldforge.training.modules.diffusion_module import DiffusionModule
-from fieldforge.training.processes.hardware import best_precision
+from fieldforge.training.processes.precision import best_precision
 
 BLOCKS = {"autoencoder": (2, 9), "diffusion": (4, 17)}  # steps in a block, pairs of blocks (the first is not counted)
 LATENTS = LatentShape(768, 8)
@@ -122,7 +122,8 @@ def diffusion_loss(module: DiffusionModule) -> Callable[[Any, int], Tensor]:
             features = module.conditioner.embed(batch)
         drop = module.conditioner.draw_drop(len(x0), generator)
         condition = module.conditioner(features, drop, batch_size=len(x0))
-        t = module.density.times(stratified_uniform(len(x0), generator), module.model.process, x0.shape[1])  # (B,)
+        uniform = StepRandomness(0, step, range(len(x0)), len(x0)).stratified()  # (B,)
+        t = module.density.times(uniform, module.model.process, x0.shape[1])  # (B,)
         noise = torch.randn(x0.shape, generator=generator)  # (B, T, C)
         return module.loss(module.model, x0, noise, t, condition, module.weighting).mean()
 

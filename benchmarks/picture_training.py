@@ -24,7 +24,7 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.training.callbacks.budget import Budget
 from fieldforge.training.modules.optimization import build_optimizer
-from fieldforge.training.processes.hardware import best_precision
+from fieldforge.training.processes.precision import best_precision
 
 AT_A_TIME = 32  # held-out pictures
 SHOWN, CELL = 8, 96  # pictures on a sheet, pixels of each

@@ -11,7 +11,7 @@ from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.diffusion.sampler import Sampler
 from fieldforge.generation import Generator
-from fieldforge.training.processes.hardware import best_precision
+from fieldforge.training.processes.precision import best_precision
 
 CHUNK = 48
 

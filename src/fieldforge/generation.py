@@ -24,6 +24,7 @@ from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampler import Sampler
 from fieldforge.errors import UserError
 from fieldforge.nn.latent_shape import LatentShape
+from fieldforge.noise.randomness import RowRandomness
 
 Extended = TypeVar("Extended")
 Scale = float | Mapping[str, float]
@@ -98,14 +99,13 @@ class Generator:
     def __call__(self, batch: Mapping[str, Any], seeds: Sequence[int], scale: Scale) -> Tensor:
         """Latents (B, T, C), one for each seed.
 
-        With a deterministic sampler a row depends on its seed and condition alone; a stochastic one draws for the whole
-        batch, beginning at the first seed.
+        A row depends on its seed and condition alone.
 
         Args:
             batch, scale: see `steering`.
             seeds: B whole numbers.
         """
-        return self.draw(self.steering(batch, len(seeds), scale), self.noise(seeds), seeds[0])
+        return self.draw(self.steering(batch, len(seeds), scale), self.noise(seeds), seeds)
 
     @torch.no_grad()
     def steering(
@@ -145,7 +145,7 @@ class Generator:
         self,
         steering: Steering,
         noise: Tensor,
-        seed: int,
+        seeds: Sequence[int],
         start: Tensor | None = None,
         strength: float = 1.0,
         look: Callable[[int], None] | None = None,
@@ -156,7 +156,7 @@ class Generator:
         Args:
             steering: condition and guidance.
             noise: (B, T, C).
-            seed: seed of the noise that a stochastic sampler adds at its steps.
+            seeds: B seeds of the noise that a stochastic sampler adds at its steps.
             start: latents (B, T, C) to vary, see `Sampler.vary`; None: out of noise alone.
             strength: strength of variations; 1: sampling starts from noise alone.
             look: called after each evaluation of the denoiser with the number of evaluations.
@@ -167,7 +167,7 @@ class Generator:
             denoise = Completion(denoise, start, anew)
         if look is not None:
             denoise = Watched(denoise, look)
-        steps = torch.Generator(self.device).manual_seed(seed)
+        steps = RowRandomness("sampling", seeds, self.device)
         if start is None or strength == 1:
             return self.sampler(denoise, noise, self.model.process, steps)
         return self.sampler.vary(denoise, start, noise, self.model.process, steps, strength)

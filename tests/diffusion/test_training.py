@@ -17,8 +17,9 @@ from fieldforge.diffusion.parameterization import (
 )
 from fieldforge.diffusion.weighting import EDM, UniformData, UniformNoise, UniformV, UniformVelocity
 from fieldforge.nn.embeddings import sinusoidal_embedding
-from fieldforge.noise.densities import LogNormalSigma, UniformTime, stratified_uniform
+from fieldforge.noise.densities import LogNormalSigma, UniformTime
 from fieldforge.noise.processes import Cosine, Exponential, Linear, LinearInterpolation, VarianceExploding
+from fieldforge.noise.randomness import StepRandomness
 
 OBJECTIVES = [
     (PredictNoise(), UniformNoise()),
@@ -51,7 +52,8 @@ class Perceptron(nn.Module):
 def draw(count, process, density, generator):
     x0 = RING.sample(count, generator).float()
     noise = torch.randn(x0.shape, generator=generator)
-    return x0, noise, density.times(stratified_uniform(count, generator), process, x0.shape[1])
+    step = StepRandomness(int(torch.randint(2**31, (), generator=generator)), 0, range(count), count)
+    return x0, noise, density.times(step.stratified(), process, x0.shape[1])
 
 
 def optimal_loss(x0, noise, t, process, parameterization, weighting):

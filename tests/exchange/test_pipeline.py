@@ -72,7 +72,7 @@ def test_a_run_samples_as_the_pipeline_does(pipeline, run):
         run / "model.ckpt", OmegaConf.create({"sampler": {"steps": 6, "spacing": spacing}})
     )
     assert not autoencoder.latent_mean.any()
-    ours = generator.draw(generator.steering({"caption": ["a red ball"]}, 1, 3.0), noise, 0)
+    ours = generator.draw(generator.steering({"caption": ["a red ball"]}, 1, 3.0), noise, [0])
     assert theirs.std() > 0.2
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 

@@ -3,7 +3,7 @@ import math
 import scipy.stats
 import torch
 
-from fieldforge.noise.densities import LogitNormal, LogNormalSigma, Shifted, UniformTime, stratified_uniform
+from fieldforge.noise.densities import LogitNormal, LogNormalSigma, Shifted, UniformTime
 from fieldforge.noise.processes import Exponential, LinearInterpolation, VarianceExploding
 
 
@@ -11,25 +11,6 @@ def draw(density, process, count=20_000):
     generator = torch.Generator().manual_seed(0)
     uniform = torch.rand(count, generator=generator, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
     return density.times(uniform, process, tokens=16)
-
-
-def test_every_stratum_of_the_batch_is_met_once():
-    drawn = stratified_uniform(24, torch.Generator().manual_seed(0))
-    assert sorted((drawn * 24).floor().long().tolist()) == list(range(24))
-    assert (drawn > 0).all()
-    assert (drawn < 1).all()
-
-
-def test_position_in_the_batch_tells_nothing_of_the_time():
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.stack([stratified_uniform(4, generator) for _ in range(2000)])
-    for position in range(4):
-        assert scipy.stats.kstest(drawn[:, position].numpy(), "uniform").pvalue > 1e-3
-
-
-def test_same_generator_same_times():
-    a, b = (stratified_uniform(16, torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(a, b)
 
 
 def test_uniform_time_is_uniform():

@@ -42,6 +42,27 @@ def test_laws():
     assert scipy.stats.kstest(StepRandomness(0, 0, many, 2000).uniform().numpy(), "uniform").pvalue > 1e-3
 
 
+def test_place_in_the_batch_says_nothing_of_the_stratum():
+    drawn = torch.stack([StepRandomness(0, step, range(4), 4).stratified() for step in range(2000)])
+    for place in range(4):
+        assert scipy.stats.kstest(drawn[:, place].numpy(), "uniform").pvalue > 1e-3
+
+
+def test_choices_are_alike_in_all_processes_and_evenly_likely():
+    steps = [dealt(2)[0]] + [StepRandomness(0, step, [0], 1) for step in range(3000)]
+    assert dealt(2)[0].choice(7) == dealt(2)[1].choice(7)
+    counts = torch.bincount(torch.tensor([step.choice(3) for step in steps[1:]]), minlength=3)
+    assert scipy.stats.chisquare(counts.numpy()).pvalue > 1e-3
+
+
+def test_nothing_is_copied_to_the_device_and_nothing_read_back():
+    step = StepRandomness(0, 5, range(1, 8, 2), 8, torch.device("meta"))  # raises where a value is asked for
+    drawn = (step.normal(3, 5), step.uniform(2), step.stratified(), step.normal())
+    assert [tuple(part.shape) for part in drawn] == [(4, 3, 5), (4, 2), (4,), (4,)]
+    assert {part.device.type for part in drawn} == {"meta"}
+    assert step.choice(5) < 5
+
+
 def test_strata_are_covered_by_all_processes_together():
     drawn = torch.cat([part.stratified() for part in dealt(4)])
     assert sorted((drawn * 8).floor().long().tolist()) == list(range(8))

@@ -42,7 +42,7 @@ def take_steps(read_backs: list[str], *overrides: str) -> dict[str, list[str]]:
             if isinstance(step, Step):
                 module, batch = unattended(step.module()), step.batch(2)
                 read_backs.clear()
-                module.training_step(batch, 0).backward()
+                module.training_step(module.on_before_batch_transfer(batch, 0), 0).backward()
                 result[stage.name] = list(read_backs)
             sizes = stage.after(sizes)
     return result

@@ -58,7 +58,7 @@ class Drawing:
         if end_seeds != seeds:
             noise = between(noise, generator.noise(end_seeds), weights)
         start = None if self.start is None else self.start.expand(len(jobs), -1, -1)
-        return generator.draw(steering, noise, seeds[0], start, self.strength, look, self.anew)
+        return generator.draw(steering, noise, seeds, start, self.strength, look, self.anew)
 
     def steering(self, requests: Sequence[Request], seeds: Sequence[int]) -> Steering:
         """The steering of B requests."""

@@ -81,7 +81,7 @@ class PictureLoss(nn.Module):
 def rebuilt_pictures(field: Field, params: Params, like: Tensor) -> Tensor:
     """A field of colours at the pixels of pictures like (B, 3, H, H), in -1…1 and float32: (B, 3, H, H)."""
     with torch.autocast(like.device.type, enabled=False):
-        points = pixel_centres(like.shape[-1]).to(like.device).expand(len(like), -1, -1)  # (B, H · H, 2)
+        points = pixel_centres(like.shape[-1], like.device).expand(len(like), -1, -1)  # (B, H · H, 2)
         read = field.query(points, {name: value.float() for name, value in params.items()})
     return (2 * read["rgb"] - 1).transpose(1, 2).unflatten(2, like.shape[-2:])
 

@@ -24,7 +24,8 @@ class PerRowProjection(nn.Module):
         rows = sum(r for r, _ in param_shapes.values())
         if rows % tokens and tokens % rows:
             raise ValueError(f"PerRowProjection: {rows} rows and {tokens} tokens, one must be a multiple of the other")
-        self.row_of_token = torch.arange(rows) * tokens // rows  # row → its token
+        self.row_of_token: Tensor  # row → its token
+        self.register_buffer("row_of_token", torch.arange(rows) * tokens // rows, persistent=False)
         first = 0
         self.spans: dict[str, tuple[int, int]] = {}
         for name, (count, row_width) in param_shapes.items():
@@ -37,7 +38,7 @@ class PerRowProjection(nn.Module):
 
     def forward(self, tokens: Tensor, latents: Tensor) -> dict[str, Tensor]:
         """tokens (B, T, width), made of latents (B, T, C) → {name: (B, rows, row width)}."""
-        rows = tokens[:, self.row_of_token.to(tokens.device)]  # (B, rows, width)
+        rows = tokens[:, self.row_of_token]  # (B, rows, width)
         params = {}
         for name, (start, stop) in self.spans.items():
             products = torch.einsum(

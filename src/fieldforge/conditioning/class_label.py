@@ -20,6 +20,8 @@ from fieldforge.terminal import quantity
 class ClassSource(Source):
     """A learned vector per class. Features are one-hot rows (B, K); other rows mean mixtures of classes."""
 
+    encodes = False
+
     def __init__(
         self,
         classes: Sequence[str] | None,

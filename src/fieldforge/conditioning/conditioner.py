@@ -69,6 +69,17 @@ class Conditioner(nn.Module):
             features[name] = source.embed(batch[source.key], self.device)
         return features
 
+    def with_host_features(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The batch with the `features` that need no network: stored ones, and those of sources that have none.
+
+        For a batch on the host, before it is copied to a device: fewer and larger copies.
+        """
+        features = dict(self._stored(batch.get("features", {})))
+        for name, source in self.sources.items():
+            if name not in features and source.key in batch and not source.encodes:
+                features[name] = source.embed(batch[source.key], torch.device("cpu"))
+        return {**batch, "features": features}
+
     def augmented(self, features: Mapping[str, Features], randomness: random_numbers.Randomness) -> dict[str, Features]:
         """The features as a training step sees them, see `Source.augmented`."""
         return {name: self.source(name).augmented(each, randomness) for name, each in features.items()}
@@ -121,9 +132,9 @@ class Conditioner(nn.Module):
         """
         chances = [self.drop_all, *(source.dropout for source in self.sources.values())]
         uniform = random_numbers.uniform((batch_size, len(chances)), randomness).T  # (1 + sources, B)
-        drop = uniform < torch.tensor(chances, device=uniform.device)[:, None]
-        drop = (drop[1:] | drop[:1]).to(device if device is not None else self.device)
-        return dict(zip(self.sources, drop, strict=True))
+        everything, *each = (numbers < chance for numbers, chance in zip(uniform, chances, strict=True))  # (B,) each
+        place = device if device is not None else self.device
+        return {name: (everything | drop).to(place) for name, drop in zip(self.sources, each, strict=True)}
 
     def fingerprint(self) -> dict[str, Any]:
         """The values that determine each source's features; a run's fingerprint and stored embeddings hold them."""

@@ -40,6 +40,8 @@ class Source(nn.Module, ABC):
     `set_statistics`: the part that all vectors share carries no information and would drown the differences.
     """
 
+    encodes = True
+    """Whether `embed` runs a network; else it runs on the host, and the features come to a device with their batch."""
     aligned_channels = 0
     """A: numbers that the source has at each latent token."""
     vector_mean: Tensor

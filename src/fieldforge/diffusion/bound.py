@@ -10,11 +10,12 @@ from fieldforge.diffusion.posterior import posterior_coefficients
 from fieldforge.diffusion.solvers.solver import Grid, at, fresh_noise
 from fieldforge.diffusion.variance import gaussian_divergence
 from fieldforge.noise.process import Process
+from fieldforge.noise.randomness import Randomness
 
 
 @torch.no_grad()
 def bits_per_dimension(
-    denoise: Denoiser, x0: Tensor, process: Process, times: Tensor, generator: torch.Generator
+    denoise: Denoiser, x0: Tensor, process: Process, times: Tensor, randomness: Randomness
 ) -> Tensor:
     """Upper bound of -log₂ p(x0) per dimension, for ancestral sampling over `times`: x0 (B, T, C) → (B,).
 
@@ -30,7 +31,7 @@ def bits_per_dimension(
         grid.alpha[0] * x0, zero + 2 * math.log(grid.sigma[0]), zero + prior_log_variance
     )  # (B, T, C)
     for i in grid.steps:
-        x_t = grid.alpha[i] * x0 + grid.sigma[i] * fresh_noise(x0, generator)  # (B, T, C)
+        x_t = grid.alpha[i] * x0 + grid.sigma[i] * fresh_noise(x0, randomness)  # (B, T, C)
         error = (x0 - denoise(x_t, at(grid.t[i], x0))).square()  # (B, T, C)
         if i < len(grid.steps) - 1:
             step = posterior_coefficients(grid.alpha[i], grid.sigma[i], grid.alpha[i + 1], grid.sigma[i + 1])

@@ -11,7 +11,7 @@ from fieldforge.diffusion.parameterization import input_scale, noise_level
 from fieldforge.nn.embeddings import NoiseLevelEmbedding
 from fieldforge.nn.grouping import common_group
 from fieldforge.nn.transformer import Transformer
-from fieldforge.noise.process import Process, like
+from fieldforge.noise.process import Process, like, placed
 from fieldforge.noise.randomness import Randomness, normal
 from fieldforge.ranges import Count, Whole
 
@@ -48,7 +48,7 @@ class LatentClassifier(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """x_t (B, T, C), t (B,) → log-probabilities (B, classes)."""
         scaled = like(input_scale(self.process.alpha(t), self.process.sigma(t)), x_t) * x_t  # (B, T, C)
-        level = noise_level(self.process.log_snr(t)).to(device=x_t.device, dtype=x_t.dtype)  # (B,)
+        level = placed(noise_level(self.process.log_snr(t)), x_t)  # (B,)
         tokens = self.embed(scaled.unflatten(1, (-1, self.group)).flatten(2)) + self.positions  # (B, T / group, width)
         tokens = self.transformer(tokens, self.embed_noise_level(level))  # (B, T / group, width)
         return F.log_softmax(self.project(self.norm(tokens.mean(dim=1))).to(x_t.dtype), dim=-1)  # (B, classes)
@@ -63,13 +63,13 @@ def classifier_loss(classifier: LatentClassifier, x0: Tensor, noise: Tensor, t: 
 @torch.no_grad()
 def accuracy_by_noise(
     classifier: LatentClassifier, x0: Tensor, labels: Tensor, levels: Sequence[float], randomness: Randomness
-) -> dict[float, float]:
-    """Noise level σ/α → accuracy of the class (B,) of x0 (B, T, C) given x_t; all levels share the same noise."""
+) -> dict[float, Tensor]:
+    """Noise level σ/α → accuracy () of the class (B,) of x0 (B, T, C) given x_t; all levels share the same noise."""
     noise = normal(x0.shape, randomness).to(x0)  # (B, T, C)
     shares = {}
     for level in levels:
         log_snr = torch.full((len(x0),), -2 * math.log(level), dtype=torch.float64)
         t = classifier.process.time_of_log_snr(log_snr)  # (B,)
         predictions = classifier(classifier.process.add_noise(x0, noise, t), t).argmax(dim=1)  # (B,)
-        shares[level] = float((predictions == labels).double().mean())
+        shares[level] = (predictions == labels).float().mean()
     return shares

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from fieldforge.conditioning.condition import Condition
 from fieldforge.diffusion.denoiser import Denoiser, Guidance
 from fieldforge.diffusion.parameterization import Parameterization, input_scale, noise_level
-from fieldforge.noise.process import Process, like
+from fieldforge.noise.process import Process, like, placed
 
 
 class DiffusionModel(nn.Module):
@@ -25,7 +25,7 @@ class DiffusionModel(nn.Module):
     def output(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The backbone's raw output, in the dtype of x_t: (B, T, C)."""
         scaled = like(input_scale(self.process.alpha(t), self.process.sigma(t)), x_t) * x_t  # (B, T, C)
-        level = noise_level(self.process.log_snr(t)).to(device=x_t.device, dtype=x_t.dtype)  # (B,)
+        level = placed(noise_level(self.process.log_snr(t)), x_t)  # (B,)
         return self.backbone(scaled, level, condition).to(x_t.dtype)
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:

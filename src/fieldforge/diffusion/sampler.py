@@ -16,6 +16,7 @@ from fieldforge.diffusion.spacing import Spacing
 from fieldforge.diffusion.thresholding import Threshold, Thresholded
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Steps
 
 NOTHING = Condition()
@@ -40,17 +41,17 @@ class Sampler:
         nothing = type(model)(_Nothing(model.outputs), model.process, model.parameterization)
         counts: list[int] = []
         denoise = Watched(nothing.guided(ClassifierFree(), NOTHING, NOTHING), counts.append)
-        zeros, generator = torch.zeros(1, 1, 1), torch.Generator()
+        zeros, randomness = torch.zeros(1, 1, 1), torch.Generator()
         if strength < 1:
-            self.vary(denoise, zeros, zeros, model.process, generator, strength)
+            self.vary(denoise, zeros, zeros, model.process, randomness, strength)
         else:
-            self(denoise, zeros, model.process, generator)
+            self(denoise, zeros, model.process, randomness)
         return len(counts)
 
     @torch.no_grad()
-    def __call__(self, denoise: Denoiser, noise: Tensor, process: Process, generator: torch.Generator) -> Tensor:
+    def __call__(self, denoise: Denoiser, noise: Tensor, process: Process, randomness: Randomness) -> Tensor:
         """noise (B, T, C) standard normal → x0 (B, T, C)."""
-        return self._sample(denoise, noise, process, self.spacing.times(self.steps, process), generator)
+        return self._sample(denoise, noise, process, self.spacing.times(self.steps, process), randomness)
 
     @torch.no_grad()
     def vary(
@@ -59,7 +60,7 @@ class Sampler:
         latents: Tensor,
         noise: Tensor,
         process: Process,
-        generator: torch.Generator,
+        randomness: Randomness,
         strength: float,
     ) -> Tensor:
         """Variations of `latents` (B, T, C): noised, then denoised (SDEdit, Meng et al. 2022, alg. 1) → x0 (B, T, C).
@@ -76,14 +77,14 @@ class Sampler:
         x_t = process.add_noise(latents, noise, start.expand(len(latents)))  # (B, T, C)
         # Samplers scale what they start from to the variance that data have there: it is scaled back before.
         scale = float(process.alpha(start) ** 2 + process.sigma(start) ** 2) ** 0.5
-        return self._sample(denoise, x_t / scale, process, torch.cat([start, times[times < start]]), generator)
+        return self._sample(denoise, x_t / scale, process, torch.cat([start, times[times < start]]), randomness)
 
     def _sample(
-        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
+        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, randomness: Randomness
     ) -> Tensor:
         if self.threshold is not None:
             denoise = Thresholded(denoise, self.threshold)
-        return self.solver.sample(denoise, noise, process, times, generator)
+        return self.solver.sample(denoise, noise, process, times, randomness)
 
 
 class _Nothing(nn.Module):

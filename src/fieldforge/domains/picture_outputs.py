@@ -54,7 +54,7 @@ class Pictures:
     def pixels(self) -> np.ndarray:
         """Pixels float32 (B, H, W, 3), sRGB in 0…1."""
         rows = next(iter(self.params.values()))
-        points = pixel_centres(self.resolution).to(rows.device).expand(len(rows), -1, -1)  # (B, H · W, 2)
+        points = pixel_centres(self.resolution, rows.device).expand(len(rows), -1, -1)  # (B, H · W, 2)
         with torch.no_grad():
             rgb = self.field.query(points, self.params)["rgb"].clamp(0, 1)  # (B, H · W, 3)
         drawn = rgb.float().cpu().numpy().reshape(len(rows), self.resolution, self.resolution, 3)

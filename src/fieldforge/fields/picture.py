@@ -33,8 +33,8 @@ class PictureGrid(Field):
         return {"rgb": (read[:, :, 0].transpose(1, 2) + 1) / 2}  # (B, N, 3)
 
 
-def pixel_centres(size: int) -> Tensor:
+def pixel_centres(size: int, device: torch.device | str = "cpu") -> Tensor:
     """Points (size², 2) of the square [-1, 1]², x to the right and y downwards, row by row from the top left."""
-    places = (torch.arange(size) + 0.5) / size * 2 - 1
+    places = (torch.arange(size, device=device) + 0.5) / size * 2 - 1
     rows, columns = torch.meshgrid(places, places, indexing="ij")
     return torch.stack([columns, rows], -1).reshape(-1, 2)

@@ -11,17 +11,6 @@ from fieldforge.noise.process import Process
 from fieldforge.ranges import Count, Positive
 
 
-def stratified_uniform(count: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
-    """One number in (0, 1) from each of `count` equal strata, shuffled: (count,).
-
-    `count` is the global batch. Every process draws all of these numbers from the same generator and uses the numbers
-    of its own samples (`noise.randomness`): the global batch covers (0, 1) evenly for any number of processes.
-    """
-    jitter = torch.rand(count, generator=generator, device=generator.device, dtype=dtype)
-    strata = torch.randperm(count, generator=generator, device=generator.device)
-    return ((strata + jitter) / count).clamp(1e-9, 1 - 1e-9)  # the ends have no quantile in most densities
-
-
 class Density(Protocol):
     """A density of training times, as its quantile function."""
 

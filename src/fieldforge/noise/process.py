@@ -36,7 +36,14 @@ class Process(ABC):
 
 def like(values: Tensor, x: Tensor) -> Tensor:
     """Per-sample values (B,) as (B, 1, ..., 1), in the dtype and on the device of x (B, ...)."""
-    return values.to(device=x.device, dtype=x.dtype).reshape(-1, *[1] * (x.dim() - 1))
+    return placed(values, x).reshape(-1, *[1] * (x.dim() - 1))
+
+
+def placed(values: Tensor, x: Tensor) -> Tensor:
+    """Values (B,) in the dtype and on the device of x. One number for all, as samplers have, is not copied there."""
+    if values.device.type == "cpu" != x.device.type and bool((values == values[:1]).all()):
+        return torch.full(values.shape, float(values[0]), dtype=x.dtype, device=x.device)
+    return values.to(device=x.device, dtype=x.dtype)
 
 
 def unit_times(t: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ class _Training:
     def step(self, batch: Batch) -> None:
         """A training step in Lightning's order: old gradients live through the forward pass."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            loss = self.module.training_step(batch, 0)
+            loss = self.module.training_step(self.module.on_before_batch_transfer(batch, 0), 0)
         assert isinstance(loss, torch.Tensor)
         self.optimizer.zero_grad()
         loss.backward()
@@ -200,7 +200,7 @@ def unattended(module: pl.LightningModule) -> pl.LightningModule:
 
 def try_step(module: pl.LightningModule, batch: Batch) -> None:
     """The forward pass of a training step on fake tensors; it raises the module's own errors."""
-    unattended(module).training_step(batch, 0)
+    unattended(module).training_step(module.on_before_batch_transfer(batch, 0), 0)
 
 
 def recompute(module: nn.Module) -> None:
@@ -215,7 +215,7 @@ def validate(module: pl.LightningModule, batch: Batch, bfloat16: bool) -> None:
     """A validation with the averaged weights and a saved copy of the training weights."""
     aside = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        module.eval().validation_step(batch, 0)
+        module.eval().validation_step(module.on_before_batch_transfer(batch, 0), 0)
     module.load_state_dict(aside)
 
 

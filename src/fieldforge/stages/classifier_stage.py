@@ -124,12 +124,14 @@ def heldout_accuracy(module: ClassifierModule, data: ShardDataModule) -> dict[st
     """Accuracy on all held-out latents at each noise level, over several noises, and that of a constant answer."""
     batches = list(data.heldout_loader(data.heldout_split))
     x0 = torch.cat([batch["latent"] for batch in batches])  # (N, T, C)
-    labels = torch.cat([module.labels(batch) for batch in batches])  # (N,)
+    labels = torch.cat([module.labels(batch["class"]) for batch in batches])  # (N,)
     generator = torch.Generator().manual_seed(0)
     module.to("cpu")
-    draws = [accuracy_by_noise(module.classifier, x0, labels.cpu(), NOISE_LEVELS, generator) for _ in range(DRAWS)]
+    draws = [accuracy_by_noise(module.classifier, x0, labels, NOISE_LEVELS, generator) for _ in range(DRAWS)]
     return {
-        "accuracy_by_noise": {f"{level:g}": sum(shares[level] for shares in draws) / DRAWS for level in NOISE_LEVELS},
+        "accuracy_by_noise": {
+            f"{level:g}": float(sum(shares[level] for shares in draws)) / DRAWS for level in NOISE_LEVELS
+        },
         "chance": float(labels.bincount().max() / len(labels)),
         "heldout": len(x0),
         "draws": DRAWS,

@@ -1,6 +1,5 @@
 """DDPM's ancestral sampler."""
 
-import torch
 from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
@@ -8,6 +7,7 @@ from fieldforge.diffusion.posterior import posterior_coefficients
 from fieldforge.diffusion.solvers.solver import Grid, at, fresh_noise
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Share
 
 
@@ -24,7 +24,7 @@ class Ancestral:
         self.variance_interpolation = variance_interpolation
 
     def sample(
-        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
+        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, randomness: Randomness
     ) -> Tensor:
         grid = Grid.of(process, times)
         x = grid.start(noise)  # (B, T, C)
@@ -35,5 +35,5 @@ class Ancestral:
             if step.variance > 0:
                 mix = self.variance_interpolation
                 variance = step.variance ** (1 - mix) * step.forward_variance**mix
-                x = x + variance**0.5 * fresh_noise(x, generator)
+                x = x + variance**0.5 * fresh_noise(x, randomness)
         return x

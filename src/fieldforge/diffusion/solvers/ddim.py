@@ -1,12 +1,12 @@
 """DDIM: η interpolates between deterministic and ancestral sampling."""
 
-import torch
 from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.solvers.solver import Grid, at, fresh_noise
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import NotNegative
 
 
@@ -22,7 +22,7 @@ class DDIM:
         self.eta = eta
 
     def sample(
-        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
+        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, randomness: Randomness
     ) -> Tensor:
         grid = Grid.of(process, times)
         x = grid.start(noise)  # (B, T, C)
@@ -35,5 +35,5 @@ class DDIM:
             fresh = self.eta**2 * posterior
             x = next_alpha * x0 + (next_sigma**2 - fresh) ** 0.5 * direction
             if fresh > 0:
-                x = x + fresh**0.5 * fresh_noise(x, generator)
+                x = x + fresh**0.5 * fresh_noise(x, randomness)
         return x

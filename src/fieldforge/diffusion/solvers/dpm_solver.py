@@ -2,12 +2,12 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.solvers.solver import Grid, at, fresh_noise
 from fieldforge.noise.process import Process
+from fieldforge.noise.randomness import Randomness
 
 
 class DPMSolver:
@@ -21,7 +21,7 @@ class DPMSolver:
         self.stochastic = stochastic
 
     def sample(
-        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
+        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, randomness: Randomness
     ) -> Tensor:
         grid = Grid.of(process, times)
         x = grid.start(noise)  # (B, T, C)
@@ -38,7 +38,7 @@ class DPMSolver:
             if self.stochastic:
                 x = decay * next_sigma / sigma * x + next_alpha * (1 - decay**2) * estimate
                 if next_sigma > 0:
-                    x = x + next_sigma * math.sqrt(1 - decay**2) * fresh_noise(x, generator)
+                    x = x + next_sigma * math.sqrt(1 - decay**2) * fresh_noise(x, randomness)
             else:
                 x = next_sigma / sigma * x + next_alpha * (1 - decay) * estimate
             previous, previous_h = x0, h

@@ -11,6 +11,7 @@ from fieldforge.diffusion.solvers.coordinates import Coordinates, Exploding
 from fieldforge.diffusion.solvers.solver import Grid, at, fresh_noise
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Infinite, NotNegative, Positive
 
 
@@ -40,7 +41,7 @@ class Euler:
             raise UserError("churn adds noise to x₀ + τ ε: it needs Exploding coordinates")
 
     def sample(
-        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
+        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, randomness: Randomness
     ) -> Tensor:
         grid = Grid.of(process, times)
         scale, tau = self.coordinates.scale_and_tau(grid.alpha[0], grid.sigma[0])
@@ -49,7 +50,7 @@ class Euler:
             t = grid.t[i]
             scale, tau = self.coordinates.scale_and_tau(grid.alpha[i], grid.sigma[i])
             if self.churn is not None:
-                y, t, scale, tau = self._add_noise(y, t, tau, process, len(grid.steps), generator)
+                y, t, scale, tau = self._add_noise(y, t, tau, process, len(grid.steps), randomness)
             next_scale, next_tau = self.coordinates.scale_and_tau(grid.alpha[i + 1], grid.sigma[i + 1])
             step = next_tau - tau
             slope = (y - denoise(scale * y, at(t, y))) / tau  # (B, T, C)
@@ -62,7 +63,7 @@ class Euler:
         return scale * y
 
     def _add_noise(
-        self, y: Tensor, t: float, tau: float, process: Process, steps: int, generator: torch.Generator
+        self, y: Tensor, t: float, tau: float, process: Process, steps: int, randomness: Randomness
     ) -> tuple[Tensor, float, float, float]:
         assert self.churn is not None
         factor = self.churn.factor(tau, steps)
@@ -72,7 +73,7 @@ class Euler:
             alpha, sigma = float(process.alpha(time)), float(process.sigma(time))
             if sigma / alpha > tau:
                 added = math.sqrt((sigma / alpha) ** 2 - tau**2) * self.churn.inflation
-                return y + added * fresh_noise(y, generator), float(time), alpha, sigma / alpha
+                return y + added * fresh_noise(y, randomness), float(time), alpha, sigma / alpha
         return y, t, float(process.alpha(torch.tensor(t, dtype=torch.float64))), tau
 
 

@@ -1,6 +1,5 @@
 """DDPM's ancestral sampler with learned variance."""
 
-import torch
 from torch import Tensor
 
 from fieldforge.diffusion.denoiser import Denoiser, estimate
@@ -8,6 +7,7 @@ from fieldforge.diffusion.posterior import posterior_coefficients
 from fieldforge.diffusion.solvers.solver import Grid, at, fresh_noise
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.noise.randomness import Randomness
 
 
 class LearnedAncestral:
@@ -18,7 +18,7 @@ class LearnedAncestral:
     """
 
     def sample(
-        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
+        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, randomness: Randomness
     ) -> Tensor:
         grid = Grid.of(process, times)
         x = grid.start(noise)  # (B, T, C)
@@ -34,5 +34,5 @@ class LearnedAncestral:
             if step.variance > 0:
                 growth = (step.forward_variance / step.variance) ** 0.5
                 deviation = step.variance**0.5 * growth**fraction  # (B, T, C)
-                x = x + deviation * fresh_noise(x, generator)
+                x = x + deviation * fresh_noise(x, randomness)
         return x

@@ -11,13 +11,14 @@ from torch import Tensor
 from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.noise.randomness import Randomness, normal
 
 
 class Solver(Protocol):
     """Turns noise into data by evaluations of a denoiser."""
 
     def sample(
-        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
+        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, randomness: Randomness
     ) -> Tensor:
         """noise (B, T, C) standard normal, times (steps + 1,) falling to 0 → x0 (B, T, C)."""
         ...
@@ -53,6 +54,6 @@ def at(t: float, x: Tensor) -> Tensor:
     return torch.full((len(x),), t, dtype=torch.float64)
 
 
-def fresh_noise(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers in the shape, dtype and place of x, from `generator`."""
-    return torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
+def fresh_noise(x: Tensor, randomness: Randomness) -> Tensor:
+    """Standard normal numbers in the shape, dtype and place of x."""
+    return normal(x.shape, randomness, x.dtype).to(x.device)

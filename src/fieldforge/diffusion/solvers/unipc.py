@@ -9,6 +9,7 @@ from fieldforge.diffusion.denoiser import Denoiser
 from fieldforge.diffusion.solvers.solver import Grid, at
 from fieldforge.errors import UserError
 from fieldforge.noise.process import Process
+from fieldforge.noise.randomness import Randomness
 from fieldforge.ranges import Count
 
 
@@ -25,7 +26,7 @@ class UniPC:
         self.order = order
 
     def sample(
-        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, generator: torch.Generator
+        self, denoise: Denoiser, noise: Tensor, process: Process, times: Tensor, randomness: Randomness
     ) -> Tensor:
         grid = Grid.of(process, times)
         log_ratio = [_log_ratio(a, s) for a, s in zip(grid.alpha, grid.sigma, strict=True)]

@@ -42,27 +42,30 @@ class ClassifierModule(StageModule):
         self.index = {name: number for number, name in enumerate(classes)}
         self.make_optimizer = optimizer
 
-    def labels(self, batch: dict[str, Any]) -> Tensor:
-        """Class indices (B,) of the batch. UserError for a class that the training split does not have."""
-        unknown = sorted(set(batch["class"]) - set(self.index))
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        return {**batch, "label": self.labels(batch["class"])}
+
+    def labels(self, names: Sequence[str]) -> Tensor:
+        """Class indices (B,), on the CPU. UserError for a class that the training split does not have."""
+        unknown = sorted(set(names) - set(self.index))
         if unknown:
             raise UserError(f"class {unknown[0]!r} is not among those of the manifest: prepare the data again")
-        return torch.tensor([self.index[name] for name in batch["class"]], device=self.device)
+        return torch.tensor([self.index[name] for name in names])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Cross-entropy of the class of x_t: batch: latent (B, T, C), class [B names] → ()."""
+        """Cross-entropy of the class of x_t: latent (B, T, C), label (B,) → ()."""
         x0 = batch["latent"]  # (B, T, C)
         randomness = self.randomness(len(x0), batch_idx)
         t = self.density.times(randomness.stratified(), self.classifier.process, x0.shape[1])  # (B,)
         noise = randomness.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
-        loss = classifier_loss(self.classifier, x0, noise, t, self.labels(batch)).mean()
+        loss = classifier_loss(self.classifier, x0, noise, t, batch["label"]).mean()
         self.log_step({"loss": loss})
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         x0 = batch["latent"]  # (B, T, C)
         randomness = self.heldout_randomness(len(x0), batch_idx)
-        accuracy = accuracy_by_noise(self.classifier, x0, self.labels(batch), NOISE_LEVELS, randomness)
+        accuracy = accuracy_by_noise(self.classifier, x0, batch["label"], NOISE_LEVELS, randomness)
         named = {f"accuracy_at_{level:g}": share for level, share in accuracy.items()}
         self.log_heldout({**named, "accuracy": sum(accuracy.values()) / len(accuracy)}, len(x0))
 

@@ -32,6 +32,9 @@ class ConditionalModule(StageModule, ABC):
         self.model, self.conditioner = model, conditioner
         self.make_optimizer = optimizer
 
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        return self.conditioner.with_host_features(batch)
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss = self._loss(batch, self.randomness(len(batch["latent"]), batch_idx))
         self.log_step({"loss": loss})

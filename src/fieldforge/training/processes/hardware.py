@@ -212,6 +212,7 @@ def _quieten() -> None:
         ".*LeafSpec.*",
         ".*`srun` command is available.*",
         ".*has `__len__` defined.*",
+        ".*You have overridden `on_before_batch_transfer` in `LightningModule`.*",
         ".*You defined a `validation_step` but have no `val_dataloader`.*",
     ):
         warnings.filterwarnings("ignore", message=message)
