@@ -2,6 +2,7 @@
 # make setup   what each of the others does first: .venv from Python 3.11 and constraints.txt, 3 GB, five minutes or more
 # make quick   the tests of the rooms that need no training, a minute
 # make test    the tests        make check    linters, types, import direction        make clean    remove .venv
+# make gpu-test    the tests that need a GPU, where there is one
 # make cluster-test    trainings on a Slurm of two nodes that it sets up on this machine (packages: Debian, root or sudo)
 
 PYTHON ?= python3.11
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test cluster-test check format clean
+.PHONY: help setup demo quick test gpu-test cluster-test check format clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -40,6 +41,9 @@ quick: $(READY)
 
 test: $(READY)
 	$(PYTEST) --durations=20
+
+gpu-test: $(READY)
+	$(BIN)/python -m pytest tests/gpu --durations=12 -rs
 
 cluster-test: $(READY)
 	tests/cluster/install.sh

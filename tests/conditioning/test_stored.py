@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import move_data_to_device
 from fieldforge.conditioning import ClipImageEncoder, ClipTextEncoder, Conditioner, ImageSource, TextSource
 from fieldforge.conditioning.condition import Condition
 from fieldforge.conditioning.stored import KeyedShards, captions_of, embed_shards, embedding_folder
-from fieldforge.conditioning.transforms import StoredFeatures, View, embed_missing
+from fieldforge.conditioning.transforms import StoredFeatures, View
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import read_manifest, write_manifest
@@ -31,10 +31,10 @@ from fieldforge.errors import UserError
 from fieldforge.noise.processes import Cosine
 from fieldforge.runs.embed import run_embedding
 from fieldforge.stages.directory import StageDirectory
-from fieldforge.stages.training_run import measure_vectors
+from fieldforge.stages.encoding import embed_once, measure_vectors
 from fieldforge.storage import lock
 
-D, VIEWS = 8, 3
+D, VIEWS, CPU = 8, 3, torch.device("cpu")
 WORDS = ("armchair", "bathtub", "table", "sink", "chair")
 
 
@@ -186,7 +186,8 @@ def test_vectors_are_measured_over_the_training_split(roots, conditioner, tmp_pa
     embed_shards(samples, conditioner)
     image = conditioner.source("clip_image")
     stages = {"latent": Latent(), "view": StoredFeatures(str(samples), ["clip_image"], views=[1]), "labels": Labels()}
-    measure_vectors(ShardDataModule(latents, stages, 2), conditioner, StageDirectory.of("diffusion", tmp_path, {}))
+    directory = StageDirectory.of("diffusion", tmp_path, {})
+    measure_vectors(ShardDataModule(latents, stages, 2), conditioner, directory, CPU)
     shards = KeyedShards(embedding_folder(samples, "clip_image"))
     keys = [f"{word}_0" for word in WORDS[:4]]  # the fifth is held out
     vectors = torch.stack([torch.from_numpy(np.array(shards.read(key)["vector.npy"][1])).float() for key in keys])
@@ -202,7 +203,7 @@ def test_features_without_the_vector_that_is_wanted_are_refused(roots, condition
     stages = {"latent": Latent(), "labels": Labels(), "view": StoredFeatures(str(samples), ["clip_image"])}
     directory = StageDirectory.of("diffusion", tmp_path, {})
     with pytest.raises(UserError, match="vector"):
-        measure_vectors(ShardDataModule(latents, stages, 2), conditioner, directory)
+        measure_vectors(ShardDataModule(latents, stages, 2), conditioner, directory, CPU)
 
 
 def test_training_on_stored_features_loads_no_encoder(roots, conditioner, model):
@@ -280,15 +281,15 @@ def test_features_of_another_encoder_are_refused(roots, conditioner, clip_folder
 def test_what_is_missing_is_embedded_and_what_is_another_s_refused(roots, conditioner, clip_folder):
     samples, latents = roots
     stages = Latent(), StoredFeatures(str(samples), ["clip_text"])
-    embed_missing(stages, conditioner)
+    embed_once(stages, conditioner, CPU)
     folder = embedding_folder(samples, "clip_text")
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    embed_missing(stages, conditioner)
+    embed_once(stages, conditioner, CPU)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     conditioner.embed(batches(latents, stages[1], count=1)[0], ["clip_text"])
     penultimate = Conditioner({"clip_text": TextSource(ClipTextEncoder(str(clip_folder), "penultimate"), D)})
     with pytest.raises(UserError, match="another encoder"):
-        embed_missing(stages, penultimate)
+        embed_once(stages, penultimate, CPU)
 
 
 def test_features_of_data_that_were_made_anew_are_refused(roots, conditioner):
@@ -297,7 +298,7 @@ def test_features_of_data_that_were_made_anew_are_refused(roots, conditioner):
     manifest = read_manifest(samples)
     write_manifest(samples, SAMPLE, {"seed": 1}, manifest.shards)
     with pytest.raises(UserError, match="was made from other data"):
-        embed_missing([StoredFeatures(str(samples), ["clip_text"])], conditioner)
+        embed_once([StoredFeatures(str(samples), ["clip_text"])], conditioner, CPU)
     with pytest.raises(UserError, match="was made from other data"):
         batches(latents, StoredFeatures(str(samples), ["clip_text"]), count=1)
 
@@ -371,7 +372,7 @@ def test_the_entry_embeds_what_it_is_told(roots, clip_folder):
     samples, _ = roots
     sources = ["+conditioner=all", f"conditioner.clip={clip_folder}"]
     with initialize_config_dir(str(Path(__file__).parents[2] / "configs"), version_base="1.3"):
-        config = compose(overrides=[*sources, "+embed=[clip_text,clip_image]", f"+shards={samples}"])
+        config = compose(overrides=[*sources, "+embed=[clip_text,clip_image]", f"+shards={samples}", "+device=cpu"])
     run_embedding(config)
     assert {path.name for path in (samples / "embeddings").iterdir()} == {"clip_text", "clip_image"}
     by_hand = Conditioner({"clip_image": ImageSource(ClipImageEncoder(str(clip_folder)), D, lights=1)})

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from tests.data.make import write_latents
 
+from fieldforge.data import loader_workers
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.transforms import Labels, Latent, Meta
 
@@ -116,6 +117,16 @@ def test_signals_to_the_process_group_leave_the_workers_alone(tmp_path: Path) ->
         os.kill(worker.pid, number)
     assert len([next(batches) for _ in range(8)]) == 8
     assert worker.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("cores", "own", "processes", "workers"),
+    [(16, 16, 1, 8), (16, 16, 4, 3), (16, 4, 4, 3), (2, 2, 1, 1), (2, 2, 2, 1), (64, 64, 8, 7)],
+)
+def test_workers_by_cores(monkeypatch, cores, own, processes, workers):
+    monkeypatch.setattr(loader_workers.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(loader_workers.os, "sched_getaffinity", lambda _: set(range(own)))
+    assert loader_workers.by_cores(processes) == workers
 
 
 def test_workers_for_remote_shards_find_their_modules_imported(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ SMALL = [
 LEARNED = ["loss=hybrid", "parameterization=noise", "weighting=noise"]
 
 
-def generator(sampler: str, guidance: str):
+def generator(sampler: str, guidance: str, device: torch.device):
     learned = LEARNED if sampler == "ddpm_learned" else []
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = compose(
@@ -34,14 +34,14 @@ def generator(sampler: str, guidance: str):
         )
         config.guidance = OmegaConf.load(CONFIGS / "guidance" / f"{guidance}.yaml")
     conditioner = seeded(config, "conditioner")
-    model = build_model(config, SHAPE, conditioner).to(META).eval()
-    return build_generator(config, model, conditioner.to(META).eval(), SHAPE)
+    model = build_model(config, SHAPE, conditioner).to(device).eval()
+    return build_generator(config, model, conditioner.to(device).eval(), SHAPE)
 
 
 @pytest.mark.parametrize("guidance", GUIDANCES)
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_an_evaluation_copies_nothing_and_reads_nothing_back(sampler, guidance, traffic):  # noqa: F811
-    own = generator(sampler, guidance)
+    own = generator(sampler, guidance, META)
     steering = own.steering({"class": ["a", "b"]}, 2, 3.0)
     denoise = own.model.guided(steering.guidance, steering.condition, steering.null)
     noise, randomness = torch.empty(2, *SHAPE[:2], device=META), RowRandomness("sampling", [0, 1], META)

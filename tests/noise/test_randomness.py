@@ -3,7 +3,7 @@
 import scipy.stats
 import torch
 
-from fieldforge.noise.randomness import StepRandomness, normal, uniform
+from fieldforge.noise.randomness import RowRandomness, StepRandomness, normal, uniform
 
 
 def dealt(processes: int, batch: int = 8, **named) -> list[StepRandomness]:
@@ -46,6 +46,14 @@ def test_place_in_the_batch_says_nothing_of_the_stratum():
     drawn = torch.stack([StepRandomness(0, step, range(4), 4).stratified() for step in range(2000)])
     for place in range(4):
         assert scipy.stats.kstest(drawn[:, place].numpy(), "uniform").pvalue > 1e-3
+
+
+def test_rows_of_any_number_differ():
+    numbers = [5, 5 + 2**54, 5 + 2**40, 2**62 - 1, -5]
+    drawn = RowRandomness("sampling", numbers).normal(64)
+    assert len({tuple(row.tolist()) for row in drawn}) == len(numbers)
+    for number, row in zip(numbers, drawn, strict=True):
+        assert torch.equal(RowRandomness("sampling", [number]).normal(64)[0], row)
 
 
 def test_choices_are_alike_in_all_processes_and_evenly_likely():

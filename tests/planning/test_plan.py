@@ -31,7 +31,7 @@ def cluster(**changes) -> Cluster:
         "utilisation": 0.5,
         "bandwidth": 1e12,
         "launch_seconds": 1e-6,
-        "cpu_flops": 1e10,
+        "float32_flops": 2.5e9,
         "precision": "bf16-mixed",
         "kind": "GPU",
     }
@@ -66,8 +66,8 @@ def test_each_kernel_waits_for_arithmetic_or_memory_and_all_for_the_host():
     assert cluster(launch_seconds=0.1).seconds(np.array([[0.0, 1.0]] * 70)) == pytest.approx(7)
 
 
-def test_all_stages_add_up_with_the_latents_of_one_process():
-    latents = EncodingPlan(operations=10**9, samples=864_000)  # a day at 1e10 operations a second
+def test_all_stages_add_up_with_the_latents_of_all_devices():
+    latents = EncodingPlan(operations=10**9, samples=864_000)  # a day at 1e10 operations a second of all eight
     assert Plan("name", cluster(), (stage(), latents)).days == pytest.approx(1.1)
     unknown = Plan("name", cluster(), (stage(), EncodingPlan(10**9, None)))
     assert unknown.days is None

@@ -57,3 +57,6 @@ def test_killed_while_encoding(tmp_path: Path) -> None:
     assert hits == KILLS
     finish(disturbed.start(LATENTS))
     assert contents(disturbed) == contents(undisturbed)
+    shutil.rmtree(folders(disturbed)[0])
+    finish(disturbed.start(LATENTS, "trainer.devices=2", "trainer.accelerator=cpu"))
+    assert contents(disturbed) == contents(undisturbed)  # two processes write what one writes

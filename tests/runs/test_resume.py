@@ -123,8 +123,8 @@ def test_latents_go_on_where_they_were_interrupted(place, monkeypatch):
     from fieldforge.stages import latent_stage
 
     autoencoder = run_training(place.compose("stages=[autoencoder]"))["autoencoder"]
+    words = ["stages=[autoencoder,latents]", "training.latents.batch_size=2"]
     monkeypatch.setattr(latent_stage, "SHARD", 2)
-    monkeypatch.setattr(latent_stage, "BATCH", 2)
     encode, calls = type(load_autoencoder(autoencoder.model)[0]).encode, []
 
     def interrupted(self, batch):
@@ -136,7 +136,7 @@ def test_latents_go_on_where_they_were_interrupted(place, monkeypatch):
     interruption.install()
     monkeypatch.setattr("fieldforge.autoencoder.autoencoder.Autoencoder.encode", interrupted)
     with pytest.raises(Interrupted):
-        run_training(place.compose("stages=[autoencoder,latents]"))
+        run_training(place.compose(*words))
     [folder] = (autoencoder.path / "latents").iterdir()
     full = folder / "heldout-000000.tar"
     written = full.stat().st_mtime_ns
@@ -144,7 +144,7 @@ def test_latents_go_on_where_they_were_interrupted(place, monkeypatch):
     interruption.forget()
     calls.clear()
     calls.extend([0, 0, 0])
-    run_training(place.compose("stages=[autoencoder,latents]"))
+    run_training(place.compose(*words))
     assert len(calls) - 3 < 7  # of the 5 + 2 batches, finished ones were not encoded again
     assert full.stat().st_mtime_ns == written
     assert open_shards(folder, "train").samples == 9

@@ -51,6 +51,23 @@ def test_compiled_blocks_train_alike_and_their_weights_keep_their_names(tmp_path
         torch.testing.assert_close(weight, plain[name])
 
 
+def test_deterministic_kernels_train_alike_and_their_lack_is_a_sentence(tmp_path, monkeypatch):
+    plain = trained(tmp_path).state_dict()
+    try:
+        same = trained(tmp_path, deterministic=True).state_dict()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert all(torch.equal(same[name], weight) for name, weight in plain.items())
+
+        def missing(*args, **kwargs):
+            raise RuntimeError("grid_sampler_2d_backward does not have a deterministic implementation, but you set …")
+
+        monkeypatch.setattr(AutoencoderModule, "training_step", missing)
+        with pytest.raises(UserError, match="grid_sampler_2d_backward has only kernels with races"):
+            trained(tmp_path, deterministic=True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_no_compiler_is_a_sentence(tmp_path, monkeypatch):
     def missing(*args, **kwargs):
         raise InductorError(InvalidCxxCompiler(), None)  # what torch raises where there is none

@@ -84,6 +84,12 @@ class Source(nn.Module, ABC):
     def embed(self, values: Any, device: torch.device) -> Features:
         """Features of the batch's values: from frozen encoders, without gradient, on `device`."""
 
+    def unload(self) -> None:
+        """Frees the memory of frozen networks and of features that are kept; they come back when they are needed."""
+        encoder = getattr(self, "encoder", None)
+        if encoder is not None:
+            vars(encoder).pop("network", None)
+
     def augmented(self, features: Features, randomness: Randomness) -> Features:
         """The features of a training step: unchanged, except for sources that override this."""
         return features

@@ -7,8 +7,10 @@ trained on them stay valid. A sample has one row for each caption, or for each v
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,11 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image_source import ImageSource
 from fieldforge.conditioning.sample_pictures import can_be_lit, has_views, view_numbers, view_of
 from fieldforge.conditioning.source import Source
+from fieldforge.data.dealt_shards import DealtShards, Part
 from fieldforge.data.latent_schema import EMBEDDING
-from fieldforge.data.manifest import MANIFEST_NAME, Manifest, ShardEntry, read_manifest, write_manifest
+from fieldforge.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from fieldforge.data.reader import LazySample, ShardReader
 from fieldforge.data.shards import open_shards
-from fieldforge.data.writer import ShardWriter
 from fieldforge.errors import UserError
 from fieldforge.storage import lock
 
@@ -34,66 +36,82 @@ FIELDS = ("vector", "tokens", "mask")
 Report = Callable[[str, int, int], None]
 
 
+class EmbeddedShards:
+    """Shards with the features of every caption (all languages), or view, of every sample of other shards.
+
+    Several processes write them as `DealtShards`: `begin` in one, `write` in each, `finish` in one. Encoders run on the
+    conditioner's device.
+
+    Args:
+        root: folder of sample shards (latent shards will do for text).
+        conditioner: holds the source.
+        name: of the source.
+        batch_size: pictures or captions of a call of the encoder.
+        samples_per_shard: of the written shards.
+
+    Raises:
+        UserError: no such source, or data without what it reads.
+    """
+
+    def __init__(
+        self, root: str | Path, conditioner: Conditioner, name: str, batch_size: int = 32, samples_per_shard: int = 1000
+    ) -> None:
+        self.root, self.conditioner, self.name, self.batch_size = root, conditioner, name, batch_size
+        data, self.source = read_manifest(root), conditioner.source(name)
+        if isinstance(self.source, ImageSource) and not has_views(data.schema):
+            kind = data.schema.name
+            raise UserError(f"{root}: holds {kind} shards without views: embed {name} of the sample shards.")
+        self.about = {"source": name, "fingerprint": dict(self.source.fingerprint()), "data": data.fingerprint}
+        counts = Counter[str]()
+        for entry in data.shards:
+            counts[entry.split] += entry.samples
+        self.shards = DealtShards(embedding_folder(root, name), EMBEDDING, self.about, counts, samples_per_shard)
+
+    def begin(self) -> None:
+        """UserError for features that were written with other settings, or another command that writes them."""
+        folder = self.shards.folder
+        lock.take(folder)
+        if (folder / MANIFEST_NAME).is_file():
+            self.conditioner.check_encoder(self.name, read_embeddings(folder).extra["fingerprint"])
+        self.shards.begin()
+
+    def write(self, rank: int = 0, world: int = 1, report: Report | None = None) -> None:
+        """`report`: called after each sample with the source's name, the number of own samples so far, and of all."""
+        self.shards.write(rank, world, lambda parts: self._embedded(parts, report))
+
+    def finish(self) -> Manifest:
+        """The manifest; its `extra` holds `source`, `fingerprint` and `data`."""
+        return self.shards.finish(self.about)
+
+    def _embedded(self, parts: Sequence[Part], report: Report | None) -> Iterator[tuple[str, dict[str, Any]]]:
+        done, total = 0, sum(map(len, parts))
+        for split, own in groupby(parts, lambda part: part.split):
+            for sample in samples_of(self.root, split, [(part.first, part.last) for part in own]):
+                yield sample.key, _features(self.source, sample, self.conditioner.device, self.batch_size)
+                done += 1
+                if report is not None:
+                    report(self.name, done, total)
+
+
 @lock.scope()
 def embed_shards(
     root: str | Path,
     conditioner: Conditioner,
     sources: Iterable[str] | None = None,
-    batch_size: int = 32,
-    samples_per_shard: int = 1000,
     report: Report | None = None,
+    **options: int,
 ) -> dict[str, Manifest]:
-    """Encodes every caption (all languages) or view of every sample in the shards of `root`, source by source.
+    """`EmbeddedShards` of several sources (None: all) by this process: each one's manifest.
 
-    After an interruption the same call continues at the last finished shard. Encoders run on the conditioner's device.
-
-    Args:
-        root: folder of sample shards (latent shards will do for text).
-        conditioner: holds the sources.
-        sources: which of them; None = all.
-        batch_size: pictures a call of an encoder.
-        samples_per_shard: of the written shards.
-        report: called after each sample with the source's name, the number of finished samples, and their total.
-
-    Returns:
-        Manifest of each source's folder; its `extra` holds `source`, `fingerprint` and `data`.
-
-    Raises:
-        UserError: no such source, data without what it reads, features that were written with other settings, another
-            command that writes them.
+    After an interruption the same call continues at the last finished shard.
     """
-    names = conditioner.names if sources is None else sources
-    return {name: _embed_source(root, conditioner, name, batch_size, samples_per_shard, report) for name in names}
-
-
-def _embed_source(
-    root: str | Path,
-    conditioner: Conditioner,
-    name: str,
-    batch_size: int,
-    samples_per_shard: int,
-    report: Report | None,
-) -> Manifest:
-    """`embed_shards` of one source."""
-    data, source, folder = read_manifest(root), conditioner.source(name), embedding_folder(root, name)
-    if isinstance(source, ImageSource) and not has_views(data.schema):
-        raise UserError(f"{root}: holds {data.schema.name} shards without views: embed {name} of the sample shards.")
-    lock.take(folder)
-    if (folder / MANIFEST_NAME).is_file():
-        conditioner.check_encoder(name, read_embeddings(folder).extra["fingerprint"])
-    about = {"source": name, "fingerprint": dict(source.fingerprint()), "data": data.fingerprint}
-    entries: list[ShardEntry] = []
-    count, total = 0, sum(entry.samples for entry in data.shards)
-    for split in dict.fromkeys(entry.split for entry in data.shards):
-        with ShardWriter(folder, EMBEDDING, about, samples_per_shard, split) as writer:
-            for sample in samples_of(root, split):
-                if sample.key not in writer.finished_keys:
-                    writer.write(sample.key, _embedded(source, sample, conditioner.device, batch_size))
-                count += 1
-                if report is not None:
-                    report(name, count, total)
-        entries += writer.entries
-    return write_manifest(folder, EMBEDDING, {**about, "samples_per_shard": samples_per_shard}, entries, about)
+    manifests = {}
+    for name in conditioner.names if sources is None else sources:
+        shards = EmbeddedShards(root, conditioner, name, **options)
+        shards.begin()
+        shards.write(report=report)
+        manifests[name] = shards.finish()
+    return manifests
 
 
 def embedding_folder(root: str | Path, source: str) -> Path:
@@ -119,13 +137,14 @@ def captions_of(meta: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*meta["captions"], *flat]))
 
 
-def samples_of(root: str | Path, split: str) -> Iterator[LazySample]:
-    """All samples of a split, in their written order."""
+def samples_of(root: str | Path, split: str, spans: Sequence[tuple[int, int]] | None = None) -> Iterator[LazySample]:
+    """Samples first … last - 1 of a split for each span (None: all of them), in their written order."""
     shards = open_shards(root, split)
-    reader = ShardReader(shards)
-    for shard, count in enumerate(shards.samples_per_shard.tolist()):
-        for number in range(count):
-            yield reader.read(shard, number)
+    reader, ends = ShardReader(shards), np.cumsum(shards.samples_per_shard, dtype=np.int64)
+    for first, last in [(0, shards.samples)] if spans is None else spans:
+        for number in range(first, last):
+            shard = int(np.searchsorted(ends, number, side="right"))
+            yield reader.read(shard, number - (int(ends[shard - 1]) if shard else 0))
 
 
 class KeyedShards:
@@ -173,7 +192,7 @@ class KeyedEmbeddings(KeyedShards):
         return read_embeddings(self.root)
 
 
-def _embedded(source: Source, sample: LazySample, device: torch.device, batch_size: int) -> dict[str, Any]:
+def _features(source: Source, sample: LazySample, device: torch.device, batch_size: int) -> dict[str, Any]:
     meta = sample["meta.json"]
     rows: list[Any] = captions_of(meta)
     values: Sequence[Any] = rows

@@ -49,6 +49,10 @@ class TextSource(Source):
         """Vector (B, F), tokens (B, L, F), mask (B, L), whichever are offered; L is the batch's longest text."""
         return Features.cat([self._encoded(text, device) for text in values]).to(device)
 
+    def unload(self) -> None:
+        super().unload()
+        self._cache.clear()
+
     def fingerprint(self) -> Mapping[str, Any]:
         return self.encoder.fingerprint()
 

@@ -14,7 +14,7 @@ import numpy as np
 from fieldforge.conditioning.condition import FeatureRow
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.sample_pictures import view_numbers, view_of
-from fieldforge.conditioning.stored import FIELDS, KeyedEmbeddings, KeyedShards, Report, embed_shards, embedding_folder
+from fieldforge.conditioning.stored import FIELDS, KeyedEmbeddings, KeyedShards, embedding_folder
 from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
 from fieldforge.data.transforms import Transform
 from fieldforge.errors import UserError
@@ -114,11 +114,12 @@ class StoredFeatures:
         return FeatureRow(shards.manifest.extra["fingerprint"], **arrays)
 
 
-def embed_missing(transforms: Iterable[object], conditioner: Conditioner, report: Report | None = None) -> None:
-    """Embeds the missing features that the `StoredFeatures` among the transforms will read.
+def missing_features(transforms: Iterable[object], conditioner: Conditioner) -> list[tuple[str, str]]:
+    """Root and source of the features that the `StoredFeatures` among the transforms will read and that are not there.
 
-    Raises UserError where the stored features are another encoder's.
+    Raises UserError where stored features are another encoder's.
     """
+    missing = []
     for transform in transforms:
         if not isinstance(transform, StoredFeatures):
             continue
@@ -126,4 +127,5 @@ def embed_missing(transforms: Iterable[object], conditioner: Conditioner, report
             if (embedding_folder(transform.root, name) / MANIFEST_NAME).is_file():
                 conditioner.check_encoder(name, transform.shards(name).manifest.extra["fingerprint"])
             else:
-                embed_shards(transform.root, conditioner, [name], report=report)
+                missing.append((str(transform.root), name))
+    return missing

@@ -30,6 +30,7 @@ SAFE_PLACES = (
 SAFE_FUNCTIONS = (
     "fieldforge.conditioning.conditioner.compose",
     "fieldforge.conditioning.efficientnet.efficientnet_lite0",
+    "fieldforge.rendering.mesh_views.Light",
 )
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 

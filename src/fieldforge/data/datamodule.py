@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from fieldforge.data import loader_workers
 from fieldforge.data.cache import Cache
-from fieldforge.data.heldout import HeldOut
+from fieldforge.data.heldout import HeldOut, NumberedSamples, Spans
 from fieldforge.data.order import Mixing
 from fieldforge.data.shards import NoSplitError, ShardSet, open_shards
 from fieldforge.data.stream import SampleStream
@@ -61,6 +61,7 @@ class ShardDataModule(pl.LightningDataModule):
         seed: of the order and of every random choice of the transforms.
         position: samples trained so far, all ranks and epochs together: the only state, saved with a checkpoint.
             Prefetched samples do not count.
+        num_workers: processes that read for each training process; 0: it reads itself; "auto": by the cores, at most 8.
         cache: where to keep remote shards; null reads the samples' byte ranges directly from the store.
         heldout_limit: the largest number of held-out samples to read.
         on_bad_shard: "error", or "skip" to continue without the samples of missing, truncated or altered shards:
@@ -79,7 +80,7 @@ class ShardDataModule(pl.LightningDataModule):
         position: Whole = 0,
         mixing: Mixing | None = None,
         cache: Cache | None = None,
-        num_workers: Whole = 0,
+        num_workers: Whole | Literal["auto"] = 0,
         heldout_batch_size: Count | None = None,
         heldout_limit: Count | None = None,
         train_split: str = "train",
@@ -144,13 +145,21 @@ class ShardDataModule(pl.LightningDataModule):
             )
         )
 
-    def _loader(self, dataset: SampleStream | HeldOut) -> TimedLoader:
-        count = self.num_workers
+    def spans_loader(
+        self, split: str, spans: Sequence[tuple[int, int]], transforms: Sequence[Transform], batch_size: int
+    ) -> TimedLoader:
+        """Runs (first, last) of samples of a split with these transforms, in their order, see `Spans`."""
+        return self._loader(Spans(self.shards(split), transforms, seed=self.seed, batch_size=batch_size, spans=spans))
+
+    def _loader(self, dataset: SampleStream | NumberedSamples) -> TimedLoader:
+        processes = self.trainer.num_devices if self.trainer else 1
+        count = loader_workers.by_cores(processes) if self.num_workers == "auto" else self.num_workers
         return TimedLoader(
             dataset,
             batch_size=None,
             collate_fn=_as_it_is,
             num_workers=count,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             persistent_workers=count > 0,
             worker_init_fn=loader_workers.begin,
             prefetch_factor=self.prefetch_batches if count else None,

@@ -1,5 +1,6 @@
-"""A finite pass over a split: every sample once, in stored order, with the same points and rays in each pass."""
+"""Finite passes over a split, in stored order, with the same points and rays in each pass."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,7 +12,33 @@ from fieldforge.data.stream import VALIDATION, Batch, collate
 from fieldforge.data.transforms import Transform, apply_transforms
 
 
-class HeldOut(IterableDataset):
+class NumberedSamples(IterableDataset):
+    """Batches of samples that are chosen by their number in a split."""
+
+    def __init__(self, shards: ShardSet, transforms: Sequence[Transform], seed: int) -> None:
+        self.shards, self.transforms, self.seed = shards, list(transforms), seed
+        self.reader = ShardReader(shards)
+        self.ends = np.cumsum(shards.samples_per_shard, dtype=np.int64)
+
+    @abstractmethod
+    def groups(self) -> Sequence[np.ndarray]:
+        """Numbers of the samples of each batch."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        for numbers in self.groups()[first::step]:
+            if len(numbers):
+                yield collate([self._sample(int(number)) for number in numbers])
+
+    def _sample(self, number: int) -> dict:
+        shard = int(np.searchsorted(self.ends, number, side="right"))
+        inside = number - (int(self.ends[shard - 1]) if shard else 0)
+        generator = np.random.default_rng([self.seed, VALIDATION, number])
+        return apply_transforms(self.reader.read(shard, inside), self.transforms, generator)
+
+
+class HeldOut(NumberedSamples):
     """Batches of about `batch_size` (per rank) over all samples of `shards`; sample i belongs to rank i mod R.
 
     All ranks give the same number of batches, so that no rank waits for another. Batch sizes differ by at most one:
@@ -30,27 +57,41 @@ class HeldOut(IterableDataset):
         world_size: int = 1,
         limit: int | None = None,
     ) -> None:
-        self.shards, self.transforms, self.seed = shards, list(transforms), seed
-        self.reader = ShardReader(shards)
+        super().__init__(shards, transforms, seed)
         self.samples = shards.samples if limit is None else min(limit, shards.samples)
         first = rank if rank < self.samples else rank % max(1, self.samples)
         self.numbers = np.arange(first, self.samples, world_size)
         most, least = -(-self.samples // world_size), self.samples // world_size
         self.batches = max(1, min(-(-most // batch_size), least))
-        self.ends = np.cumsum(shards.samples_per_shard, dtype=np.int64)
 
     def __len__(self) -> int:
         return self.batches
 
-    def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()
-        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
-        for numbers in np.array_split(self.numbers, self.batches)[first::step]:
-            if len(numbers):
-                yield collate([self._sample(int(number)) for number in numbers])
+    def groups(self) -> Sequence[np.ndarray]:
+        return np.array_split(self.numbers, self.batches)
 
-    def _sample(self, number: int) -> dict:
-        shard = int(np.searchsorted(self.ends, number, side="right"))
-        inside = number - (int(self.ends[shard - 1]) if shard else 0)
-        generator = np.random.default_rng([self.seed, VALIDATION, number])
-        return apply_transforms(self.reader.read(shard, inside), self.transforms, generator)
+
+class Spans(NumberedSamples):
+    """Runs of samples first … last - 1, one after the other, in batches of `batch_size`; the last of a run is smaller.
+
+    The batch of a sample depends on its run alone: what an encoder makes of it is the same whoever reads the others.
+    """
+
+    def __init__(
+        self,
+        shards: ShardSet,
+        transforms: Sequence[Transform],
+        *,
+        seed: int,
+        batch_size: int,
+        spans: Sequence[tuple[int, int]],
+    ) -> None:
+        super().__init__(shards, transforms, seed)
+        self.batch_size, self.spans = batch_size, list(spans)
+
+    def groups(self) -> Sequence[np.ndarray]:
+        return [
+            np.arange(start, min(start + self.batch_size, last))
+            for first, last in self.spans
+            for start in range(first, last, self.batch_size)
+        ]

@@ -20,8 +20,19 @@ import torch.utils.data  # noqa: F401  # its exit handler is there first, and so
 from fieldforge.errors import Unfinished
 from fieldforge.storage.files import is_alive
 
+MOST = 8  # workers of a process where their number is "auto"
 PAUSE = 0.5  # seconds between looks at the parent
 open_iterators: WeakSet[Any] = WeakSet()  # of data loaders with workers
+
+
+def by_cores(processes: int) -> int:
+    """Workers of one of `processes` on this machine, so that each has a core and one is left; at least 1.
+
+    Where a launcher has bound the process to some of the cores, these are its own.
+    """
+    every = os.cpu_count() or 1
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
+    return max(1, min(MOST, (own if own < every else every // processes) - 1))
 
 
 def fork_server() -> ForkServerContext:

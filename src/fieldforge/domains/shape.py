@@ -233,6 +233,13 @@ class ShapeDomain(Domain):
             raise UserError(f"images.libraries={folder}: there are no .sh3f libraries, give the folder that holds them")
         return {asset: pixels_of(icon) for library in libraries for asset, icon in read_icons(library).items()}
 
+    @property
+    def view_settings(self) -> ViewSettings | None:
+        """How views of a mesh file are rendered; None where the autoencoder reads none."""
+        if not self.encoded_views:
+            return None
+        return ViewSettings(self.encoded_views, self.view_size, FOV_Y, shading=0, light=self.view_light)
+
     def read_file(self, path: Path, seed: int) -> dict[str, Tensor]:
         """Batch of a mesh file, prepared in memory as by prepare.py.
 
@@ -243,9 +250,9 @@ class ShapeDomain(Domain):
             raise UserError(f"from={path}: there is no such file, give the path of a mesh")
         check_libraries(ShapeRecipe.libraries)
         try:
-            views = ViewSettings(self.encoded_views, self.view_size, FOV_Y, shading=0, light=self.view_light)
-            rendered = views if self.encoded_views else None
-            sample = members_of_file(path, 4 * self.points, LIMITS, seed, rendered)  # (some of the points lie inside)
+            sample = members_of_file(
+                path, 4 * self.points, LIMITS, seed, self.view_settings
+            )  # (some of the points lie inside)
         except AssetError as error:
             raise UserError(f"from={path}: {error}") from error
         return collate([apply_transforms(sample, self.input_transforms(), np.random.default_rng(seed))])

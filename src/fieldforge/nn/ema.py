@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from fieldforge.errors import UserError
 from fieldforge.ranges import ShareBelow1
@@ -72,12 +73,15 @@ class EMA:
     def update(self, module: nn.Module, step: int) -> None:
         """Updates the average with the weights after training step `step` = 1, 2, …"""
         keep = self.decay.at(step)
+        means, weights = [], []
         for name, tensor in module.state_dict().items():
             mean = self.average[name]
             if mean.is_floating_point():
-                mean.lerp_(tensor.to(mean), 1 - keep)
+                means.append(_here(mean))
+                weights.append(_here(tensor.to(mean)))
             else:
                 mean.copy_(tensor)
+        torch._foreach_lerp_(means, weights, 1 - keep)  # one kernel for many tensors
 
     def copy_to(self, module: nn.Module) -> None:
         """Sets the module's weights to the average."""
@@ -92,6 +96,11 @@ class EMA:
             raise UserError(f"the saved average belongs to another model: {different[0]} is only in one of them")
         for name, tensor in state.items():
             self.average[name].copy_(tensor)
+
+
+def _here(tensor: Tensor) -> Tensor:
+    """The rows of this process, where a tensor is sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class RowRandomness:
         self._rows = (
             torch.arange(rows.start, rows.stop, rows.step, device=device)
             if isinstance(rows, range)  # what training steps have: nothing is copied to the device
-            else torch.tensor(rows, device=device)
+            else torch.tensor([_small(row) for row in rows], device=device)
         )
 
     def __len__(self) -> int:
@@ -55,6 +55,13 @@ class RowRandomness:
         self._draws += 1
         digest = hashlib.blake2b(f"{self._name}:{self._draws}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big")
+
+
+def _small(row: int) -> int:
+    """A number below 2⁴¹ for a row: places, which are products with it, must not wrap around."""
+    if 0 <= row < 2**40:
+        return row
+    return 2**40 + int.from_bytes(hashlib.blake2b(str(row).encode(), digest_size=5).digest(), "big")
 
 
 class StepRandomness(RowRandomness):

@@ -24,7 +24,7 @@ class Cluster:
         utilisation: the share of `peak_flops` that matrix products reach, 0 … 1.
         bandwidth: memory bandwidth of a device in bytes per second.
         launch_seconds: minimal duration of a kernel, as the host launches kernels one after the other.
-        cpu_flops: operations per second of one process on the host's cores.
+        float32_flops: as `peak_flops`, in float32.
         precision: its name.
         kind: "GPU" or "CPU".
     """
@@ -35,7 +35,7 @@ class Cluster:
     utilisation: float
     bandwidth: float
     launch_seconds: float
-    cpu_flops: float
+    float32_flops: float
     precision: str
     kind: str
 
@@ -193,7 +193,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class EncodingPlan:
-    """The plan of encoding every sample once, in one process on the CPU."""
+    """The plan of encoding every sample once, in float32, shared over all devices."""
 
     operations: int  # a sample
     samples: int | None
@@ -204,7 +204,8 @@ class EncodingPlan:
 
     def days(self, cluster: Cluster) -> float | None:
         """Days of the encoding; None where the number of samples is unknown."""
-        return None if self.samples is None else self.operations * self.samples / cluster.cpu_flops / SECONDS_A_DAY
+        speed = cluster.world * cluster.float32_flops * cluster.utilisation
+        return None if self.samples is None else self.operations * self.samples / speed / SECONDS_A_DAY
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -12,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fieldforge.configuration.build import build
 from fieldforge.configuration.settings import read_settings
+from fieldforge.data.loader_workers import MOST
 from fieldforge.data.order import Mixing
 from fieldforge.errors import UserError
 from fieldforge.planning.estimate import Cluster, DataSide, EncodingPlan, Plan, StagePlan
@@ -37,9 +39,14 @@ from fieldforge.training.processes.precision import best_precision
 class LoaderSettings:
     """The settings of a data module that a plan reads, see `ShardDataModule`."""
 
-    num_workers: Whole
+    num_workers: Whole | Literal["auto"]
     heldout_batch_size: Count | None
     mixing: Mixing
+
+    @property
+    def workers(self) -> int:
+        """Those of a machine with many cores, where their number is open."""
+        return MOST if self.num_workers == "auto" else self.num_workers
 
 
 def print_plan(config: DictConfig, settings: PlanSettings) -> None:
@@ -93,7 +100,7 @@ def cluster_of(settings: PlanSettings, trainer: Hardware) -> Cluster:
         utilisation=settings.utilisation,
         bandwidth=settings.bandwidth,
         launch_seconds=settings.launch_seconds,
-        cpu_flops=settings.cpu_flops,
+        float32_flops=settings.float32_flops,
         precision=precision,
         kind=kind,
     )
@@ -131,7 +138,7 @@ def step_plan(trainer: Hardware, cluster: Cluster, stage: Stage, step: Step, sam
         budget.max_steps,
         budget.max_minutes,
         budget.min_steps,
-        DataSide(step.shards, samples, loader.mixing.slots, loader.num_workers),
+        DataSide(step.shards, samples, loader.mixing.slots, loader.workers),
         step.notes,
         accumulate,
     )

@@ -89,7 +89,10 @@ def _encoding(stage: EncodingPlan, cluster: Cluster) -> list[str]:
     if days is not None and stage.samples is not None:
         time = f"{quantity(stage.samples, 'sample')}: {duration(days * SECONDS_A_DAY)}"
     return [
-        _row("encoding", f"{short(stage.operations)}FLOP a sample · one process, {short(cluster.cpu_flops)}FLOP/s"),
+        _row(
+            "encoding",
+            f"{short(stage.operations)}FLOP a sample in float32 · shared by {quantity(cluster.world, 'device')}",
+        ),
         _row("time", time),
     ]
 

@@ -18,7 +18,7 @@ class PlanSettings:
         utilisation: the share of that which matrix products reach.
         bandwidth: bytes a second between a device's memory and its arithmetic.
         launch_seconds: between the starts of two kernels.
-        cpu_flops: operations a second that one process reaches on the host's cores, where latents are encoded.
+        float32_flops: as `peak_flops`, in float32, in which latents are encoded.
         samples, shards: of the training split; None: those of the data where it is here.
         text_tokens: of a caption.
     """
@@ -28,7 +28,7 @@ class PlanSettings:
     utilisation: Annotated[float, Range(0, 1, open_below=True)]
     bandwidth: Positive
     launch_seconds: NotNegative
-    cpu_flops: Positive
+    float32_flops: Positive
     samples: Count | None
     shards: Count | None
     text_tokens: Count

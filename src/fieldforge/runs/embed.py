@@ -12,6 +12,7 @@ from fieldforge.conditioning.stored import embed_shards, embedding_folder
 from fieldforge.configuration.build import build
 from fieldforge.errors import UserError
 from fieldforge.terminal import count, quantity
+from fieldforge.training.processes.hardware import best_device
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def run_embedding(config: DictConfig) -> None:
         raise UserError("embed=class: class labels need no encoder, leave them out")
     config.conditioner.sources = names
     conditioner: Conditioner = build(config, "conditioner", width=1)
+    conditioner.to(best_device(config.device))
     for name, manifest in embed_shards(config.shards, conditioner, report=count).items():
         samples = sum(entry.samples for entry in manifest.shards)
         log.info(

@@ -26,14 +26,14 @@ from fieldforge.fields.base import Field
 from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.directory import MODEL, StageDirectory, load_weights, model_in
+from fieldforge.stages.encoding import measure_statistics
 from fieldforge.stages.initial_weights import kinds_of_steps, start_file
 from fieldforge.stages.pretrained import place_of
 from fieldforge.stages.samples import check_samples, data_fingerprint, sample_data
 from fieldforge.stages.settings import PictureSettings
 from fieldforge.stages.stage import Results, Saved, StageResult, TrainedStage
-from fieldforge.stages.training_run import plain, seeded, stop_on_request
+from fieldforge.stages.training_run import plain, seeded
 from fieldforge.stages.work import Batch, Sizes, Step
-from fieldforge.terminal import status
 from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 from fieldforge.training.processes.checkpoints import load_safely
@@ -72,6 +72,7 @@ class AutoencoderStage(TrainedStage):
             check_field(autoencoder.field, build(self.config, "domain"))
         else:
             check_samples(self.config, self.data())
+            _ = self.encoding  # a mistake there is met before the training
 
     def after(self, sizes: Sizes) -> Sizes:
         config = finished_config(self.finished) if self.finished else self.config
@@ -137,10 +138,15 @@ class AutoencoderStage(TrainedStage):
     def pictures(self) -> Draw:
         return pictures_of_heldout(self.config, sample_data(self.config), self.sheet)
 
-    def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
+    def complete(self, trained: pl.LightningModule) -> None:
         assert isinstance(trained, AutoencoderModule)
         if trained.autoencoder.unit_variance:
-            measure_statistics(trained.autoencoder.eval(), self.data(), build(self.config, "domain"))
+            domain: Domain = build(self.config, "domain")
+            size = self.encoding.batch_size
+            measure_statistics(trained.autoencoder.eval(), self.data(), domain, size, self.device)
+
+    def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
+        assert isinstance(trained, AutoencoderModule)
         return Saved(trained.autoencoder.state_dict())
 
 
@@ -244,19 +250,3 @@ def pictures_of_heldout(config: DictConfig, data: ShardDataModule, settings: Pic
         write_picture(picture_sheet(rows, names, heads, cell=settings.size), path)
 
     return draw
-
-
-@torch.no_grad()
-def measure_statistics(autoencoder: Autoencoder, data: ShardDataModule, domain: Domain, batch_size: int = 8) -> None:
-    """Set the autoencoder's latent mean and standard deviation (C,) from one pass over the training split."""
-    channels = autoencoder.latent_shape.channels
-    total, squares = torch.zeros(2, channels, dtype=torch.float64)  # (C,) each
-    count = 0
-    split = data.shards(data.train_split)
-    for batch in HeldOut(split, domain.input_transforms(), seed=data.seed, batch_size=batch_size):
-        stop_on_request()
-        latents = autoencoder.encode(batch).double().flatten(0, 1)  # (B · T, C)
-        total, squares, count = total + latents.sum(0), squares + latents.square().sum(0), count + len(latents)
-        status(f"mean and deviation of latents: {count:,} tokens measured")
-    mean = total / count
-    autoencoder.set_statistics(mean, (squares / count - mean**2).clamp(min=0).sqrt())

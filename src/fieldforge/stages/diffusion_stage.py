@@ -26,13 +26,14 @@ from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.conditioner_check import check_diffusion_conditioner, encoder_notes
 from fieldforge.stages.denoiser_parts import build_generator, build_model, build_module, stand_in_classes, with_classes
 from fieldforge.stages.directory import StageDirectory, load_weights
+from fieldforge.stages.encoding import embed_once, measure_vectors
 from fieldforge.stages.fingerprint import differences
 from fieldforge.stages.identity import conditions, without_places
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
 from fieldforge.stages.measures_of_samples import MeasuresOfSamples
 from fieldforge.stages.prompt_pictures import pictures_of_prompts
 from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, TrainedStage
-from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
+from fieldforge.stages.training_run import plain, seeded
 from fieldforge.stages.work import Sizes, Step
 from fieldforge.training.callbacks.context import Draw, Measure
 from fieldforge.training.modules.diffusion_module import DiffusionModule
@@ -108,9 +109,9 @@ class DiffusionStage(TrainedStage):
         }
 
     def begin(self, directory: StageDirectory) -> None:
-        embed_once(self.data_module.transforms, self.conditioner)
+        embed_once(self.data_module.transforms, self.conditioner, self.device)
         if self.start is None:  # else they come with the weights
-            measure_vectors(self.data_module, self.conditioner, directory)
+            measure_vectors(self.data_module, self.conditioner, directory, self.device)
 
     def data(self) -> ShardDataModule:
         return self.data_module

@@ -27,11 +27,12 @@ from fieldforge.diffusion.sampler import Sampler
 from fieldforge.errors import UserError
 from fieldforge.stages.diffusion_stage import DiffusionStage, load_diffusion
 from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.encoding import embed_once
 from fieldforge.stages.locate import find_model
 from fieldforge.stages.prompt_pictures import pictures_of_prompts
 from fieldforge.stages.settings import DistillationSettings
 from fieldforge.stages.stage import Results, Saved, Stage, StageResult, TrainedStage
-from fieldforge.stages.training_run import embed_once, plain
+from fieldforge.stages.training_run import plain
 from fieldforge.storage.store import names_elsewhere
 from fieldforge.terminal import quantity
 from fieldforge.training.callbacks.context import Draw
@@ -184,7 +185,7 @@ class StudentStage(TrainedStage):
         }
 
     def begin(self, directory: StageDirectory) -> None:
-        embed_once(self.data_module.transforms, self.generator.conditioner)
+        embed_once(self.data_module.transforms, self.generator.conditioner, self.device)
 
     def data(self) -> ShardDataModule:
         return self.data_module

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.data.heldout import HeldOut
+from fieldforge.data.dealt_shards import DealtShards, Part
 from fieldforge.data.latent_schema import LATENT
-from fieldforge.data.manifest import MANIFEST_NAME, write_manifest
+from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Key, Meta, Transform, apply_transforms
-from fieldforge.data.writer import ShardWriter
 from fieldforge.domains.domain import Domain
 from fieldforge.stages.autoencoder_stage import finished_config, finished_file, load_autoencoder
 from fieldforge.stages.directory import StageDirectory
+from fieldforge.stages.encoding import encoding_advice, exact, stop_on_request
 from fieldforge.stages.fingerprint import fingerprint
 from fieldforge.stages.samples import data_fingerprint, sample_data
 from fieldforge.stages.stage import Results, Stage, StageResult
-from fieldforge.stages.training_run import stop_on_request
 from fieldforge.stages.work import Encoding, Sizes
 from fieldforge.storage.lock import scope, take
 from fieldforge.terminal import status
@@ -35,7 +38,6 @@ from fieldforge.training.processes import ranks
 
 log = logging.getLogger(__name__)
 SHARD = 256  # latents a shard
-BATCH = 8
 
 
 class LatentStage(Stage):
@@ -58,6 +60,9 @@ class LatentStage(Stage):
         fields = apply_transforms(domain.example(), domain.input_transforms(), np.random.default_rng(0))
         return Encoding(lambda: build(config, "autoencoder", trusted=not finished), lambda: random_batch(fields))
 
+    def check(self) -> None:
+        _ = self.encoding  # a mistake there is met before the first stage
+
     def run(self, results: Results) -> StageResult:
         """Raises Interrupted after a signal: finished shards stay and are not encoded again."""
         autoencoder_run = results["autoencoder"].run
@@ -69,11 +74,11 @@ class LatentStage(Stage):
             "seed": self.settings.seed,
         }
         folder = autoencoder_run.path / "latents" / fingerprint(settings)
-        if (folder / MANIFEST_NAME).is_file():
+        if ranks.first_alone(lambda: "whole" if (folder / MANIFEST_NAME).is_file() else ""):  # all must see the same
             log.info("latents: encoded already, reused from %s", folder)
         else:
-            data = sample_data(self.config)
-            ranks.first_alone(lambda: encode_all(self.title, data, domain, autoencoder_run, folder, settings))
+            work = EncodingProcess(self.title, sample_data(self.config), domain, self.device, self.encoding.batch_size)
+            encode_all(work, autoencoder_run, folder, settings)
         return StageResult(self.name, folder)
 
 
@@ -83,49 +88,64 @@ def random_batch(fields: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 @scope()
-def encode_all(
-    title: str,
-    data: ShardDataModule,
-    domain: Domain,
-    autoencoder_run: StageDirectory,
-    folder: Path,
-    settings: dict[str, Any],
-) -> None:
-    """Write the missing latent shards of all splits and their manifest; `title` names the progress."""
-    take(folder)
-    autoencoder, _ = load_autoencoder(autoencoder_run.model)
-    manifests = open_shards(data.root, data.train_split).manifests
+def encode_all(work: EncodingProcess, autoencoder_run: StageDirectory, folder: Path, settings: dict[str, Any]) -> None:
+    """Write the missing latent shards of all splits, each process its own, and their manifest. A collective."""
+    manifests = open_shards(work.data.root, work.data.train_split).manifests
     splits = sorted({split for manifest in manifests for split in manifest.shards.splits})
-    entries = []
-    for split in splits:
-        with ShardWriter(folder, LATENT, settings, SHARD, split) as writer:
-            for key, meta, latent in encoded(title, autoencoder, data, domain, split, writer.finished_keys):
-                writer.write(key, {"meta.json": meta, "latent.npy": latent.numpy()})
-        entries += writer.entries
+    samples = {split: work.data.shards(split).samples for split in splits}
+    shards = DealtShards(folder, LATENT, settings, samples, SHARD)
+
+    def begin() -> None:
+        take(folder)
+        shards.begin()
+
+    ranks.first_alone(begin)
+    autoencoder, _ = load_autoencoder(autoencoder_run.model, work.device)
+    with exact(work.device), encoding_advice(work.batch_size):
+        ranks.shared(lambda: shards.write(ranks.rank(), ranks.world(), partial(work.encoded, autoencoder)))
     extra = {
         "classes": sum((Counter(manifest.extra.get("classes", {})) for manifest in manifests), Counter()),
         "latent_mean": autoencoder.latent_mean.tolist(),
         "latent_std": autoencoder.latent_std.tolist(),
     }
-    write_manifest(folder, LATENT, settings, entries, extra)
+
+    def finish() -> None:
+        shards.finish(extra)
+
+    ranks.first_alone(finish)
     log.info("latents: in %s", folder)
 
 
-@torch.no_grad()
-def encoded(
-    title: str, autoencoder: Autoencoder, data: ShardDataModule, domain: Domain, split: str, finished: set[str]
-) -> Iterator[tuple[str, dict[str, Any], Tensor]]:
-    """(key, meta, latent (T, C)) of every sample of a split, in order; `finished` ones are not encoded."""
-    transforms: list[Transform] = [*domain.input_transforms(), Meta(), Key()]
-    samples = HeldOut(data.shards(split), transforms, seed=data.seed, batch_size=BATCH)
-    encoded = 0
-    for batch in samples:
-        stop_on_request()
-        if finished.issuperset(batch["key"]):
-            latents = torch.zeros(len(batch["meta"]), *autoencoder.latent_shape[:2])
-        else:
-            latents = autoencoder.encode(batch)  # (B, T, C)
-        yield from zip(batch["key"], batch["meta"], latents, strict=True)
-        encoded += len(batch["meta"])
-        status(f"{title}: {split} {encoded}/{samples.samples}")
-    status("")
+@dataclass(frozen=True)
+class EncodingProcess:
+    """How a process encodes samples.
+
+    Args:
+        title: of its progress.
+        data, domain: of the samples.
+        device: on which the autoencoder is.
+        batch_size: samples at a time.
+    """
+
+    title: str
+    data: ShardDataModule
+    domain: Domain
+    device: torch.device
+    batch_size: int
+
+    @torch.no_grad()
+    def encoded(self, autoencoder: Autoencoder, parts: Sequence[Part]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Key and members of every sample of these shards, in order; batches begin with a shard."""
+        transforms: list[Transform] = [*self.domain.input_transforms(), Meta(), Key()]
+        done, total = 0, sum(map(len, parts))
+        several = f" in each of {ranks.world()} processes" if ranks.world() > 1 else ""
+        for split, own in groupby(parts, lambda part: part.split):
+            spans = [(part.first, part.last) for part in own]
+            for batch in self.data.spans_loader(split, spans, transforms, self.batch_size):
+                stop_on_request()
+                latents = autoencoder.encode(move_data_to_device(batch, self.device)).cpu()  # (B, T, C)
+                for key, meta, latent in zip(batch["key"], batch["meta"], latents, strict=True):
+                    yield key, {"meta.json": meta, "latent.npy": latent.numpy()}
+                done += len(batch["key"])
+                status(f"{self.title}: {done}/{total}{several}")
+        status("")

@@ -30,11 +30,12 @@ from fieldforge.stages.conditioner_check import check_prior_conditioner
 from fieldforge.stages.denoiser_parts import build_generator, build_model, build_module, stand_in_classes, with_classes
 from fieldforge.stages.diffusion_stage import DENOISER
 from fieldforge.stages.directory import StageDirectory, load_weights
+from fieldforge.stages.encoding import embed_once, measure_vectors
 from fieldforge.stages.identity import conditions
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
 from fieldforge.stages.samples import training_split
 from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, TrainedStage
-from fieldforge.stages.training_run import embed_once, measure_vectors, plain, seeded
+from fieldforge.stages.training_run import plain, seeded
 from fieldforge.stages.work import Sizes, Step
 
 
@@ -74,12 +75,12 @@ class PriorStage(TrainedStage):
         """Embeds missing vectors and measures their mean and deviation before the training."""
         root = self.config.data.root
         image = image_source(self.config, self.source)
-        embed_once([StoredFeatures(root, [self.source])], image)
+        embed_once([StoredFeatures(root, [self.source])], image, self.device)
         self.space = EmbeddingSpace.measured(embedding_folder(root, self.source))
         self.config = with_classes(self.config, training_split(self.config))
         self.conditioner = seeded(self.config, "conditioner")
         self.data_module = embeddings(self.config, self.space, self.conditioner, self.batch_size)
-        embed_once(self.data_module.transforms, self.conditioner)
+        embed_once(self.data_module.transforms, self.conditioner, self.device)
         self.encoder = dict(image.source(self.source).fingerprint())
 
     def determining(self) -> dict[str, Any]:
@@ -95,7 +96,7 @@ class PriorStage(TrainedStage):
 
     def begin(self, directory: StageDirectory) -> None:
         if self.start is None:  # else they come with the weights
-            measure_vectors(self.data_module, self.conditioner, directory)
+            measure_vectors(self.data_module, self.conditioner, directory, self.device)
 
     def data(self) -> ShardDataModule:
         return self.data_module

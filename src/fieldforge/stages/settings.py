@@ -50,6 +50,17 @@ class MonitorSettings:
 
 
 @dataclass(frozen=True)
+class EncodingSettings:
+    """Encodings outside of training steps: latents, and their mean and deviation.
+
+    Args:
+        batch_size: samples that a process encodes at a time.
+    """
+
+    batch_size: Count
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """Name, place, seed and start of a run.
 

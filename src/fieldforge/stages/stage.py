@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from fieldforge.configuration.build import build
 from fieldforge.configuration.settings import read_settings
 from fieldforge.configuration.stored_config import Labelled
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.stages.continuation import stage_directory
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.initial_weights import InitialWeights, freeze
-from fieldforge.stages.settings import PictureSettings, RunSettings
+from fieldforge.stages.settings import EncodingSettings, PictureSettings, RunSettings
 from fieldforge.stages.training_run import StepSettings, plain, train
 from fieldforge.stages.untrained import training_label, warn_if_untrained
 from fieldforge.stages.work import Encoding, Sizes, Step
@@ -33,6 +35,7 @@ from fieldforge.sweeps.job import is_trial
 from fieldforge.terminal import status
 from fieldforge.training.callbacks.context import Draw, Measure
 from fieldforge.training.processes import ranks
+from fieldforge.training.processes.hardware import Hardware
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +89,17 @@ class Stage(Labelled, ABC):
         """Its block of `training`; None where it takes no steps."""
         return None
 
+    @property
+    def device(self) -> torch.device:
+        """The device of this process for work outside of training steps."""
+        hardware: Hardware = build(self.config, "trainer")
+        return hardware.device
+
+    @property
+    def encoding(self) -> EncodingSettings:
+        """Settings of encodings outside of training steps. UserError for a mistake; names the key."""
+        return read_settings(self.config, EncodingSettings, "training.latents")
+
     @abstractmethod
     def run(self, results: Results) -> StageResult:
         """Reuse, resume or start it. Raises UserError for a mistake, Interrupted where a signal stopped it."""
@@ -118,7 +132,7 @@ class TrainedStage(Stage):
     """A stage that takes training steps and ends in a model.
 
     `run` calls the methods of a subclass in this order: `prepare`, `determining`; and unless a finished model exists:
-    `begin`, `module`, `data`, `pictures`, `measure`, `finish`.
+    `begin`, `module`, `data`, `pictures`, `measure`, `complete`, `finish`.
     """
 
     run_name: ClassVar[str] = "name"
@@ -208,6 +222,9 @@ class TrainedStage(Stage):
         """Measures the model's samples during training."""
         return None
 
+    def complete(self, trained: pl.LightningModule) -> None:
+        """Measures what the finished model needs besides its weights. In all processes alike."""
+
     @abstractmethod
     def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
         """The content of the model's file. In the first process alone."""
@@ -242,6 +259,7 @@ class TrainedStage(Stage):
         has_start = self.has_start(module)
         watched = self.pictures(), self.measure(), self.place
         training = train(self.config, self.settings.monitor, directory, module, self.data(), *watched)
+        self.complete(training.module)
         label = training_label(budget, training.steps, has_start)
 
         def save() -> None:

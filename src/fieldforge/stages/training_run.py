@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers.logger import Logger
 
-from fieldforge.conditioning.conditioner import Conditioner
-from fieldforge.conditioning.source import lacking
-from fieldforge.conditioning.transforms import embed_missing
 from fieldforge.configuration.build import build
 from fieldforge.configuration.settings import read_settings
 from fieldforge.configuration.values import check_key
@@ -28,7 +22,6 @@ from fieldforge.errors import UserError, memory_shortage
 from fieldforge.ranges import Count, Seed
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.settings import MonitorSettings
-from fieldforge.terminal import count
 from fieldforge.training.callbacks import wandb_run
 from fieldforge.training.callbacks.averaging import EMACallback
 from fieldforge.training.callbacks.budget import Budget, BudgetCallback
@@ -36,12 +29,11 @@ from fieldforge.training.callbacks.context import Draw, LoggerChoice, Measure, T
 from fieldforge.training.callbacks.gradient_guard import GradientGuard
 from fieldforge.training.callbacks.metrics_table import MetricsTable
 from fieldforge.training.callbacks.snapshots import Snapshots
-from fieldforge.training.processes import interruption, ranks
+from fieldforge.training.processes import ranks
 from fieldforge.training.processes.checkpoints import find_last
 from fieldforge.training.processes.hardware import Hardware, fit
 
 log = logging.getLogger(__name__)
-MEASURED, TOGETHER = 256, 32  # samples for a mean and a deviation, as many as eight steps encode
 
 
 @dataclass(frozen=True)
@@ -189,61 +181,6 @@ def end_of_earlier(directory: StageDirectory) -> str:
         return ""
     log.info("%s: continues at step %d from %s", directory.stage, last.step, last.path)
     return str(last.path)
-
-
-def stop_on_request() -> None:
-    """Stops work of the first process alone, outside of the training loop, on request.
-
-    Raises:
-        Interrupted: a signal has asked some process to stop, or its time is up.
-    """
-    if ranks.stop_request():
-        raise interruption.Interrupted(interruption.noted())
-
-
-def embed_once(stages: Sequence[object], conditioner: Conditioner) -> None:
-    """Embed, in the first process alone, the missing features that stages will read; all wait.
-
-    Raises:
-        Interrupted: the run was asked to stop.
-    """
-
-    def report(name: str, number: int, total: int) -> None:
-        stop_on_request()
-        count(name, number, total)
-
-    ranks.first_alone(lambda: embed_missing(stages, conditioner, report))
-    embed_missing(stages, conditioner)  # nothing is missing: each process checks what made them
-
-
-def measure_vectors(data: ShardDataModule, conditioner: Conditioner, directory: StageDirectory) -> None:
-    """Sets mean and deviation of each source's vectors, from the first training samples, stored or encoded here.
-
-    A resumed training has them in its checkpoint.
-
-    Raises:
-        UserError: the data lack what a source reads.
-        Interrupted: the run was asked to stop.
-    """
-    names = [name for name, source in conditioner.sources.items() if source.has_statistics]
-
-    def measured() -> str:
-        if directory.earlier or any(directory.checkpoints.glob("step_*.ckpt")):
-            return "{}"  # what was measured comes back with the checkpoint
-        seen = defaultdict(list)
-        for number, batch in enumerate(islice(data.stream(TOGETHER), MEASURED // TOGETHER), start=1):
-            stop_on_request()
-            for name, features in conditioner.embed(batch, names).items():
-                if features.vector is None:
-                    raise lacking(name, "vector")
-                seen[name].append(features.vector.double())
-            count("vectors of conditions measured", number * TOGETHER, MEASURED)
-        every = {name: torch.cat(vectors) for name, vectors in seen.items()}  # (MEASURED, F)
-        return json.dumps({name: [v.mean(0).tolist(), v.std(0).tolist()] for name, v in every.items()})
-
-    for name, (mean, std) in json.loads(ranks.first_alone(measured) if names else "{}").items():
-        # A channel that never changes says nothing; its deviation only must not divide by zero.
-        conditioner.source(name).set_statistics(torch.tensor(mean), torch.tensor(std).clamp(min=1e-4))
 
 
 def build_loggers(config: DictConfig, context: TrainingContext) -> list[Logger]:

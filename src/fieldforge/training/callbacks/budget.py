@@ -13,6 +13,7 @@ from fieldforge.ranges import Count, Positive, Share, Whole
 from fieldforge.training.callbacks.schedule import learning_rate
 from fieldforge.training.callbacks.steps import StepCallback, logs_now
 from fieldforge.training.processes import ranks
+from fieldforge.training.processes.rhythm import Rhythm
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class BudgetCallback(StepCallback):
         self.budget = budget
         self._before = 0.0  # seconds spent by earlier processes
         self._since: float | None = None
+        self._rhythm, self._agreed = Rhythm(), 0.0  # the seconds by which all processes decide
 
     @property
     def seconds(self) -> float:
@@ -82,11 +84,12 @@ class BudgetCallback(StepCallback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = time.monotonic()
+        self._agree()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        factor = self.budget.rate(trainer.global_step, self._seconds_agreed())
+        factor = self.budget.rate(trainer.global_step, self._agreed)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = factor * group["initial_lr"]
@@ -94,19 +97,22 @@ class BudgetCallback(StepCallback):
     def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if logs_now(trainer):
             pl_module.log("train/learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
+        if self._rhythm.due(trainer.global_step):
+            self._agree()
         if self.is_spent(trainer):
             trainer.should_stop = True
 
+    def _agree(self) -> None:
+        """Takes the first process's clock, so that all processes decide alike; none where minutes do not count."""
+        if self.budget.max_minutes is not None:
+            self._agreed = ranks.of_first(self.seconds)
+
     def is_spent(self, trainer: pl.Trainer) -> bool:
         """Whether this is the last step; in all processes alike."""
-        return self.budget.progress(trainer.global_step, self._seconds_agreed()) >= 1
+        return self.budget.progress(trainer.global_step, self._agreed) >= 1
 
     def state_dict(self) -> dict[str, float]:
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self._before = float(state_dict["seconds"])
-
-    def _seconds_agreed(self) -> float:
-        """The first process's clock, so that all processes decide alike; no clock where minutes do not count."""
-        return 0.0 if self.budget.max_minutes is None else ranks.of_first(self.seconds)

@@ -14,6 +14,7 @@ from fieldforge.training.callbacks.context import Watcher
 from fieldforge.training.callbacks.steps import StepCallback
 from fieldforge.training.processes import interruption, ranks
 from fieldforge.training.processes.checkpoints import FORMAT, remove_checkpoint
+from fieldforge.training.processes.rhythm import Rhythm
 
 log = logging.getLogger(__name__)
 FAILURES = 3  # in a row; then a training that cannot be saved ends
@@ -36,6 +37,7 @@ class Checkpointer(StepCallback, Watcher):
         self._saved_at = time.monotonic()
         self._saved_step = -1
         self._failures = 0
+        self._rhythm = Rhythm()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         interruption.install()  # the trainer has just put handlers of its own in their place
@@ -47,7 +49,9 @@ class Checkpointer(StepCallback, Watcher):
         self._saved_step = trainer.global_step
 
     def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        stop, due = ranks.agree_to_stop_or(time.monotonic() - self._saved_at > self.every_seconds)
+        stop = due = False
+        if self._rhythm.due(trainer.global_step):
+            stop, due = ranks.agree_to_stop_or(time.monotonic() - self._saved_at > self.every_seconds)
         if stop:
             trainer.should_stop = True
             trainer.limit_val_batches = 0  # no last look at held-out shapes: whoever sends a signal waits

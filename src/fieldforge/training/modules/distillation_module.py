@@ -62,6 +62,8 @@ class DistillationModule(ConditionalModule):
         x0 = batch["latent"]  # (B, T, C)
         condition = self.condition(batch, randomness)
         teacher = self.teacher.guided(self.guidance, condition, self.conditioner.null(len(x0)))
-        times = self.intervals[(randomness.stratified() * len(self.intervals)).long()]  # (B, substeps + 1)
+        chosen = (randomness.stratified() * len(self.intervals)).long()  # (B,)
+        self.intervals = self.intervals.to(chosen.device)  # once; a buffer would take float64 to MPS, too
+        times = self.intervals[chosen]  # (B, substeps + 1)
         noise = randomness.normal(*x0.shape[1:]).to(x0)  # (B, T, C)
         return distillation_loss(self.model, teacher, x0, noise, times, condition, self.weighting).mean()

@@ -38,6 +38,7 @@ class Hardware:
         accumulate: gradient accumulation: number of batches of a step; the global batch stays the same.
         checkpointing: activation checkpointing: recompute transformer blocks in the backward pass.
         compile: compile transformer blocks with torch.compile.
+        deterministic: use kernels without races on a GPU, so that equal runs are equal bit for bit there, as on a CPU.
         max_hours: hours after its start at which this process saves and exits; None: no limit.
         requeue: put an unfinished Slurm job back into its queue.
         timeout_minutes: time limit for waiting for another process's tensors.
@@ -52,6 +53,7 @@ class Hardware:
     accumulate: Count = 1
     checkpointing: bool = False
     compile: bool = False
+    deterministic: bool = False
     max_hours: Positive | None = None
     requeue: bool = True
     timeout_minutes: Positive = 30.0
@@ -71,6 +73,15 @@ class Hardware:
     @property
     def gpu(self) -> bool:
         return self.accelerator in ("gpu", "cuda") or (self.accelerator == "auto" and torch.cuda.is_available())
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process, for its work outside of the trainer's steps. UserError where it is not there."""
+        if not self.gpu:
+            return torch.device("mps" if self.accelerator == "mps" else "cpu")
+        if not torch.cuda.is_available():
+            raise UserError(f"trainer.accelerator={self.accelerator}: torch finds no GPU here, give cpu")
+        return torch.device("cuda", torch.cuda.current_device())
 
     @property
     def processes_per_node(self) -> int:
@@ -144,6 +155,7 @@ class Hardware:
                 plugins=[AtomicCheckpointIO(), environment],
                 accumulate_grad_batches=self.accumulate,
                 use_distributed_sampler=False,
+                deterministic=self.deterministic or None,
                 enable_checkpointing=False,
                 enable_model_summary=False,
                 num_sanity_val_steps=0,
@@ -186,6 +198,11 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, resume_from:
     except RuntimeError as error:
         if lost := loader_workers.loss_of_worker(error):
             raise lost from error
+        if "does not have a deterministic implementation" in str(error):
+            kernel = str(error).split(" does not")[0]
+            raise UserError(
+                f"trainer.deterministic=true: {kernel} has only kernels with races here: set it to false"
+            ) from error
         if type(error).__module__ != "torch._inductor.exc":  # not imported here: that takes a second
             raise
         raise UserError(

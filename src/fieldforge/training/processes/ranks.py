@@ -16,14 +16,16 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from fieldforge.errors import UserError
+from fieldforge.errors import Unfinished, UserError
 from fieldforge.training.processes import interruption
+from fieldforge.training.processes.heartbeat import Sign, alive
 from fieldforge.training.processes.meeting import meet
 
 _DONE, _MISTAKE, _STOPPED, _BROKEN = "done:", "mistake:", "stopped:", "broken:"
 _SIGNS_OF_LOSS = ("connection closed", "connection reset", "broken pipe", "gloo/transport", "nccl")
 _store: dist.Store | None = None
 _numbers = itertools.count()
+_sharing: str | None = None  # during shared work, the key below which its first failure stands
 
 
 def world() -> int:
@@ -181,36 +183,88 @@ def first_alone(work: Callable[[], str | None]) -> str:
     if _store is None or world() == 1:
         return work() or ""
     key = f"alone/{next(_numbers)}"
-    if rank() == 0:
-        outcome = _BROKEN
-        try:
-            result = work() or ""
-            outcome = _DONE + result
-            return result
-        except UserError as error:
-            outcome = _MISTAKE + str(error)
-            raise
-        except interruption.Interrupted as stop:
-            outcome = _STOPPED + str(interruption.code(stop.by))
-            raise
-        finally:
+    return _announced(work, key) if rank() == 0 else _awaited(key, 0)
+
+
+def shared(work: Callable[[], str | None]) -> list[str]:
+    """Run `work`, which is this process's share, in every process; wait for all without limit: all results, by rank.
+
+    Work that asks `stop_request` from time to time ends soon after a failure in another process.
+
+    Raises:
+        UserError, Interrupted: raised by `work` in any process, in all of them.
+        RuntimeError: `work` has failed otherwise in another process, or the process is gone.
+    """
+    global _sharing
+    if _store is None or world() == 1:
+        return [work() or ""]
+    key = f"shared/{next(_numbers)}"
+    _sharing = f"{key}/failed"
+    try:
+        with alive(_store, key, rank()):
+            _announced(work, f"{key}/{rank()}", _sharing)
+            return [_awaited(f"{key}/{number}", number, Sign(_store, key, number)) for number in range(world())]
+    finally:
+        _sharing = None
+
+
+def _announced(work: Callable[[], str | None], *keys: str) -> str:
+    """The result of `work`; the others find it below the first key, and how it failed below all of them."""
+    assert _store is not None
+    outcome = _BROKEN
+    try:
+        result = work() or ""
+        outcome = _DONE + result
+        return result
+    except UserError as error:
+        outcome = f"{_MISTAKE}{error.exit_code}:{error}"
+        raise
+    except interruption.Interrupted as stop:
+        outcome = _STOPPED + str(interruption.code(stop.by))
+        raise
+    finally:
+        for key in keys[:1] if outcome.startswith(_DONE) else keys:
             _store.set(key, outcome)
+
+
+def _awaited(key: str, who: int, sign: Sign | None = None) -> str:
+    """The result that process `who` announces below the key; raises how it, or another share of work, has failed."""
+    assert _store is not None
     while not _store.check([key]):
         _pass_on()
+        _raise_failure()
+        if sign is not None:
+            sign.look()
         time.sleep(0.1)
-    outcome = _store.get(key).decode()
+    return _read(_store.get(key).decode(), f"process {who}")
+
+
+def _raise_failure() -> None:
+    """Raises what has ended another process's share of the work in hand."""
+    if _store is not None and _sharing is not None and _store.check([_sharing]):
+        _read(_store.get(_sharing).decode(), "another process")
+
+
+def _read(outcome: str, who: str) -> str:
     if outcome.startswith(_DONE):
         return outcome.removeprefix(_DONE)
     if outcome.startswith(_MISTAKE):
-        raise UserError(outcome.removeprefix(_MISTAKE))
+        code, _, message = outcome.removeprefix(_MISTAKE).partition(":")
+        raise (Unfinished if int(code) == Unfinished.exit_code else UserError)(message)
     if outcome.startswith(_STOPPED):
         interruption.note(int(outcome.removeprefix(_STOPPED)))
         raise interruption.Interrupted(interruption.noted())
-    raise RuntimeError("the first process has failed")
+    raise RuntimeError(f"{who} has failed")
 
 
 def stop_request() -> bool:
-    """During work in the first process alone: whether any process, also a waiting one, has a request to stop."""
+    """During work outside of steps: whether any process, also a waiting one, has a request to stop.
+
+    Raises:
+        UserError, Interrupted, RuntimeError: what has ended another process's share of the work.
+    """
+    _pass_on()
+    _raise_failure()
     if interruption.noted() is None and _store is not None and _store.check(["stop"]):
         interruption.note(int(_store.get("stop").decode()))
     return interruption.noted() is not None

@@ -1,0 +1,123 @@
+"""Shards of samples whose number and order are known before: several processes write them, each its own.
+
+shards = DealtShards(folder, LATENT, settings, {"train": 733, "heldout": 77}, samples_per_shard=256)
+shards.begin()                            # in one process, before all
+shards.write(rank, world, samples)        # in each
+shards.finish(extra)                      # in one process, after all
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from fieldforge.data.manifest import Manifest, write_manifest
+from fieldforge.data.schema import Schema
+from fieldforge.data.table import ShardEntry, index_name
+from fieldforge.data.writer import finished_shard, write_shard
+from fieldforge.errors import UserError
+from fieldforge.storage.files import remove_leftovers, writing
+
+
+@dataclass(frozen=True)
+class Part:
+    """Shard `number` of a split: samples first … last - 1 of it."""
+
+    split: str
+    number: int
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}-{self.number:06d}.tar"
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
+Samples = Callable[[Sequence[Part]], Iterator[tuple[str, Mapping[str, Any]]]]
+"""Key and sample of all samples of the parts, in their order."""
+
+
+class DealtShards:
+    """The shards of all splits, and a manifest. They are the same bytes for any number of processes.
+
+    Shards that an interrupted run finished with the same settings are kept.
+
+    Args:
+        folder: that all processes see.
+        schema: of a sample.
+        settings: what determines the samples.
+        samples: split → number of its samples.
+        samples_per_shard: the last shard of a split may hold fewer.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        schema: Schema,
+        settings: Mapping[str, Any],
+        samples: Mapping[str, int],
+        samples_per_shard: int,
+    ):
+        self.folder, self.schema = folder, schema
+        self.settings = {**settings, "samples_per_shard": samples_per_shard}
+        self.parts = [
+            Part(split, number, first, min(first + samples_per_shard, count))
+            for split, count in samples.items()
+            for number, first in enumerate(range(0, count, samples_per_shard))
+        ]
+
+    def begin(self) -> None:
+        """Create the folder, without what an interrupted run left half written."""
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self.folder)
+
+    def missing(self, rank: int = 0, world: int = 1) -> list[Part]:
+        """The parts of one of several processes that no finished shard holds."""
+        return [part for part in self.parts[rank::world] if self._finished(part) is None]
+
+    def write(self, rank: int, world: int, samples: Samples) -> None:
+        """Write the missing parts of one of several processes. UserError for a sample outside of the schema."""
+        missing = self.missing(rank, world)
+        each = samples(missing)
+        for part in missing:
+            block = ((key, self.schema.encode(key, sample)) for key, sample in islice(each, len(part)))
+            entry = write_shard(self.folder / part.name, self.schema, self.settings, part.split, block)
+            assert entry.samples == len(part), f"{part.name}: {entry.samples} samples for {len(part)}"
+        for key, _ in each:
+            raise AssertionError(f"{key} belongs to no part")
+
+    def finish(self, extra: Mapping[str, Any]) -> Manifest:
+        """Write the manifest, and remove shards of these splits beyond it. UserError for a key twice in a split."""
+        entries, keys = [], set[tuple[str, str]]()
+        for part in self.parts:
+            finished = self._finished(part)
+            assert finished is not None, f"{self.folder / part.name} is not written yet"
+            entry, own = finished
+            for key in own:
+                if (part.split, key) in keys:
+                    raise UserError(
+                        f"{self.folder}: sample '{key}' is twice in split '{part.split}' of the data: give every asset "
+                        f"its own id."
+                    )
+                keys.add((part.split, key))
+            entries.append(entry)
+        names = {entry.name for entry in entries}
+        for split in {part.split for part in self.parts}:
+            for stale in self.folder.glob(f"{split}-[0-9]*.tar"):
+                if stale.name not in names:
+                    os.remove(stale)
+                    stale.with_name(index_name(stale.name)).unlink(missing_ok=True)
+        return write_manifest(self.folder, self.schema, self.settings, entries, extra)
+
+    def _finished(self, part: Part) -> tuple[ShardEntry, tuple[str, ...]] | None:
+        """Entry and keys of a part's shard. One with another number of samples was the last before data came to it."""
+        finished = finished_shard(self.folder / part.name, self.schema, self.settings)
+        return finished if finished is not None and finished[0].samples == len(part) else None
