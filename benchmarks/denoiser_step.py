@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from sides import by_turns, serve
+from sides import by_turns, products_of_trainings, serve
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -96,7 +96,7 @@ def full_step(side: str) -> Callable[[], Tensor]:
     """A step of the full size: of the reference, or of ours in one precision."""
     model = build(side, FULL)
     if side != SIDES[0]:
-        torch.set_float32_matmul_precision("medium")  # as trainings here set it
+        products_of_trainings()
     return lambda: step(model, FULL, autocast=side == "ours, bfloat16")
 
 

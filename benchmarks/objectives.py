@@ -46,6 +46,7 @@ from objectives_compared.choices import (
     Objective,
 )
 from objectives_compared.report import draw, tables
+from sides import products_of_trainings
 from torch import Tensor
 
 from fieldforge.conditioning.condition import Condition
@@ -127,7 +128,7 @@ def data(folder: Path) -> tuple[Tensor, Tensor, LatentFrechet]:
 
 def measured(objective: Objective, folder: Path, steps: int, width: int, layers: int) -> tuple[float, float]:
     """Held-out error and Fréchet distance; not finite where training has diverged."""
-    torch.set_float32_matmul_precision("medium")
+    products_of_trainings()
     latents, heldout, frechet = data(folder)
     model = trained(objective, latents, steps, width, layers)
     samples = drawn(model, (min(SAMPLES, len(latents)), *latents.shape[1:]))

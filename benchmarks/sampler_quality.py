@@ -35,6 +35,7 @@ from quality.plot import draw, table
 from quality.samplers import BUDGETS, SAMPLERS, sampling_of
 from quality.samples import Samples
 from quality.shapes import CLOUD, Shapes, training_clouds
+from sides import products_of_trainings
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
@@ -190,7 +191,7 @@ def main() -> None:
     parser.add_argument("--evaluations", default=",".join(map(str, BUDGETS)))
     parser.add_argument("--samplers", help="only these, with commas between")
     parser.add_argument("--latents", help="folder of the latents; found beside the run by itself")
-    torch.set_float32_matmul_precision("medium")
+    products_of_trainings()
     answer(run, parser)
 
 

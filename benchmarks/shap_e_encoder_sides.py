@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sides import products_of_trainings
 from torch import Tensor
 
 from fieldforge.autoencoder.shap_e_encoder import ShapEEncoder
@@ -46,7 +47,7 @@ def original() -> Any:
 
 
 def ours() -> ShapEEncoder:
-    torch.set_float32_matmul_precision("medium")
+    products_of_trainings()
     encoder = ShapEEncoder().eval()
     state = {f"encoder.{name}": value for name, value in original().state_dict().items()}
     encoder.load_state_dict({name.removeprefix("encoder."): v for name, v in from_openai(state, HEADS).items()})

@@ -5,6 +5,7 @@ import math
 import torch
 from diffusers.pipelines.shap_e.camera import create_pan_cameras
 from diffusers.pipelines.shap_e.renderer import ImportanceRaySampler, ShapERenderer, StratifiedRaySampler
+from sides import products_of_trainings
 from torch import Tensor, nn
 
 from fieldforge.autoencoder.losses import AutoencoderLoss
@@ -106,7 +107,7 @@ def their_loss():
 
 
 def our_loss():
-    torch.set_float32_matmul_precision("medium")  # as trainings here set it
+    products_of_trainings()
     field, params, _ = pair()
     params = {name: value.requires_grad_() for name, value in params.items()}
     origins, directions = to_y_up(some_rays()).unbind(-2)
@@ -129,7 +130,7 @@ def their_mesh():
 
 
 def our_mesh():
-    torch.set_float32_matmul_precision("medium")
+    products_of_trainings()
     field, params, _ = pair(fitted=True)
 
     def query(name: str):

@@ -100,7 +100,11 @@ def test_ranks_share_batches_and_heldout_samples(tmp_path: Path) -> None:
         datamodule = data(tmp_path)
         progress = SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(processed=0)))
         datamodule.trainer = SimpleNamespace(  # type: ignore[assignment]
-            global_rank=rank, world_size=2, fit_loop=SimpleNamespace(epoch_loop=progress)
+            global_rank=rank,
+            world_size=2,
+            num_devices=2,
+            strategy=SimpleNamespace(root_device=torch.device("cpu")),
+            fit_loop=SimpleNamespace(epoch_loop=progress),
         )
         seen += [meta["id"] for batch in islice(datamodule.train_dataloader(), 3) for meta in batch["meta"]]
         validated += [meta["id"] for batch in datamodule.val_dataloader() for meta in batch["meta"]]

@@ -1,11 +1,17 @@
 """A sampler under guidance copies nothing to a GPU between its evaluations, and waits for nothing."""
 
+import copy
+from functools import cache
+
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from tests.device.stand_in import META, HostTraffic, traffic  # noqa: F401 (a fixture)
 
+from fieldforge.conditioning.conditioner import Conditioner
+from fieldforge.diffusion.model import DiffusionModel
+from fieldforge.generation import Generator
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.noise.randomness import RowRandomness
 from fieldforge.runs.entry import CONFIGS
@@ -26,16 +32,28 @@ SMALL = [
 LEARNED = ["loss=hybrid", "parameterization=noise", "weighting=noise"]
 
 
-def generator(sampler: str, guidance: str, device: torch.device):
-    learned = LEARNED if sampler == "ddpm_learned" else []
+@cache
+def denoiser(learned: bool) -> tuple[DictConfig, DiffusionModel, Conditioner]:
+    """A small model on the CPU, with its configuration."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose(
-            "train", ["experiment=shape_latent", f"sampler={sampler}", "sampler.steps=3", *SMALL, *learned]
-        )
-        config.guidance = OmegaConf.load(CONFIGS / "guidance" / f"{guidance}.yaml")
+        config = compose("train", ["experiment=shape_latent", *SMALL, *(LEARNED if learned else [])])
     conditioner = seeded(config, "conditioner")
-    model = build_model(config, SHAPE, conditioner).to(device).eval()
-    return build_generator(config, model, conditioner.to(device).eval(), SHAPE)
+    return config, build_model(config, SHAPE, conditioner), conditioner
+
+
+@cache
+def sampler_block(sampler: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(overrides=[f"+sampler={sampler}", "sampler.steps=3"]).sampler
+
+
+def generator(sampler: str, guidance: str, device: torch.device) -> Generator:
+    config, model, conditioner = denoiser(sampler == "ddpm_learned")
+    config = config.copy()
+    config.sampler = sampler_block(sampler)
+    config.guidance = OmegaConf.load(CONFIGS / "guidance" / f"{guidance}.yaml")
+    parts = [copy.deepcopy(part).to(device).eval() for part in (model, conditioner)]
+    return build_generator(config, *parts, SHAPE)
 
 
 @pytest.mark.parametrize("guidance", GUIDANCES)

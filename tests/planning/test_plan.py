@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from tests.planning.train_and_measure import SMALL, composed
+from tests.planning.train_and_measure import composed
+from tests.runs.conftest import SEARCH
 
 from fieldforge.configuration.build import build
 from fieldforge.errors import UserError
@@ -124,14 +125,20 @@ def test_a_classifier_is_planned_where_its_data_is_not():
 
 
 def test_what_is_frozen_has_no_gradients_and_no_state_of_the_optimizer():
-    words = ["experiment=shape_latent", *SMALL, "stages=[autoencoder,latents,diffusion]"]
-    adapter = ["adapter=lora", "adapter.rank=2", "adapter.layers=['*.to_qkv']"]
-    diffusion = make_plan(composed([*words, *adapter])).stages[-1].cost
-    frozen = composed(["experiment=shape_latent", *SMALL, "stages=[autoencoder]", "frozen=['encoder.*']"])
-    autoencoder = make_plan(frozen).stages[0].cost
-    assert diffusion.trained == 2 * (48 + 3 * 48)  # one block of width 48
+    words = [
+        SEARCH,
+        "experiment=tiny",
+        "data.root=/nowhere",
+        "conditioner=none",
+        "stages=[autoencoder,latents,diffusion]",
+    ]
+    diffusion = (
+        make_plan(composed([*words, "adapter=lora", "adapter.rank=2", "adapter.layers=['*.to_qkv']"])).stages[-1].cost
+    )
+    assert diffusion.trained == 2 * (16 + 3 * 16)  # one block of width 16
     assert diffusion.gradients == 4 * diffusion.trained
     assert diffusion.optimizer < 9 * diffusion.trained < diffusion.parameters
+    autoencoder = make_plan(composed([*words, "stages=[autoencoder]", "frozen=['encoder.*']"])).stages[0].cost
     assert autoencoder.trained == sum(autoencoder.parts.values()) - autoencoder.parts["autoencoder.encoder"]
 
 

@@ -170,7 +170,7 @@ def blocks(experiment: str) -> dict[str, Any]:
     """An experiment's configuration but for names, places and budgets."""
     parts = OmegaConf.to_container(composed(experiment))
     for stage in parts["training"].values():
-        del stage["budget"]
+        stage.pop("budget", None)  # (latents take no steps)
     del parts["name"], parts["autoencoder_name"], parts["data"]["root"]
     return parts
 

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 SCRIPT = """
 import os, sys, time
 from fieldforge.errors import Unfinished, UserError
@@ -15,20 +13,22 @@ from fieldforge.training.processes import heartbeat, interruption, ranks
 
 heartbeat.BEAT, heartbeat.PATIENCE = 0.2, 2.0
 ranks.connect("gloo", 1)
-rank, how = ranks.rank(), sys.argv[1]
+rank = ranks.rank()
 
 def long_work():
     while True:  # until another process fails
         ranks.stop_request()
         time.sleep(0.1)
 
-def work():
+def work(how):
     if how == "well":
         time.sleep(0.3 * rank)
         return f"of {rank}"
     if rank == 0:
-        return long_work()
+        return long_work() if how != "killed" else None
     time.sleep(0.5)
+    if how == "killed":
+        os._exit(9)
     if how == "mistake":
         raise UserError("a bad sample: take it out")
     if how == "unfinished":
@@ -40,19 +40,26 @@ def work():
         ranks.stop_request()
         raise interruption.Interrupted(interruption.noted())
 
-try:
-    if how == "killed":
-        ranks.shared(lambda: None if rank == 0 else os._exit(9))
-    else:
-        print(ranks.shared(work))
-except BaseException as error:
-    print(type(error).__name__, error)
+for how in sys.argv[1:]:
+    try:
+        print(ranks.shared(lambda: work(how)), flush=True)
+    except BaseException as error:
+        print(type(error).__name__, error, flush=True)
 """
 
 
-def run(how: str, tmp_path: Path) -> list[str]:
-    """What each of two processes says."""
-    script = tmp_path / "script.py"
+WAYS = {  # what each of two processes says
+    "well": ("['of 0', 'of 1']", "['of 0', 'of 1']"),
+    "mistake": ("UserError a bad sample: take it out", "UserError a bad sample: take it out"),
+    "unfinished": ("Unfinished the store stays away", "Unfinished the store stays away"),
+    "bug": ("RuntimeError another process has failed", "KeyError 'x'"),
+    "signal": ("Interrupted stopped by SIGTERM", "Interrupted stopped by SIGTERM"),
+}
+
+
+def run(folder: Path, *ways: str) -> list[list[str]]:
+    """What each of two processes says of each way."""
+    script = folder / "script.py"
     script.write_text(SCRIPT)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -60,23 +67,17 @@ def run(how: str, tmp_path: Path) -> list[str]:
     place = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = [
         subprocess.Popen(
-            [sys.executable, str(script), how], env={**place, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(script), *ways], env={**place, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True
         )
         for rank in range(2)
     ]
-    return [process.communicate(timeout=120)[0].strip() for process in processes]
+    return [process.communicate(timeout=120)[0].splitlines() for process in processes]
 
 
-@pytest.mark.parametrize(
-    ("how", "first", "second"),
-    [
-        ("well", "['of 0', 'of 1']", "['of 0', 'of 1']"),
-        ("mistake", "UserError a bad sample: take it out", "UserError a bad sample: take it out"),
-        ("unfinished", "Unfinished the store stays away", "Unfinished the store stays away"),
-        ("bug", "RuntimeError another process has failed", "KeyError 'x'"),
-        ("signal", "Interrupted stopped by SIGTERM", "Interrupted stopped by SIGTERM"),
-        ("killed", "RuntimeError process 1 is gone (connection closed: no sign of life for 2 s)", ""),
-    ],
-)
-def test_all_end_alike_and_soon(tmp_path, how, first, second):
-    assert run(how, tmp_path) == [first, second]
+def test_all_end_alike_and_soon(tmp_path):
+    assert run(tmp_path, *WAYS) == [list(said) for said in zip(*WAYS.values(), strict=True)]
+
+
+def test_a_killed_process_is_noticed(tmp_path):
+    gone = "RuntimeError process 1 is gone (connection closed: no sign of life for 2 s)"
+    assert run(tmp_path, "killed") == [[gone], []]

@@ -16,14 +16,13 @@ PATIENCE = 120.0  # without one: the process is gone
 @contextmanager
 def alive(store: dist.Store, work: str, rank: int) -> Iterator[None]:
     """Inside this context the process gives signs of life, below the key of the work in hand."""
-    end = threading.Event()
+    end, key = threading.Event(), f"{work}/alive/{rank}"
+    store.add(key, 1)  # from now on it is known that it has begun
 
     def beat() -> None:
         with suppress(RuntimeError):  # the store is gone: whoever waits for it meets that, too
-            while True:
-                store.add(f"{work}/alive/{rank}", 1)
-                if end.wait(BEAT):
-                    return
+            while not end.wait(BEAT):
+                store.add(key, 1)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
