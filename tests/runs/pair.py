@@ -16,7 +16,7 @@ from fieldforge.runs.leaving import leave
 from fieldforge.runs.train import run_training
 from fieldforge.stages import latent_stage
 from fieldforge.training.processes import checkpoints as checkpointing
-from fieldforge.training.processes import interruption, ranks, rhythm
+from fieldforge.training.processes import interruption, ranks
 
 
 def train_pair(balls: Path, outputs: Path, scenarios: list[dict]) -> None:
@@ -59,7 +59,6 @@ def main(data: str, outputs: str, plan: str) -> None:
     Writes to outputs/<name>.<rank>.json how each ended.
     """
     (Path(outputs) / f"pid.{os.environ['RANK']}").write_text(str(os.getpid()))
-    rhythm.LONGEST = 1  # small steps take no second: the processes agree in each
     for part in json.loads(plan):
         interruption.forget()
         os.environ["MASTER_PORT"] = str(part["port"])

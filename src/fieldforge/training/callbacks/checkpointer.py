@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
-from fieldforge.ranges import Count, Positive
+from fieldforge.ranges import Count, NotNegative, Positive
 from fieldforge.training.callbacks.context import Watcher
 from fieldforge.training.callbacks.steps import StepCallback
 from fieldforge.training.processes import interruption, ranks
@@ -29,15 +29,22 @@ class Checkpointer(StepCallback, Watcher):
         every_minutes: wall clock between checkpoints.
         every_steps: steps between additional checkpoints; None: no such checkpoints.
         keep: number of checkpoints to leave on disk.
+        listen_seconds: about how long several processes go on before they agree on a request to stop; 0: in each step.
     """
 
-    def __init__(self, every_minutes: Positive = 5.0, every_steps: Count | None = None, keep: Count = 2):
+    def __init__(
+        self,
+        every_minutes: Positive = 5.0,
+        every_steps: Count | None = None,
+        keep: Count = 2,
+        listen_seconds: NotNegative = 1.0,
+    ):
         self.keep = keep
         self.every_seconds, self.every_steps = 60 * every_minutes, every_steps
         self._saved_at = time.monotonic()
         self._saved_step = -1
         self._failures = 0
-        self._rhythm = Rhythm()
+        self._rhythm = Rhythm(listen_seconds)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         interruption.install()  # the trainer has just put handlers of its own in their place
