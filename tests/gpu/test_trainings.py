@@ -23,7 +23,8 @@ from fieldforge.training.processes import interruption
 from fieldforge.training.processes.interruption import Interrupted
 
 STEPS = 20
-ON = [f"trainer.accelerator={ACCELERATOR}", "callbacks.pictures=null"]
+POINTS = ["data.transforms.surface.points=256", "domain.points=256"]
+ON = [f"trainer.accelerator={ACCELERATOR}", "callbacks.pictures=null", *POINTS]
 ROUNDED = [*ON, "trainer.precision=bf16-mixed"]
 DESIGNS = {
     "planes": [],
@@ -31,7 +32,7 @@ DESIGNS = {
     "vector_set": ["autoencoder=vector_set", "autoencoder.encoder.width=32"],
     "shap_e": ["autoencoder=shap_e_small"],
     "sparse": ["autoencoder=sparse", "autoencoder_loss=sparse"],
-    "quadrics": ["autoencoder=quadrics", "autoencoder_loss=sparse"],
+    "quadrics": ["autoencoder=quadrics", "autoencoder_loss=sparse", "stages=[autoencoder]"],  # its latents are many
 }
 
 
@@ -89,6 +90,11 @@ def test_fsdp_on_one_device(place: Place) -> None:
 def test_too_large_a_step_is_one_sentence(place: Place) -> None:
     if ACCELERATOR == "cpu":
         pytest.skip("a CPU swaps before it refuses")
-    words = [*ON, "name=large", "stages=[autoencoder]", "data.transforms.surface.points=100000000"]
-    with pytest.raises(UserError, match="does not fit into memory"):
-        run_training(place.compose(*words))
+    words = [*ON, "name=large", "stages=[autoencoder]", "autoencoder.encoder.width=512"]
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1e-4)
+    try:
+        with pytest.raises(UserError, match="does not fit into memory"):
+            run_training(place.compose(*words))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
