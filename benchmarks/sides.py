@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from memory import peak_mb
 
-from fieldforge.training.processes.precision import bfloat16_is_faster
+from fieldforge.training.processes.precision import best_matmul
 
 # Large temporaries stay with the process: else half of the time goes into mapping pages, on every side.
 ALLOCATOR = {
@@ -38,7 +38,7 @@ class Cost:
 
 def products_of_trainings() -> None:
     """Set how float32 multiplies, as `trainer.matmul=auto` does."""
-    torch.set_float32_matmul_precision("medium" if bfloat16_is_faster(gpu=False) else "highest")
+    torch.set_float32_matmul_precision(best_matmul(gpu=False))
 
 
 def serve(step: Callable[[], object], threads: int) -> None:

@@ -1,5 +1,8 @@
 """The exceptions that are shown to users."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 EXIT_MISTAKE = 2
 EXIT_UNFINISHED = 85  # a scheduler may start the same command again: it goes on
 
@@ -31,6 +34,18 @@ def memory_shortage(error: BaseException) -> str | None:
         return line or "out of memory"
     short = isinstance(error, RuntimeError) and any(sign in line.lower() for sign in _SHORTAGE)
     return line[:200] if short else None  # torch's own go on about its settings
+
+
+@contextmanager
+def memory_advice(what: str, advice: str) -> Iterator[None]:
+    """Turns an error of a memory that is not enough for `what` into a UserError with `advice`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        reason = memory_shortage(error)
+        if reason is None:
+            raise
+        raise UserError(f"{what} does not fit into memory ({reason}): {advice}") from error
 
 
 def install_command(extra: str) -> str:

@@ -140,11 +140,10 @@ def captions_of(meta: Mapping[str, Any]) -> list[str]:
 def samples_of(root: str | Path, split: str, spans: Sequence[tuple[int, int]] | None = None) -> Iterator[LazySample]:
     """Samples first … last - 1 of a split for each span (None: all of them), in their written order."""
     shards = open_shards(root, split)
-    reader, ends = ShardReader(shards), np.cumsum(shards.samples_per_shard, dtype=np.int64)
+    reader = ShardReader(shards)
     for first, last in [(0, shards.samples)] if spans is None else spans:
         for number in range(first, last):
-            shard = int(np.searchsorted(ends, number, side="right"))
-            yield reader.read(shard, number - (int(ends[shard - 1]) if shard else 0))
+            yield reader.read_number(number)
 
 
 class KeyedShards:

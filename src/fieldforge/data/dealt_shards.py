@@ -8,7 +8,6 @@ shards.finish(extra)                      # in one process, after all
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,8 +16,8 @@ from typing import Any
 
 from fieldforge.data.manifest import Manifest, write_manifest
 from fieldforge.data.schema import Schema
-from fieldforge.data.table import ShardEntry, index_name
-from fieldforge.data.writer import finished_shard, write_shard
+from fieldforge.data.table import ShardEntry
+from fieldforge.data.writer import finished_shard, remove_others, write_shard
 from fieldforge.errors import UserError
 from fieldforge.storage.files import remove_leftovers, writing
 
@@ -111,10 +110,7 @@ class DealtShards:
             entries.append(entry)
         names = {entry.name for entry in entries}
         for split in {part.split for part in self.parts}:
-            for stale in self.folder.glob(f"{split}-[0-9]*.tar"):
-                if stale.name not in names:
-                    os.remove(stale)
-                    stale.with_name(index_name(stale.name)).unlink(missing_ok=True)
+            remove_others(self.folder, split, names)
         return write_manifest(self.folder, self.schema, self.settings, entries, extra)
 
     def _finished(self, part: Part) -> tuple[ShardEntry, tuple[str, ...]] | None:

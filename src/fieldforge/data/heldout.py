@@ -18,7 +18,6 @@ class NumberedSamples(IterableDataset):
     def __init__(self, shards: ShardSet, transforms: Sequence[Transform], seed: int) -> None:
         self.shards, self.transforms, self.seed = shards, list(transforms), seed
         self.reader = ShardReader(shards)
-        self.ends = np.cumsum(shards.samples_per_shard, dtype=np.int64)
 
     @abstractmethod
     def groups(self) -> Sequence[np.ndarray]:
@@ -32,10 +31,8 @@ class NumberedSamples(IterableDataset):
                 yield collate([self._sample(int(number)) for number in numbers])
 
     def _sample(self, number: int) -> dict:
-        shard = int(np.searchsorted(self.ends, number, side="right"))
-        inside = number - (int(self.ends[shard - 1]) if shard else 0)
         generator = np.random.default_rng([self.seed, VALIDATION, number])
-        return apply_transforms(self.reader.read(shard, inside), self.transforms, generator)
+        return apply_transforms(self.reader.read_number(number), self.transforms, generator)
 
 
 class HeldOut(NumberedSamples):

@@ -4,6 +4,7 @@ import hashlib
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,15 @@ class ShardReader:
         self._indexed: OrderedDict[int, tuple[Store, ShardEntry, ShardIndex]] = OrderedDict()
         self._unusable: dict[int, str] = {}
         self._alike: Alike = {}
+
+    @cached_property
+    def _ends(self) -> np.ndarray:  # (F,)
+        return np.cumsum(self.shards.samples_per_shard, dtype=np.int64)
+
+    def read_number(self, number: int) -> LazySample:
+        """Sample `number` of all shards together, in their order."""
+        shard = int(np.searchsorted(self._ends, number, side="right"))
+        return self.read(shard, number - (int(self._ends[shard - 1]) if shard else 0))
 
     def index(self, shard: int) -> ShardIndex:
         """Index of a shard, compared with the manifest when it is first used."""

@@ -12,7 +12,7 @@ import json
 import os
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -101,6 +101,14 @@ def finished_shard(
     return shard_entry(path.name, index, payload), index.keys
 
 
+def remove_others(folder: Path, split: str, names: Set[str]) -> None:
+    """Remove the shards of a split that have none of these names, such as those of a longer run before."""
+    for stale in folder.glob(f"{split}-[0-9]*.tar"):
+        if stale.name not in names:
+            os.remove(stale)
+            stale.with_name(index_name(stale.name)).unlink(missing_ok=True)
+
+
 class ShardWriter:
     """Packs samples into `<split>-000000.tar`, … of `samples_per_shard` each; the last may hold fewer.
 
@@ -163,11 +171,7 @@ class ShardWriter:
         """Writes the last, partly filled shard and removes shards of this split beyond it."""
         if self._pending:
             self._flush()
-        names = {entry.name for entry in self.entries}
-        for stale in self.folder.glob(f"{self.split}-[0-9]*.tar"):
-            if stale.name not in names:
-                os.remove(stale)
-                stale.with_name(index_name(stale.name)).unlink(missing_ok=True)
+        remove_others(self.folder, self.split, {entry.name for entry in self.entries})
 
     def __enter__(self) -> "ShardWriter":
         return self

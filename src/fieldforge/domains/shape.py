@@ -250,9 +250,8 @@ class ShapeDomain(Domain):
             raise UserError(f"from={path}: there is no such file, give the path of a mesh")
         check_libraries(ShapeRecipe.libraries)
         try:
-            sample = members_of_file(
-                path, 4 * self.points, LIMITS, seed, self.view_settings
-            )  # (some of the points lie inside)
+            points = 4 * self.points  # some of them lie inside
+            sample = members_of_file(path, points, LIMITS, seed, self.view_settings)
         except AssetError as error:
             raise UserError(f"from={path}: {error}") from error
         return collate([apply_transforms(sample, self.input_transforms(), np.random.default_rng(seed))])

@@ -34,7 +34,8 @@ class Kernels(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        changed = args[0] if result is None and func._schema.is_mutable else result  # (lists)
+        # Operations that change a list of tensors return nothing.
+        changed = args[0] if result is None and func._schema.is_mutable else result
         outputs = [leaf for leaf in tree_leaves(changed) if isinstance(leaf, Tensor)]
         if outputs and not _moves_nothing(func, inputs, outputs):
             formula = self._formulas.get(func.overloadpacket)

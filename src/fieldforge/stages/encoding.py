@@ -18,7 +18,7 @@ from fieldforge.conditioning.stored import EmbeddedShards
 from fieldforge.conditioning.transforms import missing_features
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.domains.domain import Domain
-from fieldforge.errors import UserError, memory_shortage
+from fieldforge.errors import memory_advice
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.storage.lock import scope
 from fieldforge.terminal import count, status
@@ -55,18 +55,11 @@ def exact(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def encoding_advice(batch_size: int) -> Iterator[None]:
-    """Turns a device's out-of-memory error into a UserError with advice."""
-    try:
+def encoding_on(device: torch.device, batch_size: int) -> Iterator[None]:
+    """`exact`, for an autoencoder that encodes `batch_size` samples at a time. UserError where they are too many."""
+    what = f"encoding {batch_size} samples at a time"
+    with exact(device), memory_advice(what, "lower training.latents.batch_size, which starts no other run"):
         yield
-    except (RuntimeError, MemoryError) as error:
-        reason = memory_shortage(error)
-        if reason is None:
-            raise
-        raise UserError(
-            f"encoding {batch_size} samples at a time does not fit into memory ({reason}): lower "
-            "training.latents.batch_size, which starts no other run"
-        ) from error
 
 
 @scope()
@@ -159,7 +152,7 @@ def measure_statistics(
         status("")
         return json.dumps([each.tolist() for each in sums])
 
-    with exact(device), encoding_advice(batch_size):
+    with encoding_on(device, batch_size):
         shares = [json.loads(share) for share in ranks.shared(measured)]
     parts = [shares[number % len(shares)][number // len(shares)] for number in range(len(spans))]
     mean, squares = torch.tensor(parts, dtype=torch.float64).sum(0) / (samples * autoencoder.latent_shape.tokens)

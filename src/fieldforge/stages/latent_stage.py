@@ -27,7 +27,7 @@ from fieldforge.data.transforms import Key, Meta, Transform, apply_transforms
 from fieldforge.domains.domain import Domain
 from fieldforge.stages.autoencoder_stage import finished_config, finished_file, load_autoencoder
 from fieldforge.stages.directory import StageDirectory
-from fieldforge.stages.encoding import encoding_advice, exact, stop_on_request
+from fieldforge.stages.encoding import encoding_on, stop_on_request
 from fieldforge.stages.fingerprint import fingerprint
 from fieldforge.stages.samples import data_fingerprint, sample_data
 from fieldforge.stages.stage import Results, Stage, StageResult
@@ -101,18 +101,14 @@ def encode_all(work: EncodingProcess, autoencoder_run: StageDirectory, folder: P
 
     ranks.first_alone(begin)
     autoencoder, _ = load_autoencoder(autoencoder_run.model, work.device)
-    with exact(work.device), encoding_advice(work.batch_size):
+    with encoding_on(work.device, work.batch_size):
         ranks.shared(lambda: shards.write(ranks.rank(), ranks.world(), partial(work.encoded, autoencoder)))
     extra = {
         "classes": sum((Counter(manifest.extra.get("classes", {})) for manifest in manifests), Counter()),
         "latent_mean": autoencoder.latent_mean.tolist(),
         "latent_std": autoencoder.latent_std.tolist(),
     }
-
-    def finish() -> None:
-        shards.finish(extra)
-
-    ranks.first_alone(finish)
+    ranks.first_alone(lambda: shards.finish(extra).fingerprint)
     log.info("latents: in %s", folder)
 
 

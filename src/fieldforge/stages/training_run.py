@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from fieldforge.configuration.build import build
 from fieldforge.configuration.settings import read_settings
 from fieldforge.configuration.values import check_key
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.errors import UserError, memory_shortage
+from fieldforge.errors import UserError, memory_advice
 from fieldforge.ranges import Count, Seed
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.settings import MonitorSettings
@@ -101,26 +100,19 @@ def train(
             val_check_interval=monitor.validate_every * hardware.accumulate,
             limit_val_batches=validation_batches(monitor, stage, data),
         )
-        with memory_advice(stage, context.batch_size), hardware.products():
+        with enough_memory(stage, context.batch_size), hardware.products():
             fit(trainer, module, data, Path(last) if last else None)
     finally:
         wandb_run.finish()
     return Training(context.ema.finished(module), trainer.global_step)
 
 
-@contextmanager
-def memory_advice(stage: str, batch_size: int) -> Iterator[None]:
-    """Turns a device's out-of-memory error into a UserError with advice."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        reason = memory_shortage(error)
-        if reason is None:
-            raise
-        raise UserError(
-            f"{stage}: a step of training.{stage}.batch_size={batch_size} does not fit into memory ({reason}): raise "
-            "trainer.accumulate, set trainer.checkpointing=true, or lower the batch size, which starts another run"
-        ) from error
+def enough_memory(stage: str, batch_size: int) -> AbstractContextManager[None]:
+    """`memory_advice` for the steps of a stage."""
+    return memory_advice(
+        f"{stage}: a step of training.{stage}.batch_size={batch_size}",
+        "raise trainer.accumulate, set trainer.checkpointing=true, or lower the batch size, which starts another run",
+    )
 
 
 def training_context(

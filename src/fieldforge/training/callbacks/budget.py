@@ -97,7 +97,7 @@ class BudgetCallback(StepCallback):
     def on_step_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if logs_now(trainer):
             pl_module.log("train/learning_rate", trainer.optimizers[0].param_groups[0]["lr"])
-        if self._rhythm.due(trainer.global_step):
+        if self.budget.max_minutes is not None and self._rhythm.due(trainer.global_step):
             self._agree()
         if self.is_spent(trainer):
             trainer.should_stop = True

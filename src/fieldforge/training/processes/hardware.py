@@ -22,7 +22,7 @@ from fieldforge.ranges import Count, Positive
 from fieldforge.training.processes import interruption, launchers, ranks
 from fieldforge.training.processes.checkpoints import AtomicCheckpointIO
 from fieldforge.training.processes.launch import Launched, processes
-from fieldforge.training.processes.precision import best_precision, bfloat16_is_faster
+from fieldforge.training.processes.precision import best_matmul, best_precision
 from fieldforge.training.processes.strategies import Replicated, Sharded
 
 
@@ -122,8 +122,7 @@ class Hardware:
     def products(self) -> Iterator[None]:
         """Set `matmul` during training alone: latents that the same process encodes must not depend on it."""
         before = torch.get_float32_matmul_precision()
-        chosen = "medium" if bfloat16_is_faster(self.gpu) else "highest"
-        torch.set_float32_matmul_precision(chosen if self.matmul == "auto" else self.matmul)
+        torch.set_float32_matmul_precision(best_matmul(self.gpu) if self.matmul == "auto" else self.matmul)
         try:
             yield
         finally:

@@ -50,4 +50,5 @@ class Sign:
         if count != self._count:
             self._count, self._since = count, now
         elif count > 0 and now - self._since > PATIENCE:
+            # In the words by which `ranks.is_loss` knows a lost process.
             raise RuntimeError(f"process {self.rank} is gone (connection closed: no sign of life for {PATIENCE:.0f} s)")

@@ -22,6 +22,11 @@ def best_precision(gpu: bool) -> str:
     return "bf16-mixed" if bfloat16_is_faster(gpu) else "32-true"
 
 
+def best_matmul(gpu: bool) -> str:
+    """How `torch.set_float32_matmul_precision` lets float32 multiply: medium where bfloat16 is faster, else highest."""
+    return "medium" if bfloat16_is_faster(gpu) else "highest"
+
+
 def bfloat16_is_faster(gpu: bool) -> bool:
     """Whether products in bfloat16 take less time than in float32, on the first process's device. A collective.
 
