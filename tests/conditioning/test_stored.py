@@ -129,7 +129,7 @@ time.sleep(60)
 
 
 def test_one_command_at_a_time_writes_the_features_of_a_source(roots, conditioner):
-    folder = embedding_folder(roots[0], "clip_text")
+    folder = Path(embedding_folder(roots[0], "clip_text"))
     other = subprocess.Popen([sys.executable, "-c", HOLDS, str(folder)], stdout=subprocess.PIPE, text=True)
     with other:
         assert other.stdout.readline() == "held\n"
@@ -245,7 +245,7 @@ def test_the_data_s_own_shards_stay_untouched(roots, conditioner):
 def test_embedding_again_changes_nothing_and_goes_on_where_it_stopped(roots, conditioner, monkeypatch):
     samples, _ = roots
     embed_shards(samples, conditioner, ["clip_text"], samples_per_shard=2)
-    folder = embedding_folder(samples, "clip_text")
+    folder = Path(embedding_folder(samples, "clip_text"))
     whole = {path.name: path.read_bytes() for path in folder.iterdir()}
     (folder / "train-000001.tar").unlink()
     encoded = []
@@ -282,7 +282,7 @@ def test_what_is_missing_is_embedded_and_what_is_another_s_refused(roots, condit
     samples, latents = roots
     stages = Latent(), StoredFeatures(str(samples), ["clip_text"])
     embed_once(stages, conditioner, CPU)
-    folder = embedding_folder(samples, "clip_text")
+    folder = Path(embedding_folder(samples, "clip_text"))
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     embed_once(stages, conditioner, CPU)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before

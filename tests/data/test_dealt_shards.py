@@ -13,12 +13,14 @@ from fieldforge.data.manifest import read_manifest
 from fieldforge.data.shards import open_shards
 from fieldforge.data.writer import write_shard
 from fieldforge.errors import UserError
+from fieldforge.storage import lock
+from fieldforge.storage.output import LocalOutput
 
 SAMPLES = {"train": 7, "heldout": 2}
 
 
 def shards(folder: Path, samples=SAMPLES, **settings) -> DealtShards:
-    return DealtShards(folder, LATENT, {"seed": 0, **settings}, samples, samples_per_shard=3)
+    return DealtShards(LocalOutput(folder), LATENT, {"seed": 0, **settings}, samples, samples_per_shard=3)
 
 
 def drawn(parts, twice: str | None = None):
@@ -29,12 +31,13 @@ def drawn(parts, twice: str | None = None):
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != lock.NAME}
 
 
+@lock.scope()
 def written(folder: Path, order, world: int) -> dict[str, bytes]:
     own = shards(folder)
-    own.begin()
+    own.begin("output")
     for rank in order:
         own.write(rank, world, drawn)
     own.finish({})
@@ -52,7 +55,7 @@ def test_any_number_of_processes_in_any_order_writes_the_same_bytes(tmp_path, wo
 
 def test_finished_shards_are_kept_and_only_the_others_are_asked_for(tmp_path):
     own, asked = shards(tmp_path), []
-    own.begin()
+    own.begin("output")
     own.write(0, 2, drawn)
     (tmp_path / "train-000000.tar").unlink()
 
@@ -68,7 +71,7 @@ def test_finished_shards_are_kept_and_only_the_others_are_asked_for(tmp_path):
 def test_a_last_shard_that_has_grown_is_written_anew_and_one_too_many_removed(tmp_path):
     for samples in ({"train": 7}, {"train": 8}, {"train": 3}):
         own = shards(tmp_path, samples)
-        own.begin()
+        own.begin("output")
         own.write(0, 1, drawn)
         own.finish({})
         assert open_shards(tmp_path, "train").samples == samples["train"]
@@ -77,11 +80,11 @@ def test_a_last_shard_that_has_grown_is_written_anew_and_one_too_many_removed(tm
 
 def test_shards_of_other_settings_and_keys_that_come_twice_are_refused(tmp_path):
     own = shards(tmp_path)
-    own.begin()
+    own.begin("output")
     own.write(0, 1, drawn)
     with pytest.raises(UserError, match="other settings"):
         shards(tmp_path, seed=1).write(0, 1, drawn)
     block = [(key, LATENT.encode(key, sample)) for key, sample in drawn(own.parts[:1], twice="a")]
-    write_shard(tmp_path / own.parts[0].name, LATENT, own.settings, "train", block)
+    write_shard(own.output, own.parts[0].name, LATENT, own.settings, "train", block)
     with pytest.raises(UserError, match="'a' is twice in split 'train'"):
         own.finish({})

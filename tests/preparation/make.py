@@ -12,12 +12,15 @@ import numpy as np
 import trimesh
 from PIL import Image
 
+from fieldforge.engines.engine import LocalEngine
 from fieldforge.geometry.mesh import Material, Mesh
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.folder import FolderSource
-from fieldforge.preparation.recipe import PreparedAsset
+from fieldforge.preparation.job import job_of
+from fieldforge.preparation.recipe import PreparedAsset, Recipe
 from fieldforge.preparation.settings import DistanceSettings, SurfaceSettings, ViewSettings
 from fieldforge.preparation.shape_recipe import ShapeRecipe
+from fieldforge.preparation.stage_assets import stage_all
 from fieldforge.preparation.staging import Staging
 from fieldforge.readers.limits import Limits
 
@@ -134,6 +137,16 @@ def write_cubes(folder: Path, count: int) -> FolderSource:
         faces = "\n".join(" ".join(line) for line in lines if line[0] == "f")
         (folder / f"thing-{'abcdefghij'[index]}.obj").write_text(f"{text}\n{faces}\n")
     return FolderSource(str(folder), None, "cubes", "CC0-1.0", "me", {})
+
+
+def stage(
+    staging: Staging, records: list[AssetRecord], recipe: Recipe, workers: int = 1, seed: int = 0
+) -> tuple[list[str], dict[str, str | None]]:
+    """Ids of the assets as they finish, and the reasons of rejections."""
+    done: list[str] = []
+    with job_of(recipe, seed, staging) as job:
+        reasons = stage_all(records, job, LocalEngine(workers), lambda record, _: done.append(record.id))
+    return done, reasons
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.preparation.make import CUBE_OBJ, LIMITS, png, read_lines, record, tiny_settings, write_zip
 
+from fieldforge.engines.engine import LocalEngine
 from fieldforge.preparation.asset import clean_mesh
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.pipeline import prepare
@@ -60,7 +61,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outside.write_text(CUBE_OBJ)
     os.symlink(outside, folder / "link.obj")
     source = FolderSource(str(folder), None, None, "CC0-1.0", "me", {})
-    report = prepare(source, tiny_settings(heldout_share=0.0), 0, output, workers=2)
+    report = prepare(source, tiny_settings(heldout_share=0.0), 0, output, LocalEngine(2))
     assert report.assets == len(BAD) + 3 + 5
     assert report.manifest.extra["splits"] == {"train": 3}
     return output

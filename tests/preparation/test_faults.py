@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.preparation import make
 from tests.preparation.make import CUBE_OBJ, LIMITS, read_lines, record, tiny_settings, write_cubes
 
+from fieldforge.engines.engine import LocalEngine
 from fieldforge.errors import UserError
 from fieldforge.preparation import workers
 from fieldforge.preparation.asset_records import AssetRecord
@@ -21,10 +23,10 @@ from fieldforge.preparation.faults import lacks_memory, machine_fault
 from fieldforge.preparation.pipeline import prepare
 from fieldforge.preparation.recipe import PreparedAsset
 from fieldforge.preparation.staging import Staging
-from fieldforge.preparation.workers import stage_all
 from fieldforge.readers.file_store import AssetError
 from fieldforge.readers.limits import Limits
 from fieldforge.storage.files import make_folder
+from fieldforge.storage.output import LocalOutput
 
 GUARDED = tiny_settings(
     limits=Limits(max_triangles=100_000, max_file_mb=16, min_thickness=0.005, max_seconds=4, max_memory_gb=0.75)
@@ -51,15 +53,12 @@ class FaultyStaging(Staging):
 
 
 def stage(staging: Staging, records: list[AssetRecord], workers: int = 2) -> list[str]:
-    staging.folder.mkdir(exist_ok=True)
-    done: list[str] = []
-    stage_all(records, GUARDED, 0, staging, workers, lambda record, _: done.append(record.id))
-    return done
+    return make.stage(staging, records, GUARDED, workers)[0]
 
 
 def test_assets_that_take_too_long_or_too_much_memory_are_rejected_and_the_others_go_on(tmp_path: Path):
     records = write_cubes(tmp_path / "assets", 6).records(2**24)
-    staging = FaultyStaging(tmp_path / "staging")
+    staging = FaultyStaging(LocalOutput(tmp_path / "staging"))
     assert sorted(stage(staging, records)) == [record.id for record in records]
     reasons = [staging.reason(record) or "" for record in records]
     assert [bool(reason) for reason in reasons] == [False, True, True, True, False, False]
@@ -74,10 +73,10 @@ def test_assets_that_take_too_long_or_too_much_memory_are_rejected_and_the_other
 def test_a_disk_that_refuses_rejects_nothing(tmp_path: Path, number: int):
     records = write_cubes(tmp_path / "assets", 1).records(2**24)
     with pytest.raises(UserError, match=rf"cannot write .*staging.* \({os.strerror(number)}\).*same command again"):
-        stage(FaultyStaging(tmp_path / "staging", number), records, workers=1)
-    assert list((tmp_path / "staging").iterdir()) == []
-    assert stage(Staging(tmp_path / "staging"), records, workers=1) == ["thing-a.obj"]
-    assert Staging(tmp_path / "staging").reason(records[0]) is None
+        stage(FaultyStaging(LocalOutput(tmp_path / "staging"), number), records, workers=1)
+    assert LocalOutput(tmp_path / "staging").all_names() == []
+    assert stage(Staging(LocalOutput(tmp_path / "staging")), records, workers=1) == ["thing-a.obj"]
+    assert Staging(LocalOutput(tmp_path / "staging")).reason(records[0]) is None
 
 
 @pytest.fixture
@@ -95,16 +94,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_loses_nothing(tmp_path: Path, small_disk: Path):
     """Neither while assets are staged nor while shards are written of them."""
     source, settings = write_cubes(tmp_path / "assets", 4), tiny_settings(heldout_share=0.0)
-    whole = prepare(source, settings, 0, tmp_path / "whole", workers=1).manifest
+    whole = prepare(source, settings, 0, tmp_path / "whole", LocalEngine(1)).manifest
     staged, sentences = 0, []
     for size in range(64, 512, 16):
         subprocess.run(["mount", "-o", f"remount,size={size}k", str(small_disk)], check=True)
         try:
-            report = prepare(source, settings, 0, small_disk / "out", workers=1)
+            report = prepare(source, settings, 0, small_disk / "out", LocalEngine(1))
             break
         except UserError as error:
             sentences.append(str(error))
-        now = len(list((small_disk / "out").glob(".staging/*/*.tar")))
+        now = len(list((small_disk / "out").glob(".staging/*/*/*.tar")))
         assert now >= staged
         staged = now
     assert all(
@@ -118,9 +117,9 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, small_disk: Path):
 def test_a_source_that_goes_away_rejects_nothing(tmp_path: Path):
     records = write_cubes(tmp_path / "assets", 1).records(2**24)
     (tmp_path / "assets").rename(tmp_path / "away")
-    with pytest.raises(UserError, match="assets is no longer there: bring it back"):
-        stage(Staging(tmp_path / "staging"), records, workers=1)
-    assert list((tmp_path / "staging").iterdir()) == []
+    with pytest.raises(UserError, match=r"assets is no longer there \(on .*\): bring it back"):
+        stage(Staging(LocalOutput(tmp_path / "staging")), records, workers=1)
+    assert LocalOutput(tmp_path / "staging").all_names() == []
 
 
 def wrapped(cause: BaseException) -> AssetError:
@@ -141,10 +140,12 @@ def wrapped(cause: BaseException) -> AssetError:
         (PermissionError(errno.EACCES, "Permission denied"), None),
         (wrapped(ValueError("bad")), None),
         (AssetError("it is flat"), None),
+        (AssetError("the file 'gone.obj' is missing"), r"no longer holds 'gone.obj' \(on .*\): bring it back"),
     ],
 )
 def test_whose_fault_it_is(tmp_path: Path, error: Exception, sentence: str | None):
-    fault = machine_fault(error, record("a.obj", tmp_path))
+    (tmp_path / "a.obj").touch()
+    fault = machine_fault(error, record("gone.obj" if "gone" in str(error) else "a.obj", tmp_path))
     assert (fault is None) == (sentence is None)
     if sentence is not None:
         with pytest.raises(UserError, match=sentence):
@@ -161,8 +162,8 @@ def test_memory_that_the_shell_refuses_rejects_nothing(tmp_path: Path, monkeypat
     monkeypatch.setattr(workers, "shell_memory_limit", lambda: 2**29)
     records = write_cubes(tmp_path / "assets", 4).records(2**24)[3:]
     with pytest.raises(UserError, match=r"'thing-d.obj' needs more memory than the 0\.5 GB that the shell grants"):
-        stage(FaultyStaging(tmp_path / "staging"), records)
-    assert list((tmp_path / "staging").iterdir()) == []
+        stage(FaultyStaging(LocalOutput(tmp_path / "staging")), records)
+    assert LocalOutput(tmp_path / "staging").all_names() == []
 
 
 def test_no_process_outlives_a_killed_preparation(tmp_path: Path):
@@ -170,11 +171,11 @@ def test_no_process_outlives_a_killed_preparation(tmp_path: Path):
     code = (
         "import sys; from pathlib import Path; from tests.preparation import test_faults as t\n"
         "t.GUARDED.limits.__dict__.update(max_seconds=1000)\n"
-        "t.stage(t.FaultyStaging(Path(sys.argv[1]) / 'staging'), "
+        "t.stage(t.FaultyStaging(t.LocalOutput(Path(sys.argv[1]) / 'staging')), "
         "t.write_cubes(Path(sys.argv[1]) / 'assets', 2).records(2**24))\n"
     )
     run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, process_group=0)
-    while not list((tmp_path / "staging").glob("thing-a*.tar")) and run.poll() is None:
+    while not list((tmp_path / "staging").glob("*/thing-a*.tar")) and run.poll() is None:
         time.sleep(0.01)
     time.sleep(0.5)
     assert run.poll() is None
@@ -195,7 +196,7 @@ def test_an_output_that_cannot_be_is_refused_by_its_key(tmp_path: Path, place: s
     with pytest.raises(UserError, match=r"output=.* cannot be made a folder to write to \(.*\): give another place"):
         make_folder(tmp_path / place, "output")
     with pytest.raises(UserError, match="output="):
-        prepare(write_cubes(tmp_path / "assets", 1), GUARDED, 0, tmp_path / place, workers=1)
+        prepare(write_cubes(tmp_path / "assets", 1), GUARDED, 0, tmp_path / place, LocalEngine(1))
 
 
 def test_limits_of_the_machine_do_not_determine_samples():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.preparation.make import CUBE_OBJ, tiny_settings, write_zip
 
+from fieldforge.engines.engine import LocalEngine
 from fieldforge.errors import UserError
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.folder import FolderSource, words_of
@@ -168,7 +169,7 @@ def test_names_that_are_not_utf8_are_assets_like_others(tmp_path: Path):
     assert [record.id for record in result] == ["chair_ü.obj", "chair_ü~2.obj", "de\u0301part.obj", "ÿþ/chair.obj"]
     assert result[2].name == "Departure"
     output = tmp_path / "shards"
-    prepare(source_of(tmp_path / "source"), tiny_settings(heldout_share=0), 0, output, workers=1)
+    prepare(source_of(tmp_path / "source"), tiny_settings(heldout_share=0), 0, output, LocalEngine(1))
     assert (output / "rejected.jsonl").read_text() == ""
     os.rename(tmp_path / "source", os.fsencode(tmp_path) + b"/m\xf6bel")
     (record, *_) = records(Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xf6bel")))

@@ -38,7 +38,7 @@ def finish(meshes: Path, output: Path) -> dict[str, bytes]:
 
 def progress(output: Path) -> int:
     """Assets and shards that are on disk."""
-    return sum(1 for pattern in (".staging/*/*.tar", ".staging/*/*.json", "*.tar") for _ in output.glob(pattern))
+    return sum(1 for pattern in (".staging/*/*/*.tar", ".staging/*/*/*.json", "*.tar") for _ in output.glob(pattern))
 
 
 def killed(process: subprocess.Popen, output: Path, target: int, longest: float, wait: float, group: bool) -> bool:

@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.preparation.make import DeadlyStaging, box_distance, record, tiny_settings, write_cubes
+from tests.preparation.make import DeadlyStaging, box_distance, record, stage, tiny_settings, write_cubes
 
 from fieldforge.data.codec import decode_member
 from fieldforge.data.shape_schema import DEPTH_UNIT, SAMPLE
+from fieldforge.engines.engine import LocalEngine
 from fieldforge.errors import UserError
 from fieldforge.preparation.asset import prepare_asset
 from fieldforge.preparation.pipeline import prepare
 from fieldforge.preparation.settings import ViewSettings
 from fieldforge.preparation.staging import Staging
-from fieldforge.preparation.workers import stage_all
 from fieldforge.readers.file_store import FolderStore
+from fieldforge.storage.output import LocalOutput
 
 COUNT = 5
 SETTINGS = tiny_settings(heldout_share=0.5)
@@ -36,12 +37,12 @@ def checksums(folder: Path) -> dict[str, str]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What an uninterrupted run with one worker writes."""
     root = tmp_path_factory.mktemp("whole")
-    prepare(write_cubes(root / "assets", COUNT), SETTINGS, SEED, root / "out", workers=1)
+    prepare(write_cubes(root / "assets", COUNT), SETTINGS, SEED, root / "out", LocalEngine(1))
     return root
 
 
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path, whole: Path):
-    report = prepare(write_cubes(tmp_path / "assets", COUNT), SETTINGS, SEED, tmp_path / "out", workers=3)
+    report = prepare(write_cubes(tmp_path / "assets", COUNT), SETTINGS, SEED, tmp_path / "out", LocalEngine(3))
     assert checksums(tmp_path / "out") == checksums(whole / "out")
     assert sum(report.manifest.extra["splits"].values()) == COUNT
     assert set(checksums(whole / "out")) >= {"manifest.json", "rejected.jsonl", "notes.jsonl", "contact_sheet.png"}
@@ -51,27 +52,28 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path, whole: Path
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, whole: Path):
     code = (
         "import sys; from pathlib import Path; from fieldforge.preparation.pipeline import prepare\n"
+        "from fieldforge.engines.engine import LocalEngine\n"
         "from tests.preparation.make import write_cubes; from tests.preparation import test_pipeline as t\n"
         "root = Path(sys.argv[1])\n"
-        "prepare(write_cubes(root / 'assets', t.COUNT), t.SETTINGS, t.SEED, root / 'out', workers=1)\n"
+        "prepare(write_cubes(root / 'assets', t.COUNT), t.SETTINGS, t.SEED, root / 'out', LocalEngine(1))\n"
     )
     run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
-    while not list((tmp_path / "out").glob(".staging/*/thing*.tar")) and run.poll() is None:
+    while not list((tmp_path / "out").glob(".staging/*/*/thing*.tar")) and run.poll() is None:
         time.sleep(0.002)
     os.kill(run.pid, signal.SIGKILL)
     run.communicate(timeout=120)  # ends when the last process that writes there has ended: workers leave with the run
-    staged = list((tmp_path / "out").glob(".staging/*/thing*.tar"))
+    staged = list((tmp_path / "out").glob(".staging/*/*/thing*.tar"))
     if run.returncode != 0:  # killed in time; else it was faster than we
         assert 0 < len(staged) < COUNT
         assert not (tmp_path / "out" / "manifest.json").exists()
-    prepare(write_cubes(tmp_path / "assets", COUNT), SETTINGS, SEED, tmp_path / "out", workers=1)
+    prepare(write_cubes(tmp_path / "assets", COUNT), SETTINGS, SEED, tmp_path / "out", LocalEngine(1))
     assert checksums(tmp_path / "out") == checksums(whole / "out")
 
 
 def test_a_finished_run_has_nothing_left_to_do(whole: Path):
     before = checksums(whole / "out")
     source = write_cubes(whole / "assets", COUNT)
-    assert prepare(source, SETTINGS, SEED, whole / "out", workers=1).cpu_seconds is None
+    assert prepare(source, SETTINGS, SEED, whole / "out", LocalEngine(1)).cpu_seconds is None
     assert checksums(whole / "out") == before
 
 
@@ -79,38 +81,37 @@ def test_other_settings_are_refused_by_name(whole: Path):
     source = write_cubes(whole / "assets", COUNT)
     other = tiny_settings(heldout_share=0.5, views=ViewSettings(2, 16, 50, 0.0))
     with pytest.raises(UserError, match=r"other settings \(preparation\.views\.fov_y_degrees, seed\); choose another"):
-        prepare(source, other, SEED + 1, whole / "out", workers=1)
+        prepare(source, other, SEED + 1, whole / "out", LocalEngine(1))
 
 
 def test_no_assets_and_nothing_usable(tmp_path: Path):
     with pytest.raises(UserError, match="holds no assets"):
-        prepare(write_cubes(tmp_path / "none", 0), SETTINGS, SEED, tmp_path / "out", workers=1)
+        prepare(write_cubes(tmp_path / "none", 0), SETTINGS, SEED, tmp_path / "out", LocalEngine(1))
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.obj").touch()
     with pytest.raises(UserError, match=r"of 1 asset none can be used; .*rejected\.jsonl says why"):
-        prepare(write_cubes(tmp_path / "bad", 0), SETTINGS, SEED, tmp_path / "out", workers=1)
+        prepare(write_cubes(tmp_path / "bad", 0), SETTINGS, SEED, tmp_path / "out", LocalEngine(1))
 
 
 def test_missing_libraries_are_named_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the package open3d.*\.\[prepare\]"):
-        prepare(write_cubes(tmp_path / "assets", 1), SETTINGS, SEED, tmp_path / "out", workers=1)
+        prepare(write_cubes(tmp_path / "assets", 1), SETTINGS, SEED, tmp_path / "out", LocalEngine(1))
 
 
 def test_an_asset_that_kills_its_process_is_rejected_and_the_others_go_on(tmp_path: Path):
     records = write_cubes(tmp_path / "assets", 3).records(2**24)
-    staging = DeadlyStaging(tmp_path / "staging")
-    staging.folder.mkdir()
-    done: list[str] = []
-    stage_all(records, SETTINGS, SEED, staging, 1, lambda record, _: done.append(record.id))
+    staging = DeadlyStaging(LocalOutput(tmp_path / "staging"))
+    done, reasons = stage(staging, records, SETTINGS)
     assert sorted(done) == [record.id for record in records]
     assert [staging.reason(record) is None for record in records] == [True, False, True]
+    assert reasons == {record.id: staging.reason(record) for record in records}
     assert "process died" in str(staging.reason(records[1]))
 
 
 def test_a_changed_file_is_prepared_again(tmp_path: Path):
     (first,) = write_cubes(tmp_path / "assets", 1).records(2**24)
-    staging = Staging(tmp_path / "staging")
+    staging = Staging(LocalOutput(tmp_path / "staging"))
     staging.put_rejected(first, "no")
     assert staging.has(first)
     with (tmp_path / "assets" / "thing-a.obj").open("a") as file:

@@ -9,6 +9,7 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.index import check_folder
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta
+from fieldforge.engines.engine import LocalEngine
 from fieldforge.preparation.asset_records import AssetRecord, hash_of, split_of, stem
 from fieldforge.preparation.folder import FolderSource
 from fieldforge.preparation.pipeline import prepare
@@ -79,7 +80,7 @@ def test_prepared_sets_of_few_assets_hold_both_splits(tmp_path: Path, caplog: py
     for count in (1, 2, 3):
         output = tmp_path / f"shards{count}"
         source = write_cubes(tmp_path / f"cubes{count}", count)
-        report = prepare(source, tiny_settings(), 0, output, workers=1)
+        report = prepare(source, tiny_settings(), 0, output, LocalEngine(1))
         assert report.manifest.extra["splits"] == ({"train": 1} if count == 1 else {"train": count - 1, "heldout": 1})
         check_folder(output)
     for split in ("train", "heldout"):
@@ -97,7 +98,7 @@ def test_rejected_assets_do_not_count(tmp_path: Path):
         (folder / f"{name}.obj").write_text(CUBE_OBJ)
     (folder / f"{of_split('heldout')[0]}.obj").write_text("nothing")
     source = FolderSource(str(folder), None, None, "CC0-1.0", "me", {})
-    report = prepare(source, tiny_settings(heldout_share=0.3), 0, tmp_path / "shards", workers=1)
+    report = prepare(source, tiny_settings(heldout_share=0.3), 0, tmp_path / "shards", LocalEngine(1))
     assert report.manifest.extra["splits"] == {"train": 1, "heldout": 1}
 
 

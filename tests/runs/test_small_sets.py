@@ -8,6 +8,7 @@ from tests.preparation.make import tiny_settings, write_cubes
 from tests.runs.conftest import Place
 
 from fieldforge.data.shards import open_shards
+from fieldforge.engines.engine import LocalEngine
 from fieldforge.errors import UserError
 from fieldforge.preparation.pipeline import prepare
 from fieldforge.runs.entry import CONFIGS
@@ -18,7 +19,7 @@ from fieldforge.runs.train import run_training
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_few_assets_are_prepared_and_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int):
     caplog.set_level("INFO")
-    prepare(write_cubes(tmp_path / "cubes", count), tiny_settings(), 0, tmp_path / "shards", workers=1)
+    prepare(write_cubes(tmp_path / "cubes", count), tiny_settings(), 0, tmp_path / "shards", LocalEngine(1))
     (tmp_path / "outputs").mkdir()
     place = Place(tmp_path / "shards", tmp_path / "outputs")
     done = run_training(place.compose())

@@ -30,6 +30,7 @@ from fieldforge.data.reader import LazySample, ShardReader
 from fieldforge.data.shards import open_shards
 from fieldforge.errors import UserError
 from fieldforge.storage import lock
+from fieldforge.storage.output import open_output
 
 FOLDER = "embeddings"
 FIELDS = ("vector", "tokens", "mask")
@@ -65,15 +66,14 @@ class EmbeddedShards:
         counts = Counter[str]()
         for entry in data.shards:
             counts[entry.split] += entry.samples
-        self.shards = DealtShards(embedding_folder(root, name), EMBEDDING, self.about, counts, samples_per_shard)
+        self.output = open_output(embedding_folder(root, name))
+        self.shards = DealtShards(self.output, EMBEDDING, self.about, counts, samples_per_shard)
 
     def begin(self) -> None:
         """UserError for features that were written with other settings, or another command that writes them."""
-        folder = self.shards.folder
-        lock.take(folder)
-        if (folder / MANIFEST_NAME).is_file():
-            self.conditioner.check_encoder(self.name, read_embeddings(folder).extra["fingerprint"])
-        self.shards.begin()
+        self.shards.begin("shards")
+        if self.output.size(MANIFEST_NAME) is not None:
+            self.conditioner.check_encoder(self.name, read_embeddings(self.output.url).extra["fingerprint"])
 
     def write(self, rank: int = 0, world: int = 1, report: Report | None = None) -> None:
         """`report`: called after each sample with the source's name, the number of own samples so far, and of all."""
@@ -114,15 +114,20 @@ def embed_shards(
     return manifests
 
 
-def embedding_folder(root: str | Path, source: str) -> Path:
-    """Folder of a source's features beside the data."""
-    return Path(root) / FOLDER / source
+def embedding_folder(root: str | Path, source: str) -> str:
+    """Folder of a source's features beside the data, local or in object storage."""
+    return f"{str(root).rstrip('/')}/{FOLDER}/{source}"
+
+
+def has_embeddings(root: str | Path, source: str) -> bool:
+    """Whether a source's features lie beside the data, complete."""
+    return open_output(embedding_folder(root, source)).size(MANIFEST_NAME) is not None
 
 
 def read_embeddings(folder: str | Path) -> Manifest:
     """Manifest of a source's folder, whose `extra` names the encoder. UserError for none, or where it does not."""
-    if not (Path(folder) / MANIFEST_NAME).is_file():
-        source, data = Path(folder).name, Path(folder).parent.parent
+    if open_output(folder).size(MANIFEST_NAME) is None:
+        data, _, source = str(folder).rstrip("/").rsplit("/", 2)
         raise UserError(f"{folder}: there is no manifest; run `python prepare.py embed={source} shards={data}`.")
     manifest = read_manifest(folder)
     if manifest.schema != EMBEDDING or not isinstance(manifest.extra.get("fingerprint"), dict):

@@ -14,8 +14,8 @@ import numpy as np
 from fieldforge.conditioning.condition import FeatureRow
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.sample_pictures import view_numbers, view_of
-from fieldforge.conditioning.stored import FIELDS, KeyedEmbeddings, KeyedShards, embedding_folder
-from fieldforge.data.manifest import MANIFEST_NAME, read_manifest
+from fieldforge.conditioning.stored import FIELDS, KeyedEmbeddings, KeyedShards, embedding_folder, has_embeddings
+from fieldforge.data.manifest import read_manifest
 from fieldforge.data.transforms import Transform
 from fieldforge.errors import UserError
 
@@ -124,7 +124,7 @@ def missing_features(transforms: Iterable[object], conditioner: Conditioner) -> 
         if not isinstance(transform, StoredFeatures):
             continue
         for name in transform.sources:
-            if (embedding_folder(transform.root, name) / MANIFEST_NAME).is_file():
+            if has_embeddings(transform.root, name):
                 conditioner.check_encoder(name, transform.shards(name).manifest.extra["fingerprint"])
             else:
                 missing.append((str(transform.root), name))

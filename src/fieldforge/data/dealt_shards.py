@@ -1,7 +1,7 @@
 """Shards of samples whose number and order are known before: several processes write them, each its own.
 
-shards = DealtShards(folder, LATENT, settings, {"train": 733, "heldout": 77}, samples_per_shard=256)
-shards.begin()                            # in one process, before all
+shards = DealtShards(output, LATENT, settings, {"train": 733, "heldout": 77}, samples_per_shard=256)
+shards.begin("output")                    # in one process, before all
 shards.write(rank, world, samples)        # in each
 shards.finish(extra)                      # in one process, after all
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from fieldforge.data.manifest import Manifest, write_manifest
@@ -19,7 +18,7 @@ from fieldforge.data.schema import Schema
 from fieldforge.data.table import ShardEntry
 from fieldforge.data.writer import finished_shard, remove_others, write_shard
 from fieldforge.errors import UserError
-from fieldforge.storage.files import remove_leftovers, writing
+from fieldforge.storage.output import Output
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class DealtShards:
     Shards that an interrupted run finished with the same settings are kept.
 
     Args:
-        folder: that all processes see.
+        output: that all processes see.
         schema: of a sample.
         settings: what determines the samples.
         samples: split → number of its samples.
@@ -58,13 +57,13 @@ class DealtShards:
 
     def __init__(
         self,
-        folder: Path,
+        output: Output,
         schema: Schema,
         settings: Mapping[str, Any],
         samples: Mapping[str, int],
         samples_per_shard: int,
     ):
-        self.folder, self.schema = folder, schema
+        self.output, self.schema = output, schema
         self.settings = {**settings, "samples_per_shard": samples_per_shard}
         self.parts = [
             Part(split, number, first, min(first + samples_per_shard, count))
@@ -72,11 +71,9 @@ class DealtShards:
             for number, first in enumerate(range(0, count, samples_per_shard))
         ]
 
-    def begin(self) -> None:
-        """Create the folder, without what an interrupted run left half written."""
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.folder)
+    def begin(self, key: str) -> None:
+        """Prepare the output, which the config `key` names, for writing: UserError as of `Output.begin`."""
+        self.output.begin(key)
 
     def missing(self, rank: int = 0, world: int = 1) -> list[Part]:
         """The parts of one of several processes that no finished shard holds."""
@@ -88,7 +85,7 @@ class DealtShards:
         each = samples(missing)
         for part in missing:
             block = ((key, self.schema.encode(key, sample)) for key, sample in islice(each, len(part)))
-            entry = write_shard(self.folder / part.name, self.schema, self.settings, part.split, block)
+            entry = write_shard(self.output, part.name, self.schema, self.settings, part.split, block)
             assert entry.samples == len(part), f"{part.name}: {entry.samples} samples for {len(part)}"
         for key, _ in each:
             raise AssertionError(f"{key} belongs to no part")
@@ -98,22 +95,22 @@ class DealtShards:
         entries, keys = [], set[tuple[str, str]]()
         for part in self.parts:
             finished = self._finished(part)
-            assert finished is not None, f"{self.folder / part.name} is not written yet"
+            assert finished is not None, f"{self.output.url}/{part.name} is not written yet"
             entry, own = finished
             for key in own:
                 if (part.split, key) in keys:
                     raise UserError(
-                        f"{self.folder}: sample '{key}' is twice in split '{part.split}' of the data: give every asset "
-                        f"its own id."
+                        f"{self.output.url}: sample '{key}' is twice in split '{part.split}' of the data: give every "
+                        f"asset its own id."
                     )
                 keys.add((part.split, key))
             entries.append(entry)
         names = {entry.name for entry in entries}
         for split in {part.split for part in self.parts}:
-            remove_others(self.folder, split, names)
-        return write_manifest(self.folder, self.schema, self.settings, entries, extra)
+            remove_others(self.output, split, names)
+        return write_manifest(self.output, self.schema, self.settings, entries, extra)
 
     def _finished(self, part: Part) -> tuple[ShardEntry, tuple[str, ...]] | None:
         """Entry and keys of a part's shard. One with another number of samples was the last before data came to it."""
-        finished = finished_shard(self.folder / part.name, self.schema, self.settings)
+        finished = finished_shard(self.output, part.name, self.schema, self.settings)
         return finished if finished is not None and finished[0].samples == len(part) else None

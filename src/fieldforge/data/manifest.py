@@ -16,8 +16,8 @@ from fieldforge.data.schema import Schema
 from fieldforge.data.schemas import SCHEMAS
 from fieldforge.data.table import EntryError, ShardEntry, ShardTable
 from fieldforge.errors import UserError
-from fieldforge.storage.cloud import is_remote
-from fieldforge.storage.files import atomic_file
+from fieldforge.storage.cloud import ObjectStore, is_remote
+from fieldforge.storage.output import Output, open_output
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "fieldforge-shards"
@@ -164,7 +164,7 @@ def build_manifest(
 
 
 def write_manifest(
-    folder: str | Path,
+    folder: str | Path | Output,
     schema: Schema,
     settings: Mapping[str, Any],
     entries: Iterable[ShardEntry],
@@ -175,13 +175,19 @@ def write_manifest(
     `settings` and `extra` hold plain JSON values.
     """
     manifest = build_manifest(schema, settings, entries, extra)
-    with atomic_file(Path(folder) / MANIFEST_NAME) as file:
+    output = open_output(folder) if isinstance(folder, str | Path) else folder
+    with output.file(MANIFEST_NAME) as file:
         file.writelines(manifest.to_json())
     return manifest
 
 
 def read_manifest(folder: str | Path) -> Manifest:
-    """Manifest of a local folder (or the path of the file itself). UserError if there is none or it is unsound."""
+    """Manifest of a folder, local or in object storage (or the path of the local file itself).
+
+    UserError if there is none or it is unsound.
+    """
+    if is_remote(folder):
+        return _remote_manifest(str(folder).rstrip("/"))
     path = Path(folder)
     path = path if path.suffix == ".json" else path / MANIFEST_NAME
     if not path.is_file():
@@ -193,10 +199,18 @@ def read_manifest(folder: str | Path) -> Manifest:
         return Manifest.from_json(iter(lambda: file.read(PIECE_BYTES), b""), str(path))
 
 
+def _remote_manifest(url: str) -> Manifest:
+    where = f"{url}/{MANIFEST_NAME}"
+    try:
+        return Manifest.from_json([ObjectStore(url).read(MANIFEST_NAME)], where)
+    except FileNotFoundError as error:
+        raise UserError(f"{where}: there is no manifest; prepare the data first ({how_to_prepare(url)}).") from error
+
+
 def how_to_prepare(folder: str | Path) -> str:
     """The command that makes the shards of a folder, where it is known, or that makes them of files of one's own."""
     place = str(folder).rstrip("/")
     if place in PREPARED:
         return f"python prepare.py {PREPARED[place]}"
-    output = "<folder>, which you then copy there" if is_remote(place) else place
+    output = "<folder>, which you then copy there" if place.startswith("http") else place
     return f"python prepare.py source=folder source.path=<your meshes>, or source=pictures, with output={output}"

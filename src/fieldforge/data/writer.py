@@ -9,7 +9,7 @@ write_manifest(folder, SAMPLE, settings, [*writer.entries, *other_split.entries]
 
 import hashlib
 import json
-import os
+import re
 import tarfile
 import zlib
 from collections.abc import Iterable, Mapping, Set
@@ -22,7 +22,8 @@ from fieldforge.data.manifest import ShardIndex, parse_index, settings_sha256
 from fieldforge.data.schema import Schema
 from fieldforge.data.table import ShardEntry, index_name
 from fieldforge.errors import UserError
-from fieldforge.storage.files import atomic_file, remove_leftovers, writing
+from fieldforge.storage.files import remove_leftovers, writing
+from fieldforge.storage.output import LocalOutput, Output
 
 BLOCK = tarfile.BLOCKSIZE
 END_OF_ARCHIVE = bytes(2 * BLOCK)
@@ -36,7 +37,8 @@ def tar_member(name: str, payload: bytes) -> bytes:
 
 
 def write_shard(
-    path: Path,
+    output: Output,
+    name: str,
     schema: Schema,
     settings: Mapping[str, Any],
     split: str,
@@ -44,14 +46,14 @@ def write_shard(
 ) -> ShardEntry:
     """Writes one shard and its index atomically from encoded samples (key, {suffix: bytes}), in the order given.
 
-    The index is renamed first: a tar under its final name is always whole and indexed.
+    The index gets its name first: a tar under its final name is always whole and indexed.
     """
     keys: list[str] = []
     offsets = [0]
     checksums: list[int] = []
     members = 0
     digest = hashlib.sha256()
-    with atomic_file(path) as file:
+    with output.file(name) as file:
         for key, encoded in samples:
             block = b"".join(tar_member(f"{key}.{suffix}", payload) for suffix, payload in encoded.items())
             file.write(block)
@@ -69,9 +71,10 @@ def write_shard(
             digest.hexdigest(), tuple(keys), tuple(offsets), tuple(checksums),
         )  # fmt: skip
         payload = json.dumps(asdict(index), sort_keys=True).encode()
-        with atomic_file(path.with_name(index_name(path.name))) as index_file:
+        output.remove([name])  # one with other samples must not lie beside the new index
+        with output.file(index_name(name)) as index_file:
             index_file.write(payload)
-    return shard_entry(path.name, index, payload)
+    return shard_entry(name, index, payload)
 
 
 def shard_entry(name: str, index: ShardIndex, index_payload: bytes) -> ShardEntry:
@@ -81,32 +84,31 @@ def shard_entry(name: str, index: ShardIndex, index_payload: bytes) -> ShardEntr
 
 
 def finished_shard(
-    path: Path, schema: Schema, settings: Mapping[str, Any]
+    output: Output, name: str, schema: Schema, settings: Mapping[str, Any]
 ) -> tuple[ShardEntry, tuple[str, ...]] | None:
     """Entry and keys of a shard that an earlier run finished; None if it is missing or truncated.
 
     Raises UserError if it was written with other settings: shards of two settings never mix in one folder.
     """
-    index_path = path.with_name(index_name(path.name))
-    if not path.is_file() or not index_path.is_file():
+    size = output.size(name)
+    if size is None or output.size(index_name(name)) is None:
         return None
-    payload = index_path.read_bytes()
-    index = parse_index(payload, str(index_path))
+    payload = output.read(index_name(name))
+    index = parse_index(payload, f"{output.url}/{index_name(name)}")
     if index.settings_sha256 != settings_sha256(schema, settings):
         raise UserError(
-            f"{path}: was written with other settings; remove the folder's shards or choose another folder."
+            f"{output.url}/{name}: was written with other settings; remove the folder's shards or choose another one."
         )
-    if path.stat().st_size != index.bytes:
+    if size != index.bytes:
         return None
-    return shard_entry(path.name, index, payload), index.keys
+    return shard_entry(name, index, payload), index.keys
 
 
-def remove_others(folder: Path, split: str, names: Set[str]) -> None:
+def remove_others(output: Output, split: str, names: Set[str]) -> None:
     """Remove the shards of a split that have none of these names, such as those of a longer run before."""
-    for stale in folder.glob(f"{split}-[0-9]*.tar"):
-        if stale.name not in names:
-            os.remove(stale)
-            stale.with_name(index_name(stale.name)).unlink(missing_ok=True)
+    shard = re.compile(re.escape(split) + r"-[0-9]+\.tar")
+    stale = [name for name in output.names() if shard.fullmatch(name) and name not in names]
+    output.remove(part for name in stale for part in (name, index_name(name)))
 
 
 class ShardWriter:
@@ -131,13 +133,14 @@ class ShardWriter:
         self.finished_keys: set[str] = set()
         self._written_keys: set[str] = set()
         self._pending: list[tuple[str, dict[str, bytes]]] = []
+        self._output = LocalOutput(self.folder)
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.folder)
         self._keep_finished_shards()
 
     def _keep_finished_shards(self) -> None:
-        while (shard := finished_shard(self._path(), self.schema, self.settings)) is not None:
+        while (shard := finished_shard(self._output, self._name(), self.schema, self.settings)) is not None:
             entry, keys = shard
             # A last, partly filled shard is only right if nothing more comes; it is cheap to write again.
             if entry.samples < self.samples_per_shard:
@@ -145,8 +148,8 @@ class ShardWriter:
             self.entries.append(entry)
             self.finished_keys.update(keys)
 
-    def _path(self) -> Path:
-        return self.folder / f"{self.split}-{len(self.entries):06d}.tar"
+    def _name(self) -> str:
+        return f"{self.split}-{len(self.entries):06d}.tar"
 
     def write(self, key: str, sample: Mapping[str, Any]) -> None:
         """Checks and encodes one sample; a full shard goes to disk. UserError for a sample outside the schema."""
@@ -164,14 +167,15 @@ class ShardWriter:
             self._flush()
 
     def _flush(self) -> None:
-        self.entries.append(write_shard(self._path(), self.schema, self.settings, self.split, self._pending))
+        entry = write_shard(self._output, self._name(), self.schema, self.settings, self.split, self._pending)
+        self.entries.append(entry)
         self._pending = []
 
     def close(self) -> None:
         """Writes the last, partly filled shard and removes shards of this split beyond it."""
         if self._pending:
             self._flush()
-        remove_others(self.folder, self.split, {entry.name for entry in self.entries})
+        remove_others(self._output, self.split, {entry.name for entry in self.entries})
 
     def __enter__(self) -> "ShardWriter":
         return self

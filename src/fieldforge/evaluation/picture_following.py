@@ -13,9 +13,8 @@ from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.image_source import ImageSource
-from fieldforge.conditioning.stored import embedding_folder, read_embeddings, samples_of
+from fieldforge.conditioning.stored import embedding_folder, has_embeddings, read_embeddings, samples_of
 from fieldforge.data.heldout import HeldOut
-from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Transform
 from fieldforge.domains.domain import Domain, Outputs
@@ -151,7 +150,7 @@ class PictureJudge:
         shares = {}
         for name in self.generator.conditioner.names:
             source, folder = self.generator.conditioner.source(name), embedding_folder(root, name)
-            if not isinstance(source, ImageSource) or not (folder / MANIFEST_NAME).is_file():
+            if not isinstance(source, ImageSource) or not has_embeddings(root, name):
                 continue
             stored = list(samples_of(folder, "train"))
             queries = self.generator.conditioner.embed({"image": list(pictures)}, [name])[name].vector  # (G, F)

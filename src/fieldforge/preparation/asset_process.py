@@ -13,12 +13,14 @@ from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from fieldforge.errors import UserError
+from fieldforge.errors import Unfinished, UserError
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.faults import lacks_memory, machine_fault
 from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.staging import Staging
 from fieldforge.readers.file_store import AssetError, FileStore, FolderStore, ZipStore
+from fieldforge.readers.object_files import ObjectFiles
+from fieldforge.storage.cloud import is_remote
 from fieldforge.storage.files import writing
 
 try:
@@ -31,16 +33,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one asset. `fault`: why the preparation must end; `no_memory`: the refused memory request."""
+    """The outcome of one asset. `reason`: of its rejection; `fault`: why the preparation must end; `no_memory`: the
+    refused memory request."""
 
     cpu_seconds: float = 0.0
-    fault: str | None = None
+    reason: str | None = None
+    fault: UserError | None = None
     no_memory: str | None = None
 
 
 @lru_cache(maxsize=8)
 def open_store(archive: str, max_file_bytes: int) -> FileStore:
-    """Store of a folder or a zip; a process opens each only once."""
+    """Store of a folder or a zip, on a disk or in object storage; a process opens each only once."""
+    if is_remote(archive):
+        return (
+            ZipStore(archive, max_file_bytes)
+            if archive.lower().endswith(".zip")
+            else ObjectFiles(archive, max_file_bytes)
+        )
     path = Path(archive)
     return FolderStore(path, max_file_bytes) if path.is_dir() else ZipStore(path, max_file_bytes)
 
@@ -49,19 +59,18 @@ def stage_asset(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging
     """Prepares one asset into the staging folder, or writes the reason of its rejection there."""
     start = time.process_time()
     try:
-        with writing(staging.folder):  # readers have met their own errors of the system within
-            _stage(record, recipe, seed, staging)
+        with writing(Path(staging.output.url)):  # readers have met their own errors of the system within
+            reason = _stage(record, recipe, seed, staging)
     except MemoryError as error:
         return Outcome(no_memory=str(error) or "no memory is left")
     except UserError as error:
-        return Outcome(fault=str(error))
-    return Outcome(time.process_time() - start)
+        kind = Unfinished if isinstance(error, Unfinished) else UserError
+        return Outcome(fault=kind(str(error)))  # alone: what caused it may not be fit to be sent
+    return Outcome(time.process_time() - start, reason)
 
 
-def _stage(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging) -> None:
-    """Raises UserError and MemoryError for failures of the machine; any other failure rejects the asset, with its
-    reason.
-    """
+def _stage(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging) -> str | None:
+    """Stages an asset, or rejects it and returns the reason. UserError, MemoryError: failures of the machine."""
     try:
         store = open_store(record.archive, recipe.limits.max_file_bytes)
         prepared = recipe.prepare(record, store, seed)
@@ -72,10 +81,12 @@ def _stage(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging) -> 
             raise fault from error
         if not isinstance(error, AssetError):
             log.warning("%s: %s", record.id, traceback.format_exc())
-        reason = f"preparing it failed ({type(error).__name__}: {error}); report it with the asset."
-        staging.put_rejected(record, str(error) if isinstance(error, AssetError) else reason)
-    else:
-        staging.put(record, prepared)
+        unforeseen = f"preparing it failed ({type(error).__name__}: {error}); report it with the asset."
+        reason = str(error) if isinstance(error, AssetError) else unforeseen
+        staging.put_rejected(record, reason)
+        return reason
+    staging.put(record, prepared)
+    return None
 
 
 def work(connection: Connection, recipe: Recipe, seed: int, staging: Staging) -> None:

@@ -1,5 +1,6 @@
 """Contact sheet: one picture of all prepared samples, for inspection before training."""
 
+from typing import TypeVar
 from unicodedata import normalize
 
 import numpy as np
@@ -11,13 +12,19 @@ TILE = 128
 TEXT = 14
 MAX_TILES = 240
 PAPER = (246, 246, 244)
+T = TypeVar("T")
+
+
+def even_choice(items: list[T]) -> list[T]:
+    """What a sheet shows: all, or MAX_TILES evenly chosen ones."""
+    if len(items) <= MAX_TILES:
+        return items
+    return [items[index] for index in np.linspace(0, len(items) - 1, MAX_TILES).round().astype(int)]
 
 
 def contact_sheet(tiles: list[tuple[str, np.ndarray]], columns: int = 16) -> Image.Image:
-    """Named RGBA pictures uint8 (H, W, 4) in a grid on light paper; evenly chosen ones if there are too many."""
+    """Named RGBA pictures uint8 (H, W, 4) in a grid on light paper."""
     assert tiles, "a contact sheet needs a picture"
-    if len(tiles) > MAX_TILES:
-        tiles = [tiles[index] for index in np.linspace(0, len(tiles) - 1, MAX_TILES).round().astype(int)]
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (columns * TILE, rows * (TILE + TEXT)), PAPER)

@@ -1,11 +1,15 @@
 """Classification of failures: an asset's failure rejects the asset, a machine's failure ends the preparation."""
 
+import os
+import socket
 from pathlib import Path
 
 from fieldforge.errors import UserError, install_command
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.readers.file_store import AssetError
+from fieldforge.storage.cloud import is_remote
 from fieldforge.storage.files import MACHINE
+from fieldforge.storage.object_folder import ObjectFolder
 
 try:
     import resource
@@ -15,8 +19,8 @@ except ImportError:  # not on Windows
 
 def machine_fault(error: BaseException, record: AssetRecord) -> UserError | None:
     """The message for a failure of the machine, also inside a reader's exception; None: the asset failed."""
-    if record.reject is None and not Path(record.archive).exists():
-        return UserError(f"{record.archive} is no longer there: bring it back and run the same command again.")
+    if record.reject is None and not is_remote(record.archive) and not os.path.exists(record.archive):
+        return _gone(record, "is no longer there")
     for cause in _chain(error):
         if isinstance(cause, UserError) and not isinstance(cause, AssetError):
             return cause
@@ -30,7 +34,21 @@ def machine_fault(error: BaseException, record: AssetRecord) -> UserError | None
                 f"'{record.file}' in {record.archive} cannot be prepared as the machine fails ({cause.strerror}): put "
                 "that right, or take the file away, and run the same command again; what is finished stays."
             )
-    return None
+    return _gone(record, f"no longer holds '{record.file}'") if record.reject is None and _is_gone(record) else None
+
+
+def _gone(record: AssetRecord, what: str) -> UserError:
+    machine = socket.gethostname()
+    return UserError(f"{record.archive} {what} (on {machine}): bring it back and run the same command again.")
+
+
+def _is_gone(record: AssetRecord) -> bool:
+    """Whether a folder lacks the asset's file, which it held when it was listed."""
+    if is_remote(record.archive):
+        is_zip = record.archive.lower().endswith(".zip")
+        return not is_zip and ObjectFolder(record.archive).size_or_none(record.file) is None
+    archive = Path(record.archive)
+    return archive.is_dir() and not os.path.lexists(archive / record.file)
 
 
 def lacks_memory(error: BaseException) -> bool:

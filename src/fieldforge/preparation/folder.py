@@ -4,28 +4,25 @@ import difflib
 import hashlib
 import logging
 import re
-import zipfile
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from fieldforge.errors import UserError
+from fieldforge.preparation.asset_files import AssetFile, asset_files
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.labels import Label, read_labels, same_name
 from fieldforge.preparation.sh3f import class_of
-from fieldforge.preparation.walk import walk
-from fieldforge.readers.file_store import AssetError, FolderStore, normal_member, plain_text
+from fieldforge.readers.file_store import plain_text
 from fieldforge.readers.load import MESH_ENDINGS
+from fieldforge.storage.cloud import is_remote
 
 log = logging.getLogger(__name__)
-ARCHIVES = ("zip", "tar", "tgz", "gz", "bz2", "xz", "zst", "7z", "rar")
-"""Endings of what may hold assets. Only zips are looked into, and only those that lie in a folder or are the source."""
-PACKED = "it is an archive, unpack it"
 
 
 class FolderSource:
-    """An asset source over all meshes below `path`: a folder (with the zips inside it) or one zip.
+    """An asset source over all meshes below `path`, a path or an address: a folder (with the zips in it) or one zip.
 
     `labels` is a table (see `labels.py`) with a column `file` (relative to `path`; in a zip "archive.zip/member") and
     any of its other COLUMNS. Without it an asset is named after its file, and its class is found by the keywords in
@@ -44,26 +41,24 @@ class FolderSource:
         creator: str,
         classes: Mapping[str, Sequence[str]],
     ) -> None:
-        self.path = Path(path)
+        self.path = path if is_remote(path) else str(Path(path))
         self.labels = None if labels is None else Path(labels)
-        self.name = plain_text(self.path.stem) if name is None else name
+        self.name = plain_text(PurePosixPath(path).stem) if name is None else name
         self.licence, self.creator, self.classes = licence, creator, classes
 
     def records(self, max_file_bytes: int) -> list[AssetRecord]:
         """All assets, sorted by their names. UserError if the path or the table cannot be used."""
-        if not self.path.exists():
-            raise UserError(f"source.path={self.path}: there is no such folder or zip; correct the path.")
+        files, left_out = self._files
         labels = {} if self.labels is None else read_labels(self.labels, self.endings)
-        files, left_out = self._files()
         if left_out:
             name, reason = left_out[0]
             log.warning("%s: %d links, folders or archives are left out; the first is '%s': %s",
-                        plain_text(str(self.path)), len(left_out), plain_text(name), reason)  # fmt: skip
+                        plain_text(self.path), len(left_out), plain_text(name), reason)  # fmt: skip
         records = [
             self._record(
                 file.id,
                 labels.get(same_name(file.id), Label()),
-                archive=str(file.archive),
+                archive=file.archive,
                 file=file.member,
                 reject=file.reject,
                 revision=file.revision,
@@ -82,11 +77,16 @@ class FolderSource:
         return records
 
     def fingerprint(self) -> dict[str, str]:
-        """Names and sizes of all meshes, and the content of the table, as one checksum."""
+        """Names and sizes of all meshes as one checksum."""
         digest = hashlib.sha256()
-        for file in self._files()[0]:
+        for file in self._files[0]:
             digest.update(f"{file.id}\0{file.bytes}\n".encode())
         return {"files": digest.hexdigest()}
+
+    @cached_property
+    def _files(self) -> tuple[list[AssetFile], list[tuple[str, str]]]:
+        """Listed once: a source of a million files takes a while."""
+        return asset_files(self.path, self.endings)
 
     def _record(self, file_id: str, label: Label, **place: Any) -> AssetRecord:
         """The record of one file; `place`: its location as in a record."""
@@ -103,101 +103,6 @@ class FolderSource:
             split=label.split or None,
             **place,
         )
-
-    def _files(self) -> tuple[list["_File"], list[tuple[str, str]]]:
-        """The files, sorted by their ids, and what was left out of the folder, with the reason."""
-        if self.path.is_file():
-            files, left_out = _files_of_zip(self.path, "", self.endings)
-            return _sorted(files), left_out
-        store = FolderStore(self.path, 0)
-        walked = walk(self.path)
-        files, left_out = [], walked.left_out
-        for name in walked.files:
-            path = self.path / name
-            if has_ending(name, self.endings):
-                status = path.stat()
-                files.append(_File(name, self.path, name, status.st_size, f"{status.st_size}-{status.st_mtime_ns}"))
-            elif path.suffix.lower() == ".zip":
-                try:
-                    store.size(name)
-                except AssetError as error:
-                    files.append(_File(name, path, "", 0, "", str(error)))
-                else:
-                    members, packed = _files_of_zip(path, f"{name}/", self.endings)
-                    files += members
-                    left_out += packed
-            elif has_ending(name, ARCHIVES):
-                left_out.append((name, PACKED))
-        return _sorted(files), left_out
-
-
-@dataclass(frozen=True)
-class _File:
-    """One asset: its id, its folder or zip, its name there, its size, and a value that changes with its content."""
-
-    id: str
-    archive: Path
-    member: str
-    bytes: int
-    revision: str
-    reject: str | None = None
-
-
-def _sorted(files: list[_File]) -> list[_File]:
-    """Files sorted by ids that are unique and printable."""
-    known: set[str] = set()
-    result = []
-    for file in sorted(files, key=lambda file: file.id):
-        asset_id = base = plain_text(file.id)
-        number = 2
-        while asset_id in known:
-            start, dot, ending = base.rpartition(".")
-            asset_id, number = f"{start}~{number}{dot}{ending}", number + 1
-        known.add(asset_id)
-        result.append(replace(file, id=asset_id))
-    return sorted(result, key=lambda file: file.id)
-
-
-def has_ending(name: str, endings: Collection[str]) -> bool:
-    """Whether the name has one of the endings; hidden files and macOS's copies of metadata have none."""
-    parts = name.replace("\\", "/").split("/")
-    hidden = parts[-1].startswith(".") or "__MACOSX" in parts
-    return not hidden and name.rpartition(".")[2].lower() in endings
-
-
-def _files_of_zip(path: Path, prefix: str, endings: Collection[str]) -> tuple[list[_File], list[tuple[str, str]]]:
-    """Files of a zip with one of the endings, with the reason for their rejection where names lead out of it; and the
-    archives in it, which are left out."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            every = {info.filename: info for info in archive.infolist() if not info.is_dir()}  # the last one counts
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        if prefix:
-            unread = f"the zip cannot be read ({error}); pack it again."
-            return [_File(prefix.rstrip("/"), path, "", 0, "", unread)], []
-        raise UserError(
-            f"source.path={path}: cannot be read as a zip ({error}); give a folder or a sound zip."
-        ) from error
-    files = []
-    for info in filter(lambda info: has_ending(info.filename, endings), every.values()):
-        shown = _unpacked_name(info)
-        try:
-            shown, member, reject = normal_member(shown), normal_member(info.filename), None
-        except AssetError as error:
-            member, reject = info.filename, str(error)
-        revision = f"{info.file_size}-{info.CRC}"
-        files.append(_File(f"{prefix}{shown}", path, member, info.file_size, revision, reject))
-    return files, [(f"{prefix}{name}", PACKED) for name in every if has_ending(name, ARCHIVES)]
-
-
-def _unpacked_name(info: zipfile.ZipInfo) -> str:
-    """A member's name; zipfile takes UTF-8 that is not marked as such for code page 437."""
-    if info.flag_bits & 0x800:
-        return info.filename
-    try:
-        return info.filename.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return info.filename
 
 
 def words_of(file: str) -> str:

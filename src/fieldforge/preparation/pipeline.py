@@ -5,26 +5,29 @@ import importlib.util
 import json
 import logging
 import os
-import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from fieldforge.data.manifest import MANIFEST_NAME, Manifest, read_manifest, settings_sha256, write_manifest
-from fieldforge.data.writer import ShardWriter
+from fieldforge.engines.engine import Engine
 from fieldforge.errors import UserError, install_command
 from fieldforge.preparation.asset_records import AssetRecord
-from fieldforge.preparation.contact_sheet import contact_sheet
+from fieldforge.preparation.contact_sheet import contact_sheet, even_choice
+from fieldforge.preparation.job import Job, job_of
 from fieldforge.preparation.recipe import Recipe
+from fieldforge.preparation.shard_parts import ShardJob, parts_of, write_all
 from fieldforge.preparation.splits import assign_splits, uneven
+from fieldforge.preparation.stage_assets import Reasons, earlier_reasons, stage_all
 from fieldforge.preparation.staging import Staging
-from fieldforge.preparation.workers import stage_all
 from fieldforge.readers.file_store import plain_text
-from fieldforge.storage.files import MACHINE, atomic_file, make_folder, remove_leftovers, writing
-from fieldforge.storage.lock import scope, take
+from fieldforge.storage.cloud import is_remote
+from fieldforge.storage.files import MACHINE, writing
+from fieldforge.storage.lock import scope
+from fieldforge.storage.output import Output, open_output
 from fieldforge.terminal import duration, quantity, status
 
 log = logging.getLogger(__name__)
@@ -64,59 +67,79 @@ class PreparationReport:
 
 
 @scope()
-def prepare(source: AssetSource, recipe: Recipe, seed: int, output: Path, workers: int) -> PreparationReport:
+def prepare(source: AssetSource, recipe: Recipe, seed: int, output: str | Path, engine: Engine) -> PreparationReport:
     """Prepares every asset of `source` into shards in `output`; after an interruption the same call resumes.
 
     The bytes of the shards depend on source, settings and seed alone. UserError if `output` holds shards of other
-    settings, if no asset can be used, or if the machine fails (a full disk); staged assets stay.
+    settings, if no asset can be used, or if a machine fails (a full disk); staged assets stay.
     """
     check_libraries(recipe.libraries)
-    records = source.records(recipe.limits.max_file_bytes)
+    records = [_absolute(record) for record in source.records(recipe.limits.max_file_bytes)]
     _check_records(records)
-    if not os.path.isfile(output / MANIFEST_NAME):
-        make_folder(output, "output")
+    place = open_output(output if is_remote(output) else os.path.abspath(output))
     determining = {"preparation": recipe.determining(), "recipe": recipe.version, "seed": seed}
     written = determining | {"source": source.fingerprint() | {"records": _records_sha256(records)}}
     written = json.loads(json.dumps(written))  # tuples as lists: what a manifest gives back
-    finished = _finished(output, written)
+    finished = _finished(output, place, written)
     if finished is not None:
-        shutil.rmtree(output / STAGING_NAME, ignore_errors=True)
+        place.remove_folder(STAGING_NAME)
         return PreparationReport(finished, len(records), int(finished.extra["rejected"]), None, True)
 
-    take(output)
-    with writing(output, MACHINE):
-        remove_leftovers(output)
-        staging = Staging(output / STAGING_NAME / settings_sha256(recipe.schema, determining)[:16])
-        staging.folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(staging.folder)
-        staging.forget_limits()
-        cpu_seconds = _stage_with_progress(records, recipe, seed, staging, workers)
-        manifest, rejected = _write(records, staging, recipe, written, output)
-        shutil.rmtree(output / STAGING_NAME)
+    place.begin("output")
+    with writing(Path(place.url), MACHINE):
+        staging = Staging(place.below(f"{STAGING_NAME}/{settings_sha256(recipe.schema, determining)[:16]}"))
+        with job_of(recipe, seed, staging) as job:
+            reasons, cpu_seconds = _stage_with_progress(records, job, engine)
+            manifest = _write(records, reasons, job, engine, written, place)
+        place.remove_folder(STAGING_NAME)
+    rejected = sum(reason is not None for reason in reasons.values())
     return PreparationReport(manifest, len(records), rejected, cpu_seconds, False)
 
 
 def _write(
     records: list[AssetRecord],
-    staging: Staging,
-    recipe: Recipe,
+    reasons: Reasons,
+    job: Job,
+    engine: Engine,
     written: dict[str, Any],
-    output: Path,
-) -> tuple[Manifest, int]:
-    """Writes all files of the output from the staged assets; returns the manifest and the number of rejected assets."""
-    rejected = {record.id: reason for record in records if (reason := staging.reason(record)) is not None}
-    usable = [record for record in records if record.id not in rejected]
-    unusable = [record for record in records if record.id in rejected]
-    _write_lines(output / REJECTED_NAME, [_line(record, "reason", rejected[record.id]) for record in unusable])
+    output: Output,
+) -> Manifest:
+    """Writes all files of the output from the staged assets."""
+    usable = [record for record in records if reasons[record.id] is None]
+    unusable = [record for record in records if reasons[record.id] is not None]
+    _write_lines(output, REJECTED_NAME, [_line(record, "reason", str(reasons[record.id])) for record in unusable])
     if not usable:
         raise UserError(
-            f"of {quantity(len(records), 'asset')} none can be used; {output / REJECTED_NAME} says why of each."
+            f"of {quantity(len(records), 'asset')} none can be used; {output.url}/{REJECTED_NAME} says why of each."
         )
-    notes = [(record, text) for record in usable for text in staging.notes(record)]
-    _write_lines(output / NOTES_NAME, [_line(record, "note", text) for record, text in notes])
-    with atomic_file(output / CONTACT_SHEET_NAME) as file:
-        contact_sheet([(record.name, staging.thumbnail(record)) for record in usable]).save(file, format="PNG")
-    return _write_shards(usable, staging, recipe, written, output, len(rejected)), len(rejected)
+    splits, sentence = assign_splits(usable, job.recipe.heldout_share)
+    if sentence:
+        log.info("%s", sentence)
+    if warning := uneven(usable, splits, job.recipe.heldout_share):
+        log.warning("warning: %s", warning)
+    parts = parts_of(usable, splits, job.recipe.samples_per_shard)
+    settings = {**written, "samples_per_shard": job.recipe.samples_per_shard}
+    entries, notes = write_all(parts, ShardJob(job, output, job.recipe.schema, settings), engine, _shards(len(parts)))
+    status("")
+    texts: dict[str, list[str]] = {}
+    for asset_id, text in notes:
+        texts.setdefault(asset_id, []).append(text)
+    lines = [_line(record, "note", text) for record in usable for text in texts.get(record.id, ())]
+    _write_lines(output, NOTES_NAME, lines)
+    tiles = [(record.name, job.staging.asset(record).thumbnail) for record in even_choice(usable)]
+    with output.file(CONTACT_SHEET_NAME) as file:
+        contact_sheet(tiles).save(file, format="PNG")
+    extra = {
+        "classes": dict(sorted(Counter(record.asset_class for record in usable).items())),
+        "rejected": len(unusable),
+        "splits": dict(sorted(Counter(splits.values()).items())),
+    }
+    return write_manifest(output, job.recipe.schema, written, entries, extra)
+
+
+def _absolute(record: AssetRecord) -> AssetRecord:
+    """The same record, whatever folder a worker was started in."""
+    return record if is_remote(record.archive) else replace(record, archive=os.path.abspath(record.archive))
 
 
 def check_libraries(libraries: Iterable[str]) -> None:
@@ -137,24 +160,25 @@ def _check_records(records: list[AssetRecord]) -> None:
 
 
 def _records_sha256(records: list[AssetRecord]) -> str:
-    """Checksum of the assets' records, without their paths on this machine."""
-    values = [
-        {key: value for key, value in asdict(record).items() if key not in ("archive", "revision")}
-        for record in records
-    ]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    """Checksum of the assets' records as one JSON list, without their paths on this machine."""
+    digest = hashlib.sha256(b"[")
+    for number, record in enumerate(records):
+        values = {key: value for key, value in asdict(record).items() if key not in ("archive", "revision")}
+        digest.update((", " if number else "").encode() + json.dumps(values, sort_keys=True).encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
-def _finished(output: Path, written: dict[str, Any]) -> Manifest | None:
+def _finished(place: str | Path, output: Output, written: dict[str, Any]) -> Manifest | None:
     """The manifest of an earlier, finished run with the same settings; UserError if the settings were others."""
-    if not (output / MANIFEST_NAME).is_file():
+    if output.size(MANIFEST_NAME) is None:
         return None
-    manifest = read_manifest(output)
+    manifest = read_manifest(output.url)
     if manifest.settings != written:
         before, now = _flat(manifest.settings), _flat(written)
         keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         raise UserError(
-            f"{output}: was prepared with other settings ({', '.join(keys[:6])}); choose another output=… or remove it."
+            f"{place}: was prepared with other settings ({', '.join(keys[:6])}); choose another output=… or remove it."
         )
     return manifest
 
@@ -166,11 +190,11 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _stage_with_progress(
-    records: list[AssetRecord], recipe: Recipe, seed: int, staging: Staging, workers: int
-) -> float | None:
-    """Stages the missing assets and shows progress. Mean CPU-seconds per asset, None if none was missing."""
-    left = [record for record in records if not staging.has(record)]
+def _stage_with_progress(records: list[AssetRecord], job: Job, engine: Engine) -> tuple[Reasons, float | None]:
+    """Stages the missing assets and shows progress. Reasons of all; mean CPU-seconds per asset, None if none was
+    missing."""
+    known = earlier_reasons(records, job)
+    left = [record for record in records if record.id not in known]
     seconds: list[float] = []
     start, name = time.monotonic(), ""
 
@@ -182,14 +206,19 @@ def _stage_with_progress(
     def look() -> None:
         passed = time.monotonic() - start
         more = f"{duration(passed / len(seconds) * (len(left) - len(seconds)))} left, " if seconds else ""
-        count = len(records) - len(left) + len(seconds)
+        more += f"{about}, " if (about := engine.about()) else ""
+        count = len(known) + len(seconds)
         status(f"preparing: {count} of {quantity(len(records), 'asset')}, {duration(passed)} spent, {more}last: {name}")
 
-    stage_all(left, recipe, seed, staging, workers, done, look)
+    reasons = stage_all(left, job, engine, done, look)
     if left:
         look()
     status("")
-    return sum(seconds) / len(seconds) if seconds else None
+    return known | reasons, sum(seconds) / len(seconds) if seconds else None
+
+
+def _shards(count: int) -> Callable[[int], None]:
+    return lambda finished: status(f"writing: {finished} of {quantity(count, 'shard')}")
 
 
 def _line(record: AssetRecord, kind: str, text: str) -> dict[str, str]:
@@ -197,38 +226,7 @@ def _line(record: AssetRecord, kind: str, text: str) -> dict[str, str]:
     return {key: plain_text(value) for key, value in line.items()}
 
 
-def _write_lines(path: Path, lines: list[dict[str, str]]) -> None:
+def _write_lines(output: Output, name: str, lines: list[dict[str, str]]) -> None:
     """One JSON object a line; an empty file if there is none."""
-    with atomic_file(path) as file:
+    with output.file(name) as file:
         file.writelines(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
-
-
-def _write_shards(
-    usable: list[AssetRecord],
-    staging: Staging,
-    recipe: Recipe,
-    written: dict[str, Any],
-    output: Path,
-    rejected: int,
-) -> Manifest:
-    entries = []
-    counts: Counter[str] = Counter()
-    splits, sentence = assign_splits(usable, recipe.heldout_share)
-    if sentence:
-        log.info("%s", sentence)
-    if warning := uneven(usable, splits, recipe.heldout_share):
-        log.warning("warning: %s", warning)
-    for split in sorted(set(splits.values())):
-        chosen = [record for record in usable if splits[record.id] == split]
-        with ShardWriter(output, recipe.schema, written, recipe.samples_per_shard, split) as writer:
-            for record in chosen:
-                finished = record.key in writer.finished_keys
-                writer.write_encoded(record.key, {} if finished else staging.members(record, split))
-        entries += writer.entries
-        counts[split] = len(chosen)
-    extra = {
-        "classes": dict(sorted(Counter(record.asset_class for record in usable).items())),
-        "rejected": rejected,
-        "splits": dict(counts),
-    }
-    return write_manifest(output, recipe.schema, written, entries, extra)

@@ -1,4 +1,4 @@
-"""The worker pool: each result goes to the staging folder, and no result depends on worker or order.
+"""The worker processes of one machine: results go to the staging folder, and none depends on worker or order.
 
 A process works on one asset at a time, so that the parent knows the asset of a process that dies or exceeds the limits
 of time or memory. The parent ends such a process and starts another one.
@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -17,14 +17,16 @@ from typing import Any
 from fieldforge.errors import UserError
 from fieldforge.preparation.asset_process import Outcome, work
 from fieldforge.preparation.asset_records import AssetRecord
+from fieldforge.preparation.events import Decided, Failed, OverLimit
 from fieldforge.preparation.faults import shell_memory_limit
-from fieldforge.preparation.recipe import Recipe
-from fieldforge.preparation.staging import Staging
+from fieldforge.preparation.job import Job
 from fieldforge.readers.limits import AssetLimits
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")}
 PATIENCE = 10
 """An asset has so many times its seconds on the clock: others need the processor too, but nothing waits for ever."""
+JOIN_SECONDS = 10.0
+"""For a killed process to end: one that hangs in a network file system does not, and is left behind."""
 SECONDS_BETWEEN_LOOKS = 0.1
 """At the memory and the time that assets take; in between a process may take a few hundred MB more."""
 
@@ -46,7 +48,7 @@ class _Worker:
 
     def end(self) -> None:
         self.process.kill()
-        self.process.join()
+        self.process.join(JOIN_SECONDS)
         self.connection.close()
 
     def over(self, limits: AssetLimits) -> str | None:
@@ -78,67 +80,46 @@ def _too_much_memory(limits: AssetLimits) -> str:
     )
 
 
-def stage_all(
-    records: list[AssetRecord],
-    recipe: Recipe,
-    seed: int,
-    staging: Staging,
-    workers: int,
-    done: Callable[[AssetRecord, float], None],
-    look: Callable[[], None] = lambda: None,
-) -> None:
-    """Stages all records on `workers` processes; calls `done(record, CPU-seconds)` for each, as they finish.
+Event = Decided | OverLimit | Failed
 
-    Calls `look()` many times a second meanwhile. An asset beyond the limits of time or memory is rejected. If a process
-    dies (out of memory, a crash inside a library) or is refused memory, its asset is tried again alone, where no other
-    asset can be the cause, and rejected after a second failure.
 
-    UserError: the machine fails (a full disk, a missing library). Staged assets stay.
+def stage_batch(job: Job, processes: int, records: list[AssetRecord]) -> Iterator[Event | None]:
+    """Stages records on so many processes; an event for each, as they finish, and None many times a second meanwhile.
+
+    UserError: the machine fails (a full disk, a missing library), or cannot take part. Staged assets stay. Ends without
+    a word where the command that it works for has ended.
     """
-
-    def stage(chosen: list[AssetRecord], count: int) -> dict[str, str]:
-        with _single_threaded():
-            return _Crew(recipe, seed, staging, done, look).stage(chosen, count)
-
-    failed = stage(records, workers)
-    for record in [record for record in records if record.id in failed]:
-        for reason in stage([record], 1).values():
-            staging.put_rejected(record, reason, by_limit=True)
-            done(record, 0.0)
+    job.check_machine()
+    with _single_threaded():
+        yield from _Crew(job).stage(records, processes)
 
 
 @dataclass(frozen=True)
 class _Crew:
-    """The worker processes of one preparation."""
+    """The worker processes of one batch."""
 
-    recipe: Recipe
-    seed: int
-    staging: Staging
-    done: Callable[[AssetRecord, float], None]
-    look: Callable[[], None]
+    job: Job
     crew: list[_Worker] = field(default_factory=list)
 
-    def stage(self, records: list[AssetRecord], count: int) -> dict[str, str]:
-        """Stages records; gives the reason of those that killed their process or were refused memory, by id."""
-        waiting, failed = deque(records), {}
+    def stage(self, records: list[AssetRecord], count: int) -> Iterator[Event | None]:
+        waiting = deque(records)
         try:
             while waiting or any(worker.record for worker in self.crew):
                 while len(self.crew) < count and len(waiting) > sum(not worker.record for worker in self.crew):
                     self.crew.append(self._start())
                 for worker in self.crew:
                     if worker.ready and not worker.record and waiting:
+                        if not self.job.is_current():
+                            return
                         worker.give(waiting.popleft())
                 wait([worker.connection for worker in self.crew], SECONDS_BETWEEN_LOOKS)
-                self.look()
+                yield None
                 for worker in list(self.crew):
-                    if reason := self._attend(worker):
-                        assert worker.record is not None
-                        failed[worker.record.id] = reason
+                    yield self._attend(worker)
         finally:
             for worker in self.crew:
                 worker.end()
             self.crew.clear()
-        return failed
 
     def _start(self) -> _Worker:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -146,15 +127,17 @@ class _Crew:
         if method == "forkserver":
             # Not forked from here, where threads may be running, but from a server that has done nothing but the slow
             # imports.
-            context.set_forkserver_preload(list(self.recipe.preload))
+            context.set_forkserver_preload(list(self.job.recipe.preload))
         here, there = context.Pipe()
-        process = context.Process(target=work, args=(there, self.recipe, self.seed, self.staging), daemon=True)
+        process = context.Process(
+            target=work, args=(there, self.job.recipe, self.job.seed, self.job.staging), daemon=True
+        )
         process.start()
         there.close()
         return _Worker(process, here)
 
-    def _attend(self, worker: _Worker) -> str | None:
-        """Handles the state of one process; the reason of its asset's failure, if other assets may have caused it."""
+    def _attend(self, worker: _Worker) -> Event | None:
+        """Handles the state of one process."""
         if worker.connection.poll():
             try:
                 outcome: Outcome | None = worker.connection.recv()
@@ -166,20 +149,17 @@ class _Crew:
             record, worker.record = worker.record, None
             assert record is not None
             return self._finish(worker, record, outcome)
-        if worker.record and (reason := worker.over(self.recipe.limits)):
+        if worker.record and (reason := worker.over(self.job.recipe.limits)):
             self._dismiss(worker)
-            if not self.staging.has(worker.record):  # it may have finished just now
-                self.staging.put_rejected(worker.record, reason, by_limit=True)
-            self.done(worker.record, 0.0)
+            return OverLimit(worker.record, reason)
         return None
 
-    def _finish(self, worker: _Worker, record: AssetRecord, outcome: Outcome) -> str | None:
+    def _finish(self, worker: _Worker, record: AssetRecord, outcome: Outcome) -> Event:
         if outcome.fault is not None:
-            raise UserError(outcome.fault)
+            raise outcome.fault
         if outcome.no_memory is None:
-            self.done(record, outcome.cpu_seconds)
-            return None
-        granted, limits = shell_memory_limit(), self.recipe.limits
+            return Decided(record, outcome.cpu_seconds, outcome.reason)
+        granted, limits = shell_memory_limit(), self.job.recipe.limits
         if granted is not None and granted < limits.max_memory_bytes:
             raise UserError(
                 f"preparing '{record.id}' needs more memory than the {granted / 2**30:.1f} GB that the shell grants "
@@ -187,17 +167,16 @@ class _Crew:
                 "have such assets rejected."
             )
         self._dismiss(worker)  # what it holds is not known
-        worker.record = record
-        return _too_much_memory(limits)
+        return Failed(record, _too_much_memory(limits))
 
-    def _bury(self, worker: _Worker) -> str:
+    def _bury(self, worker: _Worker) -> Failed:
         self._dismiss(worker)
         if worker.record is None:
             raise UserError(
                 f"a process that prepares assets could not start (exit code {worker.process.exitcode}): make sure that "
                 "memory is left, or give fewer workers=, and run the same command again."
             )
-        return "the process died while preparing it, probably out of memory; simplify it."
+        return Failed(worker.record, "the process died while preparing it, probably out of memory; simplify it.")
 
     def _dismiss(self, worker: _Worker) -> None:
         worker.end()

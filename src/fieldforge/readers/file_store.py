@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from fieldforge.errors import UserError
+from fieldforge.storage.cloud import is_remote
 
 HEAD = 512
 """Bytes of a file that tell its kind."""
@@ -165,14 +166,14 @@ class ZipStore:
     Sizes are checked before a byte is unpacked, and zipfile never unpacks more than the size that was checked.
     """
 
-    path: Path
+    path: Path | str  # or an address in object storage
     max_file_bytes: int
     max_ratio: float = 1000.0
 
     @cached_property
     def _archive(self) -> zipfile.ZipFile:
         try:
-            return zipfile.ZipFile(self.path)
+            return open_zip(self.path)
         except (zipfile.BadZipFile, OSError) as error:
             raise UserError(f"{self.path}: cannot be read as a zip ({error}); get the file again.") from error
 
@@ -233,6 +234,15 @@ class ZipStore:
             )
         with _unpacking(name):
             return self._archive.read(info)
+
+
+def open_zip(path: Path | str) -> zipfile.ZipFile:
+    """A zip on a disk or in object storage, which is read in place. BadZipFile, OSError."""
+    if not is_remote(path):
+        return zipfile.ZipFile(path)
+    from fieldforge.readers.object_files import open_object
+
+    return zipfile.ZipFile(open_object(str(path)))
 
 
 @contextmanager

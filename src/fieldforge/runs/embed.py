@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
@@ -34,6 +33,4 @@ def run_embedding(config: DictConfig) -> None:
     conditioner.to(best_device(config.device))
     for name, manifest in embed_shards(config.shards, conditioner, report=count).items():
         samples = sum(entry.samples for entry in manifest.shards)
-        log.info(
-            "%s: features of %s in %s", name, quantity(samples, "sample"), embedding_folder(Path(config.shards), name)
-        )
+        log.info("%s: features of %s in %s", name, quantity(samples, "sample"), embedding_folder(config.shards, name))

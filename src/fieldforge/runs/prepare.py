@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from fieldforge.configuration.build import build
+from fieldforge.engines.engine import Engine
 from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, AssetSource, prepare
 from fieldforge.preparation.recipe import Recipe
 from fieldforge.runs.early_checks import check_preparation_keys
@@ -30,22 +29,21 @@ def run_preparation(config: DictConfig) -> None:
         return
     source: AssetSource = build(config, "source")
     recipe: Recipe = build(config, "preparation")
-    workers, output = _workers(config), Path(config.output)
-    report = prepare(source, recipe, config.seed, output, workers)
+    engine: Engine = build(config, "engine")
+    output = config.output.rstrip("/") or "/"
+    report = prepare(source, recipe, config.seed, output, engine)
     splits = ", ".join(f"{count} {split}" for split, count in report.manifest.extra["splits"].items())
     log.info(
-        "%s: %s; %d rejected (%s)", quantity(report.assets, "asset"), splits, report.rejected, output / REJECTED_NAME
+        "%s: %s; %d rejected (%s)",
+        quantity(report.assets, "asset"),
+        splits,
+        report.rejected,
+        f"{output}/{REJECTED_NAME}",
     )
     if report.was_complete:
         log.info("all of them were prepared before: nothing was left to do")
     elif report.cpu_seconds is None:
         log.info("all of them were prepared before: only the shards were left to write")
     else:
-        log.info("%.2f CPU-seconds an asset, workers=%d", report.cpu_seconds, workers)
-    log.info("shards in %s; look at %s", output, output / CONTACT_SHEET_NAME)
-
-
-def _workers(config: DictConfig) -> int:
-    if config.workers is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return config.workers
+        log.info("%.2f CPU-seconds an asset, %s", report.cpu_seconds, engine.about() or f"workers={engine.processes}")
+    log.info("shards in %s; look at %s/%s", output, output, CONTACT_SHEET_NAME)

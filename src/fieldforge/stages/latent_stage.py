@@ -32,7 +32,8 @@ from fieldforge.stages.fingerprint import fingerprint
 from fieldforge.stages.samples import data_fingerprint, sample_data
 from fieldforge.stages.stage import Results, Stage, StageResult
 from fieldforge.stages.work import Encoding, Sizes
-from fieldforge.storage.lock import scope, take
+from fieldforge.storage.lock import scope
+from fieldforge.storage.output import LocalOutput
 from fieldforge.terminal import status
 from fieldforge.training.processes import ranks
 
@@ -93,13 +94,8 @@ def encode_all(work: EncodingProcess, autoencoder_run: StageDirectory, folder: P
     manifests = open_shards(work.data.root, work.data.train_split).manifests
     splits = sorted({split for manifest in manifests for split in manifest.shards.splits})
     samples = {split: work.data.shards(split).samples for split in splits}
-    shards = DealtShards(folder, LATENT, settings, samples, SHARD)
-
-    def begin() -> None:
-        take(folder)
-        shards.begin()
-
-    ranks.first_alone(begin)
+    shards = DealtShards(LocalOutput(folder), LATENT, settings, samples, SHARD)
+    ranks.first_alone(lambda: shards.begin("output_root"))
     autoencoder, _ = load_autoencoder(autoencoder_run.model, work.device)
     with encoding_on(work.device, work.batch_size):
         ranks.shared(lambda: shards.write(ranks.rank(), ranks.world(), partial(work.encoded, autoencoder)))

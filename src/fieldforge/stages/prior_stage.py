@@ -137,7 +137,7 @@ def embeddings(config: DictConfig, space: EmbeddingSpace, conditioner: Condition
     return build(
         config,
         "latent_data",
-        root=str(embedding_folder(root, config.prior.source)),
+        root=embedding_folder(root, config.prior.source),
         batch_size=batch_size,
         transforms=transforms,
     )

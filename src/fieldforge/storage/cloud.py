@@ -186,16 +186,18 @@ class ObjectStore:
                 self._give_up_on(name, problem, failures, since, patience)
         return bytes(content)
 
-    def _patiently(self, name: str, request: Any, patience: Patience) -> Any:
+    def _patiently(self, name: str, request: Any, patience: Patience, done: str = "read") -> Any:
         failures, since = 0, time.monotonic()
         while True:
             try:
                 return interruptible(request, partial(self._say_silent, name), since if failures else None)
             except Exception as error:  # told apart in _give_up_on
                 failures += 1
-                self._give_up_on(name, error, failures, since, patience)
+                self._give_up_on(name, error, failures, since, patience, done)
 
-    def _give_up_on(self, name: str, error: Exception, failures: int, since: float, patience: Patience) -> None:
+    def _give_up_on(
+        self, name: str, error: Exception, failures: int, since: float, patience: Patience, done: str = "read"
+    ) -> None:
         """Waits for the next attempt and reports it every few seconds, or raises."""
         from obstore import exceptions
 
@@ -222,8 +224,8 @@ class ObjectStore:
             ) from error
         if ends:
             raise Unfinished(
-                f"{where}: could not be read in {failures} attempt{'s' * (failures > 1)} ({_reason(error)}); check the "
-                "network, then run the same command again: it goes on."
+                f"{where}: could not be {done} in {failures} attempt{'s' * (failures > 1)} ({_reason(error)}); check "
+                "the network, then run the same command again: it goes on."
             ) from error
         now = time.monotonic()
         if now - max(self._last_report, since) >= SAY_SECONDS:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
+import secrets
 import socket
 import tempfile
 import time
@@ -83,13 +85,18 @@ def make_folder(path: Path, key: str) -> Path:
 
 
 def temporary_name(path: Path) -> Path:
-    """Hidden neighbour of `path`, of this process alone."""
-    return path.with_name(f".{path.name}.{os.getpid()}@{_machine()}.tmp")
+    """Hidden neighbour of `path`, of this call alone: threads of one process may write the same file."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}@{_machine()}.tmp")
 
 
 def sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file has a `temporary_name`."""
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -117,7 +124,8 @@ def is_leftover(temporary: Path) -> bool:
 
 def _owner(temporary: Path) -> tuple[int | None, str]:
     """Process and machine of the writer, from the file's name."""
-    pid, _, machine = temporary.name.split(".")[-2].partition("@")
+    call, _, machine = temporary.name.split(".")[-2].partition("@")
+    pid = call.partition("-")[0]
     return int(pid) if pid.isdigit() else None, machine or _machine()
 
 
@@ -133,4 +141,6 @@ def is_alive(pid: int) -> bool:
 
 
 def _machine() -> str:
-    return socket.gethostname().replace(".", "-").replace("/", "-")[:40] or "machine"
+    name = socket.gethostname().replace(".", "-").replace("/", "-") or "machine"
+    # Names of a cluster's machines often differ at their ends alone.
+    return name if len(name) <= 40 else f"{name[:30]}-{hashlib.sha256(name.encode()).hexdigest()[:9]}"
