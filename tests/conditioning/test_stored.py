@@ -370,7 +370,7 @@ def test_stored_texts_are_those_of_the_drawn_language(roots, conditioner):
 
 def test_the_entry_embeds_what_it_is_told(roots, clip_folder):
     samples, _ = roots
-    sources = ["+conditioner=all", f"conditioner.clip={clip_folder}"]
+    sources = ["+conditioner=all", f"conditioner.clip={clip_folder}", "+engine=local", "engine.workers=1"]
     with initialize_config_dir(str(Path(__file__).parents[2] / "configs"), version_base="1.3"):
         config = compose(overrides=[*sources, "+embed=[clip_text,clip_image]", f"+shards={samples}", "+device=cpu"])
     run_embedding(config)

@@ -41,7 +41,7 @@ class FaultyProxy:
             def do_GET(self) -> None:
                 proxy.answer(self)
 
-            do_HEAD = do_GET
+            do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
 
             def log_message(self, *arguments: Any) -> None:
                 pass
@@ -64,8 +64,9 @@ class FaultyProxy:
             if fault == "slow" and self.injected["slow"] >= 3:
                 fault = "drop"  # each costs a time limit, so a few will do
             share = self._random.random()
+        sent = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         connection = http.client.HTTPConnection(*self.upstream)
-        connection.request(handler.command, handler.path, headers=dict(handler.headers))
+        connection.request(handler.command, handler.path, sent or None, dict(handler.headers))
         answer = connection.getresponse()
         body = answer.read()
         connection.close()
@@ -100,7 +101,7 @@ class FaultyProxy:
                 if fault == "drop":
                     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 handler.close_connection = True
-            elif handler.command == "GET":
+            elif handler.command != "HEAD":
                 handler.wfile.write(body)
         except (BrokenPipeError, ConnectionResetError):
             handler.close_connection = True  # the reader had no patience left for a slow answer

@@ -1,19 +1,17 @@
 """Shards in an S3 server, through a network that breaks: the same bytes, or an error that names the shard."""
 
-import logging
 import os
 from collections.abc import Iterator
 from itertools import islice
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 from tests.data.faults import FaultyProxy
 from tests.data.make import write_latents
+from tests.data.s3 import create_bucket, s3_server
 
 from fieldforge.data.cache import Cache
 from fieldforge.data.datamodule import ShardDataModule
@@ -26,33 +24,17 @@ from fieldforge.storage.cloud import ObjectStore, Patience
 from fieldforge.storage.store import BadShardError
 
 QUICK = Patience(first_wait=0.001, longest_wait=0.01, request_seconds=0.5)
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "someone",
-    "AWS_SECRET_ACCESS_KEY": "secret",
-    "AWS_REGION": "us-east-1",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_ALLOW_HTTP": "true",
-}
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[str, int]]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
-        moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        moto.start()
-        host, port = moto.get_host_and_port()
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        forkserver._forkserver._stop()  # type: ignore[attr-defined]  # one of earlier tests has another environment
-        yield host, port
-        moto.stop()
+    with s3_server() as place:
+        yield place
 
 
 def upload(folder: Path, bucket: str, access: str = "public-read") -> None:
     client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-    client.create_bucket(Bucket=bucket, ACL=access)
+    create_bucket(bucket, access)
     for path in folder.iterdir():
         client.put_object(Bucket=bucket, Key=f"some/shards/{path.name}", Body=path.read_bytes(), ACL=access)
 

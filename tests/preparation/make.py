@@ -16,7 +16,7 @@ from fieldforge.engines.engine import LocalEngine
 from fieldforge.geometry.mesh import Material, Mesh
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.folder import FolderSource
-from fieldforge.preparation.job import job_of
+from fieldforge.preparation.preparation_job import job_of
 from fieldforge.preparation.recipe import PreparedAsset, Recipe
 from fieldforge.preparation.settings import DistanceSettings, SurfaceSettings, ViewSettings
 from fieldforge.preparation.shape_recipe import ShapeRecipe

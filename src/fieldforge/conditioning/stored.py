@@ -75,6 +75,12 @@ class EmbeddedShards:
         if self.output.size(MANIFEST_NAME) is not None:
             self.conditioner.check_encoder(self.name, read_embeddings(self.output.url).extra["fingerprint"])
 
+    @property
+    def missing(self) -> list[int]:
+        """Numbers of the parts that are not finished: `write(number, parts)` writes one of them."""
+        unwritten = {part.name for part in self.shards.missing()}
+        return [number for number, part in enumerate(self.shards.parts) if part.name in unwritten]
+
     def write(self, rank: int = 0, world: int = 1, report: Report | None = None) -> None:
         """`report`: called after each sample with the source's name, the number of own samples so far, and of all."""
         self.shards.write(rank, world, lambda parts: self._embedded(parts, report))

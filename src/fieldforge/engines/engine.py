@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")}
+"""The environment of processes that share the cores."""
 Function = Callable[[list[Any]], Iterator[Any]]
 """Batch of items → events. It can be pickled, and so can its items and events. It may be called again for the same
 items, also while an earlier call still runs: it writes files whole, and skips what it finds done."""

@@ -17,7 +17,7 @@ from fieldforge.engines.engine import Engine
 from fieldforge.errors import UserError, install_command
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.contact_sheet import contact_sheet, even_choice
-from fieldforge.preparation.job import Job, job_of
+from fieldforge.preparation.preparation_job import Job, job_of
 from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.shard_parts import ShardJob, parts_of, write_all
 from fieldforge.preparation.splits import assign_splits, uneven

@@ -16,7 +16,7 @@ from fieldforge.engines.engine import Engine, Lost
 from fieldforge.errors import Unfinished
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.events import Written
-from fieldforge.preparation.job import Job
+from fieldforge.preparation.preparation_job import Job
 from fieldforge.preparation.staging import members_of_split
 from fieldforge.storage.output import Output
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 
 from fieldforge.engines.engine import Engine, Lost
 from fieldforge.errors import Unfinished
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.events import Decided, Failed, OverLimit
-from fieldforge.preparation.job import Job
+from fieldforge.preparation.preparation_job import Job
 from fieldforge.preparation.staging import STAGED
 from fieldforge.preparation.workers import stage_batch
 
@@ -45,34 +46,44 @@ def stage_all(
 
     UserError: a machine fails (a full disk, a missing library), or workers die with an asset. Staged assets stay.
     """
-    reasons: Reasons = {}
-
-    def decide(record: AssetRecord, reason: str | None, seconds: float, by_limit: bool = False) -> None:
-        if by_limit:
-            job.staging.put_rejected(record, str(reason), by_limit=True)
-        reasons[record.id] = reason
-        done(record, seconds)
-
-    def stage(batches: list[list[AssetRecord]], processes: int) -> Iterator[Failed | Lost]:
-        """The events that leave an asset open."""
-        for event in engine.run(partial(stage_batch, job, processes), batches):
-            match event:
-                case Decided(record, seconds, reason):
-                    decide(record, reason, seconds)
-                case OverLimit(record, reason):
-                    decide(record, reason, 0.0, by_limit=True)
-                case Failed() | Lost():
-                    yield event
-            look()
-
-    open_events = list(stage(engine.batches(records), engine.processes))
+    first = _FirstPass(job, engine, done, look)
+    open_events = list(first.stage(engine.batches(records), engine.processes))
     failed = {event.item.id if isinstance(event, Lost) else event.record.id for event in open_events}
     for record in [record for record in records if record.id in failed]:
-        for event in stage([[record]], 1):
+        for event in first.stage([[record]], 1):
             if isinstance(event, Lost):
                 raise Unfinished(
                     f"workers die whenever they prepare '{record.id}': give them more memory, or take it out of the "
                     "source, and run the same command again: it goes on."
                 )
-            decide(record, event.reason, 0.0, by_limit=True)
-    return reasons
+            first.reject_by_limit(record, event.reason)
+    return first.reasons
+
+
+@dataclass(frozen=True)
+class _FirstPass:
+    """What is decided so far."""
+
+    job: Job
+    engine: Engine
+    done: Callable[[AssetRecord, float], None]
+    look: Callable[[], None]
+    reasons: Reasons = field(default_factory=dict)
+
+    def stage(self, batches: list[list[AssetRecord]], processes: int) -> Iterator[Failed | Lost]:
+        """Stages batches; the events that leave an asset open."""
+        for event in self.engine.run(partial(stage_batch, self.job, processes), batches):
+            match event:
+                case Decided(record, seconds, reason):
+                    self.reasons[record.id] = reason
+                    self.done(record, seconds)
+                case OverLimit(record, reason):
+                    self.reject_by_limit(record, reason)
+                case Failed() | Lost():
+                    yield event
+            self.look()
+
+    def reject_by_limit(self, record: AssetRecord, reason: str) -> None:
+        self.job.staging.put_rejected(record, reason, by_limit=True)
+        self.reasons[record.id] = reason
+        self.done(record, 0.0)

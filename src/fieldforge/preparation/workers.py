@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from fieldforge.engines.engine import ONE_THREAD
 from fieldforge.errors import UserError
 from fieldforge.preparation.asset_process import Outcome, work
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.events import Decided, Failed, OverLimit
 from fieldforge.preparation.faults import shell_memory_limit
-from fieldforge.preparation.job import Job
+from fieldforge.preparation.preparation_job import Job
 from fieldforge.readers.limits import AssetLimits
 
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")}
 PATIENCE = 10
 """An asset has so many times its seconds on the clock: others need the processor too, but nothing waits for ever."""
 JOIN_SECONDS = 10.0

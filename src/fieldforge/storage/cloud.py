@@ -207,10 +207,8 @@ class ObjectStore:
         if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
             raise UserError(f"{where}: access was denied; check the credentials in the environment.") from error
         if isinstance(error, exceptions.NotSupportedError):
-            raise UserError(
-                f"{where}: the server does not send parts of files (HTTP range requests); copy the shards to one that "
-                "does, or to a local folder."
-            ) from error
+            advice = "copy the shards to one that does, or to a local folder."
+            raise UserError(f"{where}: the server does not send parts of files (HTTP ranges); {advice}") from error
         if isinstance(error, exceptions.PreconditionError):
             raise UserError(f"{where}: was replaced while it was being read; let writers finish first.") from error
         if not isinstance(error, exceptions.BaseError | OSError):
