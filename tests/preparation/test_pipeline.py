@@ -19,7 +19,9 @@ from fieldforge.engines.engine import LocalEngine
 from fieldforge.errors import UserError
 from fieldforge.preparation.asset import prepare_asset
 from fieldforge.preparation.pipeline import prepare
+from fieldforge.preparation.preparation_job import job_of
 from fieldforge.preparation.settings import ViewSettings
+from fieldforge.preparation.stage_assets import stage_all
 from fieldforge.preparation.staging import Staging
 from fieldforge.readers.file_store import FolderStore
 from fieldforge.storage.output import LocalOutput
@@ -107,6 +109,17 @@ def test_an_asset_that_kills_its_process_is_rejected_and_the_others_go_on(tmp_pa
     assert [staging.reason(record) is None for record in records] == [True, False, True]
     assert reasons == {record.id: staging.reason(record) for record in records}
     assert "process died" in str(staging.reason(records[1]))
+
+
+def test_a_command_ends_where_another_one_has_begun(tmp_path: Path):
+    """As object storage lets two do."""
+    records = write_cubes(tmp_path / "assets", 1).records(2**24)
+    staging = Staging(LocalOutput(tmp_path / "staging"))
+    with job_of(SETTINGS, SEED, staging) as first, job_of(SETTINGS, SEED, staging) as second:
+        assert [first.is_current(), second.is_current()] == [False, True]
+        with pytest.raises(UserError, match=r"another command has begun to write .*staging: this one ends"):
+            first.check_current()
+        assert stage_all(records, second, LocalEngine(1), lambda record, seconds: None) == {"thing-a.obj": None}
 
 
 def test_a_changed_file_is_prepared_again(tmp_path: Path):

@@ -33,6 +33,11 @@ class Job:
         """Whether the command still runs: work for one that has ended would be in the way of the next one."""
         return self.staging.output.size(f"{TOKENS}/{self.token}") is not None
 
+    def check_current(self) -> None:
+        """UserError if another command has begun the same work since; only object storage, without locks, lets it."""
+        if not self.is_current():
+            raise UserError(f"another command has begun to write {self.staging.output.url}: this one ends")
+
     def check_machine(self) -> None:
         """UserError if this machine does not see the staging folder."""
         until = time.monotonic() + VISIBLE_SECONDS

@@ -101,6 +101,7 @@ def write_all(
                     "the same command again: it goes on."
                 )
         look(len(entries))
+    shards.job.check_current()
     names = Counter(entry.name for entry in entries)
     assert names == Counter(part.name for part in parts), "a shard is missing, or twice"
     for split in {part.split for part in parts}:

@@ -57,6 +57,8 @@ def stage_all(
                     "source, and run the same command again: it goes on."
                 )
             first.reject_by_limit(record, event.reason)
+    job.check_current()
+    assert len(first.reasons) == len(records), "an asset is undecided"
     return first.reasons
 
 
