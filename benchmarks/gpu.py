@@ -1,9 +1,11 @@
-"""Trainings on this machine's GPU beside their plans: samples a second, share of the peak, memory.
+r"""Trainings on this machine's GPU beside their plans: samples a second, share of the peak, memory.
 
-    python benchmarks/gpu.py [--accelerator cpu] [--steps 60] [--peak 312e12] [--only planes,quadrics,diffusion]
+    python benchmarks/gpu.py [--steps 60] [--peak 312e12] [--only planes,quadrics,diffusion] [key=value of train.py …]
+    python benchmarks/gpu.py --accelerator cpu --steps 10 --only diffusion training.diffusion.batch_size=2 \
+        training.autoencoder.batch_size=1
 
 Each stage takes its steps on the embedded data, one process a device, in the precision that `trainer=auto` chooses.
-Without a GPU `--accelerator cpu` tries the command; the memory is that of the GPU's allocator and stays empty then.
+The second command tries the first without a GPU, in minutes; the memory is that of the GPU's allocator and stays empty.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def configuration(words: Sequence[str], folder: str, arguments: argparse.Namespa
     common = [f"output_dir={folder}", f"trainer.accelerator={arguments.accelerator}", "callbacks.pictures=null"]
     common += ["monitor.log_every=10", "monitor.validation_batches=0", f"plan.peak_flops={arguments.peak:g}"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("train", [*words, *common])
+        config = compose("train", [*words, *common, *arguments.overrides])
     for stage in config.training.values():
         if "budget" in stage:
             stage.budget.update(max_steps=arguments.steps, max_minutes=None, min_steps=0, warmup_steps=5)
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--peak", type=float, default=312e12, help="operations a second of the device; an A100's")
     parser.add_argument("--only", default=",".join(TRAININGS))
+    parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     on_gpu = arguments.accelerator == "gpu"
     print(f"device: {torch.cuda.get_device_name() if on_gpu else 'CPU'}, torch {torch.__version__}")

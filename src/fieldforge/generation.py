@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from contextlib import nullcontext
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from typing import Any, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.prior import EmbeddingSpace
 from fieldforge.diffusion.completion import Completion
-from fieldforge.diffusion.denoiser import Guidance, Watched
+from fieldforge.diffusion.denoiser import Guidance, Inside, Watched
 from fieldforge.diffusion.guidance.several import Several
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampler import Sampler
 from fieldforge.errors import UserError
+from fieldforge.nn.arithmetic import Arithmetic, compile_blocks
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.noise.randomness import RowRandomness
 
@@ -59,6 +61,7 @@ class Generator:
         sampler: solver with its times.
         guidance: scale → guidance.
         latent_shape: shape of the model's latents.
+        arithmetic: of the networks' evaluations; None: that of the surroundings.
     """
 
     model: DiffusionModel
@@ -66,6 +69,8 @@ class Generator:
     sampler: Sampler
     guidance: Callable[[float], Guidance]
     latent_shape: LatentShape
+    _: KW_ONLY
+    arithmetic: Arithmetic | None = None
 
     @property
     def keys(self) -> set[str]:
@@ -90,6 +95,18 @@ class Generator:
     def extended(self, kind: Callable[..., Extended], **further: Any) -> Extended:
         """A generator of another class with the parts of this one and the `further` arguments of that class."""
         return kind(**{field.name: getattr(self, field.name) for field in fields(Generator)}, **further)
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks that an evaluation runs."""
+        return (self.model,)
+
+    def computed(self, arithmetic: Arithmetic) -> Self:
+        """The same generator, whose networks compute so; they are compiled in place."""
+        if arithmetic.compile:
+            for network in self.networks:
+                compile_blocks(network)
+        return replace(self, arithmetic=arithmetic)
 
     @property
     def device(self) -> torch.device:
@@ -163,14 +180,17 @@ class Generator:
             anew: (T,) bool, the tokens to sample, the others stay those of `start`; None: all.
         """
         denoise = self.model.guided(steering.guidance, steering.condition, steering.null)
+        if self.arithmetic is not None:
+            denoise = Inside(denoise, self.arithmetic.evaluation)
         if start is not None and anew is not None:
             denoise = Completion(denoise, start, anew)
         if look is not None:
             denoise = Watched(denoise, look)
         steps = RowRandomness("sampling", seeds, self.device)
-        if start is None or strength == 1:
-            return self.sampler(denoise, noise, self.model.process, steps)
-        return self.sampler.vary(denoise, start, noise, self.model.process, steps, strength)
+        with nullcontext() if self.arithmetic is None else self.arithmetic.sampling():
+            if start is None or strength == 1:
+                return self.sampler(denoise, noise, self.model.process, steps)
+            return self.sampler.vary(denoise, start, noise, self.model.process, steps, strength)
 
     def _features(self, batch: Mapping[str, Any]) -> dict[str, Features]:
         stored = batch.get("features", {})

@@ -14,6 +14,7 @@ from fieldforge.asking.requests import Request
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.configuration.settings import read_settings
 from fieldforge.errors import UserError
+from fieldforge.nn.arithmetic import Arithmetic
 from fieldforge.runs.entry import CONFIGS
 
 
@@ -28,7 +29,7 @@ def request_of(prompt: str) -> Request:
 
 @pytest.fixture
 def guided() -> Guided:
-    generator: Any = SimpleNamespace(sampler=SimpleNamespace(steps=7), keys=set())
+    generator: Any = SimpleNamespace(sampler=SimpleNamespace(steps=7), keys=set(), arithmetic=None)
     return Guided(generator, 3.0, {})
 
 
@@ -52,6 +53,13 @@ def test_facts_are_what_differs_from_a_plain_command(guided):
     }
     name = folder_name([request_of("A red ball"), request_of("a box")], settings, guided)
     assert name == "a-red-ball-and-1-more_from-ball_strength-0-6_negative-legs_guidance-rescale-0-5_g3_s3"
+
+
+def test_rounded_products_are_a_fact_and_stand_in_the_folder_where_they_are_asked_for(guided):
+    guided.generator.arithmetic = Arithmetic("cuda", "bf16-mixed", "medium", compile=False)  # as on a GPU
+    assert facts_of(built(), guided) == {"guidance": 3.0, "steps": 7, "precision": "bf16-mixed", "matmul": "medium"}
+    assert folder_name([request_of("a ball")], built(), guided) == "a-ball_g3_s0"
+    assert folder_name([request_of("a ball")], built("precision=32-true"), guided) == "a-ball_precision-32-true_g3_s0"
 
 
 def test_jobs_go_from_each_request_to_the_end():

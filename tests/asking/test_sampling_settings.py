@@ -64,6 +64,8 @@ def test_keys_of_another_choice_are_unknown(choice):
         (["prompt=a ball", "to=a ball", "to_seed=0"], "is where the way begins"),
         (["seed=5", "to_seed=5"], "to_seed=5 is where the way begins"),
         (["remove_background=true", "prompt=a"], "has no effect without a picture"),
+        (["precision=fast"], "precision = 'fast' must be one of auto, 32-true, bf16-mixed"),
+        (["matmul=low"], "matmul = 'low' must be one of auto, highest, high, medium"),
     ],
 )
 def test_mistakes_are_one_sentence(overrides, sentence):

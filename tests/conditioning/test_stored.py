@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pytorch_lightning.utilities import move_data_to_device
+from tests.stages.test_encoding import as_processes
 
 from fieldforge.conditioning import ClipImageEncoder, ClipTextEncoder, Conditioner, ImageSource, TextSource
 from fieldforge.conditioning.condition import Condition
@@ -30,9 +32,11 @@ from fieldforge.diffusion.weighting import UniformV
 from fieldforge.errors import UserError
 from fieldforge.noise.processes import Cosine
 from fieldforge.runs.embed import run_embedding
+from fieldforge.stages import encoding
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.encoding import embed_once, measure_vectors
 from fieldforge.storage import lock
+from fieldforge.training.processes import ranks
 
 D, VIEWS, CPU = 8, 3, torch.device("cpu")
 WORDS = ("armchair", "bathtub", "table", "sink", "chair")
@@ -122,6 +126,7 @@ HOLDS = """
 import sys, time
 from pathlib import Path
 from fieldforge.storage import lock
+from fieldforge.training.processes import ranks
 lock.take(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
@@ -194,6 +199,27 @@ def test_vectors_are_measured_over_the_training_split(roots, conditioner, tmp_pa
     torch.testing.assert_close(image.vector_mean, vectors.mean(0), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(image.vector_std, vectors.std(0, correction=0).clamp_min(1e-4), atol=1e-4, rtol=5e-3)
     assert (conditioner.source("clip_text").vector_std < 1).any(), "of texts, which are encoded here"
+
+
+def test_vectors_measured_by_several_processes_are_those_of_one(roots, conditioner, tmp_path, monkeypatch):
+    directory, (_, latents) = StageDirectory.of("diffusion", tmp_path, {}), roots
+    data = ShardDataModule(latents, {"latent": Latent(), "labels": Labels()}, 2)
+    text = conditioner.source("clip_text")
+    conditioner = Conditioner({"clip_text": text})  # which is encoded here
+    monkeypatch.setattr(encoding, "MEASURED", 160)  # five parts
+    measured, encoded = [], []
+    plain = type(conditioner).embed
+    monkeypatch.setattr(type(conditioner), "embed", lambda *args: encoded.append(ranks.rank()) or plain(*args))
+    for world in (1, 2, 3, 8):
+        as_processes(monkeypatch, world)
+        text.set_statistics(torch.zeros_like(text.vector_mean), torch.ones_like(text.vector_std))
+        measure_vectors(data, conditioner, directory, CPU)
+        measured.append((text.vector_mean.clone(), text.vector_std.clone()))
+    assert all(torch.equal(each, own) for pair in measured for each, own in zip(pair, measured[0], strict=True))
+    assert encoded == [0] * 5 + [0, 0, 0, 1, 1] + [0, 0, 1, 1, 2] + [0, 1, 2, 3, 4]
+    vectors = torch.cat([plain(conditioner, b)["clip_text"].vector.float() for b in islice(data.stream(32), 5)])
+    torch.testing.assert_close(measured[0][0], vectors.mean(0))
+    torch.testing.assert_close(measured[0][1], vectors.std(0).clamp(min=1e-4))
 
 
 def test_features_without_the_vector_that_is_wanted_are_refused(roots, conditioner, clip_folder, tmp_path):

@@ -61,9 +61,9 @@ def train(module: Recorder, datamodule: ShardDataModule, steps: int, **options: 
     return trainer
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("workers", "then"), [(0, 0), (2, 2), (1, 3), (2, 0)])
 @pytest.mark.filterwarnings("ignore")
-def test_resumed_training_goes_on_where_it_was(tmp_path: Path, workers: int) -> None:
+def test_resumed_training_goes_on_where_it_was(tmp_path: Path, workers: int, then: int) -> None:
     write_latents(tmp_path / "shards", 10, 3)
     whole, first, second = Recorder(), Recorder(), Recorder()
     datamodule = data(tmp_path / "shards", num_workers=workers)
@@ -73,7 +73,7 @@ def test_resumed_training_goes_on_where_it_was(tmp_path: Path, workers: int) -> 
     trainer = train(first, data(tmp_path / "shards", num_workers=workers), 3)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["ShardDataModule"] == {"position": 12}
-    resumed = data(tmp_path / "shards", num_workers=workers)
+    resumed = data(tmp_path / "shards", num_workers=then)
     train(second, resumed, 8, ckpt_path=tmp_path / "last.ckpt")
     assert first.seen + second.seen == whole.seen
     assert torch.equal(second.weight, whole.weight)
@@ -124,13 +124,40 @@ def test_signals_to_the_process_group_leave_the_workers_alone(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("cores", "own", "processes", "workers"),
-    [(16, 16, 1, 8), (16, 16, 4, 3), (16, 4, 4, 3), (2, 2, 1, 1), (2, 2, 2, 1), (64, 64, 8, 7)],
+    ("cores", "own", "processes", "megabytes", "workers"),
+    [
+        (16, 16, 1, 8192, 8),
+        (16, 16, 4, 8192, 3),
+        (16, 4, 4, 8192, 3),
+        (2, 2, 1, 8192, 1),
+        (2, 2, 2, 8192, 1),
+        (64, 64, 8, 32768, 7),
+        (64, 64, 8, 8192, 4),  # by shared memory
+        (16, 16, 1, 64, 1),  # in a container
+    ],
 )
-def test_workers_by_cores(monkeypatch, cores, own, processes, workers):
+def test_workers_by_cores(monkeypatch, cores, own, processes, megabytes, workers):
     monkeypatch.setattr(loader_workers.os, "cpu_count", lambda: cores)
     monkeypatch.setattr(loader_workers.os, "sched_getaffinity", lambda _: set(range(own)))
-    assert loader_workers.by_cores(processes) == workers
+    monkeypatch.setattr(loader_workers.os.path, "isdir", lambda _: True)
+    monkeypatch.setattr(loader_workers.shutil, "disk_usage", lambda _: SimpleNamespace(free=megabytes * 2**20))
+    assert loader_workers.by_cores(processes, gpu=True) == workers
+    assert loader_workers.by_cores(processes, gpu=False) == 1
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_the_number_of_workers_is_by_the_device(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(loader_workers, "by_cores", lambda processes, gpu: 10 * processes + gpu)
+    write_latents(tmp_path, 4, 2)
+    automatic = data(tmp_path, num_workers="auto")
+    assert automatic.val_dataloader().num_workers == 10
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert automatic.val_dataloader().num_workers == 41, "it is encoded by a process on each"
+    device = SimpleNamespace(root_device=torch.device("cpu"))
+    automatic.trainer = SimpleNamespace(global_rank=0, world_size=6, num_devices=3, strategy=device)  # type: ignore
+    assert automatic.val_dataloader().num_workers == 30
+    device.root_device = torch.device("cuda", 1)
+    assert automatic.val_dataloader().num_workers == 31
 
 
 def test_workers_for_remote_shards_find_their_modules_imported(tmp_path: Path) -> None:

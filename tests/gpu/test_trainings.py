@@ -55,7 +55,7 @@ def test_both_stages_take_their_steps(place: Place, design: str) -> None:
 
 
 def test_an_interrupted_training_resumes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = [*ON, "name=resumed", "stages=[autoencoder]", budget("autoencoder")]
+    words = [*ON, "name=resumed", "stages=[autoencoder]", budget("autoencoder"), "data.num_workers=auto"]
     usual = training_run.build_callbacks
     monkeypatch.setattr(
         training_run, "build_callbacks", lambda *arguments: [*usual(*arguments), SignalAt(7, signal.SIGTERM)]

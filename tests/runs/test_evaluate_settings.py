@@ -44,13 +44,21 @@ def refused(*overrides: str) -> str:
 
 def test_the_defaults_pass_for_every_stage():
     for stage in evaluate.BY_STAGE:
-        built().check_assets(stage)
+        built().check_stage(stage)
 
 
 def test_values_are_those_of_the_command_line():
     wanted = built("prompts.seeds=[4,5]", "data_root=[a,b]", "+domain.views=4", "images.steps=7")
     assert (wanted.prompts.seeds, wanted.data_root) == ([4, 5], ["a", "b"])
     assert (wanted.domain, wanted.images.steps) == ({"views": 4}, 7)
+
+
+@pytest.mark.parametrize("choice", ["precision=bf16-mixed", "matmul=high", "compile=true"])
+def test_the_arithmetic_of_samplers_is_not_for_an_autoencoder(choice):
+    with pytest.raises(UserError, match=f"^{choice.partition('=')[0]}=.* is for samplers"):
+        built(choice).check_stage("autoencoder")
+    for stage in ("diffusion", "prior"):
+        built(choice).check_stage(stage)
 
 
 def test_help_shows_no_classes():

@@ -269,6 +269,16 @@ def test_noise_on_the_way_keeps_its_variance(sampler):
         assert between(a, b, torch.tensor([weight])).std() == pytest.approx(1, abs=0.02)
 
 
+def test_rounded_products_reach_the_model_and_the_prior_and_are_told(trained, prior, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Generator, "computed", lambda own, arithmetic: seen.append(arithmetic.facts()) or own)
+    words = ["prompt=a red ball", f"prior={prior.path}", "precision=bf16-mixed", f"output={tmp_path / 'out'}", *SMALL]
+    run_sampling(command(trained[0], *words))
+    assert seen == [{"precision": "bf16-mixed"}] * 2
+    (entry,) = json.loads((tmp_path / "out" / "samples.json").read_text())["samples"]
+    assert entry["precision"] == "bf16-mixed"
+
+
 def test_variations_of_a_mesh(trained, sampler, tmp_path):
     place, run = trained
     trimesh.creation.icosphere(subdivisions=2, radius=3.0).export(tmp_path / "ball.glb")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from fieldforge.asking.condition_guidance import ConditionGuidance
 from fieldforge.asking.guidance import Guided, check_latents
@@ -64,6 +65,10 @@ class ClassifierGuided(Generator):
     classifier: LatentClassifier
     classes: Sequence[str]
     classifier_scale: float
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        return (*super().networks, self.classifier)
 
     @property
     def keys(self) -> set[str]:

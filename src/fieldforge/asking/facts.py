@@ -17,9 +17,11 @@ PATHS = ("from", "mask", "prior", "guided_by_run")
 
 def facts_of(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
     """Facts that all samples of the command share."""
+    arithmetic = guided.generator.arithmetic
     return {
         "guidance": scale_by_name(guided.scale),
         "steps": guided.generator.sampler.steps,
+        **({} if arithmetic is None else arithmetic.facts()),
         **options(settings, guided),
     }
 
@@ -29,6 +31,8 @@ def options(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
     values: dict[str, Any] = {"to": settings.to, "to_seed": settings.to_seed, "from": settings.from_}
     values |= {"mask": settings.mask, "prior": settings.prior, "ema_length": settings.ema_length}
     facts: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
+    arithmetic = {"precision": settings.precision, "matmul": settings.matmul}
+    facts |= {key: value for key, value in arithmetic.items() if value != "auto"}
     if settings.from_ is not None:
         facts["strength"] = (settings.strength or 0.0) if guided.enlarges else settings.variation_strength
     if settings.paste:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from fieldforge.stages.locate import find_model
 from fieldforge.stages.prior_stage import load_prior
 from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.training.processes.hardware import best_device
+from fieldforge.training.processes.precision import arithmetic_of
 
 log = logging.getLogger(__name__)
 
@@ -115,10 +116,13 @@ def load_model(path: Path, settings: SamplingSettings) -> SamplingModel:
     if "distillation" in label["config"]:
         check_distilled(settings, check_key(plain_config(label["config"]), "distillation.steps", Count))
     guided = settings.guidance.lead(generator, label, settings.output_dir)
+    arithmetic = arithmetic_of(settings, generator.device)
+    guided = replace(guided, generator=guided.generator.computed(arithmetic))
     prior = None
     if settings.prior is not None:
         prior = load_prior(find_model(settings.prior, settings.output_dir, "prior", key="prior")[0], generator.device)
         prior.check(generator.conditioner)
+        prior = replace(prior, generator=prior.generator.computed(arithmetic))
     return SamplingModel(path, label, guided, autoencoder, load_domain(label, path), prior)
 
 

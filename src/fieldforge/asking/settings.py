@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from fieldforge.asking.guidance import GuidanceChoice
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count, GridCells, Positive, Range, Seed, Steps
+from fieldforge.training.settings import ComputationSettings
 
 MOST = 1_000_000  # samples of one command; more are a slip of the keyboard
 STRENGTH = 0.6
@@ -21,8 +22,8 @@ Name = str | int | float | bool
 
 
 @dataclass(frozen=True)
-class SamplingSettings:
-    """All settings of `sample.py`.
+class SamplingSettings(ComputationSettings):
+    """All settings of `sample.py`; device and arithmetic are those of `ComputationSettings`.
 
     Args:
         run: directory of a finished diffusion run; None: the newest.
@@ -32,7 +33,6 @@ class SamplingSettings:
             choices for trainings has that name.
         adapter_weight: factor of each; None: 1.
         ema_length: another length of the weights' average, see `of_length`; None: the run's own.
-        device: device of the computation; "auto": a GPU if there is one.
         prompt, class_, image: the conditions; each of several classes and pictures is used.
         prompts: a file with one prompt a line, in the place of `prompt`.
         remove_background: cut the background away from pictures.
@@ -60,7 +60,6 @@ class SamplingSettings:
     adapters: str | Sequence[str] | None
     adapter_weight: float | Sequence[float] | None
     ema_length: Positive | None
-    device: str
     prompt: str | None
     prompts: str | None
     class_: Name | Sequence[Name] | None

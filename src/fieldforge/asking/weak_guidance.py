@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fieldforge.asking.guidance import GuidanceChoice, Guided, check_latents
 from fieldforge.conditioning.condition import Condition
@@ -67,6 +67,10 @@ class AutoGuided(Generator):
     """A generator with autoguidance, whose scale is that of `steering`."""
 
     weak: Generator
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        return (*super().networks, self.weak.model)
 
     @torch.no_grad()
     def steering(

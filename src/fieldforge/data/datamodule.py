@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from fieldforge.data import loader_workers
@@ -61,7 +62,8 @@ class ShardDataModule(pl.LightningDataModule):
         seed: of the order and of every random choice of the transforms.
         position: samples trained so far, all ranks and epochs together: the only state, saved with a checkpoint.
             Prefetched samples do not count.
-        num_workers: processes that read for each training process; 0: it reads itself; "auto": by the cores, at most 8.
+        num_workers: processes that read for each training process; 0: it reads itself; "auto": 1 on a CPU, on a
+            GPU by the cores and shared memory, at most 8.
         cache: where to keep remote shards; null reads the samples' byte ranges directly from the store.
         heldout_limit: the largest number of held-out samples to read.
         on_bad_shard: "error", or "skip" to continue without the samples of missing, truncated or altered shards:
@@ -152,14 +154,13 @@ class ShardDataModule(pl.LightningDataModule):
         return self._loader(Spans(self.shards(split), transforms, seed=self.seed, batch_size=batch_size, spans=spans))
 
     def _loader(self, dataset: SampleStream | NumberedSamples) -> TimedLoader:
-        processes = self.trainer.num_devices if self.trainer else 1
-        count = loader_workers.by_cores(processes) if self.num_workers == "auto" else self.num_workers
+        count = self._automatic_workers if self.num_workers == "auto" else self.num_workers
         return TimedLoader(
             dataset,
             batch_size=None,
             collate_fn=_as_it_is,
             num_workers=count,
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            pin_memory=self._on_gpu,
             persistent_workers=count > 0,
             worker_init_fn=loader_workers.begin,
             prefetch_factor=self.prefetch_batches if count else None,
@@ -211,6 +212,17 @@ class ShardDataModule(pl.LightningDataModule):
     def waited_seconds(self) -> float:
         """Seconds that training has waited for batches since its loader was made."""
         return 0.0 if self.train_loader is None else self.train_loader.waited_seconds
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    @property
+    def _automatic_workers(self) -> int:
+        if self.trainer is not None:
+            return loader_workers.by_cores(self.trainer.num_devices, self._on_gpu)
+        gpus = torch.cuda.device_count()  # latents are encoded by a process on each
+        return loader_workers.by_cores(max(1, gpus), gpus > 0)
 
     @property
     def _rank(self) -> int:

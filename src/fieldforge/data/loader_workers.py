@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -21,18 +22,24 @@ from fieldforge.errors import Unfinished
 from fieldforge.storage.files import is_alive
 
 MOST = 8  # workers of a process where their number is "auto"
+ROOM = 256 * 2**20  # bytes of shared memory for the batches of one of them; containers often have 64 MiB in all
+SHARED = "/dev/shm"
 PAUSE = 0.5  # seconds between looks at the parent
 open_iterators: WeakSet[Any] = WeakSet()  # of data loaders with workers
 
 
-def by_cores(processes: int) -> int:
-    """Workers of one of `processes` on this machine, so that each has a core and one is left; at least 1.
+def by_cores(processes: int, gpu: bool) -> int:
+    """Workers of one of `processes` on this machine.
 
-    Where a launcher has bound the process to some of the cores, these are its own.
+    On a GPU each has a core and one is left, as far as shared memory goes; at least 1. Where a launcher has bound the
+    process to some of the cores, these are its own. On a CPU the networks need the cores: one worker reads ahead.
     """
+    if not gpu:
+        return 1
     every = os.cpu_count() or 1
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else every
-    return max(1, min(MOST, (own if own < every else every // processes) - 1))
+    room = shutil.disk_usage(SHARED).free // (ROOM * processes) if os.path.isdir(SHARED) else MOST
+    return max(1, min(MOST, room, (own if own < every else every // processes) - 1))
 
 
 def fork_server() -> ForkServerContext:

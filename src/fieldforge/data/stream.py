@@ -84,7 +84,10 @@ class SampleStream(IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
-        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        return self.every(worker.num_workers, worker.id) if worker else self.every(1)
+
+    def every(self, step: int, first: int = 0) -> Iterator[Batch]:
+        """Batch number `first` from the position on, and each `step`-th after it, without end."""
         start = self.position + first * self.batch_size
         upcoming = self._locate(start)
         while True:

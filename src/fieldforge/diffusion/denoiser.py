@@ -1,6 +1,7 @@
 """The interface of a model to samplers and guidance."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -44,6 +45,21 @@ class Watched:
         self.evaluations += 1
         self.look(self.evaluations)
         return result
+
+
+class Inside:
+    """A denoiser whose evaluations happen inside a context."""
+
+    def __init__(self, denoise: Denoiser, context: Callable[[], AbstractContextManager[None]]):
+        self.denoise = denoise
+        self.context = context
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return self.estimate(x_t, t).x0
+
+    def estimate(self, x_t: Tensor, t: Tensor) -> Estimate:
+        with self.context():
+            return estimate(self.denoise, x_t, t)
 
 
 class ConditionalDenoiser(Protocol):

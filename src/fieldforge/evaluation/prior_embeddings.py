@@ -27,6 +27,7 @@ from fieldforge.stages.prior_stage import PriorStage, load_prior
 from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.terminal import quantity, result, status
 from fieldforge.training.processes.hardware import best_device
+from fieldforge.training.processes.precision import arithmetic_of
 from fieldforge.training.processes.side_files import side_file
 
 
@@ -41,7 +42,8 @@ def evaluate_prior(model: Path, settings: EvaluationSettings) -> Path:
     _, label = load_run(model, PriorStage)
     warn_if_untrained(label, model.parent)
     prior = load_prior(model, best_device(settings.device))
-    prior = replace(prior, generator=prior.generator.with_steps(ours.steps))
+    arithmetic = arithmetic_of(settings, prior.generator.device)
+    prior = replace(prior, generator=prior.generator.computed(arithmetic).with_steps(ours.steps))
     root = data_root(settings.data_root, label["config"], model)
     truth = Truth.of(root, prior, settings.split, settings.limit)
     vectors = generated_vectors(prior, truth.metas, ours.seeds, ours.guidance)  # (G, F)
@@ -52,6 +54,7 @@ def evaluate_prior(model: Path, settings: EvaluationSettings) -> Path:
         "fingerprint": label["fingerprint"],
         "data": str(root),
         "split": settings.split,
+        **arithmetic.facts(),
         "measured_with": asdict(ours),
     }
     folder = model.parent / "evaluation"

@@ -32,6 +32,7 @@ from fieldforge.stages.measures_of_samples import stored_samples
 from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.terminal import result, status
 from fieldforge.training.processes.hardware import best_device
+from fieldforge.training.processes.precision import arithmetic_of
 from fieldforge.training.processes.side_files import side_file
 
 log = logging.getLogger(__name__)
@@ -44,12 +45,15 @@ def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
     is evaluated on low-resolution samples: see `evaluate_enlargements`.
     """
     generator, autoencoder, label = load_diffusion(model, None, best_device(settings.device))
+    arithmetic = arithmetic_of(settings, generator.device)
+    generator = generator.computed(arithmetic)
     warn_if_untrained(label, model.parent)
     root = data_root(settings.data_root, label["config"], model)
     domain = load_domain(label, model, settings.domain)
     folder = folder_of(model, settings.output_dir) / "evaluation"
     folder.mkdir(exist_ok=True)
     about = {"run": str(model.parent), "fingerprint": label["fingerprint"], "data": str(root)}
+    about |= arithmetic.facts()
     if "coarse" in generator.keys:
         judge_of_size = EnlargementJudge(generator, autoencoder, domain, settings.enlarging)
         return evaluate_enlargements(judge_of_size, label, root, about, folder)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count, GridCells, Pixels, Positive, Seed, Steps, Whole
+from fieldforge.training.settings import ComputationSettings
 
 
 @dataclass(frozen=True)
@@ -126,14 +127,13 @@ class PriorSettings:
 
 
 @dataclass(frozen=True)
-class EvaluationSettings:
-    """All settings of `evaluate.py`.
+class EvaluationSettings(ComputationSettings):
+    """All settings of `evaluate.py`; device and arithmetic are those of `ComputationSettings`.
 
     Args:
         run: directory of a finished run; None: the newest.
         output_dir: where runs lie.
         ema_length: another length of the weights' average, see `of_length`; None: the run's own.
-        device: device of the computation; "auto": a GPU if there is one.
         data_root: shards to measure on; None: the run's training data.
         split: of an autoencoder's or a prior's samples.
         limit: the largest number of these samples; None: all.
@@ -143,7 +143,6 @@ class EvaluationSettings:
     run: str | None
     output_dir: str
     ema_length: Positive | None
-    device: str
     data_root: str | Sequence[str] | None
     split: str
     limit: Count | None
@@ -159,8 +158,15 @@ class EvaluationSettings:
         if places is not None and not (places and all(place.strip() for place in places)):
             raise UserError(f"data_root={self.data_root} names no shards: give their folder, or leave it out")
 
-    def check_assets(self, stage: str) -> None:
-        """UserError for a choice of samples without effect: a diffusion model is not measured by split."""
+    def check_stage(self, stage: str) -> None:
+        """UserError for a choice without effect on a run of this stage.
+
+        A diffusion model is not measured by split, and what an autoencoder decodes is computed in float32.
+        """
+        if stage == "autoencoder":
+            for key, exact in (("precision", "auto"), ("matmul", "auto"), ("compile", False)):
+                if (value := getattr(self, key)) != exact:
+                    raise UserError(f"{key}={value} is for samplers, and this run is an autoencoder: leave it out")
         if stage != "diffusion":
             return
         for key, usual, advice in (

@@ -43,10 +43,11 @@ class LoaderSettings:
     heldout_batch_size: Count | None
     mixing: Mixing
 
-    @property
-    def workers(self) -> int:
-        """Those of a machine with many cores, where their number is open."""
-        return MOST if self.num_workers == "auto" else self.num_workers
+    def workers(self, kind: str) -> int:
+        """Those of a device's process; of a GPU on a machine with many cores, where their number is open."""
+        if self.num_workers == "auto":
+            return MOST if kind == "GPU" else 1
+        return self.num_workers
 
 
 def print_plan(config: DictConfig, settings: PlanSettings) -> None:
@@ -138,7 +139,7 @@ def step_plan(trainer: Hardware, cluster: Cluster, stage: Stage, step: Step, sam
         budget.max_steps,
         budget.max_minutes,
         budget.min_steps,
-        DataSide(step.shards, samples, loader.mixing.slots, loader.workers),
+        DataSide(step.shards, samples, loader.mixing.slots, loader.workers(cluster.kind)),
         step.notes,
         accumulate,
     )

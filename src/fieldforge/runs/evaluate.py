@@ -34,7 +34,7 @@ def run_evaluation(config: DictConfig) -> None:
     """
     settings = read_settings(with_local_models(config), EvaluationSettings)
     model, stage = find_model(settings.run, settings.output_dir, *BY_STAGE)
-    settings.check_assets(stage)
+    settings.check_stage(stage)
     with model_of_length(model, settings.ema_length) as averaged:
         folder = make_folder(folder_of(averaged, settings.output_dir) / "evaluation", "run")
         try:

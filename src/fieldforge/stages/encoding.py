@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from typing import Any
 
 import torch
 from lightning_fabric.utilities import move_data_to_device
+from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.conditioner import Conditioner
@@ -86,38 +86,63 @@ def embed_once(transforms: Sequence[object], conditioner: Conditioner, device: t
     missing_features(transforms, conditioner.to("cpu"))  # none: each process checks what made them
 
 
+@torch.no_grad()
 def measure_vectors(
     data: ShardDataModule, conditioner: Conditioner, directory: StageDirectory, device: torch.device
 ) -> None:
     """Sets mean and deviation of each source's vectors, from the first training samples, stored or encoded here.
 
-    A resumed training has them in its checkpoint.
+    Each process measures its share on its device. A collective. A resumed training has them in its checkpoint.
 
     Raises:
         UserError: the data lack what a source reads.
         Interrupted: the run was asked to stop.
     """
     names = [name for name, source in conditioner.sources.items() if source.has_statistics]
+    resumed = bool(directory.earlier or any(directory.checkpoints.glob("step_*.ckpt")))
+    if not names or ranks.first_alone(lambda: "resumed" if resumed else ""):
+        return
+    parts = MEASURED // TOGETHER
 
     def measured() -> str:
-        if directory.earlier or any(directory.checkpoints.glob("step_*.ckpt")):
-            return "{}"  # what was measured comes back with the checkpoint
-        seen = defaultdict(list)
-        conditioner.to(device)
-        for number, batch in enumerate(islice(data.stream(TOGETHER), MEASURED // TOGETHER), start=1):
+        sums: dict[str, list[Any]] = {name: [] for name in names}
+        own = range(ranks.rank(), parts, ranks.world())
+        for number, batch in zip(own, data.stream(TOGETHER).every(ranks.world(), ranks.rank()), strict=False):
             stop_on_request()
             for name, features in conditioner.embed(batch, names).items():
                 if features.vector is None:
                     raise lacking(name, "vector")
-                seen[name].append(features.vector.double().cpu())
-            count("vectors of conditions measured", number * TOGETHER, MEASURED)
-        conditioner.to("cpu")
-        every = {name: torch.cat(vectors) for name, vectors in seen.items()}  # (MEASURED, F)
-        return json.dumps({name: [v.mean(0).tolist(), v.std(0).tolist()] for name, v in every.items()})
+                sums[name].append(moments(features.vector).tolist())
+            count("vectors of conditions measured", (number + 1) * TOGETHER, MEASURED)
+        return json.dumps(sums)
 
-    for name, (mean, std) in json.loads(ranks.first_alone(measured) if names else "{}").items():
+    conditioner.to(device)
+    with exact(device):
+        shares = [json.loads(share) for share in ranks.shared(measured)]
+    conditioner.to("cpu")
+    for name in names:
+        mean, std = mean_and_deviation(dealt([share[name] for share in shares], parts), MEASURED, correction=1)
         # A channel that never changes says nothing; its deviation only must not divide by zero.
-        conditioner.source(name).set_statistics(torch.tensor(mean), torch.tensor(std).clamp(min=1e-4))
+        conditioner.source(name).set_statistics(mean.float(), std.float().clamp(min=1e-4))
+
+
+def moments(values: Tensor) -> Tensor:
+    """values (N, C) → their sums and the sums of their squares, (2, C) in float64 on the CPU."""
+    wide = values.double()
+    return torch.stack([wide.sum(0), wide.square().sum(0)]).cpu()
+
+
+def dealt(shares: Sequence[Sequence[Any]], parts: int) -> Tensor:
+    """The moments (P, 2, C) of P parts in their order, that were dealt to the processes one by one."""
+    ordered = [shares[number % len(shares)][number // len(shares)] for number in range(parts)]
+    return torch.tensor(ordered, dtype=torch.float64)
+
+
+def mean_and_deviation(parts: Tensor, samples: int, correction: int = 0) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (C,) of samples whose parts have these moments (P, 2, C)."""
+    mean, squares = parts.sum(0) / samples
+    variance = (squares - mean**2).clamp(min=0) * (samples / (samples - correction))
+    return mean, variance.sqrt()
 
 
 @torch.no_grad()
@@ -144,9 +169,8 @@ def measure_statistics(
             left = last - first
             while left:
                 stop_on_request()
-                latents = autoencoder.encode(move_data_to_device(next(batches), device)).double()  # (B, T, C)
-                flat = latents.flatten(0, 1)  # (B · T, C)
-                sums[-1] += torch.stack([flat.sum(0), flat.square().sum(0)]).cpu()
+                latents = autoencoder.encode(move_data_to_device(next(batches), device))  # (B, T, C)
+                sums[-1] += moments(latents.flatten(0, 1))  # of (B · T, C)
                 left -= len(latents)
             status(f"mean and deviation of latents: {len(sums)}/{len(own)} parts measured")
         status("")
@@ -154,6 +178,5 @@ def measure_statistics(
 
     with encoding_on(device, batch_size):
         shares = [json.loads(share) for share in ranks.shared(measured)]
-    parts = [shares[number % len(shares)][number // len(shares)] for number in range(len(spans))]
-    mean, squares = torch.tensor(parts, dtype=torch.float64).sum(0) / (samples * autoencoder.latent_shape.tokens)
-    autoencoder.to("cpu").set_statistics(mean, (squares - mean**2).clamp(min=0).sqrt())
+    rows = samples * autoencoder.latent_shape.tokens
+    autoencoder.to("cpu").set_statistics(*mean_and_deviation(dealt(shares, len(spans)), rows))

@@ -17,13 +17,15 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from fieldforge.data import loader_workers
 from fieldforge.errors import UserError
-from fieldforge.nn.blocks import Block, Stack
+from fieldforge.nn.arithmetic import compile_blocks, needs_compiler, products
+from fieldforge.nn.blocks import Stack
 from fieldforge.ranges import Count, Positive
 from fieldforge.training.processes import interruption, launchers, ranks
 from fieldforge.training.processes.checkpoints import AtomicCheckpointIO
 from fieldforge.training.processes.launch import Launched, processes
 from fieldforge.training.processes.precision import best_matmul, best_precision
 from fieldforge.training.processes.strategies import Replicated, Sharded
+from fieldforge.training.settings import Matmul
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Hardware:
     num_nodes: Count = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     precision: str = "auto"
-    matmul: Literal["auto", "highest", "high", "medium"] = "auto"
+    matmul: Matmul = "auto"
     accumulate: Count = 1
     checkpointing: bool = False
     compile: bool = False
@@ -115,18 +117,14 @@ class Hardware:
         for part in module.modules():
             if isinstance(part, Stack) and self.checkpointing:
                 part.checkpointing = True
-            if isinstance(part, Block) and self.compile:
-                part.compile()
+        if self.compile:
+            compile_blocks(module)
 
     @contextmanager
     def products(self) -> Iterator[None]:
         """Set `matmul` during training alone: latents that the same process encodes must not depend on it."""
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision(best_matmul(self.gpu) if self.matmul == "auto" else self.matmul)
-        try:
+        with products(best_matmul(self.gpu) if self.matmul == "auto" else self.matmul):
             yield
-        finally:
-            torch.set_float32_matmul_precision(before)
 
     def trainer(
         self, max_steps: int, callbacks: list[pl.Callback], loggers: list[Any], root: Path, **options: Any
@@ -190,7 +188,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, resume_from:
         Unfinished: a data worker was killed.
     """
     try:
-        with loader_workers.none_left():
+        with loader_workers.none_left(), needs_compiler("trainer.compile"):
             trainer.fit(module, datamodule=data, ckpt_path=resume_from, weights_only=True)
     except SystemExit as error:  # Lightning's answer to a second Ctrl-C
         raise KeyboardInterrupt from error
@@ -202,12 +200,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, data: Any, resume_from:
             raise UserError(
                 f"trainer.deterministic=true: {kernel} has only kernels with races here: set it to false"
             ) from error
-        if type(error).__module__ != "torch._inductor.exc":  # not imported here: that takes a second
-            raise
-        raise UserError(
-            f"trainer.compile=true: torch cannot compile here ({str(error).splitlines()[0]}): install a C++ compiler "
-            "for a CPU or triton for a GPU, or set trainer.compile=false"
-        ) from error
+        raise
     finally:
         interruption.release_ctrl_c()
     if ranks.agree_to_stop():

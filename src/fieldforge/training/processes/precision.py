@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from fieldforge.nn.arithmetic import Arithmetic
 from fieldforge.training.processes import ranks
+from fieldforge.training.settings import ComputationSettings
 
 _SIZES = (1024, 512, 512)  # rows, inputs, outputs: a product of some milliseconds
 _ROUNDS = 8
@@ -25,6 +27,21 @@ def best_precision(gpu: bool) -> str:
 def best_matmul(gpu: bool) -> str:
     """How `torch.set_float32_matmul_precision` lets float32 multiply: medium where bfloat16 is faster, else highest."""
     return "medium" if bfloat16_is_faster(gpu) else "highest"
+
+
+def arithmetic_of(settings: ComputationSettings, device: torch.device) -> Arithmetic:
+    """How a sampler's networks compute on a device.
+
+    "auto" is exact on a CPU, whichever is faster there: a seed gives the same bytes, today and on the next CPU.
+    """
+    gpu = device.type == "cuda"
+    precision, matmul = (best_precision(gpu), best_matmul(gpu)) if gpu else ("32-true", "highest")
+    return Arithmetic(
+        device.type,
+        precision if settings.precision == "auto" else settings.precision,
+        matmul if settings.matmul == "auto" else settings.matmul,
+        settings.compile,
+    )
 
 
 def bfloat16_is_faster(gpu: bool) -> bool:
