@@ -22,8 +22,7 @@ Reasons = dict[str, str | None]
 
 def earlier_reasons(records: list[AssetRecord], job: Job) -> Reasons:
     """What earlier runs of the same command have decided, without rejections for time and memory, which are lifted."""
-    job.staging.forget_limits()
-    found = job.staging.found()
+    found = job.staging.forget_limits()
     known = {record.id: record for record in records if job.staging.name(record) in found}
     rejected = [record for record in known.values() if found[job.staging.name(record)] != STAGED]
     with ThreadPoolExecutor(READERS) as pool:

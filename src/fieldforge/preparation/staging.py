@@ -72,9 +72,11 @@ class Staging:
         with self.output.file(f"{self.name(record)}.{OVER_LIMIT if by_limit else REJECTED}") as file:
             file.write(json.dumps(reason).encode())
 
-    def forget_limits(self) -> None:
-        """Forgets rejections for time and memory, so that these assets are tried again."""
-        self.output.remove(name for name in self.output.all_names() if name.endswith(f".{OVER_LIMIT}"))
+    def forget_limits(self) -> dict[str, str]:
+        """Forgets rejections for time and memory, so that these assets are tried again; what is found of the others."""
+        found = self.found()
+        self.output.remove(f"{name}.{OVER_LIMIT}" for name, ending in found.items() if ending == OVER_LIMIT)
+        return {name: ending for name, ending in found.items() if ending != OVER_LIMIT}
 
     def reason(self, record: AssetRecord) -> str | None:
         """Why the asset was rejected, or None if it was prepared. FileNotFoundError if it is neither."""

@@ -115,7 +115,8 @@ class _Crew:
                 wait([worker.connection for worker in self.crew], SECONDS_BETWEEN_LOOKS)
                 yield None
                 for worker in list(self.crew):
-                    yield self._attend(worker)
+                    if event := self._attend(worker):
+                        yield event
         finally:
             for worker in self.crew:
                 worker.end()

@@ -7,7 +7,8 @@ import logging
 from omegaconf import DictConfig
 
 from fieldforge.configuration.build import build
-from fieldforge.engines.engine import Engine
+from fieldforge.engines.engine import Engine, LocalEngine
+from fieldforge.errors import UserError
 from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, AssetSource, prepare
 from fieldforge.preparation.recipe import Recipe
 from fieldforge.runs.early_checks import check_preparation_keys
@@ -30,6 +31,8 @@ def run_preparation(config: DictConfig) -> None:
     source: AssetSource = build(config, "source")
     recipe: Recipe = build(config, "preparation")
     engine: Engine = build(config, "engine")
+    if config.workers is not None and not isinstance(engine, LocalEngine):
+        raise UserError("workers= counts processes of this machine alone: leave it out beside another engine=")
     output = config.output.rstrip("/") or "/"
     report = prepare(source, recipe, config.seed, output, engine)
     splits = ", ".join(f"{count} {split}" for split, count in report.manifest.extra["splits"].items())
