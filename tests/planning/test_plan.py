@@ -1,7 +1,7 @@
 """From a configuration to a plan on paper."""
 
-import numpy as np
 import pytest
+from tests.planning.hardware import cluster, encoding, stage
 from tests.planning.train_and_measure import composed
 from tests.runs.conftest import SEARCH
 
@@ -9,41 +9,13 @@ from fieldforge.configuration.build import build
 from fieldforge.errors import UserError
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.planning import plan
-from fieldforge.planning.estimate import Cluster, DataSide, EncodingPlan, Plan, StagePlan
+from fieldforge.planning.estimate import DataSide, Plan
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.plan import make_plan, print_plan
 from fieldforge.planning.report import text
-from fieldforge.planning.step import StepCost
 from fieldforge.stages.autoencoder_stage import AutoencoderStage
 from fieldforge.stages.denoiser_parts import build_module
 from fieldforge.stages.training_run import seeded
-
-COST = StepCost(
-    parts={"model.backbone": 10}, trained=10, kernels=np.array([[1e12, 1e9]]), parameters=40, gradients=40,
-    optimizer=80, average=40, activations=100, checkpointed=50, validation=60, block=8, outside_blocks=8,
-)  # fmt: skip
-
-
-def cluster(**changes) -> Cluster:
-    values = {
-        "nodes": 2,
-        "devices": 4,
-        "peak_flops": 1e14,
-        "utilisation": 0.5,
-        "bandwidth": 1e12,
-        "launch_seconds": 1e-6,
-        "float32_flops": 2.5e9,
-        "precision": "bf16-mixed",
-        "kind": "GPU",
-    }
-    return Cluster(**{**values, **changes})
-
-
-def stage(**changes) -> StagePlan:
-    values = {"name": "diffusion", "cost": COST, "batch_size": 16, "batch_size_setting": 16, "max_steps": 432_000,
-              "max_minutes": None, "min_steps": 0,
-              "data": DataSide(shards=64, samples=1000, slots=64, workers=2)}  # fmt: skip
-    return StagePlan(**{**values, **changes})
 
 
 def show(overrides: list[str]) -> None:
@@ -61,18 +33,23 @@ def test_time_is_operations_over_speed():
     assert stage(accumulate=3).step_seconds(cluster()) == pytest.approx(0.06)
 
 
-def test_each_kernel_waits_for_arithmetic_or_memory_and_all_for_the_host():
-    matrix_product, copy = [5e13, 1e9], [0, 2e12]  # 1 s and 1 ms; 0 s and 2 s
-    assert cluster().seconds(np.array([matrix_product, copy])) == pytest.approx(3)
-    assert cluster(launch_seconds=0.1).seconds(np.array([[0.0, 1.0]] * 70)) == pytest.approx(7)
-
-
 def test_all_stages_add_up_with_the_latents_of_all_devices():
-    latents = EncodingPlan(operations=10**9, samples=864_000)  # a day at 1e10 operations a second of all eight
+    latents = encoding(samples=864_000)  # a day at 1e10 operations a second of all eight
     assert Plan("name", cluster(), (stage(), latents)).days == pytest.approx(1.1)
-    unknown = Plan("name", cluster(), (stage(), EncodingPlan(10**9, None)))
+    unknown = Plan("name", cluster(), (stage(), encoding(samples=None)))
     assert unknown.days is None
+    assert unknown.device_hours is None
     assert "in all            not known" in text(unknown)
+
+
+def test_the_price_is_that_of_all_device_hours():
+    plan = Plan("name", cluster(price_an_hour=2.5), (stage(),))
+    assert plan.device_hours == pytest.approx(8 * 2.4)
+    assert plan.price == pytest.approx(8 * 2.4 * 2.5)
+    assert "2 h 24 min, 19.2 device hours, 48 at 2.5 an hour" in text(plan)
+    free = Plan("name", cluster(), (stage(),))
+    assert free.price is None
+    assert text(free).count("2 h 24 min, 19.2 device hours\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -104,6 +81,7 @@ def test_the_table_names_every_figure():
         ("plan.utilisation=2", "plan.utilisation = 2 "),
         ("plan.bandwidth=0", "plan.bandwidth = 0 "),
         ("plan.launch_seconds=-1", "plan.launch_seconds = -1 "),
+        ("plan.price_an_hour=-1", "plan.price_an_hour = -1 "),
         ("trainer.precision=64-true", "precision 64-true is not planned"),
         ("trainer.precision=16-mixed", "trainer.precision=16-mixed"),
         ("trainer.devices=auto", "trainer.devices=auto"),

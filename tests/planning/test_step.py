@@ -8,11 +8,11 @@ from torch import nn
 from fieldforge.nn.attention import Attention
 from fieldforge.nn.ema import PlainDecay
 from fieldforge.nn.transformer import Transformer
-from fieldforge.planning.estimate import memory_ddp, memory_fsdp
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.kernels import Kernels
 from fieldforge.planning.live_memory import LiveMemory
-from fieldforge.planning.step import StepCost, measure_step
+from fieldforge.planning.step import measure_step
+from fieldforge.planning.step_cost import StepCost, memory_ddp, memory_fsdp
 
 B, N, W, HEADS = 2, 64, 32, 4
 
@@ -61,7 +61,33 @@ def test_kernels_are_what_touches_numbers():
             product.t()[:5]
             product += 1
     sizes = [4 * (8 * 30 + 30 * 50 + 8 * 50), 4 * (2 * 8 * 50)]  # read and written
-    assert kernels.rows.tolist() == [[2 * 8 * 30 * 50, sizes[0]], [0, sizes[1]]]
+    assert kernels.rows.tolist() == [[2 * 8 * 30 * 50, sizes[0], 1, 8, 50], [0, sizes[1], 0, 0, 0]]
+
+
+def test_a_convolution_is_a_product_forward_and_two_backward():
+    with without_values():
+        x = torch.rand(2, 3, 8, 8, requires_grad=True)
+        with Kernels() as kernels:
+            nn.functional.conv2d(x, torch.rand(6, 3, 3, 3, requires_grad=True), padding=1).sum().backward()
+    products = kernels.rows[kernels.rows[:, 2] > 0]
+    assert products[:, 2:].tolist() == [[1, 2 * 64, 6], [1, 2 * 64, 3], [1, 6, 3 * 9]]
+    assert products[:, 0].tolist() == [2 * 2 * 64 * 6 * 27] * 3
+
+
+def test_attention_has_a_product_for_each_head():
+    cost = cost_of(lambda: Attention(W, HEADS), B, N, W, gpu=True)
+    products = cost.kernels[:, 2:].tolist()
+    assert products.count([B * HEADS, N, W // HEADS]) == 2  # forward and backward
+
+
+def test_the_backward_pass_is_a_part_of_the_step():
+    cost = cost_of(lambda: nn.Sequential(nn.Linear(30, 50), nn.Linear(50, 20)), 8, 30)
+    first, second = 2 * 8 * 30 * 50, 2 * 8 * 50 * 20
+    assert cost.kernels[cost.backward, 0].sum() == first + 2 * second
+    assert cost.heldout[:, 0].sum() == first + second
+    assert cost.swap[:, 0].sum() == 0
+    assert cost.swap[:, 1].sum() == 6 * cost.parameters  # a copy aside, the average in, the copy back: read, written
+    assert cost.checkpoint == cost.parameters + cost.average + cost.optimizer
 
 
 def test_a_small_batch_moves_weights_rather_than_computes():

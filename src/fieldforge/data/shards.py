@@ -68,6 +68,11 @@ class ShardSet:
         return int(self.samples_per_shard.sum(dtype=np.int64))
 
     @property
+    def bytes(self) -> int:
+        """Of all shards together."""
+        return sum(int(place.table.bytes[place.rows].sum(dtype=np.int64)) for place in self.places)
+
+    @property
     def classes(self) -> list[str]:
         """Names of the classes that the first place counts, sorted. UserError for one that reads as a reference."""
         names = sorted(self.manifests[0].extra.get("classes", {}))

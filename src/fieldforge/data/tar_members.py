@@ -4,6 +4,11 @@ BLOCK = 512
 PLAIN_FILE, EXTENDED_HEADER = b"0\0", b"x"  # tar's type flags; webdataset's own writer puts an extended time everywhere
 
 
+def stored_bytes(*members: int) -> int:
+    """Bytes of a sample with members of these bytes: each has a header and fills whole blocks."""
+    return sum(BLOCK * (1 - -size // BLOCK) for size in members)
+
+
 def split_members(block: bytes, key: str) -> dict[str, memoryview]:
     """Bytes of a sample's tar members → {suffix: content}. ValueError if they are not plain members of that key.
 

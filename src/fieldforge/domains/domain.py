@@ -160,6 +160,10 @@ class Domain(ABC):
         """The outputs, with the parts of `file` that the mask in `path` keeps. UserError for a domain without masks."""
         raise UserError(f"paste=true: nothing is pasted into a {self.noun}, leave it out")
 
+    def points_of_picture(self, resolution: int | None, size: int | None = None) -> int:
+        """About how many points of the field a picture reads; with `size`, a row of `compare`."""
+        return int(resolution or 64) ** self.dimensions
+
     @torch.no_grad()
     def decode(self, autoencoder: Autoencoder, latents: Tensor, resolution: int | None = None) -> Outputs:
         """Outputs of latents (B, T, C); the field's parameters are float32."""

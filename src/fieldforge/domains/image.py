@@ -88,6 +88,9 @@ class ImageDomain(Domain):
         """Pictures of at least `size`² pixels: the resolution of a sheet is meant for meshes, too low for pictures."""
         return Pictures(field, params, max(resolution or 0, self.resolution or self.size))
 
+    def points_of_picture(self, resolution: int | None, size: int | None = None) -> int:
+        return max(resolution or 0, self.resolution or self.size) ** 2
+
     def compare(self, outputs: Outputs, truth: Truth, size: int) -> list[list[Image.Image | None]]:
         true = [image_of(pixels).resize((size, size), Image.Resampling.NEAREST) for pixels in truth["input"]]
         return [[true[index], outputs[index].picture(size)] for index in range(len(outputs))]

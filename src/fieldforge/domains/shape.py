@@ -19,11 +19,12 @@ from fieldforge.data.shape_transforms import Surface, Views
 from fieldforge.data.stream import collate
 from fieldforge.data.transforms import Transform, apply_transforms
 from fieldforge.domains.domain import Domain, Outputs, Truth
-from fieldforge.domains.shape_outputs import Shapes
+from fieldforge.domains.shape_outputs import VIEW_SAMPLES, Shapes
 from fieldforge.domains.shape_truth import ConditionView, TrueGeometry, TrueViews
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
 from fieldforge.geometry.camera import Camera, fibonacci_poses, framing_distance
+from fieldforge.geometry.isosurface import COARSEST
 from fieldforge.metrics.agreement import nearest_shapes
 from fieldforge.metrics.clouds import chamfer_matrix
 from fieldforge.metrics.distribution import coverage, nearest_neighbour_accuracy
@@ -132,6 +133,12 @@ class ShapeDomain(Domain):
 
     def outputs(self, field: Field, params: Params, resolution: int | None = None) -> Shapes:
         return Shapes(field, params, resolution or self.resolution)
+
+    def points_of_picture(self, resolution: int | None, size: int | None = None) -> int:
+        cells = resolution or self.resolution
+        fine = cells**3 // 10 if cells > COARSEST else 0  # those near the surface
+        grid = (min(cells, COARSEST) + 1) ** 3 + fine
+        return grid + (0 if size is None else 2 * VIEW_SAMPLES * size**2)
 
     def compare(self, outputs: Outputs, truth: Truth, size: int) -> list[list[Image.Image | None]]:
         """A row for each shape: stored view, volume rendering from the same camera, and mesh."""

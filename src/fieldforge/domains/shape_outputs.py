@@ -23,6 +23,7 @@ from fieldforge.rendering.volume import render_views
 from fieldforge.training.processes.side_files import side_file
 
 FOV_Y = 0.7  # radians, of turntables of the radiance
+VIEW_SAMPLES = 48  # coarse ones along a ray of a volume rendering
 MANY_FACES = 100_000  # more cost a turntable's small frames time without a visible difference
 
 
@@ -66,7 +67,7 @@ class Shapes:
         )
 
     @torch.no_grad()
-    def views(self, poses: Tensor, fov_y: float, size: int, samples: int = 48) -> Tensor:
+    def views(self, poses: Tensor, fov_y: float, size: int, samples: int = VIEW_SAMPLES) -> Tensor:
         """Volume renderings (B, H, W, 4), premultiplied sRGB and opacity, H = W = `size`.
 
         Args:

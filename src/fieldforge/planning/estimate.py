@@ -6,95 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from fieldforge.planning.step import StepCost
+from fieldforge.planning.bill import Charge, Pauses, total
+from fieldforge.planning.cluster import SECONDS_A_DAY, Cluster
+from fieldforge.planning.encoding_plan import EncodingPlan
+from fieldforge.planning.step_cost import StepCost, memory_ddp, memory_fsdp
+from fieldforge.planning.step_time import StepTime, step_time
 from fieldforge.terminal import quantity
 
-SECONDS_A_DAY = 86400
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """The hardware of a training.
-
-    Args:
-        nodes, devices: number of nodes, and of devices in each.
-        peak_flops: floating-point operations per second of one device, in the precision of the training.
-        utilisation: the share of `peak_flops` that matrix products reach, 0 … 1.
-        bandwidth: memory bandwidth of a device in bytes per second.
-        launch_seconds: minimal duration of a kernel, as the host launches kernels one after the other.
-        float32_flops: as `peak_flops`, in float32.
-        precision: its name.
-        kind: "GPU" or "CPU".
-    """
-
-    nodes: int
-    devices: int
-    peak_flops: float
-    utilisation: float
-    bandwidth: float
-    launch_seconds: float
-    float32_flops: float
-    precision: str
-    kind: str
-
-    @property
-    def world(self) -> int:
-        return self.nodes * self.devices
-
-    def seconds(self, kernels: np.ndarray) -> float:
-        """That kernels (K, 2: operations, bytes) take: each is held back by arithmetic or by memory (Williams et al.
-        2009, the roofline), and all of them by the host that launches them."""
-        arithmetic = kernels[:, 0] / (self.peak_flops * self.utilisation)
-        on_device = np.maximum(arithmetic, kernels[:, 1] / self.bandwidth).sum()
-        return float(max(on_device, len(kernels) * self.launch_seconds))
-
-
-def memory_ddp(cost: StepCost, world: int) -> dict[str, int]:
-    """Bytes on each device with DDP: each holds the whole model; several devices exchange gradients through buckets.
-
-    `validation` is the additional memory of a validation beyond the activations of a step.
-    """
-    return {
-        "parameters": cost.parameters,
-        "gradients": cost.gradients,
-        "exchange": cost.gradients if world > 1 else 0,
-        "optimiser": cost.optimizer,
-        "moving average": cost.average,
-        "activations": cost.activations,
-        "validation": max(0, cost.validation - cost.activations),
-    }
-
-
-def memory_fsdp(cost: StepCost, world: int) -> dict[str, int]:
-    """Bytes on each device with FSDP: parameters, gradients, optimiser and average are sharded over all devices.
-
-    Gathered at a time are the parameters outside of transformer blocks, and two blocks (the current and the next one),
-    once as weights and once as gradients. During validation the saved training weights are sharded as well.
-    """
-    share = lambda size: -(-size // world)  # noqa: E731
-    gathered = 2 * (cost.outside_blocks + 2 * cost.block)
-    aside = cost.validation - cost.parameters + share(cost.parameters)
-    return {
-        "parameters": share(cost.parameters),
-        "gradients": share(cost.gradients),
-        "exchange": gathered,
-        "optimiser": share(cost.optimizer),
-        "moving average": share(cost.average),
-        "activations": cost.activations,
-        "validation": max(0, aside - cost.activations),
-    }
+NOTHING = Pauses()
+"""Steps that nothing interrupts."""
 
 
 @dataclass(frozen=True)
 class DataSide:
-    """A stage's data: shards and samples of the training split (None: unknown), virtual slots, readers per rank."""
+    """A stage's data: shards and samples of the training split (None: unknown), virtual slots, readers per rank.
+
+    sample_bytes: that a sample takes in the store; None: unknown, and not counted.
+    """
 
     shards: int | None
     samples: int | None
     slots: int
     workers: int
+    sample_bytes: float | None = None
 
     def readers(self, world: int) -> int:
         return world * max(1, self.workers)
@@ -114,14 +48,24 @@ class StagePlan:
     data: DataSide
     notes: tuple[str, ...] = ()
     accumulate: int = 1  # batches of `cost` that a step is made of
+    pauses: Pauses = NOTHING
+    statistics: EncodingPlan | None = None  # of latents, measured when the training ends
 
     @property
     def operations(self) -> int:
         """Floating-point operations of one device in a step."""
         return self.cost.operations * self.accumulate
 
+    @property
+    def step_bytes(self) -> float:
+        """Bytes that a step reads over all devices."""
+        return self.batch_size * (self.data.sample_bytes or 0)
+
+    def step_time(self, cluster: Cluster) -> StepTime:
+        return step_time(self.cost, cluster, self.accumulate, self.step_bytes)
+
     def step_seconds(self, cluster: Cluster) -> float:
-        return cluster.seconds(self.cost.kernels) * self.accumulate
+        return self.step_time(cluster).seconds
 
     def utilisation(self, cluster: Cluster) -> float:
         """The share of the devices' peak performance that a step reaches."""
@@ -130,13 +74,26 @@ class StagePlan:
     def samples_a_day(self, cluster: Cluster) -> float:
         return self.batch_size / self.step_seconds(cluster) * SECONDS_A_DAY
 
-    def days(self, cluster: Cluster) -> float:
-        """Days until the budget's steps or minutes are spent."""
-        a_step = self.step_seconds(cluster) / SECONDS_A_DAY
-        days = self.max_steps * a_step
+    def steps(self, cluster: Cluster) -> int:
+        """Steps until the budget's steps or minutes are spent; its minutes count all that interrupts the steps."""
         if self.max_minutes is None:
-            return days
-        return min(days, max(self.max_minutes / (24 * 60), self.min_steps * a_step))
+            return self.max_steps
+        whole = total(self.pauses.charges(self.cost, cluster, self.max_steps, self.step_seconds(cluster)))
+        share = min(1.0, 60 * self.max_minutes / whole)
+        return max(int(self.max_steps * share), min(self.min_steps, self.max_steps))
+
+    def charges(self, cluster: Cluster) -> list[Charge]:
+        """The stage's bill."""
+        bill = self.pauses.charges(self.cost, cluster, self.steps(cluster), self.step_seconds(cluster))
+        statistics = None if self.statistics is None else self.statistics.charge(cluster)
+        return bill if statistics is None else [*bill, statistics]
+
+    def seconds(self, cluster: Cluster) -> float:
+        return total(self.charges(cluster))
+
+    def days(self, cluster: Cluster) -> float:
+        """Days of the stage's bill."""
+        return self.seconds(cluster) / SECONDS_A_DAY
 
     def warnings(self, cluster: Cluster) -> list[str]:
         sentences = []
@@ -179,33 +136,21 @@ class StagePlan:
             "memory": {name: {**rows, "in all": sum(rows.values())} for name, rows in layouts.items()},
             "activations_checkpointed": cost.checkpointed,
             "step_seconds": self.step_seconds(cluster),
+            "step_time": vars(self.step_time(cluster)),
+            "bill": {one.name: {"times": one.times, "seconds_each": one.each} for one in self.charges(cluster)},
+            "bytes_a_step": self.step_bytes,
+            "bytes_a_checkpoint": cost.checkpoint,
             "utilisation": self.utilisation(cluster),
             "samples_a_day": self.samples_a_day(cluster),
             "days": self.days(cluster),
             "max_steps": self.max_steps,
+            "steps": self.steps(cluster),
             "shards": self.data.shards,
             "samples": self.data.samples,
             "readers": self.data.readers(cluster.world),
             "warnings": self.warnings(cluster),
             "notes": list(self.notes),
         }
-
-
-@dataclass(frozen=True)
-class EncodingPlan:
-    """The plan of encoding every sample once, in float32, shared over all devices."""
-
-    operations: int  # a sample
-    samples: int | None
-    name: str = "latents"
-
-    def plain(self, cluster: Cluster) -> dict[str, Any]:
-        return {"operations_a_sample": self.operations, "samples": self.samples, "days": self.days(cluster)}
-
-    def days(self, cluster: Cluster) -> float | None:
-        """Days of the encoding; None where the number of samples is unknown."""
-        speed = cluster.world * cluster.float32_flops * cluster.utilisation
-        return None if self.samples is None else self.operations * self.samples / speed / SECONDS_A_DAY
 
 
 @dataclass(frozen=True)
@@ -219,9 +164,11 @@ class Plan:
     def plain(self) -> dict[str, Any]:
         return {
             "experiment": self.experiment,
-            "cluster": {**vars(self.cluster), "world": self.cluster.world},
+            "cluster": {**vars(self.cluster), "links": vars(self.cluster.links), "world": self.cluster.world},
             "stages": {stage.name: stage.plain(self.cluster) for stage in self.stages},
             "days": self.days,
+            "device_hours": self.device_hours,
+            "price": self.price,
         }
 
     @property
@@ -229,3 +176,14 @@ class Plan:
         """Days of all stages in sequence; None where those of one stage are unknown."""
         days = [stage.days(self.cluster) for stage in self.stages]
         return sum(day for day in days if day is not None) if None not in days else None
+
+    @property
+    def device_hours(self) -> float | None:
+        """Hours of all devices together; None where the days are unknown."""
+        return None if self.days is None else 24 * self.days * self.cluster.world
+
+    @property
+    def price(self) -> float | None:
+        """Of all device hours; None where these, or the price of one, are unknown."""
+        hours, each = self.device_hours, self.cluster.price_an_hour
+        return None if hours is None or each is None else hours * each

@@ -16,8 +16,10 @@ TRUE_SHARE = 0.125  # of a grid's cells that a surface runs through; of furnitur
 
 
 @contextmanager
-def without_values() -> Iterator[None]:
+def without_values(real_weights: bool = False) -> Iterator[None]:
     """Inside this context tensors and modules are created without memory for their values.
+
+    With `real_weights`, modules that have values compute too, and their results have none.
 
     Modules may be converted as usual (`Module.to`): PyTorch swaps parameters in place, which fake tensors do not
     support, so they are replaced here. A number read from a tensor (`float(loss)`) is 0; `nonzero` treats the share
@@ -26,7 +28,7 @@ def without_values() -> Iterator[None]:
     usual = nn.Module._apply
     nn.Module._apply = _replacing  # type: ignore[assignment, method-assign]
     try:
-        with FakeTensorMode(), _Values():
+        with FakeTensorMode(allow_non_fake_inputs=real_weights), _Values():
             yield
     finally:
         nn.Module._apply = usual  # type: ignore[method-assign]

@@ -1,10 +1,13 @@
-"""Operations and memory traffic of each kernel of a step."""
+"""Operations, memory traffic and shapes of each kernel of a step."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -12,26 +15,42 @@ from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from fieldforge.planning.fused_attention import cpu_formulas
 
+COLUMNS = ("operations", "bytes", "products", "rows", "columns")
+"""Of a table of kernels; the last three are zeros for a kernel without matrix product."""
+OVERWRITING = (torch.ops.aten.copy_, torch.ops.aten.fill_, torch.ops.aten.zero_)
+"""Operations that do not read the tensor that they change."""
+Shape = tuple[int, int, int]
+"""Of the result of a batch of matrix products: products, rows, columns."""
+
 
 class Kernels(TorchDispatchMode):
-    """Records floating-point operations and bytes of each kernel inside the mode.
+    """Records a row of `COLUMNS` for each kernel inside the mode.
 
     Operations count for matrix products, convolutions and attention. Bytes count all input and output tensors. Views
-    and reserved memory are no kernels; an operation that a backend splits into several kernels counts once.
+    and reserved memory are no kernels; an operation that a backend splits into several kernels counts once, but the
+    backward pass of a convolution counts as its two products.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: list[tuple[int, int]] = []
+        self._rows: list[tuple[float, ...]] = []
         own = {packet: shape_wrapper(formula) for packet, formula in cpu_formulas().items()}
         self._formulas: dict[Any, Any] = {**flop_registry, **own}
 
     @property
     def rows(self) -> np.ndarray:
-        """(K, 2) floating-point operations and bytes, in the order in which they start."""
-        return np.array(self._rows, np.float64).reshape(-1, 2)
+        """(K, 5) kernels in the order in which they start."""
+        return np.array(self._rows, np.float64).reshape(-1, len(COLUMNS))
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.is_inference_mode_enabled() and func.namespace == "aten" and func.overloadpacket not in self._formulas:
+            with self:  # there operations of several kernels arrive as one
+                parts = func.decompose(*args, **(kwargs or {}))
+            if parts is not NotImplemented:
+                return parts
         result = func(*args, **(kwargs or {}))
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         # Operations that change a list of tensors return nothing.
@@ -40,9 +59,63 @@ class Kernels(TorchDispatchMode):
         if outputs and not _moves_nothing(func, inputs, outputs):
             formula = self._formulas.get(func.overloadpacket)
             operations = 0 if formula is None else formula(*args, **(kwargs or {}), out_val=result)
-            moved = sum(leaf.numel() * leaf.element_size() for leaf in inputs + outputs)
-            self._rows.append((operations, moved))
+            read = inputs[1:] if func.overloadpacket in OVERWRITING else inputs
+            moved = sum(leaf.numel() * leaf.element_size() for leaf in read + outputs)
+            shapes = shapes_of(func, args, outputs) or [(0, 0, 0)]
+            self._rows += [(operations / len(shapes), moved / len(shapes), *shape) for shape in shapes]
         return result
+
+
+def table(*kernels: tuple[float, ...]) -> np.ndarray:
+    """(K, 5) a table of kernels from rows that may lack the shape of a product."""
+    return np.array([(*kernel, 0, 0, 0)[: len(COLUMNS)] for kernel in kernels], np.float64).reshape(-1, len(COLUMNS))
+
+
+def shapes_of(func: Any, args: Sequence[Any], outputs: Sequence[Tensor]) -> list[Shape]:
+    """The matrix products of an operation; none where it has none, or is not known."""
+    known = _SHAPES.get(func.overloadpacket)
+    return known(args, outputs) if known else []
+
+
+def _product(args: Sequence[Any], outputs: Sequence[Tensor]) -> list[Shape]:
+    *batches, rows, columns = outputs[0].shape
+    return [(math.prod(batches), rows, columns)]
+
+
+def _convolution(args: Sequence[Any], outputs: Sequence[Tensor]) -> list[Shape]:
+    count, channels, *places = outputs[0].shape
+    groups = args[8]
+    return [(groups, count * math.prod(places), channels // groups)]
+
+
+def _convolution_backward(args: Sequence[Any], outputs: Sequence[Tensor]) -> list[Shape]:
+    _, inputs, weights = args[:3]
+    groups, (wants_input, wants_weights, _) = args[9], args[10]
+    count, channels, *places = inputs.shape
+    own, *taps = weights.shape
+    of_input = [(groups, count * math.prod(places), channels // groups)] if wants_input else []
+    return of_input + ([(groups, own // groups, math.prod(taps))] if wants_weights else [])
+
+
+def _attention(args: Sequence[Any], outputs: Sequence[Tensor]) -> list[Shape]:
+    """Blocks of a head's rows are dealt to multiprocessors (Dao 2023, arXiv 2307.08691, section 3.2)."""
+    queries = args[0]  # in a backward pass the gradient, which has the same rows
+    count, heads, rows, width = queries.shape
+    return [(count * heads, rows, width)]
+
+
+def _shapes() -> dict[Any, Callable[[Sequence[Any], Sequence[Tensor]], list[Shape]]]:
+    aten = torch.ops.aten
+    attentions = [one for one in (*flop_registry, *cpu_formulas()) if one.__name__.startswith("_scaled_dot_product")]
+    return {
+        **dict.fromkeys((aten.mm, aten.addmm, aten.bmm, aten.baddbmm), _product),
+        aten.convolution: _convolution,
+        aten.convolution_backward: _convolution_backward,
+        **dict.fromkeys(attentions, _attention),
+    }
+
+
+_SHAPES = _shapes()
 
 
 def _moves_nothing(func: Any, inputs: list[Tensor], outputs: list[Tensor]) -> bool:

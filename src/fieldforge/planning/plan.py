@@ -3,51 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import fields, replace
 
-import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from torch.utils.flop_counter import FlopCounterMode
 
 from fieldforge.configuration.build import build
 from fieldforge.configuration.settings import read_settings
-from fieldforge.data.loader_workers import MOST
-from fieldforge.data.order import Mixing
 from fieldforge.errors import UserError
-from fieldforge.planning.estimate import Cluster, DataSide, EncodingPlan, Plan, StagePlan
+from fieldforge.planning.cluster import Cluster
+from fieldforge.planning.collectives import Links
+from fieldforge.planning.encoding_plan import EncodingPlan
+from fieldforge.planning.estimate import Plan, StagePlan
 from fieldforge.planning.fake_modules import without_values
-from fieldforge.planning.fused_attention import cpu_formulas
+from fieldforge.planning.network_work import latents_plan
 from fieldforge.planning.report import text
 from fieldforge.planning.settings import PlanSettings
-from fieldforge.planning.step import measure_step
-from fieldforge.ranges import Count, Whole
+from fieldforge.planning.step_plan import StepPlanner
 from fieldforge.stages.denoiser_parts import wants_classes
 from fieldforge.stages.registry import stages_of
-from fieldforge.stages.samples import training_split
+from fieldforge.stages.samples import heldout_samples, training_split
 from fieldforge.stages.settings import RunSettings
-from fieldforge.stages.stage import Stage, TrainedStage
-from fieldforge.stages.training_run import StepSettings
-from fieldforge.stages.work import Encoding, Sizes, Step
+from fieldforge.stages.work import Encoding, Sizes
 from fieldforge.terminal import result
 from fieldforge.training.processes.hardware import Hardware
 from fieldforge.training.processes.precision import best_precision
-
-
-@dataclass(frozen=True)
-class LoaderSettings:
-    """The settings of a data module that a plan reads, see `ShardDataModule`."""
-
-    num_workers: Whole | Literal["auto"]
-    heldout_batch_size: Count | None
-    mixing: Mixing
-
-    def workers(self, kind: str) -> int:
-        """Those of a device's process; of a GPU on a machine with many cores, where their number is open."""
-        if self.num_workers == "auto":
-            return MOST if kind == "GPU" else 1
-        return self.num_workers
 
 
 def print_plan(config: DictConfig, settings: PlanSettings) -> None:
@@ -77,9 +57,12 @@ def make_plan(config: DictConfig) -> Plan:
     for stage in stages_of(config):
         work = stage.work(sizes)
         if isinstance(work, Encoding):
-            plans.append(EncodingPlan(operations(work), sizes.samples))
+            batch_size = stage.encoding.batch_size
+            plans.append(latents_plan(stage.name, work, batch_size, sizes.stored, sizes.sample_bytes))
         elif work is not None:
-            plans.append(step_plan(trainer, cluster, stage, work, sizes.samples))
+            planner = StepPlanner(trainer, cluster, stage, work, sizes)
+            plans += [plan for plan in planner.features.values() if plan is not None]
+            plans.append(planner.plan())
         with without_values():
             sizes = stage.after(sizes)
     return Plan(read_settings(config, RunSettings).name, cluster, tuple(plans))
@@ -94,60 +77,22 @@ def cluster_of(settings: PlanSettings, trainer: Hardware) -> Cluster:
         raise UserError(f"plan: precision {precision} is not planned, give 32-true, bf16-mixed or auto")
     if not isinstance(trainer.devices, int):
         raise UserError("plan: trainer.devices=auto depends on where it is trained: give how many each node will have")
+    links = {name: getattr(settings, f"link_{name}") for name in ("bandwidth", "latency")}
+    links |= {name: getattr(settings, name) for name in ("node_bandwidth", "node_latency")}
+    own = {field.name for field in fields(Cluster)} & {field.name for field in fields(PlanSettings)}
     return Cluster(
-        nodes=trainer.num_nodes,
-        devices=trainer.devices,
-        peak_flops=settings.peak_flops,
-        utilisation=settings.utilisation,
-        bandwidth=settings.bandwidth,
-        launch_seconds=settings.launch_seconds,
-        float32_flops=settings.float32_flops,
+        links=Links(trainer.num_nodes, trainer.devices, **links),
         precision=precision,
         kind=kind,
-    )
-
-
-def step_plan(trainer: Hardware, cluster: Cluster, stage: Stage, step: Step, samples: int | None) -> StagePlan:
-    """The plan of one stage that takes steps."""
-    assert stage.training is not None
-    settings = StepSettings.of(stage.config, stage.training)
-    batch_size, budget, accumulate = settings.batch_size, settings.budget, trainer.accumulate
-    per_device = -(-batch_size // (cluster.world * accumulate))
-    loader = read_settings(stage.config, LoaderSettings, step.data)
-    heldout = max(1, (loader.heldout_batch_size or batch_size) // cluster.world)
-
-    def module() -> pl.LightningModule:
-        built = step.module()
-        if isinstance(stage, TrainedStage):
-            stage.restrict(built)
-        return built
-
-    cost = measure_step(
-        module,
-        lambda: step.batch(per_device),
-        lambda: step.batch(heldout),
-        settings.ema.decay,
-        bfloat16="mixed" in cluster.precision,
-        gpu=cluster.kind == "GPU",
-        checkpointing=trainer.checkpointing,
-    )
-    return StagePlan(
-        stage.name,
-        cost,
-        per_device * accumulate * cluster.world,
-        batch_size,
-        budget.max_steps,
-        budget.max_minutes,
-        budget.min_steps,
-        DataSide(step.shards, samples, loader.mixing.slots, loader.workers(cluster.kind)),
-        step.notes,
-        accumulate,
+        strategy="fsdp" if trainer.strategy == "fsdp" else "ddp",
+        **{name: getattr(settings, name) for name in own},
     )
 
 
 def data_sizes(config: DictConfig, settings: PlanSettings) -> Sizes:
     """Sizes of the data, if they are on this machine; `plan.samples` and `plan.shards` take precedence."""
-    samples, shards, tokens = settings.samples, settings.shards, settings.text_tokens
+    given = {name: getattr(settings, name) for name in ("samples", "heldout", "shards", "sample_bytes")}
+    sizes = Sizes(classes=("?",) * 10, text_tokens=settings.text_tokens, rows=settings.rows, **given)
     try:
         split = training_split(config)
     except UserError:
@@ -155,17 +100,12 @@ def data_sizes(config: DictConfig, settings: PlanSettings) -> Sizes:
             raise UserError(
                 "plan: the data is not here, so its classes are not known; give conditioner.classes=[…]"
             ) from None
-        return Sizes(classes=("?",) * 10, text_tokens=tokens, samples=samples, shards=shards)
-    classes = tuple(split.classes) or ("?",) * 10
-    return Sizes(None, classes, tokens, samples or split.samples, shards or len(split))
-
-
-def operations(encoding: Encoding) -> int:
-    """Floating-point operations of encoding one sample."""
-    counter = FlopCounterMode(display=False, custom_mapping=cpu_formulas())
-    with without_values(), torch.no_grad():
-        autoencoder = encoding.autoencoder().eval().requires_grad_(False)
-        example = encoding.example()
-        with counter:
-            autoencoder.encode(example)
-    return counter.get_total_flops()
+        return sizes
+    return replace(
+        sizes,
+        classes=tuple(split.classes) or sizes.classes,
+        samples=sizes.samples or split.samples,
+        heldout=sizes.heldout or heldout_samples(config),
+        shards=sizes.shards or len(split),
+        sample_bytes=sizes.sample_bytes or split.bytes / split.samples,
+    )

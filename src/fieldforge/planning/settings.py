@@ -15,20 +15,45 @@ class PlanSettings:
     Args:
         show: false: train; true or "text": print a table and start nothing; "json": the same for programs.
         peak_flops: floating-point operations a second of one device, in the precision that is trained in.
-        utilisation: the share of that which matrix products reach.
+        float32_flops: as `peak_flops`, in float32, in which latents are encoded.
+        utilisation: the share of the peak that large matrix products reach.
+        tile, multiprocessors: rows and columns of the part of a product that a multiprocessor computes at a time, and
+            how many of these a device has; 1 and 1: products of any size reach the share.
         bandwidth: bytes a second between a device's memory and its arithmetic.
         launch_seconds: between the starts of two kernels.
-        float32_flops: as `peak_flops`, in float32, in which latents are encoded.
-        samples, shards: of the training split; None: those of the data where it is here.
+        link_bandwidth, link_latency: of the link of a device to other nodes: bytes a second in one direction, and
+            seconds of a message.
+        node_bandwidth, node_latency: of its link to other devices of its node.
+        store_bandwidth: bytes a second that all devices together read from the store of the data.
+        checkpoint_bandwidth: bytes a second with which one process writes a checkpoint.
+        picture_seconds: of a processor for a mesh and its drawing.
+        price_an_hour: of one device; None: no price is printed.
+        samples, heldout, shards: of the training split, and samples of the held-out one; None: those of the data where
+            it is here.
+        sample_bytes: of a stored sample; None: as the data has it, where it is here.
+        rows: captions, or views, of a sample that are embedded ahead of time.
         text_tokens: of a caption.
     """
 
     show: bool | Literal["json", "text"]
     peak_flops: Positive
+    float32_flops: Positive
     utilisation: Annotated[float, Range(0, 1, open_below=True)]
+    tile: Count
+    multiprocessors: Count
     bandwidth: Positive
     launch_seconds: NotNegative
-    float32_flops: Positive
+    link_bandwidth: Positive
+    link_latency: NotNegative
+    node_bandwidth: Positive
+    node_latency: NotNegative
+    store_bandwidth: Positive
+    checkpoint_bandwidth: Positive
+    picture_seconds: NotNegative
+    price_an_hour: NotNegative | None
     samples: Count | None
+    heldout: Count | None
     shards: Count | None
+    sample_bytes: Count | None
+    rows: Count
     text_tokens: Count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -19,48 +19,13 @@ from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.fused_attention import as_on_gpu
 from fieldforge.planning.kernels import Kernels
 from fieldforge.planning.live_memory import LiveMemory
+from fieldforge.planning.step_cost import StepCost
 
 Batch = dict[str, Any]
 # All that training steps ask of a trainer.
 _NOBODY = SimpleNamespace(
     global_step=0, global_rank=0, local_rank=0, world_size=1, accumulate_grad_batches=1, log_every_n_steps=1 << 60
 )
-
-
-@dataclass(frozen=True)
-class StepCost:
-    """One process' share of a training step; sizes in bytes.
-
-    parts: number of parameters by part of the model. trained: number of trained parameters. kernels: (K, 2)
-    floating-point operations and bytes moved of each kernel: forward, backward, optimiser, average. parameters,
-    gradients, optimizer, average: held through the whole training. activations: additional peak memory of a step.
-    checkpointed: the same with activation checkpointing. validation: additional peak memory of a validation, with a
-    saved copy of the training weights. block: parameters of the largest transformer block. outside_blocks: parameters
-    outside of transformer blocks.
-    """
-
-    parts: Mapping[str, int]
-    trained: int
-    kernels: np.ndarray
-    parameters: int
-    gradients: int
-    optimizer: int
-    average: int
-    activations: int
-    checkpointed: int
-    validation: int
-    block: int
-    outside_blocks: int
-
-    @property
-    def operations(self) -> int:
-        """Floating-point operations of matrix products, convolutions and attention, forward and backward."""
-        return int(self.kernels[:, 0].sum())
-
-    @property
-    def held(self) -> int:
-        """Permanent bytes of every process without sharding."""
-        return self.parameters + self.gradients + self.optimizer + self.average
 
 
 def measure_step(
@@ -78,8 +43,7 @@ def measure_step(
     Args:
         make_module, make_batch, make_heldout_batch: called where all tensors are fake; batches of one process (B, …).
         decay: of the average of the weights.
-        bfloat16: mixed precision.
-        gpu: a GPU's fused attention.
+        bfloat16, gpu: mixed precision; a GPU's fused attention.
         checkpointing: activation checkpointing in all transformers.
     """
     with _fake_tensors(gpu) as memory:
@@ -90,27 +54,45 @@ def measure_step(
         average = EMA(module, decay)
         average_bytes = memory.live - parameters
         training = _Training(module, average, _optimizer(module), bfloat16)
-        kernels = _kernels(training, make_batch)
-        baseline = parameters + average_bytes + training.gradient_bytes + training.state_bytes
+        kernels, backward = _kernels(training, make_batch)
+        heldout, swap = _kernels_of_validation(training, make_heldout_batch)
+        held = {"parameters": parameters, "average": average_bytes, **training.held}
         return StepCost(
             parts=parts_of(module),
             trained=sum(parameter.numel() for parameter in training.parameters),
             kernels=kernels,
-            parameters=parameters,
-            gradients=training.gradient_bytes,
-            optimizer=training.state_bytes,
-            average=average_bytes,
+            backward=backward,
+            heldout=heldout,
+            swap=swap,
+            **held,
             **_block_sizes(module),
-            **_peaks(memory, training, make_batch, make_heldout_batch, baseline),
+            **_peaks(memory, training, make_batch, make_heldout_batch, sum(held.values())),
         )
 
 
-def _kernels(training: _Training, make_batch: Callable[[], Batch]) -> np.ndarray:
-    """`kernels` of a `StepCost`, from the second step: the first one creates the optimiser's state."""
+def _kernels(training: _Training, make_batch: Callable[[], Batch]) -> tuple[np.ndarray, slice]:
+    """`kernels` and `backward` of a `StepCost`, from the second step: the first one creates the optimiser's state."""
     training.step(make_batch())
+    marks: list[int] = []
     with Kernels() as kernels:
-        training.step(make_batch())
-    return kernels.rows
+        training.step(make_batch(), lambda: marks.append(len(kernels)))
+    return kernels.rows, slice(*marks)
+
+
+@torch.no_grad()
+def _kernels_of_validation(
+    training: _Training, make_heldout_batch: Callable[[], Batch]
+) -> tuple[np.ndarray, np.ndarray]:
+    """`heldout` and `swap` of a `StepCost`."""
+    module = training.module
+    with Kernels() as swap:
+        aside = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+        training.average.copy_to(module)
+        module.load_state_dict(aside)
+    with Kernels() as heldout, torch.autocast("cpu", torch.bfloat16, enabled=training.bfloat16):
+        module.eval().validation_step(module.on_before_batch_transfer(make_heldout_batch(), 0), 0)
+    module.train()
+    return heldout.rows, swap.rows
 
 
 def _peaks(
@@ -130,9 +112,10 @@ def _peaks(
 
 
 def _block_sizes(module: nn.Module) -> dict[str, int]:
-    """`block` and `outside_blocks` of a `StepCost`."""
+    """`block`, `blocks` and `outside_blocks` of a `StepCost`."""
     blocks = [count(part) for part in module.modules() if isinstance(part, Block)]
-    return {"block": 4 * max(blocks, default=0), "outside_blocks": 4 * (count(module) - sum(blocks))}
+    outside = 4 * (count(module) - sum(blocks))
+    return {"block": 4 * max(blocks, default=0), "blocks": len(blocks), "outside_blocks": outside}
 
 
 @contextmanager
@@ -151,13 +134,18 @@ class _Training:
     optimizer: torch.optim.Optimizer
     bfloat16: bool
 
-    def step(self, batch: Batch) -> None:
-        """A training step in Lightning's order: old gradients live through the forward pass."""
+    def step(self, batch: Batch, note: Callable[[], None] = lambda: None) -> None:
+        """A training step in Lightning's order: old gradients live through the forward pass.
+
+        `note` is called before and after the backward pass.
+        """
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             loss = self.module.training_step(self.module.on_before_batch_transfer(batch, 0), 0)
         assert isinstance(loss, torch.Tensor)
         self.optimizer.zero_grad()
+        note()
         loss.backward()
+        note()
         self.optimizer.step()
         self.average.update(self.module, 1)
 
@@ -167,14 +155,12 @@ class _Training:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     @property
-    def gradient_bytes(self) -> int:
-        return sum(_bytes(parameter.grad) for parameter in self.parameters if parameter.grad is not None)
-
-    @property
-    def state_bytes(self) -> int:
-        """Bytes of the optimiser's state."""
+    def held(self) -> dict[str, int]:
+        """Bytes of the gradients, and of the optimiser's state."""
+        gradients = (parameter.grad for parameter in self.parameters if parameter.grad is not None)
         buffers = (buffer for state in self.optimizer.state.values() for buffer in state.values())
-        return sum(_bytes(buffer) for buffer in buffers if torch.is_tensor(buffer))
+        tensors = filter(torch.is_tensor, buffers)
+        return {"gradients": sum(map(_bytes, gradients)), "optimizer": sum(map(_bytes, tensors))}
 
 
 def _optimizer(module: pl.LightningModule) -> torch.optim.Optimizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.autoencoder.losses import AutoencoderLoss
@@ -22,7 +23,7 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.transforms import Meta, Transform, apply_transforms
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
-from fieldforge.fields.base import Field
+from fieldforge.fields.base import Field, Params
 from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.directory import MODEL, StageDirectory, load_weights, model_in
@@ -33,7 +34,7 @@ from fieldforge.stages.samples import check_samples, data_fingerprint, sample_da
 from fieldforge.stages.settings import PictureSettings
 from fieldforge.stages.stage import Results, Saved, StageResult, TrainedStage
 from fieldforge.stages.training_run import plain, seeded
-from fieldforge.stages.work import Batch, Sizes, Step
+from fieldforge.stages.work import Batch, Drawing, Encoding, Sizes, Step
 from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 from fieldforge.training.processes.checkpoints import load_safely
@@ -84,7 +85,17 @@ class AutoencoderStage(TrainedStage):
             return None
         blocks = ("autoencoder", "autoencoder_loss", "data", "domain")
         batches, notes = sample_batches(self.config), self.planned_loss()[1]
-        return Step(lambda: self.module_of(self.planned_loss()[0]), batches, blocks, "data", sizes.shards, notes)
+        return Step(
+            lambda: self.module_of(self.planned_loss()[0]),
+            batches,
+            blocks,
+            "data",
+            sizes.shards,
+            notes,
+            sizes.sample_bytes,
+            drawing_of_heldout(self.config, self.sheet),
+            Encoding(lambda: build(self.config, "autoencoder"), input_example(self.config)),
+        )
 
     def planned_loss(self) -> tuple[Any, tuple[str, ...]]:
         """The loss of a plan, and what it lacks (`AutoencoderLoss.planned`)."""
@@ -171,6 +182,26 @@ def sample_batches(config: DictConfig) -> Any:
         return {key: torch.rand(size, *shape) for key, shape in shapes.items()}
 
     return batch
+
+
+def input_example(config: DictConfig) -> Callable[[], dict[str, Tensor]]:
+    """Gives one sample with random numbers in the place of what the autoencoder reads: name → (1, …)."""
+    domain: Domain = build(config, "domain")
+    fields = apply_transforms(domain.example(), domain.input_transforms(), np.random.default_rng(0))
+    return lambda: {name: torch.rand(1, *np.shape(value)) for name, value in fields.items()}
+
+
+def drawing_of_heldout(config: DictConfig, sheet: PictureSettings) -> Drawing:
+    """What `pictures_of_heldout` asks of the networks."""
+    domain: Domain = build(config, "domain")
+    example = input_example(config)
+
+    def decode(module: pl.LightningModule) -> tuple[Field, Params]:
+        assert isinstance(module, AutoencoderModule)
+        fields = {name: torch.rand(sheet.count, *value.shape[1:]) for name, value in example().items()}
+        return module.autoencoder.field, module.autoencoder.decode(module.autoencoder.encode(fields))
+
+    return Drawing(sheet.count, domain.points_of_picture(sheet.resolution, sheet.size), decode)
 
 
 def finished_file(config: DictConfig) -> Path | None:

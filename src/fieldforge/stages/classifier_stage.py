@@ -47,7 +47,8 @@ class ClassifierStage(TrainedStage):
         assert shape is not None
         blocks = ("classifier", "process", "density")
         batch = latent_batches(shape, {}, classes)
-        return Step(lambda: self.classifier_module(shape, classes), batch, blocks, "latent_data", sizes.shards)
+        module = lambda: self.classifier_module(shape, classes)  # noqa: E731
+        return Step(module, batch, blocks, "latent_data", sizes.shards, sample_bytes=sizes.sample_bytes)
 
     def prepare(self, results: Results) -> None:
         latents, self.autoencoder_run = results["latents"].path, results["autoencoder"].run

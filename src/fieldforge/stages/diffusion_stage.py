@@ -22,16 +22,17 @@ from fieldforge.diffusion.lora import LoRA
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
 from fieldforge.generation import Generator
-from fieldforge.stages.autoencoder_stage import load_autoencoder
+from fieldforge.stages.autoencoder_stage import finished_config, finished_file, load_autoencoder
 from fieldforge.stages.conditioner_check import check_diffusion_conditioner, encoder_notes
 from fieldforge.stages.denoiser_parts import build_generator, build_model, build_module, stand_in_classes, with_classes
 from fieldforge.stages.directory import StageDirectory, load_weights
+from fieldforge.stages.embedding_work import embeddings_of, with_features
 from fieldforge.stages.encoding import embed_once, measure_vectors
 from fieldforge.stages.fingerprint import differences
 from fieldforge.stages.identity import conditions, without_places
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
 from fieldforge.stages.measures_of_samples import MeasuresOfSamples
-from fieldforge.stages.prompt_pictures import pictures_of_prompts
+from fieldforge.stages.prompt_pictures import drawing_of_prompts, pictures_of_prompts
 from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, TrainedStage
 from fieldforge.stages.training_run import plain, seeded
 from fieldforge.stages.work import Sizes, Step
@@ -83,8 +84,25 @@ class DiffusionStage(TrainedStage):
             return build_module(config, self.kind, shape, seeded(config, "conditioner"))
 
         batch = latent_batches(shape, feature_widths(conditioner, sizes.text_tokens), sizes.classes)
-        notes = encoder_notes(config, conditioner)
-        return Step(module, batch, DENOISER, "latent_data", sizes.shards, notes)
+        embedded = embeddings_of(self.config, conditioner, sizes)
+        return Step(
+            module,
+            batch,
+            DENOISER,
+            "latent_data",
+            sizes.shards,
+            encoder_notes(config, conditioner),
+            with_features(sizes.sample_bytes, config, conditioner, sizes),
+            drawing_of_prompts(config, batch, self.planned_autoencoder, self.sheet),
+            embeddings=embedded,
+        )
+
+    def planned_autoencoder(self) -> Autoencoder:
+        """The autoencoder of a plan, without its weights."""
+        finished = finished_file(self.config)
+        config = finished_config(finished) if finished else self.config
+        autoencoder: Autoencoder = build(config, "autoencoder", trusted=not finished)
+        return autoencoder
 
     def prepare(self, results: Results) -> None:
         latents = str(results["latents"].path)

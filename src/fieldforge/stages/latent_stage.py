@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric.utilities import move_data_to_device
-from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
@@ -23,9 +21,11 @@ from fieldforge.data.dealt_shards import DealtShards, Part
 from fieldforge.data.latent_schema import LATENT
 from fieldforge.data.manifest import MANIFEST_NAME
 from fieldforge.data.shards import open_shards
-from fieldforge.data.transforms import Key, Meta, Transform, apply_transforms
+from fieldforge.data.tar_members import stored_bytes
+from fieldforge.data.transforms import Key, Meta, Transform
 from fieldforge.domains.domain import Domain
-from fieldforge.stages.autoencoder_stage import finished_config, finished_file, load_autoencoder
+from fieldforge.nn.latent_shape import LatentShape
+from fieldforge.stages.autoencoder_stage import finished_config, finished_file, input_example, load_autoencoder
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.encoding import encoding_on, stop_on_request
 from fieldforge.stages.fingerprint import fingerprint
@@ -39,6 +39,7 @@ from fieldforge.training.processes import ranks
 
 log = logging.getLogger(__name__)
 SHARD = 256  # latents a shard
+DESCRIPTION, HEADER = 512, 128  # bytes of a usual meta.json, and of what precedes the numbers of an array
 
 
 class LatentStage(Stage):
@@ -51,15 +52,15 @@ class LatentStage(Stage):
 
     def after(self, sizes: Sizes) -> Sizes:
         shards = sizes.shards if sizes.samples is None else -(-sizes.samples // SHARD)
-        return Sizes(**{**vars(sizes), "shards": shards})
+        assert sizes.latent_shape is not None
+        return replace(sizes, shards=shards, sample_bytes=latent_bytes(sizes.latent_shape))
 
     def work(self, sizes: Sizes) -> Encoding:
-        domain: Domain = build(self.config, "domain")
         finished = finished_file(self.config)
         config = finished_config(finished) if finished else self.config
-
-        fields = apply_transforms(domain.example(), domain.input_transforms(), np.random.default_rng(0))
-        return Encoding(lambda: build(config, "autoencoder", trusted=not finished), lambda: random_batch(fields))
+        assert sizes.latent_shape is not None
+        written = latent_bytes(sizes.latent_shape)
+        return Encoding(lambda: build(config, "autoencoder", trusted=not finished), input_example(self.config), written)
 
     def check(self) -> None:
         _ = self.encoding  # a mistake there is met before the first stage
@@ -83,9 +84,9 @@ class LatentStage(Stage):
         return StageResult(self.name, folder)
 
 
-def random_batch(fields: Mapping[str, Any]) -> dict[str, Tensor]:
-    """One sample with random numbers in the place of each array: name → (1, …)."""
-    return {name: torch.rand(1, *np.shape(value)) for name, value in fields.items()}
+def latent_bytes(shape: LatentShape) -> int:
+    """Bytes of a stored latent: float32 (T, C), with its description."""
+    return stored_bytes(DESCRIPTION, HEADER + 4 * shape.tokens * shape.channels)
 
 
 @scope()

@@ -17,7 +17,7 @@ from torch import Tensor
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.image_source import ImageSource
 from fieldforge.conditioning.prior import EmbeddingSpace, VectorLatent
-from fieldforge.conditioning.stored import embedding_folder
+from fieldforge.conditioning.stored import embedding_folder, has_embeddings
 from fieldforge.conditioning.text_source import TextSource
 from fieldforge.conditioning.transforms import StoredFeatures
 from fieldforge.configuration.build import build
@@ -30,6 +30,7 @@ from fieldforge.stages.conditioner_check import check_prior_conditioner
 from fieldforge.stages.denoiser_parts import build_generator, build_model, build_module, stand_in_classes, with_classes
 from fieldforge.stages.diffusion_stage import DENOISER
 from fieldforge.stages.directory import StageDirectory, load_weights
+from fieldforge.stages.embedding_work import embedding_of, feature_bytes
 from fieldforge.stages.encoding import embed_once, measure_vectors
 from fieldforge.stages.identity import conditions
 from fieldforge.stages.latent_batches import feature_widths, latent_batches
@@ -63,13 +64,24 @@ class PriorStage(TrainedStage):
         generated: Any = image_source(self.config, self.source).source(self.source)
         width: int = generated.encoder.vector_width
         config = stand_in_classes(self.config, sizes.classes)
-        features = feature_widths(seeded(config, "conditioner"), sizes.text_tokens)
+        conditioner: Conditioner = seeded(config, "conditioner")
+        features = feature_widths(conditioner, sizes.text_tokens)
 
         def module() -> pl.LightningModule:
             return build_module(config, self.kind, LatentShape(1, width), seeded(config, "conditioner"))
 
-        batch = latent_batches(LatentShape(1, width), features, sizes.classes)
-        return Step(module, batch, DENOISER, "latent_data", sizes.shards)
+        texts = {name: one for name, one in conditioner.sources.items() if isinstance(one, TextSource)}
+        read = {self.source: generated, **texts}
+        missing = [name for name in read if not has_embeddings(self.config.data.root, name)]
+        return Step(
+            module,
+            latent_batches(LatentShape(1, width), features, sizes.classes),
+            DENOISER,
+            "latent_data",
+            sizes.shards,
+            sample_bytes=sum(feature_bytes(source, sizes) for source in read.values()),
+            embeddings=tuple(embedding_of(name, read[name], sizes) for name in missing),
+        )
 
     def prepare(self, results: Results) -> None:
         """Embeds missing vectors and measures their mean and deviation before the training."""

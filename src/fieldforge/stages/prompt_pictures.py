@@ -2,24 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from torch import Tensor, nn
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.shards import open_shards
+from fieldforge.diffusion.sampler import Sampler
 from fieldforge.domains.domain import Domain
+from fieldforge.fields.base import Field, Params
+from fieldforge.generation import Generator
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions, from_samples
 from fieldforge.stages.denoiser_parts import build_generator
 from fieldforge.stages.settings import PictureSettings
+from fieldforge.stages.work import Batch, Drawing
 from fieldforge.training.callbacks.context import Draw
 from fieldforge.training.modules.conditional_module import ConditionalModule
+
+
+def quick(config: DictConfig, sheet: PictureSettings) -> DictConfig:
+    """The configuration with the sampler steps of pictures during training."""
+    changed = OmegaConf.merge(config, {"sampler": {"steps": sheet.steps}})
+    assert isinstance(changed, DictConfig)
+    return changed
+
+
+def drawing_of_prompts(
+    config: DictConfig, batch: Callable[[int], Batch], autoencoder: Callable[[], Autoencoder], sheet: PictureSettings
+) -> Drawing:
+    """What `pictures_of_prompts` asks of the networks; batches as those of training, on tensors without values."""
+    domain: Domain = build(config, "domain")
+    count = sheet.count * sheet.seeds
+    kind, process = build(config, "loss").model, build(config, "process")
+    sampler: Sampler = build(quick(config, sheet), "sampler")
+    evaluations = sampler.evaluations(kind(nn.Identity(), process, build(config, "parameterization")))
+
+    def evaluate(module: pl.LightningModule) -> Tensor:
+        assert isinstance(module, ConditionalModule)
+        guidance = lambda scale: build(config, "guidance", scale=scale)  # noqa: E731
+        latents = batch(count)["latent"]
+        shape = LatentShape(*latents.shape[1:])
+        generator = Generator(module.model, module.conditioner, sampler, guidance, shape)
+        steering = generator.steering(batch(count), count, sheet.scale)
+        return module.model.guided(steering.guidance, steering.condition, steering.null)(latents, torch.rand(count))
+
+    def decode(module: pl.LightningModule) -> tuple[Field, Params]:
+        decoder = autoencoder()
+        return decoder.field, decoder.decode(batch(count)["latent"])
+
+    return Drawing(count, domain.points_of_picture(sheet.resolution), decode, evaluations, evaluate)
 
 
 def pictures_of_prompts(
@@ -30,9 +71,7 @@ def pictures_of_prompts(
 
     def draw(module: pl.LightningModule, path: Path) -> None:
         assert isinstance(module, ConditionalModule)
-        quick = OmegaConf.merge(config, {"sampler": {"steps": sheet.steps}})
-        assert isinstance(quick, DictConfig)
-        generator = build_generator(quick, module.model, module.conditioner, autoencoder.latent_shape)
+        generator = build_generator(quick(config, sheet), module.model, module.conditioner, autoencoder.latent_shape)
         seen = "image" in generator.keys  # latent shards have no pictures
         unseen = bool(generator.keys & {"image", "coarse"})  # what was never seen tells most
         shards = open_shards(config.data.root, data.shown_split) if unseen else data.shards(data.train_split)

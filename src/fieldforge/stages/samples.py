@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from fieldforge.configuration.build import build
 from fieldforge.data.datamodule import ShardDataModule
-from fieldforge.data.shards import ShardSet, open_shards
+from fieldforge.data.shards import NoSplitError, ShardSet, open_shards
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
 from fieldforge.stages.identity import without_places
@@ -28,6 +28,15 @@ def training_split(config: DictConfig) -> ShardSet:
     """The training samples at `data.root`. UserError where there are none."""
     settings = plain(config.data)
     return open_shards(settings["root"], settings.get("train_split", "train"))
+
+
+def heldout_samples(config: DictConfig) -> int:
+    """Number of held-out samples at `data.root`; 0 where nothing is held out."""
+    settings = plain(config.data)
+    try:
+        return open_shards(settings["root"], settings.get("heldout_split", "heldout")).samples
+    except NoSplitError:
+        return 0
 
 
 def data_fingerprint(config: DictConfig) -> dict[str, Any]:

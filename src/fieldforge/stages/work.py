@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.fields.base import Field, Params
 from fieldforge.nn.latent_shape import LatentShape
 
 Batch = dict[str, Any]
@@ -20,7 +21,8 @@ class Sizes:
     """Sizes of a training before it runs, passed from stage to stage by plan and rehearsal.
 
     latent_shape: of the latents so far. classes: names in the data, or placeholders. text_tokens: of a caption.
-    samples, shards: of the training split, None where the data are not on this machine.
+    samples, shards: of the training split, None where the data are not on this machine. heldout: samples of the
+    held-out split, likewise. sample_bytes: of a stored sample, likewise. rows: captions, or views, of a sample.
     """
 
     latent_shape: LatentShape | None = None
@@ -28,6 +30,64 @@ class Sizes:
     text_tokens: int = 8
     samples: int | None = None
     shards: int | None = None
+    heldout: int | None = None
+    sample_bytes: float | None = None
+    rows: int = 1
+
+    @property
+    def stored(self) -> int | None:
+        """Samples of all splits."""
+        return None if self.samples is None else self.samples + (self.heldout or 0)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Encoding of every sample once, built on tensors without values.
+
+    Args:
+        autoencoder: builds it.
+        example: a batch of one sample.
+        written: bytes of a stored latent; 0: none is stored.
+    """
+
+    autoencoder: Callable[[], Autoencoder]
+    example: Callable[[], Mapping[str, Tensor]]
+    written: int = 0
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Features of a source's frozen encoder for every sample, which are missing beside the data.
+
+    Args:
+        source: its name.
+        load: loads the encoder. UserError where it is not on this machine.
+        encode: runs it for one sample, where tensors have no values.
+        written: bytes of the features of one sample.
+    """
+
+    source: str
+    load: Callable[[], object]
+    encode: Callable[[], object]
+    written: int
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A sheet of pictures, drawn during the training.
+
+    Args:
+        pictures: their number.
+        points: of the field that each reads.
+        decode: module → field, and the parameters of all pictures.
+        evaluations, evaluate: of a denoiser for all pictures: their number, and one of them.
+    """
+
+    pictures: int
+    points: int
+    decode: Callable[[pl.LightningModule], tuple[Field, Params]]
+    evaluations: int = 0
+    evaluate: Callable[[pl.LightningModule], object] = lambda module: None
 
 
 @dataclass(frozen=True)
@@ -41,6 +101,10 @@ class Step:
         data: the block of the data module.
         shards: the shards of the data, None where they are not known.
         notes: parts that a plan leaves out.
+        sample_bytes: of a stored sample, None where they are not known.
+        drawing: what is drawn at intervals.
+        statistics: of all latents, measured after the last step where the autoencoder has `unit_variance`.
+        embeddings: computed before the first step.
     """
 
     module: Callable[[], pl.LightningModule]
@@ -49,11 +113,7 @@ class Step:
     data: str
     shards: int | None = None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """Encoding of every sample once, built on tensors without values: the autoencoder, and a batch of one sample."""
-
-    autoencoder: Callable[[], Autoencoder]
-    example: Callable[[], Mapping[str, Tensor]]
+    sample_bytes: float | None = None
+    drawing: Drawing | None = None
+    statistics: Encoding | None = None
+    embeddings: tuple[Embedding, ...] = ()
