@@ -19,8 +19,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from fieldforge.planning.estimate import StagePlan, memory_ddp
+from fieldforge.planning.estimate import StagePlan
 from fieldforge.planning.plan import make_plan
+from fieldforge.planning.step_cost import memory_ddp
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import run_training
 from fieldforge.training.callbacks.metrics_table import read_table

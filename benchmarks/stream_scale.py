@@ -37,8 +37,9 @@ PAGE = Path(__file__).parent.parent / "docs" / "stream_scale.md"
 PROCESSES = 3
 
 
-def entries() -> Iterator[ShardEntry]:
-    for number in range(SHARDS):
+def shard_entries(count: int) -> Iterator[ShardEntry]:
+    """The entries of a manifest of so many shards."""
+    for number in range(count):
         digest = hashlib.sha256(number.to_bytes(4)).hexdigest()
         yield ShardEntry(f"train-{number:06d}.tar", "train", SAMPLES, 2 * SAMPLES, 34_000_000, digest, digest[::-1])
 
@@ -145,7 +146,7 @@ def main() -> None:
         print(json.dumps(one_rank(folder)))
         return
     with tempfile.TemporaryDirectory() as scratch:
-        write_manifest(scratch, LATENT, {}, entries())
+        write_manifest(scratch, LATENT, {}, shard_entries(SHARDS))
         file_mb = Path(scratch, "manifest.json").stat().st_size / 1e6
         command = [sys.executable, __file__, "--one-rank", scratch]
         runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(PROCESSES)]

@@ -11,7 +11,8 @@ from tests.planning.train_and_measure import LATENT_SHAPE, composed
 from tests.runs.tiny import write_balls
 
 from fieldforge.planning import plan
-from fieldforge.planning.estimate import StagePlan, memory_ddp
+from fieldforge.planning.estimate import StagePlan
+from fieldforge.planning.step_cost import memory_ddp
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = [

@@ -6,6 +6,7 @@ from tests.planning.train_and_measure import composed
 from tests.runs.conftest import SEARCH
 
 from fieldforge.configuration.build import build
+from fieldforge.data.tar_members import stored_bytes
 from fieldforge.errors import UserError
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.planning import plan
@@ -96,10 +97,19 @@ def test_what_cannot_be_planned_is_one_sentence(override, sentence):
 
 def test_a_classifier_is_planned_where_its_data_is_not():
     config = composed(["experiment=latent_classifier", "data.root=/nowhere", "autoencoder=shap_e_small",
-                       "stages=[autoencoder,latents,classifier]", "trainer.devices=8"])  # fmt: skip
+                       "stages=[autoencoder,latents,classifier]", "trainer.devices=8",
+                       "training.autoencoder.budget={max_steps:2000,max_minutes:null}"])  # fmt: skip
     plan = make_plan(config)
     assert [part.name for part in plan.stages] == ["autoencoder", "latents", "classifier"]
     assert "the data is not here" in text(plan)
+    autoencoder, latents, classifier = plan.stages
+    bill = {one.name: one.times for one in autoencoder.charges(plan.cluster)}
+    assert bill.keys() == {"steps", "validation", "pictures", "checkpoints"}  # no statistics: how many is not known
+    assert (bill["steps"], bill["validation"]) == (2000, 4)
+    assert autoencoder.pauses.sheet.pictures == 4
+    assert latents.batch_size == 8
+    numbers = 128 + 4 * 192 * 64
+    assert latents.written == classifier.data.sample_bytes == stored_bytes(512, numbers)
 
 
 def test_what_is_frozen_has_no_gradients_and_no_state_of_the_optimizer():
