@@ -3,7 +3,7 @@
     python benchmarks/plan.py [--steps 18] [--only planes,diffusion,sparse,picture]    # prints docs/planning.md's table
 
 One thread; times are processor seconds, medians. Each training has a process of its own, which measures the machine's
-figures before and after it: the peak by a large matrix product, bandwidth by adding large tensors, the start of a
+figures before and after it: the peak by a large matrix product, bandwidth by a large copy, the start of a
 kernel by adding small ones, the speed of checkpoints by writing one. A cell is planned / measured (measured).
 """
 
@@ -108,11 +108,17 @@ def median_of(work: Callable[[], Any], times: int = 7) -> float:
     return statistics.median(costs[1:])
 
 
+def bandwidth() -> float:
+    """Bytes a second of a copy of 128 MiB, more than the caches of a core hold: read and written."""
+    here, there = torch.randn(2, 2**25)
+    return 2 * here.nbytes / median_of(lambda: here.copy_(there))
+
+
 def machine() -> dict[str, float]:
     """This machine's figures for one thread."""
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
     large, small = torch.randn(2**21), torch.randn(8)
-    figures = {"bandwidth": 3 * large.nbytes / median_of(lambda: large + large)}
+    figures = {"bandwidth": bandwidth()}
     figures["launch_seconds"] = median_of(lambda: [small + small for _ in range(2000)]) / 2000
     for name, matmul in (("float32_flops", "highest"), ("peak_flops", best_matmul(gpu=False))):
         torch.set_float32_matmul_precision(matmul)

@@ -115,7 +115,7 @@ def messages(links: Links) -> dict[str, float]:
 
 
 def milli(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 def main() -> None:
