@@ -12,7 +12,6 @@ from fieldforge.errors import UserError
 from fieldforge.preparation.pipeline import CONTACT_SHEET_NAME, REJECTED_NAME, AssetSource, prepare
 from fieldforge.preparation.recipe import Recipe
 from fieldforge.runs.early_checks import check_preparation_keys
-from fieldforge.runs.embed import run_embedding
 from fieldforge.terminal import quantity
 
 log = logging.getLogger(__name__)
@@ -26,6 +25,8 @@ def run_preparation(config: DictConfig) -> None:
     """
     check_preparation_keys(config)
     if config.embed is not None:
+        from fieldforge.runs.embed import run_embedding  # here, as it imports Lightning, which assets have no use for
+
         run_embedding(config)
         return
     source: AssetSource = build(config, "source")
