@@ -1,4 +1,7 @@
-"""The designs of experiment=shape_latent and furniture_latent, sparse latents and sets, over two processes."""
+"""The designs of experiment=shape_latent and furniture_latent, sparse latents and sets, over two processes.
+
+Fewer of their layers, which are all alike.
+"""
 
 import json
 import signal
@@ -30,6 +33,8 @@ COMMON = [
     *(f"training.{stage}.budget.max_steps={STEPS}" for stage in ("autoencoder", "diffusion")),
     *(f"training.{stage}.budget.max_minutes=null" for stage in ("autoencoder", "diffusion")),
     "trainer.matmul=highest",
+    "backbone.layers=2",
+    *(f"autoencoder.{part}.layers=2" for part in ("encoder", "decoder")),
 ]
 SMALL = ["distances.near=64", "distances.volume=64", "rays.rays=16"]
 SHORT = [*COMMON, *(f"data.transforms.{size}" for size in SMALL)]
@@ -61,11 +66,12 @@ SCENARIOS = [
         {
             "name": f"{design}{strategy}",
             "experiment": experiment,
-            "overrides": [*overrides, precision, f"trainer={strategy}", *PAIR],
+            "overrides": [*overrides, *rest, f"trainer={strategy}", *PAIR],
         }
         for design, (experiment, overrides) in DESIGNS.items()
         if design
-        for strategy, precision in (("ddp", EXACT), ("fsdp", ROUND))
+        # Each process of ddp has the whole model, as one alone has.
+        for strategy, *rest in (("ddp", EXACT, "callbacks.pictures=null"), ("fsdp", ROUND))
     ),
 ]
 
