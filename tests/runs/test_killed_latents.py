@@ -1,6 +1,6 @@
 """SIGKILL of real `train.py` processes while they encode latents: the latent shards are those of an undisturbed run.
 
-Six starts of a process, most of whose time is imports, make this slow.
+Five starts of a process, most of whose time is imports, make this slow.
 """
 
 import random
@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tests.runs.conftest import Place
 from tests.runs.tiny import write_balls
+
+from fieldforge.runs.train import run_training
 
 KILLS, MOST_STARTS = 3, 9
 LATENTS = "stages=[autoencoder,latents]"
@@ -35,9 +37,9 @@ def test_killed_while_encoding(tmp_path: Path) -> None:
     data = write_balls(tmp_path / "balls", train=530)  # three shards of latents
     undisturbed, disturbed = Place(data, tmp_path / "undisturbed"), Place(data, tmp_path / "disturbed")
     undisturbed.outputs.mkdir()
-    finish(undisturbed.start("stages=[autoencoder]"))
+    run_training(undisturbed.compose("stages=[autoencoder]"))
     shutil.copytree(undisturbed.outputs, disturbed.outputs)
-    finish(undisturbed.start(LATENTS))
+    run_training(undisturbed.compose(LATENTS))
     written = [path.stat().st_mtime for path in folders(undisturbed)[0].iterdir()]
     duration = max(written) - min(written)  # from the first shard, which holds few, to the manifest
     draw, hits = random.Random(0), 0

@@ -1,6 +1,6 @@
 """SIGKILL of real `train.py` processes at random steps, data workers on: the weights are those of an undisturbed run.
 
-Six starts of a process make this the slowest test here; nothing smaller shows that all state is in the checkpoint.
+Five starts of a process make this a slow test; nothing smaller shows that all state is in the checkpoint.
 """
 
 import random
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 from tests.runs.conftest import Place
+
+from fieldforge.runs.train import run_training
 
 KILLS = 2  # in each stage
 STEPS = 12
@@ -22,11 +24,8 @@ LONGER = [
 ]
 
 
-def finish(place: Place) -> dict[str, dict[str, torch.Tensor]]:
-    """Run to the end; the weights of each stage by the name of its directory."""
-    process = place.start(*LONGER)
-    _, stderr = process.communicate(timeout=240)
-    assert process.returncode == 0, stderr
+def weights_of(place: Place) -> dict[str, dict[str, torch.Tensor]]:
+    """The weights of each stage by the name of its directory."""
     models = place.outputs.glob("tiny/*/model.ckpt")
     return {path.parent.name: torch.load(path, weights_only=True)["state_dict"] for path in models}
 
@@ -35,7 +34,8 @@ def test_killed_at_random_steps(balls: Path, tmp_path: Path) -> None:
     undisturbed, disturbed = Place(balls, tmp_path / "undisturbed"), Place(balls, tmp_path / "disturbed")
     for place in (undisturbed, disturbed):
         place.outputs.mkdir()
-    expected = finish(undisturbed)
+    run_training(undisturbed.compose(*LONGER))
+    expected = weights_of(undisturbed)
     draw = random.Random(0)
     for _stage in ("autoencoder", "diffusion"):  # a later start goes on behind the steps of the first
         for step in sorted(draw.sample(range(1, STEPS), KILLS)):
@@ -43,7 +43,10 @@ def test_killed_at_random_steps(balls: Path, tmp_path: Path) -> None:
             process = disturbed.start(*LONGER, kill)
             _, stderr = process.communicate(timeout=240)
             assert process.returncode == -signal.SIGKILL, stderr
-    weights = finish(disturbed)
+    process = disturbed.start(*LONGER)
+    _, stderr = process.communicate(timeout=240)
+    assert process.returncode == 0, stderr
+    weights = weights_of(disturbed)
     assert weights.keys() == expected.keys()
     assert len(weights) == 2
     for run in expected:
