@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from tests.runs.tiny import write_balls
 
+from fieldforge.domains import shape_outputs
+from fieldforge.rendering.turntable import write_turntable
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages import pretrained
 from fieldforge.training.processes import interruption
@@ -56,6 +59,12 @@ def place(balls: Path, tmp_path: Path) -> Place:
 def _no_pretrained_weights(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory):
     """Whatever weights the repository holds, tests use their own."""
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path_factory.mktemp("empty"))
+
+
+@pytest.fixture(autouse=True)
+def _short_turntables(monkeypatch: pytest.MonkeyPatch):
+    """Of two small frames: whole ones are most of the time of drawing a shape, and tests/rendering looks at them."""
+    monkeypatch.setattr(shape_outputs, "write_turntable", partial(write_turntable, size=32, frames=2))
 
 
 @pytest.fixture(autouse=True)

@@ -83,8 +83,10 @@ def doubled_area(corners: Tensor) -> Tensor:
 
 def screen_weights(corners: Tensor, points: Tensor) -> Tensor:
     """Barycentric weights (N, 3) of points (N, 2) in triangles (N, 3, 2) of the picture."""
-    opposite = [torch.stack([points, corners[:, (i + 1) % 3], corners[:, (i + 2) % 3]], dim=1) for i in range(3)]
-    return torch.stack([doubled_area(part) for part in opposite], dim=-1) / doubled_area(corners).unsqueeze(-1)
+    rows, columns = (corners - points.unsqueeze(1)).permute(2, 1, 0)  # (3, N) each
+    first, second = [1, 2, 0], [2, 0, 1]  # the corners opposite of each
+    areas = rows[first] * columns[second] - columns[first] * rows[second]
+    return (areas / doubled_area(corners)).T
 
 
 def _resolve(nearest: Tensor, faces: Tensor, corners: Tensor, distance: Tensor) -> Fragments:
