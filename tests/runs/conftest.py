@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 
 import pytest
@@ -63,8 +63,10 @@ def _no_pretrained_weights(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: py
 
 @pytest.fixture(autouse=True)
 def _short_turntables(monkeypatch: pytest.MonkeyPatch):
-    """Of two small frames: whole ones are most of the time of drawing a shape, and tests/rendering looks at them."""
+    """Of two small frames: whole ones, which tests/rendering and tests/domains look at, are most of drawing a shape."""
     monkeypatch.setattr(shape_outputs, "write_turntable", partial(write_turntable, size=32, frames=2))
+    frames = partialmethod(shape_outputs.Shapes.radiance_frames, size=16, frames=2)
+    monkeypatch.setattr(shape_outputs.Shapes, "radiance_frames", frames)
 
 
 @pytest.fixture(autouse=True)

@@ -91,7 +91,6 @@ def test_what_is_drawn_is_kept_whatever_fails_after_it(walked, tmp_path, monkeyp
     assert "001_red_1 is not written (ValueError: no encoder)" in caplog.text
 
     (tmp_path / "samples.json").write_text('{"samples": []}')
-    monkeypatch.undo()
     monkeypatch.setattr(Shapes, "mesh", third)
     with pytest.raises(KeyboardInterrupt):
         run_sampling(command(walked[0], "sample", *words, "n=4"))
