@@ -1,8 +1,8 @@
 """Imports of PyTorch Lightning without the packages that come along unused.
 
 Lightning imports torchmetrics, which imports Matplotlib, scipy.signal and Transformers wherever they are installed, for
-plots and metrics that no command has. They took 3.3 of the 7.3 s of processor time before the first line of each
-command's work, and 116 MB in each process.
+plots and metrics that no command has. They took 3.3 of the 7.3 s of processor time of its import, and 116 MB of each
+process.
 """
 
 from __future__ import annotations
