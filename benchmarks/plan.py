@@ -3,8 +3,9 @@
     python benchmarks/plan.py [--steps 18] [--only planes,diffusion,sparse,picture]    # prints docs/planning.md's table
 
 One thread; times are processor seconds, medians. Each training has a process of its own, which measures the machine's
-figures before and after it: the peak by a large matrix product, bandwidth by a large copy, the start of a
-kernel by adding small ones, the speed of checkpoints by writing one. A cell is planned / measured (measured).
+figures before and after it: the peak by a large matrix product, bandwidth by a large copy, the start of a kernel by a
+training step of a transformer too small to compute anything, the speed of checkpoints by writing one. A cell is
+planned / measured (measured).
 """
 
 from __future__ import annotations
@@ -28,13 +29,16 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from overhead import latents_like
+from torch import nn
 
 from fieldforge.configuration.build import build
 from fieldforge.data.dealt_shards import DealtShards
 from fieldforge.data.latent_schema import LATENT
+from fieldforge.nn.ema import EMA, PlainDecay
 from fieldforge.planning.bill import checkpoint_seconds
 from fieldforge.planning.encoding_plan import EncodingPlan
 from fieldforge.planning.estimate import StagePlan
+from fieldforge.planning.kernels import Kernels
 from fieldforge.planning.plan import make_plan
 from fieldforge.planning.step_cost import memory_ddp
 from fieldforge.runs.entry import CONFIGS
@@ -114,12 +118,30 @@ def bandwidth() -> float:
     return 2 * here.nbytes / median_of(lambda: here.copy_(there))
 
 
+def launch_seconds() -> float:
+    """Between the starts of two kernels of a training step, with what Python and autograd do for each."""
+    layer = nn.TransformerEncoderLayer(8, 1, 8, 0.0, batch_first=True)
+    network = nn.TransformerEncoder(layer, 6, enable_nested_tensor=False)
+    optimizer, average = torch.optim.AdamW(network.parameters()), EMA(network, PlainDecay(0.99))
+    x = torch.randn(1, 2, 8)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        network(x).square().mean().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        average.update(network, 1)
+
+    with Kernels() as kernels:
+        step()
+    return median_of(step, 31) / len(kernels)
+
+
 def machine() -> dict[str, float]:
     """This machine's figures for one thread."""
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    large, small = torch.randn(2**21), torch.randn(8)
-    figures = {"bandwidth": bandwidth()}
-    figures["launch_seconds"] = median_of(lambda: [small + small for _ in range(2000)]) / 2000
+    large = torch.randn(2**21)
+    figures = {"bandwidth": bandwidth(), "launch_seconds": launch_seconds()}
     for name, matmul in (("float32_flops", "highest"), ("peak_flops", best_matmul(gpu=False))):
         torch.set_float32_matmul_precision(matmul)
         figures[name] = 2 * 1024**3 / median_of(lambda: a @ b)
