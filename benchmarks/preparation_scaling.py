@@ -1,12 +1,14 @@
-"""Preparation on 1, 2 and 4 workers of a Dask cluster beside the processes of this machine, and what a million cost.
+"""Preparation on 1, 2, 4 and 8 workers of a Dask cluster beside the processes of this machine, and what a million cost.
 
-    python benchmarks/preparation_scaling.py [--assets 48] [--million]
+    python benchmarks/preparation_scaling.py [--meshes 48 | --million]
 
-Prepares the same generated meshes (bumpy spheres of 20,480 triangles, `preparation=full`) each way, with the cluster's
-processes started before, and checks that the bytes are the same. Efficiency is the rate divided by that of one worker
-times the smaller of workers and cores. Then counts the requests of a preparation from and to object storage, an asset.
-`--million` adds what the command itself needs for a million assets: processor seconds and peak memory, with an engine
-that answers at once.
+Assets take a second of waiting each (`waiting_recipe.py`), so that the cores of this machine do not matter: efficiency
+is the rate divided by that of one local worker and by the number of workers. The cluster's processes run before, and
+the bytes are the same each way. Then it counts the requests of a preparation from and to object storage, an asset.
+
+`--meshes` prepares generated meshes (bumpy spheres of 20,480 triangles, `preparation=full`) on as many workers as there
+are cores. `--million` measures what the command itself needs for a million assets: processor seconds and peak memory,
+with an engine that answers at once.
 """
 
 import argparse
@@ -24,6 +26,8 @@ import numpy as np
 import trimesh
 from hydra import compose, initialize_config_dir
 from memory import peak_mb
+from PIL import Image
+from waiting_recipe import WaitingRecipe
 
 from fieldforge.configuration.build import build
 from fieldforge.data.table import ShardEntry
@@ -32,7 +36,9 @@ from fieldforge.engines.engine import Engine, LocalEngine
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.events import Decided, Written
 from fieldforge.preparation.folder import FolderSource
-from fieldforge.preparation.pipeline import _records_sha256, prepare
+from fieldforge.preparation.images.picture_folder import PictureFolder
+from fieldforge.preparation.images.picture_recipe import PictureRecipe
+from fieldforge.preparation.pipeline import AssetSource, _records_sha256, prepare
 from fieldforge.preparation.preparation_job import job_of
 from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.shard_parts import ShardJob, ShardPart, parts_of, write_all
@@ -45,10 +51,16 @@ ROOT = Path(__file__).resolve().parents[1]
 MILLION = 1_000_000
 
 
-def recipe() -> Recipe:
+def recipe(preparation: str = "full") -> Recipe:
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = compose("prepare", ["source=folder", "source.path=."])
+        config = compose("prepare", ["source=folder", "source.path=.", f"preparation={preparation}"])
     return build(config, "preparation")
+
+
+def waiting_recipe() -> Recipe:
+    pictures = recipe("pictures")
+    assert isinstance(pictures, PictureRecipe)
+    return WaitingRecipe(**vars(pictures))
 
 
 def write_meshes(folder: Path, count: int) -> None:
@@ -62,44 +74,54 @@ def write_meshes(folder: Path, count: int) -> None:
         mesh.export(folder / f"sphere_{number:04d}.ply")
 
 
+def write_pictures(folder: Path, count: int) -> None:
+    """Noise of 64² pixels."""
+    folder.mkdir()
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"noise_{number:04d}.png")
+
+
 def source_of(place: object) -> FolderSource:
     return FolderSource(str(place), None, "spheres", "CC0-1.0", "nobody", {})
+
+
+def pictures_of(place: object) -> PictureFolder:
+    return PictureFolder(str(place), None, "noise", "CC0-1.0", "nobody", {})
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def timed(engine: Engine, meshes: Path, output: Path) -> float:
-    began = time.monotonic()
-    prepare(source_of(meshes), recipe(), 0, output, engine)
-    return time.monotonic() - began
-
-
-def compare(folder: Path, count: int) -> None:
-    """Prints a table of engines."""
+def compare(folder: Path, source: AssetSource, first: AssetSource, own: Recipe, workers: Sequence[int]) -> None:
+    """Prints a table of engines. `first`: a few assets, so that every process has made its imports."""
     from distributed import LocalCluster
 
-    write_meshes(folder / "meshes", count)
-    write_meshes(folder / "first", 4)  # so that every process has made its imports
-    cores = len(os.sched_getaffinity(0))
-    rows: list[tuple[str, int, float]] = []
-    for workers in sorted({1, cores}):
-        timed(LocalEngine(workers), folder / "first", folder / f"first_local{workers}")
-        rows.append(("local", workers, timed(LocalEngine(workers), folder / "meshes", folder / f"local{workers}")))
-    for workers in (1, 2, 4):
-        with LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as cluster:
-            first, engine = DaskEngine(cluster.scheduler_address, batch=1), DaskEngine(cluster.scheduler_address)
-            timed(first, folder / "first", folder / f"first_dask{workers}")
-            rows.append(("dask", workers, timed(engine, folder / "meshes", folder / f"dask{workers}")))
-            for own in (first, engine):
-                own.client.close()
-        assert contents(folder / f"dask{workers}") == contents(folder / "local1"), "other bytes"
-    print(f"\n{count} assets on {cores} cores; the bytes are the same each way\n")
+    count, outputs = len(source.records(2**24)), iter(range(100))
+
+    def timed(source: AssetSource, engine: Engine) -> float:
+        output, began = folder / f"out{next(outputs)}", time.monotonic()
+        prepare(source, own, 0, output, engine)
+        elapsed = time.monotonic() - began
+        if source is not first:
+            assert contents(output) == written.setdefault("bytes", contents(output)), "other bytes"
+        return elapsed
+
+    written: dict[str, dict[str, bytes]] = {}
+    timed(first, LocalEngine(1))
+    rows = [("local", 1, timed(source, LocalEngine(1)))]
+    for number in workers:
+        with LocalCluster(number, threads_per_worker=1, dashboard_address=None) as cluster:
+            engines = DaskEngine(cluster.scheduler_address, batch=1), DaskEngine(cluster.scheduler_address, batch=4)
+            timed(first, engines[0])
+            rows.append(("dask", number, timed(source, engines[1])))
+            for engine in engines:
+                engine.client.close()
+    print(f"\n{count} assets; the bytes are the same each way\n")
     print("| engine | workers | assets a second | efficiency |\n|---|---|---|---|")
-    for name, workers, seconds in rows:
-        alone = next(other for kind, number, other in rows if (kind, number) == (name, 1))
-        print(f"| {name} | {workers} | {count / seconds:.2f} | {alone / seconds / min(workers, cores):.0%} |")
+    for name, number, seconds in rows:
+        print(f"| {name} | {number} | {count / seconds:.2f} | {rows[0][2] / seconds / number:.0%} |", flush=True)
 
 
 class _Requests(logging.Handler):
@@ -182,16 +204,26 @@ def million(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--assets", type=int, default=48)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--meshes", type=int)
     parser.add_argument("--million", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         if options.million:
-            million(Path(folder))
-            return
-        compare(Path(folder), options.assets)
-        count_requests(Path(folder), options.assets)
+            million(folder)
+        elif options.meshes:
+            write_meshes(folder / "meshes", options.meshes)
+            write_meshes(folder / "first", 8)
+            workers = sorted({1, len(os.sched_getaffinity(0))})
+            compare(folder, source_of(folder / "meshes"), source_of(folder / "first"), recipe(), workers)
+        else:
+            write_pictures(folder / "pictures", 96)
+            write_pictures(folder / "first", 16)
+            sources = pictures_of(folder / "pictures"), pictures_of(folder / "first")
+            compare(folder, *sources, waiting_recipe(), (1, 2, 4, 8))
+            write_meshes(folder / "meshes", 32)
+            count_requests(folder, 32)
 
 
 if __name__ == "__main__":
