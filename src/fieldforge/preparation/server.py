@@ -6,7 +6,8 @@ import os
 import igl  # noqa: F401
 import open3d  # noqa: F401
 
-import fieldforge.preparation.asset_process  # noqa: F401
+import fieldforge.preparation.asset_process
+import fieldforge.preparation.shape_recipe  # noqa: F401  # brings PyTorch along, for which a process would take seconds
 
 # Registered last, and so run first: taking these libraries apart takes seconds, for which the command would wait.
 atexit.register(os._exit, 0)

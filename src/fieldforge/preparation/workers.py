@@ -6,12 +6,14 @@ of time or memory. The parent ends such a process and starts another one.
 
 import multiprocessing
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any
 
 from fieldforge.engines.engine import ONE_THREAD
@@ -133,9 +135,15 @@ class _Crew:
         process = context.Process(
             target=work, args=(there, self.job.recipe, self.job.seed, self.job.staging), daemon=True
         )
-        process.start()
+        with nullcontext() if "__main__" in self._modules else _without_main():
+            process.start()
         there.close()
         return _Worker(process, here)
+
+    @property
+    def _modules(self) -> set[str]:
+        """The modules of what is sent to a process."""
+        return {type(one).__module__ for one in (self.job.recipe, self.job.staging)}
 
     def _attend(self, worker: _Worker) -> Event | None:
         """Handles the state of one process."""
@@ -182,6 +190,17 @@ class _Crew:
     def _dismiss(self, worker: _Worker) -> None:
         worker.end()
         self.crew.remove(worker)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Processes started inside do not import the main module again, which is Dask's in a worker: a second for each."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager
