@@ -3,9 +3,9 @@
     python benchmarks/plan.py [--steps 18] [--only planes,diffusion,sparse,picture]    # prints docs/planning.md's table
 
 One thread; times are processor seconds, medians. Each training has a process of its own, which measures the machine's
-figures before and after it: the peak by a large matrix product, bandwidth by a large copy, the start of a kernel by a
-training step of a transformer too small to compute anything, the speed of checkpoints by writing one. A cell is
-planned / measured (measured).
+figures before and after it by steps of three reference transformers, which are none of this project's: one too small to
+compute anything (the start of a kernel), one of many tokens (the peak), one of many weights and few tokens (the
+bandwidth). A cell is planned / measured (measured).
 """
 
 from __future__ import annotations
@@ -27,18 +27,16 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
+from machine_figures import machine
 from omegaconf import DictConfig, OmegaConf
 from overhead import latents_like
-from torch import nn
 
 from fieldforge.configuration.build import build
 from fieldforge.data.dealt_shards import DealtShards
 from fieldforge.data.latent_schema import LATENT
-from fieldforge.nn.ema import EMA, PlainDecay
 from fieldforge.planning.bill import checkpoint_seconds
 from fieldforge.planning.encoding_plan import EncodingPlan
 from fieldforge.planning.estimate import StagePlan
-from fieldforge.planning.kernels import Kernels
 from fieldforge.planning.plan import make_plan
 from fieldforge.planning.step_cost import memory_ddp
 from fieldforge.runs.entry import CONFIGS
@@ -50,8 +48,6 @@ from fieldforge.stages.samples import sample_data
 from fieldforge.stages.training_run import StepSettings, seeded, train
 from fieldforge.storage.output import LocalOutput
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
-from fieldforge.training.processes.checkpoints import save_atomically
-from fieldforge.training.processes.precision import best_matmul
 
 TRAININGS = {
     "planes": ("autoencoder", ["experiment=shape_autoencoder", "training.autoencoder.batch_size=4"]),
@@ -100,57 +96,6 @@ clock = Clock()
 
 def the_clock() -> Clock:
     return clock
-
-
-def median_of(work: Callable[[], Any], times: int = 7) -> float:
-    """Processor seconds, after one to warm up."""
-    costs = []
-    for _ in range(times + 1):
-        start = time.process_time()
-        work()
-        costs.append(time.process_time() - start)
-    return statistics.median(costs[1:])
-
-
-def bandwidth() -> float:
-    """Bytes a second of a copy of 128 MiB, more than the caches of a core hold: read and written."""
-    here, there = torch.randn(2, 2**25)
-    return 2 * here.nbytes / median_of(lambda: here.copy_(there))
-
-
-def launch_seconds() -> float:
-    """Between the starts of two kernels of a training step, with what Python and autograd do for each."""
-    layer = nn.TransformerEncoderLayer(8, 1, 8, 0.0, batch_first=True)
-    network = nn.TransformerEncoder(layer, 6, enable_nested_tensor=False)
-    optimizer, average = torch.optim.AdamW(network.parameters()), EMA(network, PlainDecay(0.99))
-    x = torch.randn(1, 2, 8)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        network(x).square().mean().backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        average.update(network, 1)
-
-    with Kernels() as kernels:
-        step()
-    return median_of(step, 31) / len(kernels)
-
-
-def machine() -> dict[str, float]:
-    """This machine's figures for one thread."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    large = torch.randn(2**21)
-    figures = {"bandwidth": bandwidth(), "launch_seconds": launch_seconds()}
-    for name, matmul in (("float32_flops", "highest"), ("peak_flops", best_matmul(gpu=False))):
-        torch.set_float32_matmul_precision(matmul)
-        figures[name] = 2 * 1024**3 / median_of(lambda: a @ b)
-    torch.set_float32_matmul_precision("highest")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "tensors.ckpt"
-        several = {str(number): large + number for number in range(24)}
-        figures["checkpoint_bandwidth"] = 24 * large.nbytes / median_of(lambda: save_atomically(several, file), 5)
-    return figures
 
 
 def memory(key: str) -> int:

@@ -1,0 +1,102 @@
+"""The figures of this machine that a plan asks for, from training steps of reference transformers."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fieldforge.nn.arithmetic import products
+from fieldforge.nn.ema import EMA, PlainDecay
+from fieldforge.planning.kernels import Kernels
+from fieldforge.training.processes.checkpoints import save_atomically
+from fieldforge.training.processes.precision import best_matmul
+
+
+def median_of(work: Callable[[], Any], times: int = 7) -> float:
+    """Processor seconds, after one to warm up."""
+    costs = []
+    for _ in range(times + 1):
+        start = time.process_time()
+        work()
+        costs.append(time.process_time() - start)
+    return statistics.median(costs[1:])
+
+
+@dataclass
+class Reference:
+    """A transformer of PyTorch's own, with AdamW and a moving average, that is no network of this project.
+
+    Args:
+        seconds: of a training step.
+        kernels: of it, see `planning.kernels`.
+    """
+
+    seconds: float
+    kernels: np.ndarray
+
+    @staticmethod
+    def measured(width: int, layers: int, samples: int, tokens: int) -> Reference:
+        layer = nn.TransformerEncoderLayer(width, max(1, width // 64), 4 * width, 0.0, batch_first=True)
+        network = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        optimizer, average = torch.optim.AdamW(network.parameters()), EMA(network, PlainDecay(0.99))
+        x = torch.randn(samples, tokens, width)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            network(x).square().mean().backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            average.update(network, 1)
+
+        step()
+        with Kernels() as kernels:
+            step()
+        return Reference(median_of(step), kernels.rows)
+
+    def planned(self, peak: float, bandwidth: float, launch: float) -> float:
+        """Seconds as the plan of a CPU has them."""
+        each = np.maximum(self.kernels[:, 0] / peak, self.kernels[:, 1] / bandwidth)
+        return float(each.sum()) + launch * len(self.kernels)
+
+
+def figures_of(tiny: Reference, wide: Reference, deep: Reference) -> dict[str, float]:
+    """Peak, bandwidth and launch of a machine on which the references take what they take."""
+    launch = tiny.seconds / len(tiny.kernels)
+    peak, bandwidth = 1e11, 1e10
+    for _ in range(20):
+        peak = solved(lambda value: wide.planned(value, bandwidth, launch), wide.seconds)  # noqa: B023
+        bandwidth = solved(lambda value: deep.planned(peak, value, launch), deep.seconds)  # noqa: B023
+    return {"peak_flops": peak, "bandwidth": bandwidth, "launch_seconds": launch}
+
+
+def solved(seconds: Callable[[float], float], target: float) -> float:
+    """The speed at which a falling number of seconds is the target, by bisection."""
+    low, high = 1e8, 1e13
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if seconds(middle) > target else (low, middle)
+    return math.sqrt(low * high)
+
+
+def machine() -> dict[str, float]:
+    """This machine's figures for one thread, in the arithmetic that trainings choose."""
+    with products(best_matmul(gpu=False)):
+        tiny, deep = Reference.measured(8, 6, 1, 2), Reference.measured(512, 6, 1, 16)
+        figures = figures_of(tiny, Reference.measured(512, 2, 8, 64), deep)
+    figures["float32_flops"] = figures["peak_flops"]
+    tensors = {str(number): torch.randn(2**19) for number in range(100)}
+    with tempfile.TemporaryDirectory() as folder:
+        names = iter(range(100))
+        write = lambda: save_atomically(tensors, Path(folder) / f"{next(names)}.ckpt")  # noqa: E731
+        figures["checkpoint_bandwidth"] = 100 * tensors["0"].nbytes / median_of(write, 5)
+    return figures
