@@ -132,7 +132,7 @@ class _Requests(logging.Handler):
         self.counts: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if found := re.search(r"\b(GET|HEAD|PUT|POST|DELETE) /\S*", record.getMessage()):
+        if found := re.search(r"(GET|HEAD|PUT|POST|DELETE) /\S*", record.getMessage()):
             listing = found[1] == "GET" and "list-type" in found[0]
             self.counts["LIST" if listing else found[1]] += 1
 
