@@ -57,6 +57,8 @@ GridCells = Annotated[int, Range(2, 1024)]
 """Cells along an axis of the grid that a mesh is taken from; 1024 of them take 4 GB, and more beside."""
 Cells = Annotated[int, Range(1, 128)]
 """Along an axis of the box, where a model keeps a table of them all: 128 take 200 MB, and 2 GB while it is computed."""
+Frames = Annotated[int, Range(2, 1000)]
+"""Of a clip: one is a picture, and a member's name has three digits."""
 Sides = Annotated[int, Range(1, 16)]
 """Parts of such a cell, along an axis."""
 Infinite = Annotated[float, Range(least=0, infinite=True)]

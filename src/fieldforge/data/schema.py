@@ -1,8 +1,9 @@
 """Schemas of shards: names, dtypes and shapes of their fields, shared by writers and readers.
 
-`shape_schema.py` defines shapes, `image_schema.py` pictures; `schemas.py` lists all by name. A sample in memory is a
-dict from *member suffix* (`"surface_points.npy"`, `"view_003.png"`, `"meta.json"`) to value: numpy array for `.npy` and
-`.png`, JSON object for `.json`. Axis letters are bound once per sample. `docs/data_format.md` describes the format.
+`shape_schema.py` defines shapes, `image_schema.py` pictures, `clip_schema.py` clips; `schemas.py` lists all by name. A
+sample in memory is a dict from *member suffix* (`"surface_points.npy"`, `"view_003.png"`, `"meta.json"`) to value:
+numpy array for `.npy` and `.png`, JSON object for `.json`. Axis letters are bound once per sample.
+`docs/data_format.md` describes the format.
 """
 
 import re
@@ -111,6 +112,7 @@ class Schema:
         meta: required keys of `meta.json`, and their types.
         meta_fault: a `meta.json` with these keys → a further error, or None.
         rows: the axis whose size is the number of `rows` that `meta.json` lists; "": it lists none.
+        views: the key of `meta.json` whose list has an entry for each view (axis V); "": `cameras.npy` counts them.
         alike: axes whose sizes all samples of a folder share.
         kind: name of the schema that samples are read as, where it is another schema; "": its own.
         split: (bytes of a sample in its tar, its key) → bytes of its members. ValueError if they are damaged.
@@ -122,6 +124,7 @@ class Schema:
     meta: MetaTypes = field(default_factory=lambda: COMMON_META, compare=False)
     meta_fault: Callable[[Mapping[str, Any]], str | None] | None = None
     rows: str = ""
+    views: str = ""
     alike: str = ""
     kind: str = ""
     split: Callable[[bytes, str], Mapping[str, Payload]] = split_members
@@ -146,15 +149,17 @@ class Schema:
             return
         if suffix == "meta.json":
             self._check_meta(value, axes, where, captions=False)  # who reads captions asks for them
-            return
-        spec.check(suffix, value, axes, where)
-        if suffix == "cameras.npy":
-            members = (name.format(view) for name in self.by_view for view in range(axes["V"]))
-            lacking = next((name for name in members if name not in names), None)
-            if lacking:
-                raise UserError(
-                    f"{where}: there are {axes['V']} cameras, but {lacking} is missing; write one per camera."
-                )
+        else:
+            spec.check(suffix, value, axes, where)
+        if suffix == ("meta.json" if self.views else "cameras.npy"):
+            self._check_views(axes["V"], names, where)
+
+    def _check_views(self, count: int, names: Collection[str], where: object) -> None:
+        members = (name.format(view) for view in range(count) for name in self.by_view)
+        lacking = next((name for name in members if name not in names), None)
+        if lacking:
+            one, many = ("entry", f"entries of {self.views} in meta.json") if self.views else ("camera", "cameras")
+            raise UserError(f"{where}: there are {count} {many}, but {lacking} is missing; write one per {one}.")
 
     def _check_meta(self, meta: Any, axes: dict[str, int], where: object, captions: bool = True) -> None:
         check_meta(meta, self.meta, where, captions)
@@ -163,6 +168,11 @@ class Schema:
             raise UserError(f"{where}: meta.json {fault}; fix its writer.")
         if self.rows:
             self._bind_rows(meta, axes, where)
+        if self.views and axes.setdefault("V", len(meta[self.views])) != len(meta[self.views]):
+            raise UserError(
+                f"{where}: meta.json has {len(meta[self.views])} entries of {self.views}, and the sample {axes['V']} "
+                "cameras; write one for each."
+            )
 
     def _bind_rows(self, meta: Mapping[str, Any], axes: dict[str, int], where: object) -> None:
         """Checks the rows of stored features: the arrays have one row for each caption or view number."""
@@ -198,13 +208,11 @@ class Schema:
             else:
                 spec.check(suffix, sample[suffix], axes, where)
         expected = set(self.by_suffix)
-        for spec in (spec for spec in self.fields if spec.per_view):
+        if self.by_view:
+            self._check_views(axes["V"], sample, where)
+        for spec in self.by_view.values():
             for view in range(axes["V"]):
                 suffix = spec.suffix.format(view)
-                if suffix not in sample:
-                    raise UserError(
-                        f"{where}: there are {axes['V']} cameras, but {suffix} is missing; write one per camera."
-                    )
                 spec.check(suffix, sample[suffix], axes, where)
                 expected.add(suffix)
         unknown = sorted(set(sample) - expected)

@@ -1,5 +1,6 @@
 """All kinds of shards, by the name that a manifest gives."""
 
+from fieldforge.data.clip_schema import CLIP
 from fieldforge.data.image_foreign import FOREIGN_IMAGE
 from fieldforge.data.image_schema import IMAGE
 from fieldforge.data.latent_schema import EMBEDDING, LATENT
@@ -19,5 +20,5 @@ def register(schema: Schema) -> Schema:
     return schema
 
 
-for known in (SAMPLE, IMAGE, FOREIGN_IMAGE, LATENT, EMBEDDING):
+for known in (SAMPLE, IMAGE, FOREIGN_IMAGE, CLIP, LATENT, EMBEDDING):
     register(known)

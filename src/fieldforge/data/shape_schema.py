@@ -49,7 +49,8 @@ def _normals(normals: np.ndarray) -> str | None:
     return None if sound else "holds a normal of length 0"
 
 
-def _poses(poses: np.ndarray) -> str | None:
+def camera_poses(poses: np.ndarray) -> str | None:
+    """The fault of cameras float32 (V, 4, 4) that are no rotations and translations."""
     return _poses_of(poses.tobytes())
 
 
@@ -75,7 +76,7 @@ SAMPLE = Schema(
         FieldSpec("near_sdf.npy", "float16", ("M",), limit=FARTHEST),
         FieldSpec("volume_points.npy", "float16", ("K", 3), limit=FARTHEST),
         FieldSpec("volume_sdf.npy", "float16", ("K",), limit=FARTHEST),
-        FieldSpec("cameras.npy", "float32", ("V", 4, 4), limit=1000.0, fault=_poses),
+        FieldSpec("cameras.npy", "float32", ("V", 4, 4), limit=1000.0, fault=camera_poses),
         FieldSpec("view_{:03d}.png", "uint8", ("H", "W", 4), per_view=True),
         FieldSpec("depth_{:03d}.png", "uint16", ("H", "W"), per_view=True),
     ),

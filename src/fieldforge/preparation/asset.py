@@ -168,7 +168,12 @@ def near_surface_points(
 def rendered_views(caster: Caster, settings: ViewSettings) -> list[View]:
     """Views of the mesh from all sides, at the distance from which it is in view."""
     fov_y = float(np.radians(settings.fov_y_degrees))
-    poses = fibonacci_poses(settings.count, camera_distance(caster.mesh, fov_y))
+    return views_from(fibonacci_poses(settings.count, camera_distance(caster.mesh, fov_y)), caster, settings)
+
+
+def views_from(poses: torch.Tensor, caster: Caster, settings: ViewSettings) -> list[View]:
+    """Views of the mesh from poses (V, 4, 4), camera to world."""
+    fov_y = float(np.radians(settings.fov_y_degrees))
     return [render_view(caster, pose, settings.size, fov_y, settings.shading, settings.light) for pose in poses]
 
 
@@ -183,6 +188,14 @@ def view_members(views: list[View]) -> Sample:
     return members
 
 
+def captions_as_seen(record: AssetRecord, colors: np.ndarray, exposed: np.ndarray) -> list[str]:
+    """Captions with the main colour of what is seen of colours uint8 (N, 3); of all of it, where nothing is.
+
+    exposed: (N,) bool.
+    """
+    return captions_of(record, colors[exposed] if exposed.any() else colors)
+
+
 def meta_of(
     record: AssetRecord,
     normalised: NormalisedMesh,
@@ -192,9 +205,9 @@ def meta_of(
     colors: np.ndarray,
     exposed: np.ndarray,
 ) -> dict[str, object]:
-    """`meta.json`. The main colour is taken from what is seen (all of it, where nothing is)."""
+    """`meta.json`."""
     return {
-        **record.meta(captions_of(record, colors[exposed] if exposed.any() else colors), split),
+        **record.meta(captions_as_seen(record, colors, exposed), split),
         "center": [float(value) for value in normalised.center],
         "scale": float(normalised.scale),
         "epsilon": float(epsilon),

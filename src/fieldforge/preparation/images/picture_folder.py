@@ -1,7 +1,7 @@
 """Asset source: a folder or a zip of pictures, with an optional table of labels."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.folder import FolderSource
@@ -16,7 +16,7 @@ class PictureFolder(FolderSource):
     holds the picture (as ImageNet is laid out), else the keyword's in `classes`.
     """
 
-    endings = ENDINGS
+    endings: ClassVar[tuple[str, ...]] = ENDINGS
 
     def _record(self, file_id: str, label: Label, **place: Any) -> AssetRecord:
         record = super()._record(file_id, label, **place)

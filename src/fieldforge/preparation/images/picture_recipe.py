@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fieldforge.data.image_schema import IMAGE
-from fieldforge.data.image_transforms import over_white, resized
+from fieldforge.data.image_transforms import Box, over_white, resized
 from fieldforge.errors import UserError
 from fieldforge.preparation.asset_records import AssetRecord, split_of
 from fieldforge.preparation.images.pixels import pixels_of
@@ -69,21 +69,26 @@ class PictureRecipe(Recipe):
 
     def _square(self, pixels: np.ndarray, notes: Notes) -> np.ndarray:
         """uint8 (size, size, 3 or 4), or less of a smaller picture."""
-        height, width = pixels.shape[:2]
-        side, limits = min(height, width), self.limits
-        if side < limits.min_side:
-            raise AssetError(f"it has {width} x {height} pixels; preparation.limits.min_side is {limits.min_side}.")
-        if max(height, width) > limits.max_aspect * side:
-            raise AssetError(
-                f"it has {width} x {height} pixels; preparation.limits.max_aspect is {limits.max_aspect:g}, so crop it."
-            )
+        box, side = middle_square(pixels.shape[1], pixels.shape[0], self.limits)
         if pixels.shape[2] == 4 and not pixels[..., 3].any():
             raise AssetError("it is transparent everywhere; nothing would be seen of it.")
         if side < self.size:
             notes.add(f"its shorter side has {side} pixels, fewer than preparation.size={self.size}: it stays so")
-        left, top = (width - side) // 2, (height - side) // 2
-        square = resized(pixels, min(side, self.size), (left, top, left + side, top + side))
+        square = resized(pixels, min(side, self.size), box)
         return over_white(square) if self.alpha == "white" else square
+
+
+def middle_square(width: int, height: int, limits: PictureLimits) -> tuple[Box, int]:
+    """The largest square in the middle, and the pixels of its side. AssetError if the sides are beyond the limits."""
+    side = min(height, width)
+    if side < limits.min_side:
+        raise AssetError(f"it has {width} x {height} pixels; preparation.limits.min_side is {limits.min_side}.")
+    if max(height, width) > limits.max_aspect * side:
+        raise AssetError(
+            f"it has {width} x {height} pixels; preparation.limits.max_aspect is {limits.max_aspect:g}, so crop it."
+        )
+    left, top = (width - side) // 2, (height - side) // 2
+    return (left, top, left + side, top + side), side
 
 
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:

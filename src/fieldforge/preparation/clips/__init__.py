@@ -1,0 +1,1 @@
+"""Clips → sample shards: orbits of meshes, and files of videos and animations."""
