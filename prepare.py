@@ -25,4 +25,4 @@ if __name__ == "__main__":
     from fieldforge.runs.early_checks import check_preparation_keys
     from fieldforge.runs.entry import run
 
-    run(main, "prepare", check=check_preparation_keys, about=about)
+    run(main, "prepare", resumes=True, check=check_preparation_keys, about=about)

@@ -40,7 +40,7 @@ def test_all_stages_add_up_with_the_latents_of_all_devices():
     unknown = Plan("name", cluster(), (stage(), encoding(samples=None)))
     assert unknown.days is None
     assert unknown.device_hours is None
-    assert "in all            not known" in text(unknown)
+    assert "in all            2 h 24 min, 19.2 device hours, without latents: not known" in text(unknown)
 
 
 def test_the_price_is_that_of_all_device_hours():
@@ -148,5 +148,5 @@ def test_a_missing_gpu_is_named_first(capsys, monkeypatch):
     monkeypatch.setattr(plan, "text", str)
     show(["experiment=shape_latent", "plan.show=true"])
     first, _, second, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("This machine lacks a GPU, which is planned for: trainer.accelerator=cpu")
+    assert first.startswith("Planned for GPUs; trainer.accelerator=cpu")
     assert second == "planned"

@@ -167,8 +167,10 @@ def test_what_ends_on_a_worker_is_one_sentence_with_its_name(tmp_path, engine, m
 
 
 def test_no_scheduler_is_a_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"engine\.address=.*none\.json: no Dask scheduler answers there"):
+    with pytest.raises(UserError, match=r"engine\.address=.*none\.json: there is no such file"):
         DaskEngine(str(tmp_path / "none.json")).about()
+    with pytest.raises(UserError, match=r"engine\.address=tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
+        DaskEngine("tcp://127.0.0.1:9").about()
 
 
 def test_the_command_goes_on_after_its_scheduler_has_gone(tmp_path, cluster, assets, local):

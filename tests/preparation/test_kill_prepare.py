@@ -65,6 +65,12 @@ def test_killed_six_times_leaves_the_same_bytes(tmp_path: Path) -> None:
     undisturbed = finish(meshes, tmp_path / "undisturbed")
     assert sum(name.endswith(".tar") for name in undisturbed) >= ASSETS // 2
     output, draw = tmp_path / "killed", random.Random(0)
+    asked_to_stop = start(meshes, output)
+    while progress(output) < 1 and asked_to_stop.poll() is None:
+        time.sleep(0.01)
+    asked_to_stop.send_signal(signal.SIGTERM)
+    assert asked_to_stop.wait(timeout=60) == 85
+    assert "stopped by SIGTERM: state is saved, the same command goes on" in output.with_suffix(".log").read_text()
     hits: list[tuple[int, bool]] = []
     for _ in range(MOST_STARTS):
         before, group = progress(output), draw.random() < 0.5

@@ -20,6 +20,7 @@ from fieldforge.engines.code import check_code, code_of_this_machine
 from fieldforge.engines.engine import ONE_THREAD, Function, Lost
 from fieldforge.errors import Unfinished, UserError, install_command
 from fieldforge.ranges import Count, Positive
+from fieldforge.terminal import quantity
 
 LOOK_SECONDS = 0.5
 CENSUS_SECONDS = 2.0  # between questions which workers are there: a thousand of them make a long answer
@@ -30,7 +31,7 @@ class DaskEngine:
 
     Args:
         address: of the scheduler (`tcp://10.0.0.1:8786`, `tls://…`), or a file that it wrote (`--scheduler-file`).
-        batch: items of a call.
+        batch: items of a call, at most.
         minutes: without any worker, after which the command gives up; the same command goes on.
     """
 
@@ -44,11 +45,13 @@ class DaskEngine:
         return 1
 
     def batches(self, items: Sequence[Any]) -> list[list[Any]]:
-        return [list(items[start : start + self.batch]) for start in range(0, len(items), self.batch)]
+        threads, _ = self._workers()
+        size = max(1, min(self.batch, len(items) // (4 * max(1, threads))))  # some for each worker, of few items too
+        return [list(items[start : start + size]) for start in range(0, len(items), size)]
 
     def about(self) -> str:
         threads, machines = self._workers()
-        return f"{threads} workers on {machines} machines"
+        return f"{quantity(threads, 'worker')} on {quantity(machines, 'machine')}"
 
     def run(self, function: Function, batches: Sequence[list[Any]]) -> Iterator[Any]:
         self._connect()
@@ -122,9 +125,12 @@ class DaskEngine:
         except ImportError as error:
             raise UserError(f"engine=dask needs Dask: {install_command('cluster')}.") from error
         place = {"address": self.address} if "://" in self.address else {"scheduler_file": self.address}
+        if "scheduler_file" in place and not os.path.isfile(self.address):  # Dask would wait for it for ever
+            raise UserError(
+                f"engine.address={self.address}: there is no such file; give that of dask scheduler --scheduler-file, "
+                "or an address like tcp://10.0.0.1:8786."
+            )
         try:
-            if "scheduler_file" in place and not os.path.isfile(self.address):
-                raise FileNotFoundError(self.address)  # Dask would wait for it for ever
             self.client = Client(**place, timeout=10, set_as_default=False)
         except (TimeoutError, OSError, ValueError) as error:
             raise UserError(

@@ -21,7 +21,7 @@ NOTHING = Pauses()
 class DataSide:
     """A stage's data: shards and samples of the training split (None: unknown), virtual slots, readers per rank.
 
-    sample_bytes: that a sample takes in the store; None: unknown, and not counted.
+    sample_bytes: that a sample takes in the store; None: unknown, and not counted. block: of its settings.
     """
 
     shards: int | None
@@ -29,6 +29,7 @@ class DataSide:
     slots: int
     workers: int
     sample_bytes: float | None = None
+    block: str = "data"
 
     def readers(self, world: int) -> int:
         return world * max(1, self.workers)
@@ -111,12 +112,17 @@ class StagePlan:
             )
         if data.slots < cluster.world:
             sentences.append(
-                f"mixing.slots={data.slots} for {cluster.world} ranks: every rank reads all shards; "
+                f"{data.block}.mixing.slots={data.slots} for {cluster.world} ranks: every rank reads all shards; "
                 f"give at least {cluster.world}, before the training starts"
             )
         elif data.slots % cluster.world:
             sentences.append(
-                f"mixing.slots={data.slots} is no multiple of the {cluster.world} ranks: they share shards"
+                f"{data.block}.mixing.slots={data.slots} is no multiple of the {cluster.world} ranks: they share shards"
+            )
+        if self.data.sample_bytes is not None and self.step_time(cluster).reads_too_slowly:
+            sentences.append(
+                f"by plan.store_bandwidth={cluster.store_bandwidth:g} the store sets the pace: give the rate of yours "
+                "(with data.cache= that of the nodes' disks, once the shards are there)"
             )
         return sentences
 
@@ -176,6 +182,11 @@ class Plan:
         """Days of all stages in sequence; None where those of one stage are unknown."""
         days = [stage.days(self.cluster) for stage in self.stages]
         return sum(day for day in days if day is not None) if None not in days else None
+
+    @property
+    def unknown(self) -> list[str]:
+        """Names of the stages whose days are unknown."""
+        return [stage.name for stage in self.stages if stage.days(self.cluster) is None]
 
     @property
     def device_hours(self) -> float | None:

@@ -41,8 +41,7 @@ def print_plan(config: DictConfig, settings: PlanSettings) -> None:
         return
     trainer: Hardware = build(config, "trainer")
     if trainer.accelerator == "auto" and not torch.cuda.is_available():
-        hint = "trainer.accelerator=cpu plans for its processor, with plan.peak_flops= of yours."
-        result(f"This machine lacks a GPU, which is planned for: {hint}", "")
+        result("Planned for GPUs; trainer.accelerator=cpu with plan.peak_flops= and others of yours is for CPUs.", "")
     result(*text(make_plan(config)).split("\n"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fieldforge.planning.bill import Charge
 from fieldforge.planning.cluster import SECONDS_A_DAY, Cluster
 from fieldforge.planning.encoding_plan import EncodingPlan
@@ -34,9 +36,13 @@ def text(plan: Plan) -> str:
 
 def _whole(plan: Plan) -> str:
     """Time of all stages, device hours, and their price where it is known."""
+    if plan.unknown:
+        known = tuple(stage for stage in plan.stages if stage.name not in plan.unknown)
+        rest = f"{_whole(replace(plan, stages=known))}, without " if known else ""
+        return f"{rest}{', '.join(plan.unknown)}: {UNKNOWN}"
     hours, each = plan.device_hours, plan.cluster.price_an_hour
-    if plan.days is None or hours is None:
-        return UNKNOWN
+    assert plan.days is not None
+    assert hours is not None
     price = "" if plan.price is None else f", {_amount(plan.price)} at {each:g} an hour"
     return f"{duration(plan.days * SECONDS_A_DAY)}, {_amount(hours)} device hours{price}"
 
@@ -117,8 +123,11 @@ def _reading(stage: StagePlan, cluster: Cluster) -> list[str]:
     if stage.data.sample_bytes is None:
         return [_row("reading", "not known, the data is not here: give plan.sample_bytes")]
     time = stage.step_time(cluster)
-    slower = "the steps wait for the store" if time.reads_too_slowly else "the store is faster than the steps"
-    rate = f"{short(stage.step_bytes / time.seconds)}B/s of {short(cluster.store_bandwidth)}B/s: {slower}"
+    devices = time.compute + time.exposed
+    slower = f"the steps, {duration(devices)} each without it, wait for the store" if time.reads_too_slowly else (
+        "the store is faster than the steps"
+    )  # fmt: skip
+    rate = f"{short(stage.step_bytes / devices)}B/s of {short(cluster.store_bandwidth)}B/s: {slower}"
     return [_row("reading", f"{short(stage.data.sample_bytes)}B a sample, {rate}")]
 
 

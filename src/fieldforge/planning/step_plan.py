@@ -96,7 +96,9 @@ class StepPlanner:
             budget.max_steps,
             budget.max_minutes,
             budget.min_steps,
-            DataSide(self.step.shards, self.sizes.samples, mixing.slots, workers, self.step.sample_bytes),
+            DataSide(
+                self.step.shards, self.sizes.samples, mixing.slots, workers, self.step.sample_bytes, self.step.data
+            ),
             (*self.step.notes, *self.notes),
             accumulate,
             self.pauses(),

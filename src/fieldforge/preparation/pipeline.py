@@ -74,6 +74,7 @@ def prepare(source: AssetSource, recipe: Recipe, seed: int, output: str | Path, 
     settings, if no asset can be used, or if a machine fails (a full disk); staged assets stay.
     """
     check_libraries(recipe.libraries)
+    engine.about()  # an engine that cannot be reached is met before anything is written
     records = [_absolute(record) for record in source.records(recipe.limits.max_file_bytes)]
     _check_records(records)
     place = open_output(output if is_remote(output) else os.path.abspath(output))
@@ -205,10 +206,11 @@ def _stage_with_progress(records: list[AssetRecord], job: Job, engine: Engine) -
 
     def look() -> None:
         passed = time.monotonic() - start
-        more = f"{duration(passed / len(seconds) * (len(left) - len(seconds)))} left, " if seconds else ""
-        more += f"{about}, " if (about := engine.about()) else ""
         count = len(known) + len(seconds)
-        status(f"preparing: {count} of {quantity(len(records), 'asset')}, {duration(passed)} spent, {more}last: {name}")
+        parts = [f"preparing: {count} of {quantity(len(records), 'asset')}", f"{duration(passed)} spent"]
+        if seconds:
+            parts.append(f"{duration(passed / len(seconds) * (len(left) - len(seconds)))} left")
+        status(", ".join(filter(None, [*parts, engine.about(), name and f"last: {name}"])))
 
     reasons = stage_all(left, job, engine, done, look)
     if left:

@@ -43,6 +43,7 @@ def run(
     config_name: str,
     *,
     keeps_state: bool = False,
+    resumes: bool = False,
     words: Mapping[str, tuple[str, str]] = {},
     choices: bool = False,
     example: str | None = None,
@@ -52,10 +53,10 @@ def run(
     """Compose `configs/<config_name>.yaml` with the command line, call `body(config)` and end the process.
 
     Args:
-        body: the work of the entry point; imports its heavy modules inside, so that mistakes show at once.
+        body: the work of the entry point; imports its heavy modules inside.
         config_name: primary config below `configs/`; its folder holds the config groups.
-        keeps_state: the body saves and resumes (training): signals such as USR1 and TERM request a stop, and several
-            processes are allowed.
+        keeps_state: the body saves and resumes: signals request a stop, and several processes are allowed.
+        resumes: the body may stop anywhere and goes on later: TERM ends it with the exit code for that.
         words: key → the full key for a value that is a word, and for a number: guidance=interval, guidance=3.
         choices: add training's config groups to those beside a config in a subfolder.
         example: a choice that completes the configuration; `--help` uses it.
@@ -63,8 +64,7 @@ def run(
         about: gives a line that announces the work while the heavy modules are imported.
     """
     _set_up_process()
-    if keeps_state:
-        interruption.install()
+    _set_up_signals(keeps_state, resumes)
     help.register(CONFIGS)
     sys.argv[1:] = rewritten(sys.argv[1:], words, [path.name for path in CONFIGS.iterdir() if path.is_dir()])
     if choices:
@@ -74,7 +74,7 @@ def run(
     checks = [lambda config: check_additions(config_name.rpartition("/")[2], CONFIGS), *([check] if check else [])]
     code = _exit_code(body, config_name, checks, about, alone=not keeps_state)
     if code == interruption.EXIT_CTRL_C:
-        interruption.deafen()  # state is saved: another Ctrl-C would only change the exit code
+        interruption.deafen()  # another Ctrl-C would only change the exit code
     if body.__module__ == "__main__":
         leave(code)
     sys.exit(code)  # the caller is a program that continues
@@ -89,9 +89,16 @@ def _set_up_process() -> None:
     # where one thread waits for a core, a step then takes several times as long. The import of PyTorch reads it.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a lost process prints pages of C++ frames
-    interruption.release_ctrl_c()
     sys.unraisablehook = interruption.unraisable
     warnings.formatwarning = format_warning
+
+
+def _set_up_signals(keeps_state: bool, resumes: bool) -> None:
+    interruption.release_ctrl_c()
+    if keeps_state:
+        interruption.install()
+    if resumes:
+        interruption.stop_on_term()
 
 
 def _exit_code(

@@ -46,6 +46,8 @@ def run_training(config: DictConfig) -> dict[str, StageDirectory]:
     if plan.show:
         from fieldforge.planning.plan import print_plan
 
+        interruption.uninstall()  # nothing is saved: a signal ends it at once
+        interruption.release_ctrl_c()
         print_plan(config, plan)
         return {}
     make_folder(Path(read_settings(config, RunSettings).output_dir), "output_dir")

@@ -73,6 +73,11 @@ def uninstall() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def stop_on_term() -> None:
+    """For work that can stop anywhere and goes on later: from now on TERM raises Interrupted in the main thread."""
+    signal.signal(signal.SIGTERM, _stop)
+
+
 def hold_ctrl_c() -> None:
     """During training steps: record the first Ctrl-C; a second one stops at once."""
     signal.signal(signal.SIGINT, _handle)
@@ -138,6 +143,11 @@ def speaks() -> bool:
     """Whether this process is the first of a training: it reports for all processes."""
     ranks = (os.environ[rank] for rank, size in _RANKS if rank in os.environ and size in os.environ)
     return next(ranks, "0") == "0"
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what ends now is not to be disturbed
+    raise Interrupted(signal.Signals(number))
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
