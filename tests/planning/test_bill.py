@@ -59,7 +59,9 @@ def test_a_step_waits_for_the_store_where_it_reads_faster_than_that():
     assert stage(data=data).step_seconds(fast) == pytest.approx(0.02)
     assert stage(data=data).step_seconds(slow) == pytest.approx(0.16)
     assert "800 MB/s of 1.6 GB/s: the store is faster than the steps" in text(Plan("a", fast, (stage(data=data),)))
-    assert "100 MB/s of 100 MB/s: the steps wait for the store" in text(Plan("a", slow, (stage(data=data),)))
+    sheet = text(Plan("a", slow, (stage(data=data),)))
+    assert "800 MB/s of 100 MB/s: the steps, 20 ms each without it, wait for the store" in sheet
+    assert "by plan.store_bandwidth=1e+08 the store sets the pace" in sheet
 
 
 def test_gradients_are_exchanged_beside_the_backward_pass_but_for_the_last_bucket():
