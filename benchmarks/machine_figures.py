@@ -65,8 +65,8 @@ class Reference:
 
     def planned(self, peak: float, bandwidth: float, launch: float) -> float:
         """Seconds as the plan of a CPU has them."""
-        each = np.maximum(self.kernels[:, 0] / peak, self.kernels[:, 1] / bandwidth)
-        return float(each.sum()) + launch * len(self.kernels)
+        operations, moved = self.kernels[:, :2].sum(0)
+        return float(operations / peak + moved / bandwidth + launch * len(self.kernels))
 
 
 def figures_of(tiny: Reference, wide: Reference, deep: Reference) -> dict[str, float]:

@@ -16,9 +16,10 @@ def test_each_kernel_waits_for_arithmetic_or_memory_and_all_for_the_host():
     assert cluster(launch_seconds=0.1).seconds(table(*[(0.0, 1.0)] * 70)) == pytest.approx(7)
 
 
-def test_a_processor_starts_a_kernel_after_the_one_before():
-    kernels = table((5e13, 0), (0, 2e12))
-    assert cluster(kind="CPU", launch_seconds=0.5).seconds(kernels) == pytest.approx(3 + 2 * 0.5)
+def test_a_processor_does_one_thing_after_the_other():
+    kernels = table((5e13, 1e12), (0, 2e12))  # 1 s of arithmetic, 1 s and 2 s of memory
+    assert cluster(kind="CPU", launch_seconds=0.5).seconds(kernels) == pytest.approx(1 + 1 + 2 + 2 * 0.5)
+    assert cluster(launch_seconds=0.5).seconds(kernels) == pytest.approx(1 + 2)
 
 
 def test_latents_are_encoded_at_the_speed_of_float32():

@@ -56,14 +56,16 @@ class Cluster:
     def seconds(self, kernels: np.ndarray, float32: bool = False) -> float:
         """That a table of kernels takes (see `planning.kernels`).
 
-        Each is held back by arithmetic or by memory (Williams et al. 2009, the roofline). A GPU works while the host
-        launches further kernels; a CPU does one after the other.
+        On a GPU each is held back by arithmetic or by memory (Williams et al. 2009, the roofline), and the host
+        launches further kernels meanwhile. A CPU does one after the other: a core waits for memory, as transfers
+        overlap little with its arithmetic (the ECM model: Treibig and Hager 2009, arXiv 0905.0792).
         """
         peak = self.float32_flops if float32 else self.peak_flops
         arithmetic = kernels[:, 0] / (peak * self.utilisation * self.useful(kernels))
-        on_device = np.maximum(arithmetic, kernels[:, 1] / self.bandwidth).sum()
-        launches = len(kernels) * self.launch_seconds
-        return float(on_device + launches if self.kind == "CPU" else max(on_device, launches))
+        transfers, launches = kernels[:, 1] / self.bandwidth, len(kernels) * self.launch_seconds
+        if self.kind == "CPU":
+            return float(arithmetic.sum() + transfers.sum() + launches)
+        return float(max(np.maximum(arithmetic, transfers).sum(), launches))
 
     def useful(self, kernels: np.ndarray) -> np.ndarray:
         """(K,) the share of the multiprocessors' work on a matrix product that is used, 0 … 1; 1 for other kernels.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,8 +53,7 @@ class Kernels(TorchDispatchMode):
                 return parts
         result = func(*args, **(kwargs or {}))
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        # Operations that change a list of tensors return nothing.
-        changed = args[0] if result is None and func._schema.is_mutable else result
+        changed = _changed(func, args, kwargs or {}) if result is None and func._schema.is_mutable else result
         outputs = [leaf for leaf in tree_leaves(changed) if isinstance(leaf, Tensor)]
         if outputs and not _moves_nothing(func, inputs, outputs):
             formula = self._formulas.get(func.overloadpacket)
@@ -116,6 +115,13 @@ def _shapes() -> dict[Any, Callable[[Sequence[Any], Sequence[Tensor]], list[Shap
 
 
 _SHAPES = _shapes()
+
+
+def _changed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments that an operation without a result writes to, such as the lists of a fused optimiser."""
+    named = dict(zip((spec.name for spec in func._schema.arguments), args, strict=False)) | dict(kwargs)
+    written = [spec.name for spec in func._schema.arguments if spec.alias_info is not None and spec.alias_info.is_write]
+    return [named[name] for name in written if name in named]
 
 
 def _moves_nothing(func: Any, inputs: list[Tensor], outputs: list[Tensor]) -> bool:

@@ -146,6 +146,9 @@ class _Training:
         note()
         loss.backward()
         note()
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        torch._foreach_mul_(gradients, torch.clamp(1 / norm, max=1.0))  # as `callbacks.gradient_guard` clips them
         self.optimizer.step()
         self.average.update(self.module, 1)
 
