@@ -132,9 +132,9 @@ def _video(name: str, payload: bytes, kind: str, max_pixels: int, notes: Notes) 
             _check_pixels(frame.width, frame.height, max_pixels)
             if any(component.is_alpha for component in frame.format.components):
                 notes.add("its transparency is left out; GIF and WebP keep theirs")
-            told = time + interval if frame.time is None else float(frame.time)
-            begin = told if begin is None else begin
-            time = max(time, told - begin)  # (of damaged files they run back)
+            stamp = time + interval if frame.time is None else float(frame.time)
+            begin = stamp if begin is None else begin
+            time = max(time, stamp - begin)  # (of damaged files they run back)
             duration = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else interval
             yield _timed(frame, time, duration, stream.sample_aspect_ratio)
 
