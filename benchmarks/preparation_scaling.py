@@ -112,7 +112,7 @@ def compare(folder: Path, source: AssetSource, first: AssetSource, own: Recipe, 
     timed(first, LocalEngine(1))
     rows = [("local", 1, timed(source, LocalEngine(1)))]
     for number in workers:
-        with LocalCluster(number, threads_per_worker=1, dashboard_address=None) as cluster:
+        with LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=None) as cluster:
             engines = DaskEngine(cluster.scheduler_address, batch=1), DaskEngine(cluster.scheduler_address, batch=4)
             timed(first, engines[0])
             rows.append(("dask", number, timed(source, engines[1])))
