@@ -1,14 +1,15 @@
 """Preparation on 1, 2, 4 and 8 workers of a Dask cluster beside the processes of this machine, and what a million cost.
 
-    python benchmarks/preparation_scaling.py [--meshes 48 | --million]
+    python benchmarks/preparation_scaling.py [--meshes 48 | --requests 64 | --million]
 
 Assets take a second of waiting each (`waiting_recipe.py`), so that the cores of this machine do not matter: efficiency
 is the rate divided by that of one local worker and by the number of workers. The cluster's processes run before, and
-the bytes are the same each way. Then it counts the requests of a preparation from and to object storage, an asset.
+the bytes are the same each way.
 
 `--meshes` prepares generated meshes (bumpy spheres of 20,480 triangles, `preparation=full`) on as many workers as there
-are cores. `--million` measures what the command itself needs for a million assets: processor seconds and peak memory,
-with an engine that answers at once.
+are cores. `--requests` counts the requests of preparing such meshes from and to object storage, an asset. `--million`
+measures what the command itself needs for a million assets: processor seconds and peak memory, with an engine that
+answers at once.
 """
 
 import argparse
@@ -206,24 +207,26 @@ def million(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--meshes", type=int)
+    parser.add_argument("--requests", type=int)
     parser.add_argument("--million", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.million:
             million(folder)
+        elif options.requests:
+            write_meshes(folder / "meshes", options.requests)
+            count_requests(folder, options.requests)
         elif options.meshes:
             write_meshes(folder / "meshes", options.meshes)
             write_meshes(folder / "first", 8)
             workers = sorted({1, len(os.sched_getaffinity(0))})
             compare(folder, source_of(folder / "meshes"), source_of(folder / "first"), recipe(), workers)
         else:
-            write_pictures(folder / "pictures", 96)
+            write_pictures(folder / "pictures", 64)
             write_pictures(folder / "first", 16)
             sources = pictures_of(folder / "pictures"), pictures_of(folder / "first")
             compare(folder, *sources, waiting_recipe(), (1, 2, 4, 8))
-            write_meshes(folder / "meshes", 32)
-            count_requests(folder, 32)
 
 
 if __name__ == "__main__":
