@@ -66,7 +66,7 @@ def test_assets_that_take_too_long_or_too_much_memory_are_rejected_and_the_other
     for reason in reasons[2:4]:
         assert "more than 0.75 GB of memory; simplify it, or raise preparation.limits.max_memory_gb" in reason
     staging.forget_limits()  # as the next call does: it may be granted more
-    assert [staging.has(record) for record in records] == [True, False, False, False, True, True]
+    assert [staging.name(record) in staging.found() for record in records] == [True, False, False, False, True, True]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])

@@ -126,12 +126,12 @@ def test_a_changed_file_is_prepared_again(tmp_path: Path):
     (first,) = write_cubes(tmp_path / "assets", 1).records(2**24)
     staging = Staging(LocalOutput(tmp_path / "staging"))
     staging.put_rejected(first, "no")
-    assert staging.has(first)
+    assert staging.name(first) in staging.found()
     with (tmp_path / "assets" / "thing-a.obj").open("a") as file:
         file.write("# changed\n")
     (second,) = write_cubes(tmp_path / "assets", 0).records(2**24)
     assert second.id == first.id
-    assert not staging.has(second)
+    assert staging.name(second) not in staging.found()
 
 
 def test_a_sample_holds_what_the_contract_says(tmp_path: Path):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fieldforge.data.image_transforms import over_white, resized
+from fieldforge.data.image_transforms import middle_square, over_white, resized
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count
 from fieldforge.storage.store import MemberError
@@ -52,10 +52,7 @@ class ClipFrames:
 
     def _square(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (size, size, 3)."""
-        height, width = pixels.shape[:2]
-        side = min(height, width)
-        left, top = (width - side) // 2, (height - side) // 2
-        return resized(over_white(pixels), self.size, (left, top, left + side, top + side))
+        return resized(over_white(pixels), self.size, middle_square(*pixels.shape[:2]))
 
     def _cameras(self, sample: Mapping[str, Any], fov_y: float | None, chosen: slice) -> dict[str, Any]:
         if "cameras.npy" not in sample or fov_y is None:

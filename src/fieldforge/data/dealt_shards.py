@@ -16,7 +16,7 @@ from typing import Any
 from fieldforge.data.manifest import Manifest, write_manifest
 from fieldforge.data.schema import Schema
 from fieldforge.data.table import ShardEntry
-from fieldforge.data.writer import finished_shard, remove_others, write_shard
+from fieldforge.data.writer import finished_shard, remove_others, shard_name, write_shard
 from fieldforge.errors import UserError
 from fieldforge.storage.output import Output
 
@@ -32,7 +32,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        return f"{self.split}-{self.number:06d}.tar"
+        return shard_name(self.split, self.number)
 
     def __len__(self) -> int:
         return self.last - self.first

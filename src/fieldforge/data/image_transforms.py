@@ -38,12 +38,10 @@ class Pixels:
         return {"input": np.ascontiguousarray(square.transpose(2, 0, 1), np.float32) / np.float32(127.5) - 1}
 
     def _box(self, height: int, width: int, generator: np.random.Generator) -> Box:
-        side = float(min(height, width))
         if self.crop == 1:
-            left, top = (width - side) // 2, (height - side) // 2
-        else:
-            side *= generator.uniform(self.crop, 1)
-            left, top = generator.uniform(0, width - side), generator.uniform(0, height - side)
+            return middle_square(height, width)
+        side = min(height, width) * generator.uniform(self.crop, 1)
+        left, top = generator.uniform(0, width - side), generator.uniform(0, height - side)
         return left, top, left + side, top + side
 
 
@@ -64,6 +62,19 @@ class Coarse:
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         return {"coarse": self.pixels(sample, generator)["input"].reshape(3, -1).T.copy()}
+
+
+def middle_square(height: int, width: int) -> Box:
+    """The largest square in the middle."""
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def with_alpha(pixels: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 4) of uint8 (H, W, 3 or 4), opaque where there is no alpha."""
+    alpha = np.full((*pixels.shape[:2], 4 - pixels.shape[2]), 255, np.uint8)
+    return np.concatenate([pixels, alpha], axis=2)
 
 
 def over_white(pixels: np.ndarray) -> np.ndarray:

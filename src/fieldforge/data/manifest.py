@@ -6,6 +6,7 @@ Each shard `train-000000.tar` has a sidecar `train-000000.index.json` (keys and 
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from fieldforge.data.table import EntryError, ShardEntry, ShardTable
 from fieldforge.errors import UserError
 from fieldforge.storage.cloud import ObjectStore, is_remote
 from fieldforge.storage.output import Output, open_output
+from fieldforge.storage.store import Store
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "fieldforge-shards"
@@ -187,7 +189,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     UserError if there is none or it is unsound.
     """
     if is_remote(folder):
-        return _remote_manifest(str(folder).rstrip("/"))
+        return load_manifest(ObjectStore(str(folder)))
     path = Path(folder)
     path = path if path.suffix == ".json" else path / MANIFEST_NAME
     if not path.is_file():
@@ -199,12 +201,26 @@ def read_manifest(folder: str | Path) -> Manifest:
         return Manifest.from_json(iter(lambda: file.read(PIECE_BYTES), b""), str(path))
 
 
-def _remote_manifest(url: str) -> Manifest:
-    where = f"{url}/{MANIFEST_NAME}"
+def load_manifest(store: Store) -> Manifest:
+    """The manifest in a store's folder. UserError if there is none or it is unsound."""
+    where = f"{store.url}/{MANIFEST_NAME}"
     try:
-        return Manifest.from_json([ObjectStore(url).read(MANIFEST_NAME)], where)
-    except FileNotFoundError as error:
-        raise UserError(f"{where}: there is no manifest; prepare the data first ({how_to_prepare(url)}).") from error
+        return Manifest.from_json(_pieces(store, MANIFEST_NAME), where)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        looked = where if is_remote(where) else os.path.abspath(where)
+        raise UserError(
+            f"{looked}: there is no manifest; prepare the data first ({how_to_prepare(store.url)}), point data.root to "
+            "a folder of shards, or index shards of other origin with python -m fieldforge.data.index."
+        ) from error
+
+
+def _pieces(store: Store, name: str) -> Iterator[bytes]:
+    size = store.size(name)
+    for start in range(0, size, PIECE_BYTES):
+        stop = min(size, start + PIECE_BYTES)
+        if stop < size:
+            store.read_ahead(name, stop, min(size, stop + PIECE_BYTES))
+        yield store.read(name, start, stop)
 
 
 def how_to_prepare(folder: str | Path) -> str:

@@ -1,7 +1,6 @@
 """The shards of a stream: from one or several places, each with its manifest."""
 
 import fnmatch
-import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 
 from fieldforge.data.cache import Cache
 from fieldforge.data.foreign_index import is_foreign, open_foreign
-from fieldforge.data.manifest import MANIFEST_NAME, PIECE_BYTES, Manifest, how_to_prepare
+from fieldforge.data.manifest import MANIFEST_NAME, Manifest, load_manifest
 from fieldforge.data.schema import Schema
 from fieldforge.data.table import ShardEntry, ShardTable
 from fieldforge.errors import UserError
@@ -147,28 +146,6 @@ def _patterns(roots: str | Path | Sequence[str | Path]) -> dict[str, list[str]]:
 
 def _local_store(folder: str) -> LocalStore:
     return open_foreign(Path(folder)) if is_foreign(folder) else LocalStore(folder)
-
-
-def load_manifest(store: Store) -> Manifest:
-    """The manifest in a store's folder. UserError if there is none or it is unsound."""
-    where = f"{store.url}/{MANIFEST_NAME}"
-    try:
-        return Manifest.from_json(_pieces(store, MANIFEST_NAME), where)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        looked = where if is_remote(where) else os.path.abspath(where)
-        raise UserError(
-            f"{looked}: there is no manifest; prepare the data first ({how_to_prepare(store.url)}), point data.root to "
-            "a folder of shards, or index shards of other origin with python -m fieldforge.data.index."
-        ) from error
-
-
-def _pieces(store: Store, name: str) -> Iterator[bytes]:
-    size = store.size(name)
-    for start in range(0, size, PIECE_BYTES):
-        stop = min(size, start + PIECE_BYTES)
-        if stop < size:
-            store.read_ahead(name, stop, min(size, stop + PIECE_BYTES))
-        yield store.read(name, start, stop)
 
 
 def spelled_out(place: str) -> list[str]:

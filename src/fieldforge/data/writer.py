@@ -29,6 +29,11 @@ BLOCK = tarfile.BLOCKSIZE
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 
 
+def shard_name(split: str, number: int) -> str:
+    """The name of the shard `number` of a split."""
+    return f"{split}-{number:06d}.tar"
+
+
 def tar_member(name: str, payload: bytes) -> bytes:
     """Header, payload and padding of one tar member, independent of time, user and machine."""
     info = tarfile.TarInfo(name)
@@ -149,7 +154,7 @@ class ShardWriter:
             self.finished_keys.update(keys)
 
     def _name(self) -> str:
-        return f"{self.split}-{len(self.entries):06d}.tar"
+        return shard_name(self.split, len(self.entries))
 
     def write(self, key: str, sample: Mapping[str, Any]) -> None:
         """Checks and encodes one sample; a full shard goes to disk. UserError for a sample outside the schema."""

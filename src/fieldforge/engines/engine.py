@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fieldforge.errors import Unfinished
+
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "IGL_NUM_THREADS")}
 """The environment of processes that share the cores."""
 Function = Callable[[list[Any]], Iterator[Any]]
@@ -19,6 +21,14 @@ class Lost:
     """The event of an item whose workers died again and again."""
 
     item: Any
+
+    @staticmethod
+    def unfinished(work: str, otherwise: str = "") -> Unfinished:
+        """The end of a command whose workers die whenever they do this work."""
+        return Unfinished(
+            f"workers die whenever they {work}: give them more memory{otherwise}, and run the same command again: it "
+            "goes on."
+        )
 
 
 class Engine(Protocol):

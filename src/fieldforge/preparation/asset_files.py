@@ -8,6 +8,7 @@ from pathlib import Path
 from fieldforge.errors import UserError
 from fieldforge.preparation.walk import walk
 from fieldforge.readers.file_store import AssetError, FolderStore, normal_member, open_zip, plain_text
+from fieldforge.readers.object_files import is_zip
 from fieldforge.storage.cloud import is_remote
 from fieldforge.storage.object_folder import ObjectFolder
 
@@ -35,7 +36,7 @@ def asset_files(place: str, endings: Collection[str]) -> tuple[list[AssetFile], 
     """
     if not is_remote(place) and not Path(place).exists():
         raise UserError(f"source.path={place}: there is no such folder or zip; correct the path.")
-    if place.lower().endswith(".zip") if is_remote(place) else Path(place).is_file():
+    if is_zip(place) if is_remote(place) else Path(place).is_file():
         files, left_out = _files_of_zip(place, "", endings)
     else:
         files, left_out = (_objects if is_remote(place) else _files_of_folder)(place, endings)
@@ -69,7 +70,7 @@ def _objects(place: str, endings: Collection[str]) -> tuple[list[AssetFile], lis
     for entry in ObjectFolder(place).entries():
         if has_ending(entry.name, endings):
             files.append(AssetFile(entry.name, place, entry.name, entry.bytes, f"{entry.bytes}-{entry.tag}"))
-        elif entry.name.lower().endswith(".zip"):
+        elif is_zip(entry.name):
             members, packed = _files_of_zip(f"{place.rstrip('/')}/{entry.name}", f"{entry.name}/", endings)
             files += members
             left_out += packed

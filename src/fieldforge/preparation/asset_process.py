@@ -19,7 +19,7 @@ from fieldforge.preparation.faults import lacks_memory, machine_fault
 from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.staging import Staging
 from fieldforge.readers.file_store import AssetError, FileStore, FolderStore, ZipStore
-from fieldforge.readers.object_files import ObjectFiles
+from fieldforge.readers.object_files import ObjectFiles, is_zip
 from fieldforge.storage.cloud import is_remote
 from fieldforge.storage.files import writing
 
@@ -46,11 +46,7 @@ class Outcome:
 def open_store(archive: str, max_file_bytes: int) -> FileStore:
     """Store of a folder or a zip, on a disk or in object storage; a process opens each only once."""
     if is_remote(archive):
-        return (
-            ZipStore(archive, max_file_bytes)
-            if archive.lower().endswith(".zip")
-            else ObjectFiles(archive, max_file_bytes)
-        )
+        return ZipStore(archive, max_file_bytes) if is_zip(archive) else ObjectFiles(archive, max_file_bytes)
     path = Path(archive)
     return FolderStore(path, max_file_bytes) if path.is_dir() else ZipStore(path, max_file_bytes)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from fieldforge.errors import UserError, install_command
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.readers.file_store import AssetError
+from fieldforge.readers.object_files import is_zip
 from fieldforge.storage.cloud import is_remote
 from fieldforge.storage.files import MACHINE
 from fieldforge.storage.object_folder import ObjectFolder
@@ -45,8 +46,7 @@ def _gone(record: AssetRecord, what: str) -> UserError:
 def _is_gone(record: AssetRecord) -> bool:
     """Whether a folder lacks the asset's file, which it held when it was listed."""
     if is_remote(record.archive):
-        is_zip = record.archive.lower().endswith(".zip")
-        return not is_zip and ObjectFolder(record.archive).size_or_none(record.file) is None
+        return not is_zip(record.archive) and ObjectFolder(record.archive).size_or_none(record.file) is None
     archive = Path(record.archive)
     return archive.is_dir() and not os.path.lexists(archive / record.file)
 

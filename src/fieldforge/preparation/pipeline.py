@@ -74,7 +74,6 @@ def prepare(source: AssetSource, recipe: Recipe, seed: int, output: str | Path, 
     settings, if no asset can be used, or if a machine fails (a full disk); staged assets stay.
     """
     check_libraries(recipe.libraries)
-    engine.about()  # an engine that cannot be reached is met before anything is written
     records = [_absolute(record) for record in source.records(recipe.limits.max_file_bytes)]
     _check_records(records)
     place = open_output(output if is_remote(output) else os.path.abspath(output))
@@ -86,6 +85,7 @@ def prepare(source: AssetSource, recipe: Recipe, seed: int, output: str | Path, 
         place.remove_folder(STAGING_NAME)
         return PreparationReport(finished, len(records), int(finished.extra["rejected"]), None, True)
 
+    engine.about()  # an engine that cannot be reached is met before anything is written
     place.begin("output")
     with writing(Path(place.url), MACHINE):
         staging = Staging(place.below(f"{STAGING_NAME}/{settings_sha256(recipe.schema, determining)[:16]}"))

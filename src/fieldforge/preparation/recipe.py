@@ -1,7 +1,7 @@
 """Recipes: the interface between the pipeline and kinds of samples (shapes, pictures, user-defined ones)."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,9 +42,10 @@ class Recipe(ABC):
     heldout_share: float
     samples_per_shard: int
 
-    @abstractmethod
     def determining(self) -> dict[str, Any]:
         """The values that determine the samples, as plain ones."""
+        assert is_dataclass(self)
+        return asdict(self) | {"limits": self.limits.determining()}
 
     @abstractmethod
     def prepare(self, record: AssetRecord, store: FileStore, seed: int) -> PreparedAsset:

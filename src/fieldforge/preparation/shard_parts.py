@@ -11,7 +11,7 @@ from typing import Any
 
 from fieldforge.data.schema import Schema
 from fieldforge.data.table import ShardEntry
-from fieldforge.data.writer import finished_shard, remove_others, write_shard
+from fieldforge.data.writer import finished_shard, remove_others, shard_name, write_shard
 from fieldforge.engines.engine import Engine, Lost
 from fieldforge.errors import Unfinished
 from fieldforge.preparation.asset_records import AssetRecord
@@ -31,7 +31,7 @@ class ShardPart:
 
     @property
     def name(self) -> str:
-        return f"{self.split}-{self.number:06d}.tar"
+        return shard_name(self.split, self.number)
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,7 @@ def write_all(
                 entries.append(entry)
                 notes += own
             case Lost(part):
-                raise Unfinished(
-                    f"{shards.output.url}: workers die whenever they write {part.name}; give them more memory, and run "
-                    "the same command again: it goes on."
-                )
+                raise Lost.unfinished(f"write {shards.output.url}/{part.name}")
         look(len(entries))
     shards.job.check_current()
     names = Counter(entry.name for entry in entries)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fieldforge.engines.engine import Engine, Lost
-from fieldforge.errors import Unfinished
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.events import Decided, Failed, OverLimit
 from fieldforge.preparation.preparation_job import Job
@@ -51,10 +50,7 @@ def stage_all(
     for record in [record for record in records if record.id in failed]:
         for event in first.stage([[record]], 1):
             if isinstance(event, Lost):
-                raise Unfinished(
-                    f"workers die whenever they prepare '{record.id}': give them more memory, or take it out of the "
-                    "source, and run the same command again: it goes on."
-                )
+                raise Lost.unfinished(f"prepare '{record.id}'", ", or take it out of the source")
             first.reject_by_limit(record, event.reason)
     job.check_current()
     assert len(first.reasons) == len(records), "an asset is undecided"

@@ -57,10 +57,6 @@ class Staging:
             found |= {file.removesuffix(f".{ending}"): ending for file in files if file.endswith(f".{ending}")}
         return found
 
-    def has(self, record: AssetRecord) -> bool:
-        """Whether the asset has a file."""
-        return any(self.output.size(f"{self.name(record)}.{ending}") is not None for ending in ENDINGS)
-
     def put(self, record: AssetRecord, asset: PreparedAsset) -> None:
         extra = {THUMBNAIL: encode_png(asset.thumbnail), NOTES: encode_json(asset.notes)}
         with self.output.file(f"{self.name(record)}.{STAGED}") as file:

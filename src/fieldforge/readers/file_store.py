@@ -23,6 +23,11 @@ class AssetError(UserError):
         super().__init__(plain_text(message))
 
 
+def missing_file(name: str) -> AssetError:
+    """The reason of an asset that needs a file which is not there."""
+    return AssetError(f"the file '{name}' is missing; put it beside the asset.")
+
+
 def plain_text(text: str) -> str:
     """A text that can be written. Bytes that are not UTF-8 (surrogates stand for them) count as Windows-1252."""
     try:
@@ -143,7 +148,7 @@ class FolderStore:
         if name != self.typed and not any(map(path.is_relative_to, self._reachable)):
             raise AssetError(f"the link '{name}' leads out of the asset's folder; put the file itself there.")
         if not os.path.isfile(path):  # also of a name too long to ask for
-            raise AssetError(f"the file '{name}' is missing; put it beside the asset.")
+            raise missing_file(name)
         return path
 
     def size(self, name: str) -> int:
@@ -213,7 +218,7 @@ class ZipStore:
         path = normal_member(name)
         info = self._members.get(name) or self._members.get(self._by_path.get(path, path))
         if info is None:
-            raise AssetError(f"the file '{name}' is missing; put it beside the asset.")
+            raise missing_file(name)
         return info
 
     def size(self, name: str) -> int:

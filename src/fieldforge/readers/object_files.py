@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 from functools import cached_property
 
-from fieldforge.readers.file_store import HEAD, AssetError, check_size, normal_member
+from fieldforge.readers.file_store import HEAD, AssetError, check_size, missing_file, normal_member
 from fieldforge.storage.cloud import ObjectStore
 from fieldforge.storage.object_folder import ObjectFolder
 
@@ -43,7 +43,7 @@ class ObjectFiles:
     def size(self, name: str) -> int:
         size = self._folder.size_or_none(normal_member(name))
         if size is None:
-            raise AssetError(f"the file '{name}' is missing; put it beside the asset.")
+            raise missing_file(name)
         return size
 
     def head(self, name: str) -> bytes:
@@ -53,6 +53,11 @@ class ObjectFiles:
         size = self.size(name)
         check_size(name, size, self.max_file_bytes)
         return self._folder.read(normal_member(name), 0, size)
+
+
+def is_zip(url: str) -> bool:
+    """Whether an address names a zip: object storage tells no files from folders."""
+    return url.lower().endswith(".zip")
 
 
 class ObjectFile(io.RawIOBase):

@@ -15,7 +15,7 @@ from fieldforge.conditioning.stored import EmbeddedShards, embed_shards, embeddi
 from fieldforge.configuration.build import build
 from fieldforge.data.manifest import Manifest
 from fieldforge.engines.engine import Engine, LocalEngine, Lost
-from fieldforge.errors import Unfinished, UserError
+from fieldforge.errors import UserError
 from fieldforge.storage import lock
 from fieldforge.storage.cloud import is_remote
 from fieldforge.terminal import count, quantity
@@ -66,10 +66,7 @@ def _embed_on(engine: Engine, config: DictConfig, block: str, name: str) -> Mani
     done = sum(sizes) - sum(sizes[number] for number in missing)
     for event in engine.run(partial(_embed_parts, block, config.device, root, name), [[number] for number in missing]):
         if isinstance(event, Lost):
-            raise Unfinished(
-                f"embed={name}: workers die whenever they embed shard {event.item}; give them more memory, and run the "
-                "same command again: it goes on."
-            )
+            raise Lost.unfinished(f"embed shard {event.item} for embed={name}")
         done += 0 if event is None else sizes[event]
         count(f"{name}, {engine.about()}", done, sum(sizes))
     return shards.finish()

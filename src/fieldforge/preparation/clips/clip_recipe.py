@@ -1,9 +1,8 @@
 """The recipe of clips from videos and animations."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from fieldforge.data.image_transforms import resized
 from fieldforge.preparation.asset_records import AssetRecord, split_of
 from fieldforge.preparation.clips.frame_tiles import four_frames
 from fieldforge.preparation.clips.moving_pictures import TimedFrame, frames_of
-from fieldforge.preparation.images.picture_recipe import PictureLimits, middle_square
+from fieldforge.preparation.images.picture_recipe import PictureLimits, allowed_square
 from fieldforge.preparation.recipe import PreparedAsset, Recipe
 from fieldforge.ranges import Count, Frames, Pixels, Positive, ShareBelow1
 from fieldforge.readers.file_store import AssetError, FileStore, Notes
@@ -56,9 +55,6 @@ class ClipRecipe(Recipe):
     limits: ClipLimits
     heldout_share: ShareBelow1
     samples_per_shard: Count
-
-    def determining(self) -> dict[str, Any]:
-        return asdict(self) | {"limits": self.limits.determining()}
 
     def prepare(self, record: AssetRecord, store: FileStore, seed: int) -> PreparedAsset:
         if record.reject is not None:
@@ -124,7 +120,7 @@ class ClipRecipe(Recipe):
 
     def _square(self, frame: TimedFrame, notes: Notes) -> np.ndarray:
         """uint8 (size, size, 3 or 4), or less of a smaller frame."""
-        (left, top, right, bottom), side = middle_square(round(frame.width * frame.aspect), frame.height, self.limits)
+        (left, top, right, bottom), side = allowed_square(round(frame.width * frame.aspect), frame.height, self.limits)
         if side < self.size:
             notes.add(f"its shorter side has {side} pixels, fewer than preparation.size={self.size}: it stays so")
         box = (left / frame.aspect, top, min(right / frame.aspect, frame.width), bottom)

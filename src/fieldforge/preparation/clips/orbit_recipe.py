@@ -1,8 +1,7 @@
 """The recipe of orbits: one turn of a camera around a mesh, as a clip."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -62,9 +61,6 @@ class OrbitRecipe(Recipe):
         _check_range("elevation_degrees", self.elevation_degrees, 90)
         if not 2 <= self.views.count <= 1000:
             raise UserError(f"preparation.views.count={self.views.count} must lie in 2…1000, the frames of a turn.")
-
-    def determining(self) -> dict[str, Any]:
-        return asdict(self) | {"limits": self.limits.determining()}
 
     def prepare(self, record: AssetRecord, store: FileStore, seed: int) -> PreparedAsset:
         if record.reject is not None:

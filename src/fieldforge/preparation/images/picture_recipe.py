@@ -1,12 +1,12 @@
 """The recipe of pictures."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from fieldforge.data.image_schema import IMAGE
-from fieldforge.data.image_transforms import Box, over_white, resized
+from fieldforge.data.image_transforms import Box, middle_square, over_white, resized, with_alpha
 from fieldforge.errors import UserError
 from fieldforge.preparation.asset_records import AssetRecord, split_of
 from fieldforge.preparation.images.pixels import pixels_of
@@ -54,9 +54,6 @@ class PictureRecipe(Recipe):
         if self.alpha not in ("keep", "white"):
             raise UserError(f"preparation.alpha={self.alpha} is unknown; write keep or white.")
 
-    def determining(self) -> dict[str, Any]:
-        return asdict(self) | {"limits": self.limits.determining()}
-
     def prepare(self, record: AssetRecord, store: FileStore, seed: int) -> PreparedAsset:
         if record.reject is not None:
             raise AssetError(record.reject)
@@ -69,7 +66,7 @@ class PictureRecipe(Recipe):
 
     def _square(self, pixels: np.ndarray, notes: Notes) -> np.ndarray:
         """uint8 (size, size, 3 or 4), or less of a smaller picture."""
-        box, side = middle_square(pixels.shape[1], pixels.shape[0], self.limits)
+        box, side = allowed_square(pixels.shape[1], pixels.shape[0], self.limits)
         if pixels.shape[2] == 4 and not pixels[..., 3].any():
             raise AssetError("it is transparent everywhere; nothing would be seen of it.")
         if side < self.size:
@@ -78,7 +75,7 @@ class PictureRecipe(Recipe):
         return over_white(square) if self.alpha == "white" else square
 
 
-def middle_square(width: int, height: int, limits: PictureLimits) -> tuple[Box, int]:
+def allowed_square(width: int, height: int, limits: PictureLimits) -> tuple[Box, int]:
     """The largest square in the middle, and the pixels of its side. AssetError if the sides are beyond the limits."""
     side = min(height, width)
     if side < limits.min_side:
@@ -87,11 +84,9 @@ def middle_square(width: int, height: int, limits: PictureLimits) -> tuple[Box, 
         raise AssetError(
             f"it has {width} x {height} pixels; preparation.limits.max_aspect is {limits.max_aspect:g}, so crop it."
         )
-    left, top = (width - side) // 2, (height - side) // 2
-    return (left, top, left + side, top + side), side
+    return middle_square(height, width), side
 
 
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:
     """uint8 (H, W, 4)."""
-    alpha = np.full((*pixels.shape[:2], 4 - pixels.shape[2]), 255, np.uint8)
-    return resized(np.concatenate([pixels, alpha], axis=2), THUMBNAIL_SIZE)
+    return resized(with_alpha(pixels), THUMBNAIL_SIZE)
