@@ -1,4 +1,4 @@
-"""The figures of this machine that a plan asks for, from training steps of reference transformers."""
+"""The figures of this machine that a plan asks for, from training steps of reference networks."""
 
 from __future__ import annotations
 
@@ -32,9 +32,20 @@ def median_of(work: Callable[[], Any], times: int = 7) -> float:
     return statistics.median(costs[1:])
 
 
+def transformer(width: int, layers: int) -> nn.Module:
+    layer = nn.TransformerEncoderLayer(width, max(1, width // 64), 4 * width, 0.0, batch_first=True)
+    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+
+def convolutions(width: int, layers: int) -> nn.Module:
+    """A chain of norm, activation and convolution, as residual networks have them."""
+    block = lambda: nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1))  # noqa: E731
+    return nn.Sequential(*(block() for _ in range(layers)))
+
+
 @dataclass
 class Reference:
-    """A transformer of PyTorch's own, with AdamW and a moving average, that is no network of this project.
+    """A network of PyTorch's own, with AdamW and a moving average, that is none of this project.
 
     Args:
         seconds: of a training step.
@@ -45,11 +56,9 @@ class Reference:
     kernels: np.ndarray
 
     @staticmethod
-    def measured(width: int, layers: int, samples: int, tokens: int) -> Reference:
-        layer = nn.TransformerEncoderLayer(width, max(1, width // 64), 4 * width, 0.0, batch_first=True)
-        network = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+    def measured(network: nn.Module, *shape: int) -> Reference:
         optimizer, average = torch.optim.AdamW(network.parameters()), EMA(network, PlainDecay(0.99))
-        x = torch.randn(samples, tokens, width)
+        x = torch.randn(shape)
 
         def step() -> None:
             optimizer.zero_grad()
@@ -63,20 +72,27 @@ class Reference:
             step()
         return Reference(median_of(step), kernels.rows)
 
-    def planned(self, peak: float, bandwidth: float, launch: float) -> float:
-        """Seconds as the plan of a CPU has them."""
-        operations, moved = self.kernels[:, :2].sum(0)
-        return float(operations / peak + moved / bandwidth + launch * len(self.kernels))
+    def planned(self, peak: float, bandwidth: float, launch: float, convolution: float = 1.0) -> float:
+        """Seconds as the plan of a CPU has them; `convolution`: the share of the peak that convolutions reach."""
+        operations, moved, *_, convolves = self.kernels.T
+        reached = np.where(convolves > 0, convolution, 1) * peak
+        return float((operations / reached).sum() + moved.sum() / bandwidth + launch * len(self.kernels))
 
 
-def figures_of(tiny: Reference, wide: Reference, deep: Reference) -> dict[str, float]:
-    """Peak, bandwidth and launch of a machine on which the references take what they take."""
+def figures_of(tiny: Reference, wide: Reference, deep: Reference, vision: Reference) -> dict[str, float]:
+    """Figures of a machine on which the references take what they take."""
     launch = tiny.seconds / len(tiny.kernels)
     peak, bandwidth = 1e11, 1e10
     for _ in range(20):
         peak = solved(lambda value: wide.planned(value, bandwidth, launch), wide.seconds)  # noqa: B023
         bandwidth = solved(lambda value: deep.planned(peak, value, launch), deep.seconds)  # noqa: B023
-    return {"peak_flops": peak, "bandwidth": bandwidth, "launch_seconds": launch}
+    speed = solved(lambda value: vision.planned(peak, bandwidth, launch, value / peak), vision.seconds)
+    return {
+        "peak_flops": peak,
+        "bandwidth": bandwidth,
+        "launch_seconds": launch,
+        "convolution_utilisation": min(1.0, speed / peak),
+    }
 
 
 def solved(seconds: Callable[[float], float], target: float) -> float:
@@ -91,8 +107,9 @@ def solved(seconds: Callable[[float], float], target: float) -> float:
 def machine() -> dict[str, float]:
     """This machine's figures for one thread, in the arithmetic that trainings choose."""
     with products(best_matmul(gpu=False)):
-        tiny, deep = Reference.measured(8, 6, 1, 2), Reference.measured(512, 6, 1, 16)
-        figures = figures_of(tiny, Reference.measured(512, 2, 8, 64), deep)
+        tiny, deep = Reference.measured(transformer(8, 6), 1, 2, 8), Reference.measured(transformer(512, 6), 1, 16, 512)
+        wide = Reference.measured(transformer(512, 2), 8, 64, 512)
+        figures = figures_of(tiny, wide, deep, Reference.measured(convolutions(64, 4), 8, 64, 64, 64))
     figures["float32_flops"] = figures["peak_flops"]
     tensors = {str(number): torch.randn(2**19) for number in range(100)}
     with tempfile.TemporaryDirectory() as folder:

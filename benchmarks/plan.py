@@ -3,9 +3,10 @@
     python benchmarks/plan.py [--steps 18] [--only planes,diffusion,sparse,picture]    # prints docs/planning.md's table
 
 One thread; times are processor seconds, medians. Each training has a process of its own, which measures the machine's
-figures before and after it by steps of three reference transformers, which are none of this project's: one too small to
-compute anything (the start of a kernel), one of many tokens (the peak), one of many weights and few tokens (the
-bandwidth). A cell is planned / measured (measured).
+figures before and after it by steps of four reference networks, which are none of this project's: three transformers
+(one too small to compute anything: the start of a kernel; one of many tokens: the peak; one of many weights and few
+tokens: the bandwidth) and a chain of convolutions (the share of the peak that they reach). A cell is planned / measured
+(measured); `all` is the sum of a training's steps, validations and checkpoints, and of one encoding of 128 samples.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from fieldforge.planning.encoding_plan import EncodingPlan
 from fieldforge.planning.estimate import StagePlan
 from fieldforge.planning.plan import make_plan
 from fieldforge.planning.step_cost import memory_ddp
+from fieldforge.runs import large_pages
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages.autoencoder_stage import AutoencoderStage
 from fieldforge.stages.denoiser_parts import build_module
@@ -59,8 +61,8 @@ TRAININGS = {
     "picture": ("autoencoder", ["experiment=image_autoencoder"]),
 }
 SMALL = ["autoencoder.encoder.layers=1", "autoencoder.decoder.layers=1", "backbone.layers=1"]
-COLUMNS = ("step", "validation", "checkpoint", "encoding", "memory")
-ENCODED = 32  # samples
+COLUMNS = ("step", "validation", "checkpoint", "encoding", "all", "memory")
+ENCODED = 128  # samples
 
 
 class Clock(pl.Callback):
@@ -158,7 +160,8 @@ def serve(name: str, words: list[str]) -> None:
     figures = {key: statistics.mean((before[key], after[key])) for key in before}
     skipped = {"step": 3}  # while caches fill
     seconds = {key: statistics.median(each[skipped.get(key, 0) :]) for key, each in clock.seconds.items()}
-    print(json.dumps({"machine": figures, "seconds": seconds, "bytes": grown}))
+    numbers = {key: 1 if key == "encoding" else len(each) for key, each in clock.seconds.items()}
+    print(json.dumps({"machine": figures, "seconds": seconds, "numbers": numbers, "bytes": grown}))
 
 
 def planned(stage: str, words: list[str], figures: dict[str, float]) -> dict[str, float]:
@@ -193,7 +196,6 @@ def row(name: str, steps: int) -> str:
         f"training.{stage}.budget.max_steps={steps}",
         f"training.{stage}.budget.max_minutes=null",
         "monitor.validate_every=6",
-        "monitor.validation_batches=1",
         "callbacks.checkpoints.every_steps=4",
     ]
     clocked = [*words, "+callbacks.clock._target_=__main__.the_clock"]
@@ -202,11 +204,14 @@ def row(name: str, steps: int) -> str:
     grown = in_a_process(name, [*clocked, f"training.{stage}.budget.max_steps=7"], {"MALLOC_MMAP_THRESHOLD_": "65536"})
     paper = planned(stage, words, measured["machine"])
     found = {**measured["seconds"], "memory": grown["bytes"]}
+    for each in (paper, found):  # as often as the training did them
+        each["all"] = sum(number * each[key] for key, number in measured["numbers"].items())
     cells = [f"{paper[key] / found[key]:.2f} ({shown(key, found[key])})" if key in found else "" for key in COLUMNS]
     figures = measured["machine"]
     print(
         f"{name}: {figures['peak_flops'] / 1e9:.0f} GFLOP/s ({figures['float32_flops'] / 1e9:.0f} in float32), "
-        f"{figures['bandwidth'] / 1e9:.1f} GB/s, {1e6 * figures['launch_seconds']:.1f} µs a kernel, checkpoints "
+        f"{figures['bandwidth'] / 1e9:.1f} GB/s, convolutions "
+        f"{figures['convolution_utilisation']:.0%}, {1e6 * figures['launch_seconds']:.1f} µs a kernel, checkpoints "
         f"{figures['checkpoint_bandwidth'] / 1e6:.0f} MB/s",
         file=sys.stderr,
     )
@@ -215,6 +220,7 @@ def row(name: str, steps: int) -> str:
 
 def in_a_process(name: str, words: list[str], allocator: dict[str, str]) -> dict[str, Any]:
     """The figures that `serve` prints."""
+    large_pages.install()
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **allocator}
     command = [sys.executable, __file__, "--side", name, *words]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

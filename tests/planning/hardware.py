@@ -41,6 +41,7 @@ def cluster(nodes: int = 2, devices: int = 4, links: dict[str, float] | None = N
         "peak_flops": 1e14,
         "float32_flops": 2.5e9,
         "utilisation": 0.5,
+        "convolution_utilisation": 0.5,
         "tile": 1,
         "multiprocessors": 1,
         "bandwidth": 1e12,

@@ -22,6 +22,12 @@ def test_a_processor_does_one_thing_after_the_other():
     assert cluster(launch_seconds=0.5).seconds(kernels) == pytest.approx(1 + 2)
 
 
+def test_convolutions_reach_a_share_of_their_own():
+    kernels = table((5e13, 0, 1, 1, 1, 0), (5e13, 0, 1, 1, 1, 1))  # a product and a convolution, 1 s each at a half
+    machine = cluster(convolution_utilisation=0.25, tile=1, multiprocessors=1)
+    assert machine.seconds(kernels) == pytest.approx(1 + 2)
+
+
 def test_latents_are_encoded_at_the_speed_of_float32():
     assert cluster().seconds(table((1.25e9, 0)), float32=True) == pytest.approx(1)
 

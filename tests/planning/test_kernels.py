@@ -25,6 +25,16 @@ def test_a_product_and_a_sum_in_place():
         c = a @ b
         c += 1
     assert kernels.rows.tolist() == [
-        [2 * 4 * 8 * 16, 4 * (4 * 8 + 8 * 16 + 4 * 16), 1, 4, 16],
-        [0, 2 * 4 * 4 * 16, 0, 0, 0],
+        [2 * 4 * 8 * 16, 4 * (4 * 8 + 8 * 16 + 4 * 16), 1, 4, 16, 0],
+        [0, 2 * 4 * 4 * 16, 0, 0, 0, 0],
     ]
+
+
+def test_a_convolution_and_its_backward_pass():
+    convolution, x = torch.nn.Conv2d(2, 3, 3, padding=1, bias=False), torch.ones(5, 2, 8, 8, requires_grad=True)
+    with Kernels() as kernels:
+        convolution(x).sum().backward()
+    operations, _, products, rows, columns, _ = kernels.rows[kernels.rows[:, 5] == 1].T
+    forward = 2 * 9 * 2 * 3 * 5 * 64
+    assert operations.tolist() == [forward] * 3  # the result, then the gradients of the input and of the weights
+    assert [*zip(products, rows, columns, strict=True)] == [(1, 320, 3), (1, 320, 2), (1, 3, 18)]

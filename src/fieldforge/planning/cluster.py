@@ -20,7 +20,8 @@ class Cluster:
         links: its devices and what connects them.
         peak_flops: floating-point operations per second of one device, in the precision of the training.
         float32_flops: as `peak_flops`, in float32.
-        utilisation: the share of the peak that large matrix products reach, 0 … 1.
+        utilisation, convolution_utilisation: the share of the peak that large matrix products reach, 0 … 1, and that
+            convolutions reach.
         tile, multiprocessors: see `useful`.
         bandwidth: memory bandwidth of a device in bytes per second.
         launch_seconds: minimal duration of a kernel, as the host launches kernels one after the other.
@@ -37,6 +38,7 @@ class Cluster:
     peak_flops: float
     float32_flops: float
     utilisation: float
+    convolution_utilisation: float
     tile: int
     multiprocessors: int
     bandwidth: float
@@ -61,7 +63,8 @@ class Cluster:
         overlap little with its arithmetic (the ECM model: Treibig and Hager 2009, arXiv 0905.0792).
         """
         peak = self.float32_flops if float32 else self.peak_flops
-        arithmetic = kernels[:, 0] / (peak * self.utilisation * self.useful(kernels))
+        reached = np.where(kernels[:, 5] > 0, self.convolution_utilisation, self.utilisation)
+        arithmetic = kernels[:, 0] / (peak * reached * self.useful(kernels))
         transfers, launches = kernels[:, 1] / self.bandwidth, len(kernels) * self.launch_seconds
         if self.kind == "CPU":
             return float(arithmetic.sum() + transfers.sum() + launches)
@@ -75,7 +78,7 @@ class Cluster:
         Multiplication Background User's Guide". A result of fewer tiles than multiprocessors has its sums split among
         them (split-K), into parts of at least `DEPTH` tiles.
         """
-        operations, _, products, rows, columns = kernels.T
+        operations, _, products, rows, columns, _ = kernels.T
         height, width = np.minimum(rows, self.tile), np.minimum(columns, self.tile)
         has_product = products > 0
         height, width = np.where(has_product, height, 1), np.where(has_product, width, 1)

@@ -15,10 +15,11 @@ from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from fieldforge.planning.fused_attention import cpu_formulas
 
-COLUMNS = ("operations", "bytes", "products", "rows", "columns")
-"""Of a table of kernels; the last three are zeros for a kernel without matrix product."""
+COLUMNS = ("operations", "bytes", "products", "rows", "columns", "convolution")
+"""Of a table of kernels; the last four are zeros for a kernel without matrix product; `convolution` is 0 or 1."""
 OVERWRITING = (torch.ops.aten.copy_, torch.ops.aten.fill_, torch.ops.aten.zero_)
 """Operations that do not read the tensor that they change."""
+CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 Shape = tuple[int, int, int]
 """Of the result of a batch of matrix products: products, rows, columns."""
 
@@ -39,7 +40,7 @@ class Kernels(TorchDispatchMode):
 
     @property
     def rows(self) -> np.ndarray:
-        """(K, 5) kernels in the order in which they start."""
+        """(K, 6) kernels in the order in which they start."""
         return np.array(self._rows, np.float64).reshape(-1, len(COLUMNS))
 
     def __len__(self) -> int:
@@ -61,13 +62,14 @@ class Kernels(TorchDispatchMode):
             read = inputs[1:] if func.overloadpacket in OVERWRITING else inputs
             moved = sum(leaf.numel() * leaf.element_size() for leaf in read + outputs)
             shapes = shapes_of(func, args, outputs) or [(0, 0, 0)]
-            self._rows += [(operations / len(shapes), moved / len(shapes), *shape) for shape in shapes]
+            convolves = func.overloadpacket in CONVOLUTIONS
+            self._rows += [(operations / len(shapes), moved / len(shapes), *shape, convolves) for shape in shapes]
         return result
 
 
 def table(*kernels: tuple[float, ...]) -> np.ndarray:
-    """(K, 5) a table of kernels from rows that may lack the shape of a product."""
-    return np.array([(*kernel, 0, 0, 0)[: len(COLUMNS)] for kernel in kernels], np.float64).reshape(-1, len(COLUMNS))
+    """(K, 6) a table of kernels from rows that may lack the shape of a product."""
+    return np.array([(*kernel, 0, 0, 0, 0)[: len(COLUMNS)] for kernel in kernels], np.float64).reshape(-1, len(COLUMNS))
 
 
 def shapes_of(func: Any, args: Sequence[Any], outputs: Sequence[Tensor]) -> list[Shape]:

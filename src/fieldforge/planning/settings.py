@@ -16,7 +16,8 @@ class PlanSettings:
         show: false: train; true or "text": print a table and start nothing; "json": the same for programs.
         peak_flops: floating-point operations a second of one device, in the precision that is trained in.
         float32_flops: as `peak_flops`, in float32, in which latents are encoded.
-        utilisation: the share of the peak that large matrix products reach.
+        utilisation, convolution_utilisation: the share of the peak that large matrix products reach, and that
+            convolutions reach.
         tile, multiprocessors: rows and columns of the part of a product that a multiprocessor computes at a time, and
             how many of these a device has; 1 and 1: products of any size reach the share.
         bandwidth: bytes a second between a device's memory and its arithmetic.
@@ -39,6 +40,7 @@ class PlanSettings:
     peak_flops: Positive
     float32_flops: Positive
     utilisation: Annotated[float, Range(0, 1, open_below=True)]
+    convolution_utilisation: Annotated[float, Range(0, 1, open_below=True)]
     tile: Count
     multiprocessors: Count
     bandwidth: Positive

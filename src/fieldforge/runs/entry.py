@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fieldforge.configuration.trust import trusted_by, trusting
 from fieldforge.errors import EXIT_MISTAKE as EXIT_USER_ERROR
 from fieldforge.errors import UserError, memory_shortage
-from fieldforge.runs import help, lean_imports
+from fieldforge.runs import help, large_pages, lean_imports
 from fieldforge.runs.additions import check_additions
 from fieldforge.runs.command_line import check_dashes, rewritten, with_search_path
 from fieldforge.runs.hydra_places import check_hydra_places
@@ -157,6 +157,7 @@ def _task(
 
     def with_trust(config: DictConfig) -> Any:
         lean_imports.install()
+        large_pages.install()
         with trusting(trusted_by(config)):
             return body(config)
 
