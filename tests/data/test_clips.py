@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fieldforge.data.clip_schema import CLIP
-from fieldforge.data.clip_transforms import ClipFrames
+from fieldforge.data.clip_transforms import ClipFrames, FrameInput
 from fieldforge.data.codec import encode_member
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.reader import LazySample, ShardReader
@@ -154,3 +154,15 @@ def test_stored_clips_are_read_from_shards(tmp_path):
     assert (shards.schema, shards.samples) == (CLIP, 3)
     fields = read(ClipFrames(8, count=2), ShardReader(shards).read_number(2))  # type: ignore[arg-type]
     assert torch.from_numpy(fields["frames"]).shape == (2, 3, 8, 8)
+
+
+def test_a_frame_is_the_first_or_any_and_may_be_mirrored():
+    sample = clip()
+    sample["frame_000.png"][:, :4] = 255
+    first = read(FrameInput(8), sample)["input"]
+    np.testing.assert_array_equal(first[0, 0], [1] * 4 + [-1] * 4)
+    assert np.array_equal(read(FrameInput(8), sample, seed=1)["input"], first)
+    values = {float(read(FrameInput(8, anywhere=True), sample, seed)["input"][0, 0, -1]) for seed in range(60)}
+    assert len(values) == FRAMES
+    mirrored = [read(FrameInput(8, flip=True), sample, seed)["input"][0, 0, 0] for seed in range(20)]
+    assert set(mirrored) == {1.0, -1.0}

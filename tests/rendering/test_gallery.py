@@ -109,6 +109,11 @@ def test_sounds_play_and_are_no_shapes():
     assert "application/gzip" not in [attributes.get("type") for attributes in page.all("script")]
 
 
+def test_an_animation_takes_the_place_of_the_poster():
+    html = gallery_html([Exhibit("a film", POSTER, Media("image/gif", b"GIF8"))], "Samples")
+    assert '<img src="data:image/gif;base64,R0lGOA==" alt="a film"' in html
+
+
 def test_media_of_another_type_leave_the_poster_alone():
     page = Page(gallery_html([Exhibit("a film", POSTER, Media("video/mp4", b"film"))], "Samples"))
     assert len(page.all("img")) == 1

@@ -33,6 +33,7 @@ SHAPES = [
 ]
 OF_ALL = ("data.transforms.surface.points=128", "domain.points=128")  # whatever a phase changes
 PICTURES = ["domain.size=16", "data.transforms.pixels.size=16", "data.augment.size=16"]
+CLIPS = ["domain.size=16", "domain.frames=4", "data.transforms.clip.count=3", "phases.frames.domain.size=16"]
 
 
 def small(experiment: str, balls: Path) -> list[str]:
@@ -46,6 +47,8 @@ def small(experiment: str, balls: Path) -> list[str]:
     words = [*SHORT, *steps, *flat, *waits]
     if experiment.startswith("image_"):
         return [*words, *SEEN, *PICTURES, f"data.root={CONFIGS.parent}/data/emoji_64"]
+    if config.domain._target_.endswith(".ClipDomain"):
+        return [*words, *SEEN, *CLIPS]
     shapes = [f"phases.sparse.{size}" if "sparse" in phases and size not in OF_ALL else size for size in SHAPES]
     return [*words, *([] if "prior" in stages else SEEN + shapes), f"data.root={balls}"]
 

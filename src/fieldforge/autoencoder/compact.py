@@ -6,7 +6,7 @@ Letters: T, C tokens and channels of the compact latents; U cells of the sparse 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fieldforge.autoencoder.autoencoder import Autoencoder, Batch
 from fieldforge.autoencoder.bottleneck import KLBottleneck, Terms
 from fieldforge.autoencoder.compact_decoder import COLOR_SCALE, CompactDecoder
+from fieldforge.autoencoder.on_base import OnBase
 from fieldforge.autoencoder.sparse_encoder import START, stretched
 from fieldforge.fields.base import Field, Params
 from fieldforge.fields.cell_field import corner_grid
@@ -66,13 +67,12 @@ class CompactEncoder(nn.Module):
         return torch.cat([self.to_width(tokens), mean / COLOR_SCALE], -1)
 
 
-class CompactAutoencoder(Autoencoder):
+class CompactAutoencoder(OnBase):
     """Few tokens for all sparse latents of a shape, by a network that knows what shapes are like.
 
     Sparse latents hold any shape, and a diffusion on them has to learn which cells belong together: it leaves holes.
     The decoder of compact latents learns that instead, from reconstruction, and the diffusion has some thirty times
-    fewer numbers to make. The first autoencoder, `base`, stays as it is: its weights come from a run of its own
-    (`init_from=`, or the stage before). Two levels as in COD-VAE (Cho et al. 2025).
+    fewer numbers to make. The first autoencoder, `base`, stays as it is. Two levels as in COD-VAE (Cho et al. 2025).
 
     Args:
         base: with a `SparseEncoder`; its field is this one's.
@@ -80,8 +80,6 @@ class CompactAutoencoder(Autoencoder):
         bottleneck: of the compact latents.
         decoder: shape of the base's latents, channels of the compact ones → network.
     """
-
-    starts_from_another = True
 
     def __init__(
         self,
@@ -111,17 +109,6 @@ class CompactAutoencoder(Autoencoder):
     @property
     def field(self) -> Field:  # type: ignore[override]
         return self.base.field
-
-    def initial_weights(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Weights of a base become those of `base`, beside the present ones of the rest."""
-        if any(name.startswith("base.") for name in weights):
-            return weights
-        own = {name: value for name, value in self.state_dict().items() if not name.startswith("base.")}
-        return own | {f"base.{name}": value for name, value in weights.items()}
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return self.base.reads
 
     def hidden(self, batch: Batch, randomness: Randomness | None = None) -> Tensor:
         return self.encoder(*self._base_latents(batch))

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from fieldforge.autoencoder.perceptual import PerceptualDistance
-from fieldforge.conditioning.efficientnet import efficientnet_lite0
 from fieldforge.conditioning.sample_pictures import view_of
 from fieldforge.data.image_schema import IMAGE
 from fieldforge.data.image_transforms import Pixels
 from fieldforge.data.schema import Sample
 from fieldforge.data.transforms import Transform
-from fieldforge.domains.domain import Domain, Outputs, Truth
+from fieldforge.domains.domain import Outputs, Truth
+from fieldforge.domains.picture_features import PictureFeatures
 from fieldforge.domains.picture_mask import anew_tokens, picture_file, read_mask
 from fieldforge.domains.picture_outputs import Kept, Pictures
 from fieldforge.fields.base import Field, Params
 from fieldforge.fields.picture import PictureGrid
-from fieldforge.metrics.distribution import frechet_distance, kernel_distance
 from fieldforge.metrics.reconstruction import peak_signal_to_noise
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.ranges import Count
@@ -46,7 +41,7 @@ class ConditionPicture:
         return {"image": view_of(sample, 0)}
 
 
-class ImageDomain(Domain):
+class ImageDomain(PictureFeatures):
     """Square pictures over white.
 
     Args:
@@ -116,20 +111,6 @@ class ImageDomain(Domain):
     def stored_signatures(self, batch: Truth) -> list[np.ndarray]:
         return self._features((batch["input"] + 1) / 2)
 
-    def nearest(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> NDArray[np.int64]:
-        """By cosine similarity of features (F,), centred on the mean of `those`."""
-        centre = np.mean(those, axis=0)  # (F,)
-        return (unit(np.stack(these) - centre) @ unit(np.stack(those) - centre).T).argmax(axis=1)
-
-    def distance(self, this: np.ndarray, that: np.ndarray) -> float:
-        """Cosine distance of features (F,): 1 - cosine, 0…2."""
-        return float(1 - (unit(this[None]) @ unit(that[None]).T)[0, 0])
-
-    def compare_sets(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> dict[str, float]:
-        """Fréchet and kernel distance of features; Fréchet distances are comparable for sets of equal size only."""
-        generated, stored = np.stack(these), np.stack(those)
-        return {"frechet": frechet_distance(generated, stored), "kernel": kernel_distance(generated, stored)}
-
     def read_file(self, path: Path, seed: int) -> dict[str, Tensor]:
         """`input` (1, 3, H, W) of a picture file. UserError for a missing or unreadable file."""
         return {"input": torch.from_numpy(square_of(path, self.size))[None]}
@@ -170,22 +151,6 @@ class ImageDomain(Domain):
         own = (square_of(file, size).transpose(1, 2, 0) + 1) / 2  # (H, W, 3)
         return replace(outputs, kept=Kept(own, ~read_mask(path, file, size)))
 
-    @cached_property
-    def _distance(self) -> PerceptualDistance:
-        return PerceptualDistance()
-
-    @cached_property
-    def _network(self) -> Any:
-        return efficientnet_lite0()
-
-    def _features(self, pictures: Tensor) -> list[np.ndarray]:
-        """B features (F,) of pictures (B, 3, H, W), sRGB in 0…1."""
-        side, vectors = self._network.size, []
-        for part in pictures.float().split(self.batch):
-            large = F.interpolate(part, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
-            vectors += list(self._network.encode(large).vector.numpy())
-        return vectors
-
 
 def image_of(pixels: Tensor) -> Image.Image:
     """`input` (3, H, W) in -1…1 as a picture."""
@@ -197,8 +162,3 @@ def square_of(path: Path, size: int) -> np.ndarray:
     pixels = picture_file(path, "from").pixels
     square: np.ndarray = Pixels(size)({"image.png": pixels}, np.random.default_rng(0))["input"]
     return square
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (N, F), normalised to length 1."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)

@@ -42,6 +42,11 @@ def write_picture(picture: Image.Image, path: Path) -> None:
 
 def write_gif(frames: Sequence[Image.Image], path: Path, seconds: float) -> None:
     """Write opaque frames of one size as a looping animation of this length, with one palette."""
+    write_whole(gif_bytes(frames, seconds), path)
+
+
+def gif_bytes(frames: Sequence[Image.Image], seconds: float) -> bytes:
+    """Opaque frames of one size as a looping animation of this length, with one palette."""
     width, height = frames[0].size
     samples = frames[:: max(1, len(frames) // 6)]
     strip = Image.new("RGB", (width, height * len(samples)))
@@ -52,7 +57,7 @@ def write_gif(frames: Sequence[Image.Image], path: Path, seconds: float) -> None
     buffer = io.BytesIO()
     duration = round(1000 * seconds / len(frames))
     coded[0].save(buffer, "GIF", save_all=True, append_images=coded[1:], duration=duration, loop=0, optimize=False)
-    write_whole(buffer.getvalue(), path)
+    return buffer.getvalue()
 
 
 def write_whole(data: bytes, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Gallery of generated samples: one HTML file that needs no network, turns shapes and plays sounds.
+"""Gallery of generated samples: one HTML file that needs no network, turns shapes, plays sounds and shows clips.
 
 The page renders a shape in 3D only after a click: a hundred shapes cost a hundred posters. The viewer is
 <model-viewer>, vendored in `assets/` with its licences.
@@ -47,12 +47,17 @@ class Media:
         """Whether these media are a sound."""
         return self.type.startswith("audio/")
 
+    @property
+    def moves(self) -> bool:
+        """Whether these media are an animation, which is shown in the place of the poster."""
+        return self.type == "image/gif"
+
 
 @dataclass(frozen=True)
 class Exhibit:
     """A sample in the gallery: prompt, poster, media (None: the poster only), and facts in order (seed, guidance, …).
 
-    The page shows the poster alone for media that it can neither turn nor play.
+    The page shows the poster alone for media that it can neither turn, play nor move.
     """
 
     prompt: str
@@ -67,12 +72,12 @@ class Exhibit:
 
     @cached_property
     def media_text(self) -> str:
-        """The media as text of the page: a GLB as gzip in base64, a sound as a data URI, other media as ""."""
+        """The media as text of the page: a GLB as gzip in base64, a sound or animation as a data URI, others as ""."""
         if self.media is None:
             return ""
         if self.media.turns:
             return base64.b64encode(gzip.compress(self.media.content, compresslevel=6, mtime=0)).decode()
-        return _data_uri(self.media.content, self.media.type) if self.media.plays else ""
+        return _data_uri(self.media.content, self.media.type) if self.media.plays or self.media.moves else ""
 
 
 def write_gallery(exhibits: Sequence[Exhibit], path: Path, title: str, subtitle: str = "") -> None:
@@ -115,6 +120,8 @@ def _card(index: int, exhibit: Exhibit) -> str:
     if exhibit.media is not None and exhibit.media.plays:
         source = html.escape(exhibit.media_text)
         stage = f'{poster}<audio controls preload="none" src="{source}" aria-label="Play: {prompt}"></audio>'
+    elif exhibit.media is not None and exhibit.media.moves:
+        stage = f'<img src="{exhibit.media_text}" alt="{prompt}" decoding="async">'
     elif exhibit.media is not None and exhibit.media.turns:
         stage = f'<button type="button" aria-label="Turn: {prompt}">{poster}</button>'
         download = f'<a href="#" download="shape_{index:03d}.glb">GLB</a>'

@@ -1,0 +1,172 @@
+"""The domain of clips: colour in a square over time, learned from shards of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fieldforge.conditioning.sample_pictures import view_of
+from fieldforge.data.clip_schema import CLIP
+from fieldforge.data.clip_transforms import ClipInput
+from fieldforge.data.image_transforms import middle_square, over_white, resized
+from fieldforge.data.schema import Sample
+from fieldforge.data.transforms import Transform
+from fieldforge.domains.clip_outputs import Clips, four_of
+from fieldforge.domains.domain import Outputs, Truth
+from fieldforge.domains.picture_features import PictureFeatures
+from fieldforge.errors import UserError
+from fieldforge.fields.base import Field, Params
+from fieldforge.metrics.reconstruction import peak_signal_to_noise
+from fieldforge.preparation.clips.moving_pictures import frames_of
+from fieldforge.ranges import Count, Positive, Range
+from fieldforge.ranges import Pixels as Side
+from fieldforge.readers.file_store import AssetError, Notes
+
+MOST_PIXELS = 40_000_000  # of a frame of a user's file
+
+
+class FirstPicture:
+    """`image`: the stored clip's first frame, uint8 RGBA (H, W, 4)."""
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        return {"image": view_of(sample, 0)}
+
+
+class ClipDomain(PictureFeatures):
+    """Clips of square frames over white.
+
+    Args:
+        size: pixels along a side of the autoencoder's input.
+        frames: V, frames of a clip; longer stored clips are cut, shorter ones refused.
+        resolution: pixels along a side of outputs; None: `size`.
+        fps: frames a second of the files of outputs.
+        batch: pictures per batch of the network that computes signatures.
+    """
+
+    noun = "clip"
+    schema = CLIP
+    dimensions = 3
+    heads = frozenset({"rgb"})
+    shown_measures = ("psnr", "perceptual", "motion")
+
+    def __init__(
+        self,
+        size: Side = 64,
+        frames: Annotated[int, Range(2, 1000)] = 21,
+        resolution: Side | None = None,
+        fps: Positive = 7.0,
+        batch: Count = 32,
+    ):
+        self.size, self.frames, self.resolution, self.fps, self.batch = size, frames, resolution, fps, batch
+
+    def settings(self) -> dict[str, Any]:
+        return {"size": self.size, "frames": self.frames, "resolution": self.resolution}
+
+    def determining(self) -> dict[str, Any]:
+        return {"size": self.size, "frames": self.frames}
+
+    def example(self) -> Sample:
+        return example_clip(self.size, self.frames)
+
+    def input_transforms(self) -> list[Transform]:
+        return [ClipInput(self.size, self.frames)]
+
+    def truth_transforms(self) -> list[Transform]:
+        return []  # `input` is the truth
+
+    def condition_transforms(self, keys: set[str]) -> list[Transform]:
+        return [FirstPicture()] if "image" in keys else []
+
+    def outputs(self, field: Field, params: Params, resolution: int | None = None) -> Clips:
+        """Clips of at least `size`² pixels, of as many frames as the parameters have."""
+        frames = next(iter(params.values())).shape[1] // self.size**2
+        return Clips(field, params, max(resolution or 0, self.resolution or self.size), frames, self.fps)
+
+    def points_of_picture(self, resolution: int | None, size: int | None = None) -> int:
+        return self.frames * max(resolution or 0, self.resolution or self.size) ** 2
+
+    def compare(self, outputs: Outputs, truth: Truth, size: int) -> list[list[Image.Image | None]]:
+        true = [four_of(images_of(frames), size) for frames in truth["input"]]
+        return [[true[index], outputs[index].picture(size)] for index in range(len(outputs))]
+
+    def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
+        """`psnr` (dB) of sRGB in 0…1 over all frames, `perceptual` (`PerceptualDistance`), at `size` × `size` pixels.
+
+        `motion`: mean absolute difference of neighbouring frames, as a multiple of the truth's.
+        """
+        assert isinstance(output, Clips)
+        true = truth["input"][0].float()  # (V, 3, H, W)
+        pixels = Clips(output.field, output.params, self.size, output.frames, self.fps).pixels[0]
+        made = torch.from_numpy(pixels * 2 - 1).permute(0, 3, 1, 2)  # (V, 3, H, W)
+        with torch.no_grad():
+            distance = self._distance(made, true)
+        return {
+            "psnr": peak_signal_to_noise(((made + 1) / 2).numpy(), ((true + 1) / 2).numpy()),
+            "perceptual": float(distance),
+            "motion": float(motion_of(made) / motion_of(true).clamp(min=1e-6)),
+        }
+
+    def signatures(self, outputs: Outputs) -> list[np.ndarray]:
+        """Mean features (1280,) of four frames."""
+        assert isinstance(outputs, Clips)
+        return self._of_clips(torch.from_numpy(outputs.pixels).permute(0, 1, 4, 2, 3))
+
+    def stored_signatures(self, batch: Truth) -> list[np.ndarray]:
+        return self._of_clips((batch["input"] + 1) / 2)
+
+    def _of_clips(self, clips: Tensor) -> list[np.ndarray]:
+        """B mean features (F,) of clips (B, V, 3, H, W), sRGB in 0…1."""
+        chosen = clips[:, [place * clips.shape[1] // 4 for place in range(4)]]
+        features = np.stack(self._features(chosen.flatten(0, 1)))  # (B · 4, F)
+        return list(features.reshape(len(clips), 4, -1).mean(1))
+
+    def read_file(self, path: Path, seed: int) -> dict[str, Tensor]:
+        """`input` (1, V, 3, H, W): the first frames of a video or animation.
+
+        Raises:
+            UserError: a missing or unreadable file, or one of fewer frames.
+        """
+        if not path.is_file():
+            raise UserError(f"from={path}: there is no such file, give the path of a video or an animation")
+        try:
+            frames = frames_of(path.name, path.read_bytes(), MOST_PIXELS, Notes([]))
+            squares = [square_frame(frame.pixels(), self.size) for frame in islice(frames, self.frames)]
+        except AssetError as error:
+            raise UserError(f"from={path}: {error}") from error
+        if len(squares) < self.frames:
+            raise UserError(f"from={path}: it has {len(squares)} frames, and a clip of this model {self.frames}")
+        pixels = np.stack(squares).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(127.5) - 1
+        return {"input": torch.from_numpy(pixels)[None]}
+
+
+def example_clip(size: int, frames: int) -> Sample:
+    """A stored clip with placeholder values."""
+    texts = dict.fromkeys(("id", "name", "class", "source", "licence", "creator", "split"), "")
+    known = {"fps": 8.0, "fov_y": 1.0, "azimuth": [0.0] * frames, "elevation": [0.0] * frames}
+    meta = {**texts, "captions": ["a"], "captions_by_language": {}, "tags": [], **known}
+    pixels = np.zeros((size, size, 3), np.uint8)
+    poses = np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1))
+    return {"meta.json": meta, "cameras.npy": poses, **{f"frame_{frame:03d}.png": pixels for frame in range(frames)}}
+
+
+def images_of(frames: Tensor) -> list[Image.Image]:
+    """Frames (V, 3, H, W) in -1…1 as pictures."""
+    pixels = ((frames.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
+    return [Image.fromarray(frame) for frame in pixels]
+
+
+def motion_of(frames: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring frames (V, 3, H, W): ()."""
+    return frames.diff(dim=0).abs().mean()
+
+
+def square_frame(pixels: np.ndarray, size: int) -> np.ndarray:
+    """The largest square in the middle of a frame, over white, uint8 (size, size, 3)."""
+    return resized(over_white(np.ascontiguousarray(pixels)), size, middle_square(*pixels.shape[:2]))
