@@ -32,6 +32,7 @@ SHAPES = [
     "domain.points=128",
 ]
 OF_ALL = ("data.transforms.surface.points=128", "domain.points=128")  # whatever a phase changes
+PICTURED = ["autoencoder.encoder.pixels=32", "phases.mesh.autoencoder_loss.cells=16"]
 PICTURES = ["domain.size=16", "data.transforms.pixels.size=16", "data.augment.size=16"]
 CLIPS = ["domain.size=16", "domain.frames=4", "data.transforms.clip.count=3", "phases.frames.domain.size=16"]
 
@@ -45,6 +46,9 @@ def small(experiment: str, balls: Path) -> list[str]:
     flat = ["backbone.layers=1"] if config.get("backbone") else []
     waits = ["latent_data.num_workers=0"] if "latents" in stages or "prior" in stages else []
     words = [*SHORT, *steps, *flat, *waits]
+    if experiment == "image_to_mesh":  # its rays come after the views that it is given
+        seen = [word.replace("transforms.rays", "transforms.target_rays") for word in SHAPES]
+        return [*words, *SEEN, *seen, *PICTURED, f"data.root={balls}"]
     if experiment.startswith("image_"):
         return [*words, *SEEN, *PICTURES, f"data.root={CONFIGS.parent}/data/emoji_64"]
     if config.domain._target_.endswith(".ClipDomain"):

@@ -24,6 +24,12 @@ def pick(count: int, available: int, generator: np.random.Generator) -> np.ndarr
     return generator.integers(available, size=count)  # (count,)
 
 
+def views_left(sample: Mapping[str, Any]) -> np.ndarray:
+    """Numbers of the stored views that an earlier transform has not given to a reconstructor (`given_numbers`)."""
+    every = np.arange(len(sample["cameras.npy"]))
+    return np.setdiff1d(every, sample["given_numbers"]) if "given_numbers" in sample else every
+
+
 class Surface:
     """`input (N, 9)`: position, unit normal, sRGB of points that see the outside, in random order.
 
@@ -82,7 +88,7 @@ class Distances:
 
 
 class ViewRays:
-    """Rays through pixels of a few random views; only these views are decoded.
+    """Rays through pixels of a few random views of those that are not given (`views_left`); only these are decoded.
 
     `ray_origins (R, 3)`, `ray_directions (R, 3)` unit, `ray_rgba (R, 4)` sRGB premultiplied by alpha, `ray_depth (R,)`
     in box units along the ray (0: nothing hit). A share of the pixels lies within `spread` pixels of the object, so
@@ -99,7 +105,8 @@ class ViewRays:
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         cameras, fov_y = sample["cameras.npy"], sample["meta.json"]["fov_y"]
-        chosen = pick(self.views, len(cameras), generator)
+        left = views_left(sample)
+        chosen = left[pick(self.views, len(left), generator)]
         counts = np.diff(np.arange(self.views + 1) * self.rays // self.views)  # (views,), sums to R
         parts = [
             self._rays_of_view(sample, cameras[view], fov_y, int(view), int(count), generator)
@@ -144,7 +151,7 @@ class ViewRays:
 
 
 class Views:
-    """`count` different stored views at random, for encoders that read pictures.
+    """`count` different stored views at random of those that are not given (`views_left`).
 
     `view_rgba (V, H, W, 4)`, alpha not multiplied in; `view_depth (V, H, W)` in box units along the ray (0: nothing
     hit); `view_cameras (V, 4, 4)`, camera to world; `fov_y ()` in radians.
@@ -155,12 +162,13 @@ class Views:
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         cameras = sample["cameras.npy"]  # (stored views, 4, 4)
-        if len(cameras) < self.count:
+        left = views_left(sample)
+        if len(left) < self.count:
             raise UserError(
-                f"data: {self.count} views of each shape are encoded, and a shape has {len(cameras)}: lower "
+                f"data: {self.count} views of each shape are encoded, and a shape has {len(left)}: lower "
                 f"domain.encoded_views, or prepare the shapes with preparation.views.count={self.count}"
             )
-        chosen = pick(self.count, len(cameras), generator)
+        chosen = left[pick(self.count, len(left), generator)]
         pictures = np.stack([sample[f"view_{view:03d}.png"] for view in chosen])
         depths = np.stack([sample[f"depth_{view:03d}.png"] for view in chosen])
         return {
@@ -188,6 +196,7 @@ class Augment:
     POINTS = ("near_points", "volume_points", "ray_origins")
     VECTORS = ("ray_directions",)
     LENGTHS = ("near_sdf", "volume_sdf", "ray_depth", "view_depth")
+    PICTURES = ("view_rgba", "view_depth", "given_rgba")
 
     def __init__(self, turns: Count = 1, mirror: bool = False) -> None:
         self.turns, self.mirror = turns, mirror
@@ -206,12 +215,18 @@ class Augment:
             surface = sample["input"]
             points, normals = surface[:, :3] @ (turn * np.float32(scale)), surface[:, 3:6] @ turn
             result["input"] = np.concatenate([points, normals, surface[:, 6:]], axis=1)
-        if "view_cameras" in sample:
-            cameras = sample["view_cameras"].copy()
-            cameras[:, :3, :3] = turn.T @ cameras[:, :3, :3] * np.array([sign, 1, 1], np.float32)
-            cameras[:, :3, 3] = cameras[:, :3, 3] @ (turn * np.float32(scale))
-            result["view_cameras"] = cameras
-            if sign < 0:
-                depth = result["view_depth"]
-                result |= {"view_rgba": sample["view_rgba"][:, :, ::-1].copy(), "view_depth": depth[:, :, ::-1].copy()}
+        for kind in ("view", "given"):
+            if f"{kind}_cameras" in sample:
+                result[f"{kind}_cameras"] = _turned(sample[f"{kind}_cameras"], turn, np.float32(scale), sign)
+        if sign < 0:
+            pictures = {name: result.get(name, sample[name]) for name in self.PICTURES if name in sample}
+            result |= {name: values[:, :, ::-1].copy() for name, values in pictures.items()}
         return result
+
+
+def _turned(cameras: np.ndarray, turn: np.ndarray, scale: np.float32, sign: float) -> np.ndarray:
+    """Cameras (V, 4, 4) of a sample turned by v @ turn (3, 3) and scaled; right-handed, for mirrored pictures."""
+    turned = cameras.copy()
+    turned[:, :3, :3] = turn.T @ cameras[:, :3, :3] * np.array([sign, 1, 1], np.float32)
+    turned[:, :3, 3] = cameras[:, :3, 3] @ (turn * scale)
+    return turned

@@ -20,7 +20,7 @@ from fieldforge.data.stream import collate
 from fieldforge.data.transforms import Transform, apply_transforms
 from fieldforge.domains.domain import Domain, Outputs, Truth
 from fieldforge.domains.shape_outputs import VIEW_SAMPLES, Shapes
-from fieldforge.domains.shape_truth import ConditionView, TrueGeometry, TrueViews
+from fieldforge.domains.shape_truth import ConditionView, SpreadViews, TrueGeometry, TrueViews
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
 from fieldforge.geometry.camera import Camera, fibonacci_poses, framing_distance
@@ -60,6 +60,7 @@ class ShapeDomain(Domain):
         points: N exposed surface points of the autoencoder's input, for latents and evaluations.
         spread_points: how many of the first points are spread by farthest-point sampling, for encoders with centres.
         encoded_views: V stored views that the autoencoder reads besides, for latents and evaluations.
+        given_views: stored views that a reconstructor is given, for latents and evaluations, which compare the others.
         view_size: pixels along a side of the views of a mesh file that is encoded; those of the stored ones.
         view_light: the light of these views, as that of the stored ones; None: unlit colours.
         resolution: cells along an axis of the isosurface grid.
@@ -89,20 +90,21 @@ class ShapeDomain(Domain):
         encoded_views: Whole = 0,
         view_size: Pixels = 128,
         view_light: Light | None = None,
+        given_views: Whole = 0,
     ):
-        self.spread_points, self.encoded_views = spread_points, encoded_views
+        self.spread_points, self.encoded_views, self.given_views = spread_points, encoded_views, given_views
         self.view_size, self.view_light = view_size, view_light
         self.points, self.resolution, self.views = points, resolution, views
         self.surface_points, self.f_score_threshold = surface_points, f_score_threshold
         self.cloud_points = cloud_points
 
     def determining(self) -> dict[str, Any]:
-        further = {"spread": self.spread_points, "views": self.encoded_views}
+        further = {"spread": self.spread_points, "views": self.encoded_views, "given": self.given_views}
         return {"points": self.points, **{name: value for name, value in further.items() if value}}  # (as before them)
 
     def example(self, points: int = 8, size: int = 16, fov_y: float = 0.7) -> Sample:
         """A sample with `points` points of each kind and views of size × size pixels; `fov_y` in radians."""
-        count = max(8, self.encoded_views)  # as many as a transform may pick for training
+        count = max(8, self.encoded_views, self.given_views + 1)  # as many as a transform may pick for training
         vectors = np.zeros((points, 3), np.float16)
         names = ("id", "name", "class", "source", "licence", "creator", "split")
         numbers = {"center": [0.0, 0.0, 0.0], "scale": 1.0, "epsilon": 0.0, "fov_y": fov_y, "size_cm": None}
@@ -123,7 +125,10 @@ class ShapeDomain(Domain):
         }
 
     def input_transforms(self) -> list[Transform]:
-        return [Surface(self.points, self.spread_points), *([Views(self.encoded_views)] if self.encoded_views else [])]
+        transforms: list[Transform] = [Surface(self.points, self.spread_points)]
+        if self.given_views:
+            transforms.append(SpreadViews(self.given_views))
+        return [*transforms, *([Views(self.encoded_views)] if self.encoded_views else [])]
 
     def truth_transforms(self) -> list[Transform]:
         return [TrueGeometry(), TrueViews(self.views)]

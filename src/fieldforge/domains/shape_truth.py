@@ -8,22 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from fieldforge.conditioning.given_views import given_views
 from fieldforge.data.shape_schema import NORMAL_UNIT
+from fieldforge.data.shape_transforms import views_left
 from fieldforge.rendering.shading import Stand
 
 
 class TrueViews:
     """`views (V, H, W, 4)` premultiplied sRGB and alpha 0…1, `cameras (V, 4, 4)`, `fov_y` of V = `count` stored views.
 
-    The first view is the nearest to the portrait camera; the others are spread evenly over the rest. `cameras` are
-    camera to world, `fov_y` is in radians.
+    The first view is the nearest to the portrait camera; the others are spread evenly over the rest. Views that are
+    given to a reconstructor are left out (`views_left`). `cameras` are camera to world, `fov_y` is in radians.
     """
 
     def __init__(self, count: int = 1):
         self.count = count
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        indices = self.choose(sample["cameras.npy"])
+        left = views_left(sample)
+        indices = left[self.choose(sample["cameras.npy"][left])]
         pictures = np.stack([sample[f"view_{view:03d}.png"] for view in indices]).astype(np.float32) / 255
         pictures[..., :3] *= pictures[..., 3:]
         cameras = sample["cameras.npy"][indices].astype(np.float32)
@@ -38,6 +41,25 @@ class TrueViews:
         rest = [view for view in range(len(cameras)) if view != first]
         spread = np.linspace(0, len(rest) - 1, min(self.count - 1, len(rest))).round().astype(int)
         return [first, *(rest[place] for place in spread)]
+
+
+class SpreadViews:
+    """The fields of `GivenViews` for latents and evaluations: the same views of a sample each time, all of them there.
+
+    The first is that of `ConditionView`; each further one looks from farthest from all before it. One stored view at
+    least is left.
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        eyes = sample["cameras.npy"][:, :3, 3]
+        chosen = TrueViews(1).choose(sample["cameras.npy"])
+        while len(chosen) < min(self.count, len(eyes) - 1):
+            apart = np.linalg.norm(eyes[:, None] - eyes[chosen], axis=-1).min(axis=1)  # (stored views,)
+            chosen.append(int(apart.argmax()))
+        return given_views(sample, chosen, self.count)
 
 
 class TrueGeometry:
