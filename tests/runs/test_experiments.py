@@ -93,8 +93,8 @@ WATCHED = [
     "shape_latent_image",
 ]
 """Each kind of stage, domain, condition and level once; test_reads.py trains them."""
-# one wants a teacher, one is trained by test_default_designs.py, one starts from pretrained/
-ELSEWHERE = ["distill", "furniture_latent", "fine_tune"]
+# one wants a teacher, two are trained by test_default_designs.py and test_reconstructor.py, one starts from pretrained/
+ELSEWHERE = ["distill", "furniture_latent", "image_to_mesh", "fine_tune"]
 LARGER = {"planes_autoencoder": "shape_autoencoder", "planes_latent": "shape_latent"}
 SIZES = {"shap_e_text": 315_692_032, "shap_e_image": 315_956_224}
 LED = {"furniture_latent_class": "shape_latent_class", "furniture_latent_image": "shape_latent_image"}

@@ -33,7 +33,7 @@ class Request:
 
     @property
     def title(self) -> str:
-        files = [Path(self.labels[key]).name for key in ("image", "from") if key in self.labels]
+        files = [Path(self.labels[key]).name for key in ("image", "from", "views") if key in self.labels]
         return next((self.labels[key] for key in ("caption", "class") if self.labels.get(key)), None) or (
             files[0] if files else "unconditional"
         )

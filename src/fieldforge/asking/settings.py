@@ -36,6 +36,8 @@ class SamplingSettings(ComputationSettings):
         prompt, class_, image: the conditions; each of several classes and pictures is used.
         prompts: a file with one prompt a line, in the place of `prompt`.
         remove_background: cut the background away from pictures.
+        views: folder or file of pictures with cameras, for a reconstructor.
+        azimuth, elevation: degrees from which a reconstructor takes `image` to be seen; None: as portraits are.
         n: samples per request, with seeds seed, seed + 1, …
         seed: of the first sample.
         guidance: kind and settings of guidance.
@@ -65,6 +67,9 @@ class SamplingSettings(ComputationSettings):
     class_: Name | Sequence[Name] | None
     image: str | Sequence[str] | None
     remove_background: bool
+    views: str | None
+    azimuth: float | None
+    elevation: Annotated[float, Range(-90, 90)] | None
     n: Annotated[int, Range(1, MOST)]
     seed: Seed
     guidance: GuidanceChoice
@@ -135,7 +140,9 @@ class SamplingSettings(ComputationSettings):
         if self.to is not None and not self.to.strip():
             raise UserError("to= is empty: write the prompt to go to")
         paths = {"run": self.run, "output_dir": self.output_dir, "output": self.output, "prompts": self.prompts}
-        for key, value in (paths | {"prior": self.prior, "from": self.from_, "mask": self.mask}).items():
+        for key, value in (
+            paths | {"prior": self.prior, "from": self.from_, "mask": self.mask, "views": self.views}
+        ).items():
             if value is not None and not value.strip():
                 raise UserError(f"{key}= is empty: give a path, or leave it out")
         for key, values in (("class", self.classes), ("image", self.images)):
@@ -150,6 +157,8 @@ class SamplingSettings(ComputationSettings):
             ("strength", self.strength, "from", self.from_),
             ("prior_guidance", self.prior_guidance, "prior", self.prior),
             ("adapter_weight", self.adapter_weight, "adapter", self.adapters),
+            ("azimuth", self.azimuth, "image", self.image),
+            ("elevation", self.elevation, "image", self.image),
         ):
             if value is not None and cause is None:
                 raise UserError(f"{key}={value} has no effect without {other}=: give that too, or leave it out")
@@ -160,8 +169,21 @@ class SamplingSettings(ComputationSettings):
             raise UserError("mask= has no effect without from=: give the file that it is a mask of, or leave it out")
         if self.paste and self.mask is None:
             raise UserError("paste=true has no effect without mask=: give that too, or leave it out")
-        if self.remove_background and self.image is None and self.prompts is None:
+        if self.remove_background and self.image is None and self.prompts is None and self.views is None:
             raise UserError("remove_background=true has no effect without a picture: give image=, or leave it out")
+
+    def check_reconstruction(self) -> None:
+        """UserError for options that have no effect on a reconstructor, which makes one mesh in one pass."""
+        idle: dict[str, object] = {"prompt": self.prompt, "prompts": self.prompts, "class": self.class_}
+        idle |= {"from": self.from_, "to": self.to}
+        idle |= {"to_seed": self.to_seed, "prior": self.prior, "adapter": self.adapters, "sampler": self.sampler}
+        idle |= {"steps": self.steps, "image": None if self.views is None else self.image}
+        for key, value in idle.items():
+            if value is not None:
+                raise UserError(
+                    f"{key}= has no effect on a reconstructor, which makes one mesh of pictures in one pass: leave it "
+                    f"out, and give views= (pictures with cameras) or image= (one without)"
+                )
 
     def check_way(self) -> None:
         """UserError for an interpolation without an end, or with equal ends."""

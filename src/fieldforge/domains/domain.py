@@ -144,6 +144,17 @@ class Domain(ABC):
         """Batch of a user's file, as `input_transforms` give it: the start of a variation. UserError if unreadable."""
         raise UserError(f"from={path}: nothing of this domain can be read from a file, leave it out")
 
+    def read_views(self, path: Path, cut_out: bool) -> dict[str, Tensor]:
+        """Batch of a user's pictures with cameras, which a reconstructor reads. UserError for unusable ones.
+
+        cut_out: whether to remove the background of the pictures first.
+        """
+        raise UserError(f"views={path}: nothing of this domain is reconstructed from pictures, leave it out")
+
+    def read_view(self, path: Path, azimuth: float | None, elevation: float | None, cut_out: bool) -> dict[str, Tensor]:
+        """`read_views` of one picture, seen from these angles in degrees; None: from where portraits are drawn."""
+        raise UserError(f"image={path}: nothing of this domain is reconstructed from pictures, leave it out")
+
     def read_coarse(self, path: Path, shape: LatentShape) -> np.ndarray:
         """`coarse` (T, A) of a user's file, the input of super-resolution. UserError for an unreadable file."""
         raise UserError(f"from={path}: nothing of this domain is enlarged, leave it out")

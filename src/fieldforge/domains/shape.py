@@ -19,6 +19,7 @@ from fieldforge.data.shape_transforms import Surface, Views
 from fieldforge.data.stream import collate
 from fieldforge.data.transforms import Transform, apply_transforms
 from fieldforge.domains.domain import Domain, Outputs, Truth
+from fieldforge.domains.photographs import given_batch, lone_photograph, read_photographs
 from fieldforge.domains.shape_outputs import VIEW_SAMPLES, Shapes
 from fieldforge.domains.shape_truth import ConditionView, SpreadViews, TrueGeometry, TrueViews
 from fieldforge.errors import UserError
@@ -267,6 +268,12 @@ class ShapeDomain(Domain):
         except AssetError as error:
             raise UserError(f"from={path}: {error}") from error
         return collate([apply_transforms(sample, self.input_transforms(), np.random.default_rng(seed))])
+
+    def read_views(self, path: Path, cut_out: bool) -> dict[str, Tensor]:
+        return given_batch(read_photographs(path, cut_out), self.view_size)
+
+    def read_view(self, path: Path, azimuth: float | None, elevation: float | None, cut_out: bool) -> dict[str, Tensor]:
+        return given_batch([lone_photograph(path, azimuth, elevation, cut_out)], self.view_size)
 
 
 def pixels_of(payload: bytes) -> np.ndarray:

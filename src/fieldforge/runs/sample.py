@@ -13,14 +13,16 @@ from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.facts import facts_of, folder_name
 from fieldforge.asking.guidance import scale_text
 from fieldforge.asking.jobs import Job, batches, jobs_of
+from fieldforge.asking.reconstruction import reconstruct
 from fieldforge.asking.requests import Request, requests_of, ways
 from fieldforge.asking.sample_files import SampleFiles
 from fieldforge.asking.sampling_model import SamplingModel, load_model
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.configuration.settings import read_settings
+from fieldforge.errors import UserError
 from fieldforge.runs.foreign_models import with_local_models
 from fieldforge.stages.ema_length import model_of_length
-from fieldforge.stages.locate import find_diffusion, folder_of
+from fieldforge.stages.locate import find_diffusion, find_model, folder_of
 from fieldforge.storage.files import MACHINE, make_folder, writing
 from fieldforge.terminal import quantity, result, status
 
@@ -30,14 +32,18 @@ log = logging.getLogger(__name__)
 def run_sampling(config: DictConfig) -> Path:
     """Write files and thumbnail of every sample, `samples.json` and `index.html`, and return the path of `index.html`.
 
-    An interpolation also writes `strip.png`: a row for each seed, a column for each frame.
+    An interpolation also writes `strip.png`: a row for each seed, a column for each frame. A run of a reconstructor
+    makes meshes of pictures (`asking.reconstruction`).
 
     Raises:
         UserError: an invalid setting, or one without effect; then no folder is made.
     """
     settings = read_settings(with_local_models(config), SamplingSettings)
-    run = find_diffusion(settings.run, settings.output_dir)
+    run, stage = asked_model(settings)
     with model_of_length(run, settings.ema_length) as path:
+        if stage == "autoencoder":
+            return reconstruct(path, settings)
+        check_sampled(settings)
         model = load_model(path, settings)
         requests = requests_of(settings, model.guided.generator, model.understood)
         model.check(settings, requests)
@@ -51,6 +57,25 @@ def run_sampling(config: DictConfig) -> Path:
         draw_all(jobs, drawing, model, settings, files)
     result(str(files.page))
     return files.page
+
+
+def asked_model(settings: SamplingSettings) -> tuple[Path, str]:
+    """File and stage of the model that is asked: a diffusion model, or a reconstructor, which is an autoencoder."""
+    if settings.views is not None:
+        return find_model(settings.run, settings.output_dir, "autoencoder")
+    if settings.run is not None and settings.image is not None:
+        return find_model(settings.run, settings.output_dir, "diffusion", "autoencoder")
+    return find_diffusion(settings.run, settings.output_dir), "diffusion"
+
+
+def check_sampled(settings: SamplingSettings) -> None:
+    """UserError for options that have no effect on a diffusion model."""
+    for key, value in (("azimuth", settings.azimuth), ("elevation", settings.elevation)):
+        if value is not None:
+            raise UserError(
+                f"{key}={value:g} is for a reconstructor, and this run is a diffusion model, which is not told from "
+                f"where a picture was taken: leave it out"
+            )
 
 
 def sample_files(settings: SamplingSettings, model: SamplingModel, requests: Sequence[Request]) -> SampleFiles:
