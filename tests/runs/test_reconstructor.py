@@ -9,7 +9,7 @@ from PIL import Image
 from tests.runs.test_experiments import composed, small
 from tests.runs.tiny import FOV_Y, ball
 
-from fieldforge.asking import reconstruction
+from fieldforge.asking import reconstructor
 from fieldforge.errors import UserError
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.sample import run_sampling
@@ -73,6 +73,6 @@ def test_options_without_effect_are_one_sentence(trained, photographs, words, se
 
 def test_an_autoencoder_of_points_takes_no_pictures(trained, photographs, monkeypatch):
     points = SimpleNamespace(reads=("input",))
-    monkeypatch.setattr(reconstruction, "load_autoencoder", lambda path, device: (points, {}))
+    monkeypatch.setattr(reconstructor, "load_autoencoder", lambda path, device: (points, {}))
     with pytest.raises(UserError, match="its autoencoder reads input, not pictures with cameras"):
         asked(trained, f"views={photographs}")

@@ -13,7 +13,7 @@ from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.facts import facts_of, folder_name
 from fieldforge.asking.guidance import scale_text
 from fieldforge.asking.jobs import Job, batches, jobs_of
-from fieldforge.asking.reconstruction import reconstruct
+from fieldforge.asking.reconstructor import reconstruct
 from fieldforge.asking.requests import Request, requests_of, ways
 from fieldforge.asking.sample_files import SampleFiles
 from fieldforge.asking.sampling_model import SamplingModel, load_model
@@ -33,7 +33,7 @@ def run_sampling(config: DictConfig) -> Path:
     """Write files and thumbnail of every sample, `samples.json` and `index.html`, and return the path of `index.html`.
 
     An interpolation also writes `strip.png`: a row for each seed, a column for each frame. A run of a reconstructor
-    makes meshes of pictures (`asking.reconstruction`).
+    makes meshes of pictures (`asking.reconstructor`).
 
     Raises:
         UserError: an invalid setting, or one without effect; then no folder is made.
