@@ -169,7 +169,7 @@ def planned(stage: str, words: list[str], figures: dict[str, float]) -> dict[str
     own = [f"plan.{key}={value:g}" for key, value in figures.items()]
     before = ["autoencoder", "latents"] if stage == "diffusion" else ["autoencoder"]
     stages = ",".join([*before, stage] if stage == "diffusion" else [*before, "latents"])
-    heldout = ["plan.heldout=64"] if stage == "diffusion" else []  # latents are made up for both splits
+    heldout = ["plan.heldout=159"] if stage == "diffusion" else []  # latents are made up, for both splits alike
     ideal = ["plan.utilisation=1", "plan.tile=1", "plan.multiprocessors=1", "plan.store_bandwidth=1e12"]
     plan = make_plan(configuration([*words, *own, *ideal, f"plan.samples={ENCODED}", *heldout, f"stages=[{stages}]"]))
     cluster = plan.cluster

@@ -7,7 +7,8 @@ from PIL import Image
 
 from fieldforge.asking.jobs import jobs
 from fieldforge.asking.requests import Request
-from fieldforge.asking.sample_files import SampleFiles, slug
+from fieldforge.asking.sample_files import SampleFiles
+from fieldforge.storage.file_names import slug
 
 
 class Dot:

@@ -13,6 +13,7 @@ from tests.runs.conftest import ROOT, Place
 
 from fieldforge.domains.shape_outputs import Shapes
 from fieldforge.errors import UserError
+from fieldforge.runs.compare import run_comparison
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
@@ -144,6 +145,72 @@ def test_evaluation_of_a_diffusion_model_judges_prompts(walked, tmp_path):
     assert report["prompts"] == [{"prompt": "a red ball", "name": "red ball", "class": "red"}]
     assert report["name"]["samples"] == 1
     assert (folder / "prompts.png").is_file()
+
+
+PROMPTS = "prompts=[red ball,blue ball]"
+
+
+@pytest.fixture(scope="module")
+def others(walked, tmp_path_factory):
+    """A folder of GLBs: a red and a blue ball, as another program may write them."""
+    folder = tmp_path_factory.mktemp("others")
+    for color, rgb in (("red", [255, 0, 0, 255]), ("blue", [0, 0, 255, 255])):
+        ball = trimesh.creation.icosphere(2)
+        ball.visual = trimesh.visual.ColorVisuals(ball, face_colors=[rgb] * len(ball.faces))
+        ball.export(folder / f"{color}_ball_0.glb")
+    return folder
+
+
+def test_a_run_is_compared_with_a_folder_of_another_program(walked, others, tmp_path):
+    place, done = walked
+    runs = f"runs={{ours: {done['diffusion'].path}, theirs: {others}}}"
+    page = run_comparison(command(place, "compare", runs, PROMPTS, "seeds=[0]", f"output={tmp_path}", *SMALL))
+    report = json.loads((tmp_path / "comparison.json").read_text())
+    assert (report["prompts"], report["seeds"]) == (["red ball", "blue ball"], [0])
+    theirs = report["contenders"]["theirs"]
+    assert theirs["mean"]["empty"] == {"mean": 0, "low": 0, "high": 0, "samples": 2}
+    assert theirs["mean"]["pieces"]["mean"] == 1
+    assert [one["prompt"] for one in theirs["samples"]] == ["red ball", "blue ball"]
+    assert "difference" not in report["contenders"]["ours"]
+    assert set(theirs["difference"]) == set(report["measures"])
+    assert report["heldout_nearest_distance"] > 0
+    assert page.read_text().count("<article") == 4
+    assert Image.open(tmp_path / "comparison.png").width > 2 * 128
+
+
+def test_a_run_does_not_differ_from_itself(walked, tmp_path):
+    place, done = walked
+    runs = f"runs={{first: {done['diffusion'].path}, second: {done['diffusion'].path}}}"
+    run_comparison(command(place, "compare", runs, "count=2", "seeds=[0,1]", f"output={tmp_path}", *SMALL))
+    report = json.loads((tmp_path / "comparison.json").read_text())
+    first, second = report["contenders"]["first"], report["contenders"]["second"]
+    assert first["samples"] == second["samples"]
+    measured = [one for one in second["difference"].values() if one["samples"]]
+    assert measured
+    assert all(one["mean"] == one["low"] == one["high"] == 0 for one in measured)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["runs=[{run}]"], r"must name two or more"),
+        (["runs=[{run},{run}]"], "names one twice"),
+        (["runs=[{run},/nowhere]"], "runs=/nowhere: there is no such run"),
+        (["runs=[{others},{others}/.]"], "folders of files alone"),
+        (["runs=[{run},{others}]", "seeds=[0,7]"], r"no file for 'red ball' and seed 7: name it red-ball_7\.glb"),
+        (["runs=[{run},{others}]", "prompts=[a cloud]"], "reads classes alone, and 'a cloud' names none"),
+        (["runs=[{run},{others}]", "prompts=[red ball,red-ball]"], "would have the same file name"),
+        (["runs=[{run},{others}]", "prompts=[]"], "prompts= is empty"),
+        (["runs=[{run},{others}]", "seeds=[]"], "seeds = \\[\\] must be a list"),
+    ],
+)
+def test_mistakes_of_a_comparison_are_one_sentence(walked, others, tmp_path, overrides, sentence):
+    place, done = walked
+    words = [PROMPTS, "seeds=[0]", *(word.format(run=done["diffusion"].path, others=others) for word in overrides)]
+    with pytest.raises(UserError, match=sentence) as mistake:
+        run_comparison(command(place, "compare", *words, f"output={tmp_path}/page", *SMALL))
+    assert "\n" not in str(mistake.value)
+    assert not (tmp_path / "page").exists()
 
 
 def test_a_way_between_seeds_names_its_frames_and_nothing_asked_is_told(walked, tmp_path, caplog):

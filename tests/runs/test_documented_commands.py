@@ -17,6 +17,7 @@ NAMES = {
     "sample": "commands/sample",
     "evaluate": "commands/evaluate",
     "export": "commands/export",
+    "compare": "commands/compare",
 }
 WORDS = {
     "train": {"plan": ("plan.show", "plan.show")},
@@ -24,9 +25,10 @@ WORDS = {
     "sample": {"guidance": ("guidance", "guidance.scale"), "adapter": ("adapters", "adapters")},
     "evaluate": {},
     "export": {},
+    "compare": {},
 }
 GROUPS = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
-COMMAND = re.compile(r"(?:^|`|\s)python (train|prepare|sample|evaluate|export)\.py\b([^`]*)")
+COMMAND = re.compile(r"(?:^|`|\s)python (train|prepare|sample|evaluate|export|compare)\.py\b([^`]*)")
 ELSEWHERE = ("--config-dir", "hydra.searchpath", "file://")  # configurations beside the package have tests of their own
 
 

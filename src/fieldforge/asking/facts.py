@@ -8,8 +8,8 @@ from typing import Any
 
 from fieldforge.asking.guidance import Guided, scale_by_name, scale_text
 from fieldforge.asking.requests import Request
-from fieldforge.asking.sample_files import slug
 from fieldforge.asking.settings import SamplingSettings
+from fieldforge.storage.file_names import slug
 
 PATHS = ("from", "mask", "prior", "guided_by_run")
 """Facts whose last part stands in the name of a folder."""

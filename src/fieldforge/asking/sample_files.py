@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from fieldforge.domains.domain import Outputs
 from fieldforge.rendering.bitmaps import flatten, write_picture, write_whole
 from fieldforge.rendering.gallery import Exhibit, Media, write_gallery
 from fieldforge.rendering.sheet import picture_sheet
+from fieldforge.storage.file_names import slug
 from fieldforge.training.processes.side_files import side_file
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,3 @@ def ends_of(job: Job) -> str:
         f"{request.title}, seed {seed}" for request, seed in ((job.request, job.seed), (job.end, job.end_seed))
     )
     return f"{start}\nto {end}"
-
-
-def slug(text: str) -> str:
-    """Letters and digits of the text, for a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "sample"

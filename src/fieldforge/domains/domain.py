@@ -155,6 +155,10 @@ class Domain(ABC):
         """`read_views` of one picture, seen from these angles in degrees; None: from where portraits are drawn."""
         raise UserError(f"image={path}: nothing of this domain is reconstructed from pictures, leave it out")
 
+    def read_output(self, path: Path) -> Outputs:
+        """One output of another program, out of its file. UserError for an unusable one, or where none is read."""
+        raise UserError(f"{path}: no {self.noun} of another program is read, leave its folder out of runs=")
+
     def read_coarse(self, path: Path, shape: LatentShape) -> np.ndarray:
         """`coarse` (T, A) of a user's file, the input of super-resolution. UserError for an unreadable file."""
         raise UserError(f"from={path}: nothing of this domain is enlarged, leave it out")

@@ -19,6 +19,7 @@ from fieldforge.data.shape_transforms import Surface, Views
 from fieldforge.data.stream import collate
 from fieldforge.data.transforms import Transform, apply_transforms
 from fieldforge.domains.domain import Domain, Outputs, Truth
+from fieldforge.domains.mesh_output import MeshOutput
 from fieldforge.domains.photographs import given_batch, lone_photograph, read_photographs
 from fieldforge.domains.shape_outputs import VIEW_SAMPLES, Shapes
 from fieldforge.domains.shape_truth import ConditionView, SpreadViews, TrueGeometry, TrueViews
@@ -200,14 +201,14 @@ class ShapeDomain(Domain):
 
     def describe(self, output: Outputs) -> dict[str, float]:
         """`pieces`: connected components of the mesh, see `count_pieces`."""
-        assert isinstance(output, Shapes)
+        assert isinstance(output, Shapes | MeshOutput)
         return {"pieces": float(count_pieces(output.surface.vertices, output.surface.faces))}
 
     def signatures(self, outputs: Outputs) -> list[np.ndarray]:
         """Points (N, 3) on each mesh, uniform by area, in box units; (0, 3) of an empty mesh."""
-        assert isinstance(outputs, Shapes)
+        assert isinstance(outputs, Shapes | MeshOutput)
         rng = np.random.default_rng(0)
-        meshes = [outputs.surface] if len(outputs) == 1 else [outputs.mesh(index) for index in range(len(outputs))]
+        meshes = [outputs.surface] if len(outputs) == 1 else [outputs[index].surface for index in range(len(outputs))]
         return [surface_points(mesh, self.cloud_points, rng)[0] for mesh in meshes]
 
     def stored_signatures(self, batch: Truth) -> list[np.ndarray]:
@@ -245,6 +246,9 @@ class ShapeDomain(Domain):
         if not libraries:
             raise UserError(f"images.libraries={folder}: there are no .sh3f libraries, give the folder that holds them")
         return {asset: pixels_of(icon) for library in libraries for asset, icon in read_icons(library).items()}
+
+    def read_output(self, path: Path) -> MeshOutput:
+        return MeshOutput.read(path, LIMITS)
 
     @property
     def view_settings(self) -> ViewSettings | None:

@@ -34,10 +34,14 @@ def questions_for(metas: Sequence[Mapping[str, Any]], keys: set[str], count: int
     Raises:
         UserError: a file without texts, or a text that means no class for a model that reads no texts.
     """
-    class_of = {meta["name"].lower(): meta["class"] for meta in metas}
     if file is None and keys == {"class"}:
-        return [Question(kind, None, kind) for kind in sorted(set(class_of.values()))]
-    texts = frequent_names(metas, count) if file is None else texts_of(file)
+        return [Question(kind, None, kind) for kind in sorted({meta["class"] for meta in metas})]
+    return questions_of(frequent_names(metas, count) if file is None else texts_of(file), metas, keys)
+
+
+def questions_of(texts: Sequence[str], metas: Sequence[Mapping[str, Any]], keys: set[str]) -> list[Question]:
+    """A question for each text. UserError for one that means no class, for a model that reads no texts."""
+    class_of = {meta["name"].lower(): meta["class"] for meta in metas}
     questions = []
     for text in texts:
         name = name_meant(text, sorted(class_of))
@@ -54,12 +58,12 @@ def asked_with(questions: Sequence[Question], keys: set[str]) -> dict[str, list[
     return {"class": [question.kind or "" for question in questions]}
 
 
-def texts_of(path: str) -> list[str]:
-    """The texts of a prompts file; a warning names each unusable line."""
-    prompts = read_prompts(path, "prompts.file")
+def texts_of(path: str, key: str = "prompts.file") -> list[str]:
+    """The texts of the prompts file that a key names; a warning names each unusable line."""
+    prompts = read_prompts(path, key)
     for complaint in prompts.complaints:
         log.warning("%s (left out)", complaint)
     texts = [prompt.text for prompt in prompts.prompts if prompt.text]
     if not texts:
-        raise UserError(f"prompts.file={path} holds no texts: give a file with one prompt a line")
+        raise UserError(f"{key}={path} holds no texts: give a file with one prompt a line")
     return texts

@@ -127,6 +127,67 @@ class PriorSettings:
 
 
 @dataclass(frozen=True)
+class ComparisonSettings(ComputationSettings):
+    """All settings of `compare.py`; device and arithmetic are those of `ComputationSettings`.
+
+    Args:
+        runs: finished runs, or folders of files of other programs; a mapping gives them names.
+        output_dir: where runs lie.
+        output: folder of the report; None: one below `output_dir`.
+        data_root: shards whose training split judges; None: the first run's.
+        prompts: a file of prompts, or texts; None: the most frequent names of the training split.
+        count: of these names.
+        seeds: distinct seeds of each prompt.
+        guidance: scale of all runs.
+        steps, resolution, picture_size, batch_size: see `PromptSettings`.
+    """
+
+    runs: Sequence[str] | Mapping[str, str]
+    output_dir: str
+    output: str | None
+    data_root: str | Sequence[str] | None
+    prompts: str | Sequence[str] | None
+    count: Count
+    seeds: Sequence[Seed]
+    guidance: float
+    steps: Steps | None
+    resolution: GridCells
+    picture_size: Pixels
+    batch_size: Count
+
+    def __post_init__(self) -> None:
+        check_distinct("seeds", self.seeds)
+        if len(self.runs) < 2:
+            raise UserError(
+                f"runs={list(self.runs)} must name two or more: runs=[pretrained,outputs/furniture_latent/<id>]"
+            )
+        if self.prompts is not None and not (self.prompts and all(text.strip() for text in self.prompts)):
+            raise UserError("prompts= is empty: give a file with one prompt a line, or texts, or leave it out")
+        for name, place in self.named.items():
+            if not name.strip() or not place.strip():
+                raise UserError("runs= has an empty entry: give finished runs, or folders of files")
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Name in the report → place; without names the shortest ends of the places that differ."""
+        if isinstance(self.runs, Mapping):
+            return dict(self.runs)
+        places = [place.rstrip("/") for place in self.runs]
+        check_all_differ(places)
+        for length in range(1, 1 + max(place.count("/") for place in places)):
+            names = ["/".join(place.split("/")[-length:]) for place in places]
+            if len(set(names)) == len(names):
+                return dict(zip(names, self.runs, strict=True))
+        return dict(zip(places, self.runs, strict=True))
+
+
+def check_all_differ(places: Sequence[str]) -> None:
+    """UserError for a run that is named twice."""
+    if len(set(places)) < len(places):
+        raise UserError(f"runs={places} names one twice: give each once")
+
+
+@dataclass(frozen=True)
 class EvaluationSettings(ComputationSettings):
     """All settings of `evaluate.py`; device and arithmetic are those of `ComputationSettings`.
 

@@ -87,29 +87,31 @@ def write_gallery(exhibits: Sequence[Exhibit], path: Path, title: str, subtitle:
 
 def gallery_html(exhibits: Sequence[Exhibit], title: str, subtitle: str = "") -> str:
     """The gallery's page. All texts are escaped."""
-    return _filled(
-        _asset("gallery.html"),
+    return filled(
+        asset("gallery.html"),
         title=html.escape(title),
         subtitle=html.escape(subtitle),
-        style=_asset("gallery.css"),
-        cards="\n".join(_card(index, exhibit) for index, exhibit in enumerate(exhibits)),
+        style=asset("gallery.css"),
+        cards="\n".join(card(index, exhibit) for index, exhibit in enumerate(exhibits)),
         hint=TURN_HINT if any(exhibit.media and exhibit.media.turns for exhibit in exhibits) else "",
-        script=_asset("gallery.js"),
+        script=asset("gallery.js"),
         viewer_notice=VIEWER_NOTICE,
-        viewer=_asset("model-viewer.min.js"),
+        viewer=asset("model-viewer.min.js"),
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file in `assets/`."""
     return (files("fieldforge.rendering") / "assets" / name).read_text(encoding="utf-8")
 
 
-def _filled(template: str, **values: str) -> str:
+def filled(template: str, **values: str) -> str:
     """The template with {{name}} replaced in one pass: braces inside values stay."""
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
 
 
-def _card(index: int, exhibit: Exhibit) -> str:
+def card(index: int, exhibit: Exhibit) -> str:
+    """The HTML of an exhibit; `index` names its download."""
     prompt = html.escape(exhibit.prompt)
     facts = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd></div>"

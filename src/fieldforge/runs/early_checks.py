@@ -43,6 +43,13 @@ def check_evaluation_keys(config: DictConfig) -> None:
     read_settings(config, EvaluationSettings)
 
 
+def check_comparison_keys(config: DictConfig) -> None:
+    """UserError for the first invalid setting of compare.py."""
+    from fieldforge.evaluation.settings import ComparisonSettings
+
+    read_settings(config, ComparisonSettings)
+
+
 def check_export_keys(config: DictConfig) -> None:
     """UserError for the first invalid setting of export.py."""
     from fieldforge.exchange.settings import ExportSettings

@@ -1,0 +1,216 @@
+"""Compares models on the same prompts and seeds: measures with intervals, a page and a sheet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fieldforge.conditioning.prompts import frequent_names
+from fieldforge.configuration.stored_config import data_root
+from fieldforge.domains.domain import Domain, Outputs
+from fieldforge.errors import UserError
+from fieldforge.evaluation.contenders import Contender, FolderContender, Job, contenders_of
+from fieldforge.evaluation.prompt_following import references
+from fieldforge.evaluation.questions import Question, questions_of, texts_of
+from fieldforge.evaluation.settings import ComparisonSettings
+from fieldforge.metrics.bootstrap import Figure, Resampling
+from fieldforge.metrics.measures import MEASURES
+from fieldforge.stages.measures_of_samples import stored_samples
+from fieldforge.storage.file_names import slug
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Of a contender's outputs.
+
+    rows: measure → (N,) values, one for each job; NaN where it does not apply. sets: split → measures of sets.
+    """
+
+    rows: Mapping[str, NDArray[np.float64]]
+    sets: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Measures outputs by the training samples.
+
+    Args:
+        domain: of all outputs.
+        metas, signatures: of the training samples.
+        references: split → signatures, for measures of sets.
+    """
+
+    domain: Domain
+    metas: Sequence[Mapping[str, Any]]
+    signatures: Sequence[np.ndarray]
+    references: Mapping[str, Sequence[np.ndarray]]
+
+    def stored_distance(self) -> float:
+        """The mean distance of held-out samples to their nearest training samples; NaN without any."""
+        heldout = self.references.get("heldout", ())
+        nearest = self.domain.nearest(heldout, self.signatures) if len(heldout) else ()
+        distances = [
+            self.domain.distance(one, self.signatures[place]) for one, place in zip(heldout, nearest, strict=True)
+        ]
+        return float(np.mean(distances)) if distances else NAN
+
+    def measure(self, jobs: Sequence[Job], outputs: Sequence[Outputs]) -> Measurements:
+        signatures = [signature for output in outputs for signature in self.domain.signatures(output)]
+        nearest = self.domain.nearest(signatures, self.signatures)
+        each = [
+            self.values(question, output, signature, int(place))
+            for (question, _), output, signature, place in zip(jobs, outputs, signatures, nearest, strict=True)
+        ]
+        rows = {name: np.array([one.get(name, NAN) for one in each]) for name in MEASURES}
+        sets = {split: self.domain.compare_sets(signatures, stored) for split, stored in self.references.items()}
+        return Measurements(rows, {split: numbers for split, numbers in sets.items() if numbers})
+
+    def values(self, question: Question, output: Outputs, signature: np.ndarray, nearest: int) -> dict[str, float]:
+        """The measures of one output; `nearest`: index of its nearest training sample, -1 for an empty one."""
+        empty = nearest < 0 or output.is_empty
+        meta = {} if empty else self.metas[nearest]
+        values = {"empty": float(empty)}
+        if question.name is not None:
+            values["name"] = float(meta.get("name", "").lower() == question.name)
+        if question.kind is not None:
+            values["class"] = float(meta.get("class") == question.kind)
+        if empty:
+            return values
+        values["nearest_distance"] = self.domain.distance(signature, self.signatures[nearest])
+        return values | self.domain.describe(output)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All contenders' outputs for prompts × seeds, with their measures.
+
+    Args:
+        jobs: prompts × seeds, the seeds of a prompt beside each other.
+        outputs: contender → an output for each job.
+        measurements: contender → measurements.
+        stored_distance: see `Judge`: the reference of `nearest_distance`.
+    """
+
+    jobs: Sequence[Job]
+    outputs: Mapping[str, Sequence[Outputs]]
+    measurements: Mapping[str, Measurements]
+    stored_distance: float
+
+    @property
+    def prompts(self) -> list[str]:
+        return list(dict.fromkeys(question.text for question, _ in self.jobs))
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(dict.fromkeys(seed for _, seed in self.jobs))
+
+    @property
+    def measured(self) -> list[str]:
+        """Names of the measures that some contender has a value of."""
+        every = [one.rows for one in self.measurements.values()]
+        return [name for name in MEASURES if any(np.isfinite(rows[name]).any() for rows in every)]
+
+    def figures(self) -> dict[str, dict[str, dict[str, Figure]]]:
+        """Contender → "mean", and but for the first "difference" to the first → measure → figure.
+
+        Prompts are resampled, the same ones for all contenders, so that differences are paired.
+        """
+        places = {text: place for place, text in enumerate(self.prompts)}
+        groups = np.array([places[question.text] for question, _ in self.jobs])
+        resampling = Resampling.of(len(places))
+        first = next(iter(self.measurements.values())).rows
+        figures = {}
+        for number, (contender, one) in enumerate(self.measurements.items()):
+            rows = one.rows
+            means = {name: resampling.figure(rows[name], groups) for name in self.measured}
+            figures[contender] = {"mean": means}
+            if number:
+                figures[contender]["difference"] = {
+                    name: resampling.difference(rows[name], first[name], groups) for name in self.measured
+                }
+        return figures
+
+
+def compare_models(settings: ComparisonSettings) -> tuple[Comparison, dict[str, Any]]:
+    """The comparison, and what the report says about it.
+
+    Raises:
+        UserError: an invalid setting, run, folder or prompt; before anything is sampled.
+    """
+    first, contenders = contenders_of(settings)
+    root = data_root(settings.data_root, first.label["config"], first.model)
+    metas, signatures = stored_samples(first.domain, root)
+    questions = asked(settings, metas)
+    jobs = [(question, seed) for question in questions for seed in settings.seeds]
+    check_all(contenders, questions, jobs)
+    judge = Judge(first.domain, metas, signatures, references(first.domain, root, signatures))
+    outputs = {contender.name: contender.outputs(jobs) for contender in contenders}
+    measurements = {name: judge.measure(jobs, each) for name, each in outputs.items()}
+    comparison = Comparison(jobs, outputs, measurements, judge.stored_distance())
+    return comparison, {"data": str(root), "runs": settings.named, "measured_with": asdict(settings)}
+
+
+def asked(settings: ComparisonSettings, metas: Sequence[Mapping[str, Any]]) -> list[Question]:
+    """The prompts of the command. UserError for two whose file names would be the same."""
+    texts = settings.prompts
+    if texts is None:
+        texts = frequent_names(metas, settings.count)
+    questions = questions_of(texts_of(texts, "prompts") if isinstance(texts, str) else texts, metas, {"caption"})
+    names: dict[str, str] = {}
+    for question in questions:
+        other = names.setdefault(slug(question.text), question.text)
+        if other != question.text:
+            raise UserError(f"prompts: {other!r} and {question.text!r} would have the same file name: leave one out")
+    return list({question.text: question for question in questions}.values())
+
+
+def check_all(contenders: Sequence[Contender], questions: Sequence[Question], jobs: Sequence[Job]) -> None:
+    """UserError for the first prompt that a contender cannot answer."""
+    for contender in contenders:
+        contender.check(questions)
+        if isinstance(contender, FolderContender):
+            for job in jobs:
+                contender.file(job)
+
+
+def report_of(comparison: Comparison, about: Mapping[str, Any]) -> bytes:
+    """The report as JSON; NaN, which JSON has not, are null."""
+    figures = comparison.figures()
+    report = {
+        **about,
+        "prompts": comparison.prompts,
+        "seeds": comparison.seeds,
+        "heldout_nearest_distance": comparison.stored_distance,
+        "measures": {name: asdict(MEASURES[name]) for name in comparison.measured},
+        "contenders": {
+            name: {kind: {key: asdict(one) for key, one in each.items()} for kind, each in figures[name].items()}
+            | {"sets": comparison.measurements[name].sets}
+            | {"samples": samples_of(comparison, name)}
+            for name in comparison.outputs
+        },
+    }
+    return json.dumps(_plain(report), indent=2, ensure_ascii=False).encode()
+
+
+def samples_of(comparison: Comparison, contender: str) -> list[dict[str, Any]]:
+    """Prompt, seed and measures of each output."""
+    rows = comparison.measurements[contender].rows
+    return [
+        {"prompt": question.text, "seed": seed, **{name: float(rows[name][place]) for name in comparison.measured}}
+        for place, (question, seed) in enumerate(comparison.jobs)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
