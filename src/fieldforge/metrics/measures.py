@@ -53,6 +53,7 @@ MEASURES = {
         Measure("psnr", "PSNR", "dB", "higher", TRUTH),
         Measure("ssim", "SSIM", "share", "higher", TRUTH),
         Measure("perceptual", "perceptual distance", "", "lower", TRUTH),
+        Measure("motion", "motion over that of the truth (best: 1)", "", "neither", TRUTH),
         Measure("thickness", "mean thickness of the truth", "box", "neither", TRUTH),
         Measure("pieces", "pieces above 0.5 % of the area", "count", "neither", "the nearest training sample"),
         Measure("empty", "empty samples", "share", "lower", "none"),
