@@ -28,11 +28,12 @@ def built(clip_folder, *overrides: str) -> Conditioner:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_each_choice_conditions_a_batch(choice, clip_folder, pictures):
-    if choice == "image_features":
+    if choice in ("image_features", "orbit", "video"):
         pytest.importorskip("efficientnet_lite_pytorch")
     conditioner = built(clip_folder, f"+conditioner={choice}")
     batch = {"class": ["Bed", "Sofa"], "caption": ["a bed", "a sofa"], "image": pictures[:2]}
-    batch["coarse"] = torch.zeros(2, 16, 3)
+    batch |= {"coarse": torch.zeros(2, 16, 3), "first_frame": torch.zeros(2, 16, 4)}
+    batch |= {"angles": torch.zeros(2, 5, 3), "motion": torch.zeros(2, 2)}
     drop = conditioner.draw_drop(2, torch.Generator().manual_seed(0))
     condition = conditioner(conditioner.embed(batch), drop)
     assert set(drop) == set(conditioner.names)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fieldforge.data.clip_schema import CLIP
-from fieldforge.data.clip_transforms import ClipFrames, FrameInput
+from fieldforge.data.clip_transforms import ClipFrames, ClipLatent, FrameInput, SomeFrames
 from fieldforge.data.codec import encode_member
 from fieldforge.data.manifest import write_manifest
 from fieldforge.data.reader import LazySample, ShardReader
@@ -166,3 +166,56 @@ def test_a_frame_is_the_first_or_any_and_may_be_mirrored():
     assert len(values) == FRAMES
     mirrored = [read(FrameInput(8, flip=True), sample, seed)["input"][0, 0, 0] for seed in range(20)]
     assert set(mirrored) == {1.0, -1.0}
+
+
+def stored_latent(**changes: Any) -> dict[str, Any]:
+    """Two places of a channel a frame, which hold the number of the frame."""
+    numbers = np.repeat(np.arange(FRAMES), 2)[:, None].astype(np.float32)
+    return {"meta.json": clip()["meta.json"] | changes, "latent.npy": numbers}
+
+
+def test_a_latent_comes_with_its_first_frame_and_the_angles_from_there():
+    fields = read(ClipLatent(FRAMES), stored_latent())
+    np.testing.assert_array_equal(fields["first_frame"], [[0], [0]])
+    np.testing.assert_allclose(fields["angles"][2], [math.cos(1.0), math.sin(1.0), 0.25], atol=1e-6)
+    assert fields["view"] == 0
+    assert "motion" not in fields
+
+
+def test_a_closed_orbit_begins_anywhere():
+    seen = set()
+    for seed in range(40):
+        fields = read(ClipLatent(FRAMES, turns=True), stored_latent(), seed)
+        first = int(fields["view"])
+        seen.add(first)
+        np.testing.assert_array_equal(fields["latent"][::2, 0], (np.arange(FRAMES) + first) % FRAMES)
+        np.testing.assert_array_equal(fields["first_frame"], fields["latent"][:2])
+        np.testing.assert_allclose(fields["angles"][0], [1, 0, 0.25])
+    assert seen == set(range(FRAMES))
+
+
+def test_motion_is_the_rate_and_what_changes():
+    fields = read(ClipLatent(FRAMES, angles=False, motion=True), stored_latent(fps=15, azimuth=[None] * FRAMES))
+    np.testing.assert_allclose(fields["motion"], [0.5, 1.0])
+    assert "angles" not in fields
+
+
+@pytest.mark.parametrize(
+    ("transform", "changes", "sentence"),
+    [
+        (ClipLatent(FRAMES), {"azimuth": [None] * FRAMES}, "no azimuth of its cameras"),
+        (ClipLatent(FRAMES), {"elevation": [None] * FRAMES}, "no elevation of its cameras"),
+        (ClipLatent(FRAMES, angles=False, motion=True), {"fps": None}, "no frame rate"),
+    ],
+)
+def test_what_a_clip_does_not_know_is_named(transform, changes, sentence):
+    with pytest.raises(BadSampleError, match=sentence):
+        read(transform, stored_latent(**changes))
+
+
+def test_some_frames_keep_their_angles_and_their_order():
+    sample = {**stored_latent(), **read(ClipLatent(FRAMES), stored_latent())}
+    fields = read(SomeFrames(3), sample)
+    numbers = fields["latent"][::2, 0].astype(int)
+    assert (np.diff(numbers) > 0).all()
+    np.testing.assert_array_equal(fields["angles"], sample["angles"][numbers])

@@ -14,6 +14,7 @@ from fieldforge.diffusion.guidance.by_classifier import ByClassifier
 from fieldforge.diffusion.guidance.classifier_free import ClassifierFree
 from fieldforge.diffusion.guidance.clipped import Clipped
 from fieldforge.diffusion.guidance.interval import Interval
+from fieldforge.diffusion.guidance.over_frames import OverFrames
 from fieldforge.diffusion.guidance.rescaled import Rescaled
 from fieldforge.diffusion.guidance.several import Several
 from fieldforge.diffusion.model import DiffusionModel
@@ -265,3 +266,13 @@ def test_a_trained_classifier_steers_samples():
     x0 = Sampler(Heun(), Karras(1e-2, 100.0), 12)(denoise, noise, process, generator)
     reached = torch.cdist(x0[:, 0].double(), RING.means).argmin(dim=1)
     assert (reached == labels).double().mean() > 0.75  # a quarter without guidance
+
+
+@pytest.mark.parametrize(("shape", "scales"), [("linear", [1, 2, 3, 4]), ("triangle", [1, 3, 3, 1])])
+def test_guidance_grows_over_the_frames(shape, scales, model, state):
+    (x, t), (condition, null) = state, conditions(2)
+    guided = OverFrames(4.0, TOKENS, shape)(model, condition, null)(x, t)
+    weak, strong = model(x, t, null), model(x, t, condition)
+    for frame, scale in enumerate(scales):
+        torch.testing.assert_close(guided[:, frame], (weak + scale * (strong - weak))[:, frame], rtol=1e-4, atol=1e-6)
+    assert torch.equal(OverFrames(1.0, TOKENS, shape)(model, condition, null)(x, t), strong)

@@ -53,10 +53,10 @@ def test_measures_of_known_clips() -> None:
     same = domain.measure(clip(rgb), truth)
     assert same["psnr"] > 60
     assert same["perceptual"] == pytest.approx(0, abs=1e-4)
-    assert same["motion"] == pytest.approx(1)
+    assert same["motion"] == pytest.approx(same["true_motion"]) == pytest.approx(4 / 16 * 0.7)
     brighter = domain.measure(clip(rgb + 0.1), truth)
     assert brighter["psnr"] == pytest.approx(20, abs=0.01)
-    assert brighter["motion"] == pytest.approx(1)
+    assert brighter["motion"] == pytest.approx(same["motion"])
     assert domain.measure(clip(np.repeat(rgb[:1], 6, 0)), truth)["motion"] == 0
 
 

@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tests.conditioning.conftest import large_clip_folder  # noqa: F401 (a fixture)
+from tests.data.clip_shards import write_small_clips
 
 from fieldforge.configuration.build import check
 from fieldforge.errors import UserError
@@ -35,6 +36,13 @@ OF_ALL = ("data.transforms.surface.points=128", "domain.points=128")  # whatever
 PICTURED = ["autoencoder.encoder.pixels=32", "phases.mesh.autoencoder_loss.cells=16"]
 PICTURES = ["domain.size=16", "data.transforms.pixels.size=16", "data.augment.size=16"]
 CLIPS = ["domain.size=16", "domain.frames=4", "data.transforms.clip.count=3", "phases.frames.domain.size=16"]
+NARROW = [
+    "backbone.width=32",
+    "backbone.heads=2",
+    "sampler.steps=2",
+    "monitor.pictures.steps=2",
+    "monitor.pictures.seeds=1",
+]
 
 
 def small(experiment: str, balls: Path) -> list[str]:
@@ -52,7 +60,9 @@ def small(experiment: str, balls: Path) -> list[str]:
     if experiment.startswith("image_"):
         return [*words, *SEEN, *PICTURES, f"data.root={CONFIGS.parent}/data/emoji_64"]
     if config.domain._target_.endswith(".ClipDomain"):
-        return [*words, *SEEN, *CLIPS]
+        clips = balls.parent / "clips"
+        root = clips if clips.exists() else write_small_clips(clips)
+        return [*words, *SEEN, *CLIPS, *(NARROW if flat else []), f"data.root={root}"]
     shapes = [f"phases.sparse.{size}" if "sparse" in phases and size not in OF_ALL else size for size in SHAPES]
     return [*words, *([] if "prior" in stages else SEEN + shapes), f"data.root={balls}"]
 
@@ -82,6 +92,7 @@ PLANNED = {  # too large for steps in a test
     "vector_set_scale": [*FEW, *FLAT, "autoencoder.decoder.layers=1"],  # tokens are found one by one
 }
 WATCHED = [
+    "clip_latent",
     "clip_prior",
     "distill",
     "furniture_autoencoder",
@@ -94,7 +105,8 @@ WATCHED = [
 ]
 """Each kind of stage, domain, condition and level once; test_reads.py trains them."""
 # one wants a teacher, two are trained by test_default_designs.py and test_reconstructor.py, one starts from pretrained/
-ELSEWHERE = ["distill", "furniture_latent", "image_to_mesh", "fine_tune"]
+# one is a part of clip_latent
+ELSEWHERE = ["distill", "furniture_latent", "image_to_mesh", "fine_tune", "clip_autoencoder"]
 LARGER = {"planes_autoencoder": "shape_autoencoder", "planes_latent": "shape_latent"}
 SIZES = {"shap_e_text": 315_692_032, "shap_e_image": 315_956_224}
 LED = {"furniture_latent_class": "shape_latent_class", "furniture_latent_image": "shape_latent_image"}

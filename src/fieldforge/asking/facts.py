@@ -35,6 +35,7 @@ def options(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
     facts |= {key: value for key, value in arithmetic.items() if value != "auto"}
     if settings.from_ is not None:
         facts["strength"] = (settings.strength or 0.0) if guided.enlarges else settings.variation_strength
+    facts |= settings.clip_wishes | ({"frames": settings.clip_frames} if settings.clip_frames else {})
     if settings.paste:
         facts["paste"] = True
     if settings.prior is not None:

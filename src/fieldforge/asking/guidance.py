@@ -32,6 +32,11 @@ class Guided:
         """Whether this is a super-resolution model, for which `from=` is the low-resolution input."""
         return "coarse" in self.generator.keys
 
+    @property
+    def begins(self) -> bool:
+        """Whether this is a model of clips, for which `image=` is the first picture."""
+        return "first_frame" in self.generator.keys
+
 
 class GuidanceChoice(ABC):
     """Settings of one kind of guidance."""

@@ -100,7 +100,7 @@ def request(
     for key in labels.keys() - understood:
         choices = ways(understood) or "nothing, it is unconditional"
         raise UserError(f"{OPTIONS[key]} is given, but this model was not trained with it: it understands {choices}")
-    if "image" in labels and (unread := labels.keys() - generator.keys):
+    if "image" in labels and (unread := labels.keys() - generator.keys - {"image"}):
         raise UserError(
             f"{' and '.join(OPTIONS[key] for key in sorted(unread))} would only make a picture (prior=), and image= is "
             f"one: leave either out"

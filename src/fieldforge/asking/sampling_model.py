@@ -16,6 +16,7 @@ from fieldforge.asking.adapters import add_adapters
 from fieldforge.asking.coarse import CoarseFile
 from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.guidance import Guided
+from fieldforge.asking.opening import Opening, check_wishes
 from fieldforge.asking.requests import Request, ways
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.autoencoder.autoencoder import Autoencoder
@@ -57,10 +58,14 @@ class SamplingModel:
     @property
     def understood(self) -> set[str]:
         """The possible condition keys."""
-        return self.guided.generator.keys | (self.prior.generator.keys if self.prior else set())
+        first = {"image"} if self.guided.begins else set()
+        return first | self.guided.generator.keys | (self.prior.generator.keys if self.prior else set())
 
     def check(self, settings: SamplingSettings, requests: Sequence[Request]) -> None:
-        """UserError for guidance without effect on any request, an unused prior, or a missing low-resolution input."""
+        """UserError for guidance without effect on any request, an unused prior, or a missing input of the model."""
+        check_wishes(settings.clip_wishes, settings.clip_frames, self.guided.generator.keys, self.domain.noun)
+        if self.guided.begins and not all("image" in request.values for request in requests):
+            raise UserError(f"a {self.domain.noun} of this model begins with a picture: give image= its file")
         if self.guided.enlarges and not any("from" in request.labels for request in requests):
             raise UserError(f"this model enlarges a small {self.domain.noun}: give from= its file")
         imagined = {"image"} if self.prior is not None else set()
@@ -86,8 +91,10 @@ class SamplingModel:
             if settings.mask is not None:
                 anew = self.domain.read_mask(Path(settings.mask), file, self.autoencoder.latent_shape)
             start = encoded_file(self.domain, self.autoencoder, file, settings.seed)
-        strength = settings.variation_strength
-        return Drawing(self.guided, self.prior, settings.prior_scale, start, strength, anew)
+        strength, opening = settings.variation_strength, None
+        if self.guided.begins:
+            opening = Opening(self.domain, self.autoencoder, settings.clip_wishes, settings.clip_frames)
+        return Drawing(self.guided, self.prior, settings.prior_scale, start, strength, anew, opening=opening)
 
     def coarse(self, settings: SamplingSettings) -> CoarseFile:
         """The low-resolution file. UserError for an unreadable file, and for a mask of it."""

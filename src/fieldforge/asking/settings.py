@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from fieldforge.asking.guidance import GuidanceChoice
 from fieldforge.errors import UserError
-from fieldforge.ranges import Count, GridCells, Positive, Range, Seed, Steps
+from fieldforge.ranges import Count, GridCells, NotNegative, Positive, Range, Seed, Steps
 from fieldforge.training.settings import ComputationSettings
 
 MOST = 1_000_000  # samples of one command; more are a slip of the keyboard
@@ -37,12 +37,14 @@ class SamplingSettings(ComputationSettings):
         prompts: a file with one prompt a line, in the place of `prompt`.
         remove_background: cut the background away from pictures.
         views: folder or file of pictures with cameras, for a reconstructor.
-        azimuth, elevation: degrees from which a reconstructor takes `image` to be seen; None: as portraits are.
+        azimuth, elevation: degrees from which a reconstructor takes `image` to be seen, None: as portraits are; the
+            elevation of an orbit around it, None: the domain's.
         n: samples per request, with seeds seed, seed + 1, …
         seed: of the first sample.
         guidance: kind and settings of guidance.
         to, to_seed: a second prompt and seed: the end of an interpolation.
-        frames: samples of an interpolation, both ends included; None: 8.
+        frames: samples of an interpolation, both ends included, None: 8; without one, frames of a clip.
+        fps, motion: of a clip: frames a second, how much moves; None: the domain's.
         prior: directory of a prior's run, which generates picture features from a text.
         prior_guidance: guidance scale of the prior; None: 1.
         from_: a file to vary; for a super-resolution model the low-resolution input.
@@ -76,6 +78,8 @@ class SamplingSettings(ComputationSettings):
     to: str | None
     to_seed: Seed | None
     frames: Annotated[int, Range(2, 10_000)] | None
+    fps: Positive | None
+    motion: NotNegative | None
     prior: str | None
     prior_guidance: float | None
     from_: str | None
@@ -122,6 +126,17 @@ class SamplingSettings(ComputationSettings):
     def frame_count(self) -> int:
         """Samples of each interpolation; 1 without one."""
         return (FRAMES if self.frames is None else self.frames) if self.is_way else 1
+
+    @property
+    def clip_wishes(self) -> dict[str, float]:
+        """What is asked of a clip besides its first picture, by option."""
+        values = {"elevation": self.elevation, "fps": self.fps, "motion": self.motion}
+        return {key: value for key, value in values.items() if value is not None}
+
+    @property
+    def clip_frames(self) -> int | None:
+        """Frames of a clip, where they are given."""
+        return None if self.is_way else self.frames
 
     @property
     def variation_strength(self) -> float:
@@ -177,6 +192,7 @@ class SamplingSettings(ComputationSettings):
         idle: dict[str, object] = {"prompt": self.prompt, "prompts": self.prompts, "class": self.class_}
         idle |= {"from": self.from_, "to": self.to}
         idle |= {"to_seed": self.to_seed, "prior": self.prior, "adapter": self.adapters, "sampler": self.sampler}
+        idle |= {"frames": self.frames, "fps": self.fps, "motion": self.motion}
         idle |= {"steps": self.steps, "image": None if self.views is None else self.image}
         for key, value in idle.items():
             if value is not None:
@@ -187,8 +203,6 @@ class SamplingSettings(ComputationSettings):
 
     def check_way(self) -> None:
         """UserError for an interpolation without an end, or with equal ends."""
-        if self.frames is not None and not self.is_way:
-            raise UserError("frames= is given, but no end: give to= (a second prompt) or to_seed= (a second seed)")
         if self.to is not None and self.prompt is None and self.prompts is None:
             raise UserError("to= is the second of two prompts: give the first one as prompt=")
         if self.to_seed == self.seed and self.to is None:

@@ -24,13 +24,15 @@ class Autoencoder(nn.Module):
     `deviations`. The statistics behind that are measured once over the training set (`set_statistics`) and travel in
     the checkpoint; before, they are 0 and 1.
 
-    starts_from_another: whether it is of no use without the weights of another autoencoder.
+    starts_from_another: whether it is of no use without the weights of another autoencoder. keeps_latents: whether its
+    latents are those of that one, so that a denoiser of those knows them.
 
     Args:
         unit_variance: False: latents stay as the bottleneck has them, and no statistics are measured.
     """
 
     starts_from_another: ClassVar[bool] = False
+    keeps_latents: ClassVar[bool] = False
     unit_variance = True
 
     def __init__(

@@ -83,6 +83,7 @@ class ClipAutoencoder(OnBase):
     """
 
     unit_variance = False
+    keeps_latents = True
     base: Autoencoder
     field: ClipGrid
 

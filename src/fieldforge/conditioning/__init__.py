@@ -1,12 +1,13 @@
 """Conditioning: class, text, image."""
 
-from fieldforge.conditioning.aligned import AlignedSource
+from fieldforge.conditioning.aligned import AlignedSource, FirstFrameSource
 from fieldforge.conditioning.class_label import ClassSource
 from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.conditioning.conditioner import Conditioner, compose
 from fieldforge.conditioning.efficientnet import efficientnet_lite0
 from fieldforge.conditioning.image_encoder import ClipImageEncoder, GridEncoder, ImageEncoder
 from fieldforge.conditioning.image_source import ImageSource
+from fieldforge.conditioning.number_source import NumbersSource
 from fieldforge.conditioning.open_clip import OpenClipImageEncoder, OpenClipTextEncoder
 from fieldforge.conditioning.source import Source
 from fieldforge.conditioning.text_encoder import ClipTextEncoder, SentenceEncoder, TextEncoder
@@ -20,9 +21,11 @@ __all__ = [
     "Condition",
     "Conditioner",
     "Features",
+    "FirstFrameSource",
     "GridEncoder",
     "ImageEncoder",
     "ImageSource",
+    "NumbersSource",
     "OpenClipImageEncoder",
     "OpenClipTextEncoder",
     "SentenceEncoder",

@@ -76,3 +76,23 @@ def noised(features: Features, strength: Tensor, noise: Tensor) -> Features:
     angle = (strength * math.pi / 2).to(features.aligned).view(-1, 1, 1)
     aligned = angle.cos() * features.aligned + angle.sin() * noise.to(features.aligned)
     return Features(strength.to(features.aligned)[:, None], aligned=aligned)
+
+
+class FirstFrameSource(AlignedSource):
+    """The latent of a clip's first frame, beside the noisy latent of every frame, under noise as any aligned condition.
+
+    Blattmann et al. 2023 (arXiv 2311.15127), section 4.2 and appendix D.1. T = h · w, the places of one frame.
+    """
+
+    of_latents = True
+
+    def __init__(
+        self,
+        width: Count,
+        channels: Count,
+        noise: Share = 0.1,
+        key: str = "first_frame",
+        dropout: Share = 0.0,
+        learned_null: bool = True,
+    ) -> None:
+        super().__init__(width, channels, noise, key, dropout, learned_null)

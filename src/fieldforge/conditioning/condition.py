@@ -1,7 +1,7 @@
 """The features of a source (`Features`) and the condition that the backbone reads (`Condition`).
 
 Axis letters: B batch, L condition tokens, F width of an encoder's features, D condition width, T latent tokens, A
-numbers of a condition at each of these.
+numbers of a condition at each of these, V frames of a clip.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ class Features:
 
     `vector` (B, F) goes to adaptive normalisation, `tokens` (B, L, F') to attention. `mask` (B, L) bool is True at real
     tokens; without a mask all tokens are real. F and F' may differ. The backbone reads `aligned` (B, T, A) beside the
-    noisy latent; (B, 1, A) has the same numbers at every token.
+    noisy latent; (B, 1, A) has the same numbers at every token. `frames` (B, V, F) is a vector of each frame of a clip;
+    (B, 1, F) has the same for every frame.
     """
 
     vector: Tensor | None = None
     tokens: Tensor | None = None
     mask: Tensor | None = None
     aligned: Tensor | None = None
+    frames: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.tokens is not None and self.mask is None:
@@ -39,6 +41,7 @@ class Features:
         assert self.tokens is None or self.tokens.ndim == 3, f"tokens are (B, L, F), not {tuple(self.tokens.shape)}"
         assert (self.tokens is None) == (self.mask is None), "a mask belongs to tokens"
         assert self.aligned is None or self.aligned.ndim == 3, f"aligned is (B, T, A), not {tuple(self.aligned.shape)}"
+        assert self.frames is None or self.frames.ndim == 3, f"frames are (B, V, F), not {tuple(self.frames.shape)}"
         if self.tokens is not None and self.mask is not None:
             assert self.mask.dtype == torch.bool, f"the mask is bool, not {self.mask.dtype}"
             assert self.mask.shape == self.tokens.shape[:2], (
@@ -49,7 +52,7 @@ class Features:
     @property
     def batch_size(self) -> int | None:
         """B, or None for an empty condition."""
-        present = [part for part in (self.vector, self.tokens, self.aligned) if part is not None]
+        present = [part for part in (self.vector, self.tokens, self.aligned, self.frames) if part is not None]
         return len(present[0]) if present else None
 
     def to(self, *args, **kwargs) -> Self:
@@ -73,7 +76,7 @@ class Features:
             return self
         more = length - self.tokens.shape[1]
         assert more > 0, f"{self.tokens.shape[1]} tokens do not fit into {length}"
-        return type(self)(self.vector, F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more)), self.aligned)
+        return replace(self, tokens=F.pad(self.tokens, (0, 0, 0, more)), mask=F.pad(self.mask, (0, more)))
 
     def at_tokens(self, count: int) -> Self:
         """`aligned` repeated to T = `count` tokens where it has a single row; unchanged without any."""
@@ -82,16 +85,24 @@ class Features:
         assert self.aligned.shape[1] == 1, f"numbers at {self.aligned.shape[1]} tokens do not fit to {count}"
         return replace(self, aligned=self.aligned.expand(-1, count, -1))
 
+    def at_frames(self, count: int) -> Self:
+        """`frames` repeated to V = `count` frames where it has a single row; unchanged without any."""
+        if self.frames is None or self.frames.shape[1] == count:
+            return self
+        assert self.frames.shape[1] == 1, f"vectors of {self.frames.shape[1]} frames do not fit to {count}"
+        return replace(self, frames=self.frames.expand(-1, count, -1))
+
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
         """Stacks batches: (B₁ + B₂ + …) rows; shorter token sequences are padded with masked zeros."""
         assert parts, "cat of nothing"
         length = max((part.tokens.shape[1] for part in parts if part.tokens is not None), default=0)
         count = max((part.aligned.shape[1] for part in parts if part.aligned is not None), default=0)
+        frames = max((part.frames.shape[1] for part in parts if part.frames is not None), default=0)
         joined: dict[str, Tensor | None] = {}
         for field in fields(cls):
             name = field.name
-            values = [getattr(part.padded(length).at_tokens(count), name) for part in parts]
+            values = [getattr(part.padded(length).at_tokens(count).at_frames(frames), name) for part in parts]
             present = [t for t in values if t is not None]
             assert len(present) in (0, len(values)), f"some parts have {name}, others none"
             joined[name] = torch.cat(present) if present else None
@@ -126,7 +137,8 @@ class FeatureRow:
 
 @dataclass(frozen=True)
 class Condition(Features):
-    """The condition of the denoiser: `vector` (B, D), `tokens` (B, L, D), `mask` (B, L) bool, `aligned` (B, T or 1, A).
+    """The condition of the denoiser: `vector` (B, D), `tokens` (B, L, D), `mask` (B, L) bool, `aligned` (B, T or 1, A),
+    `frames` (B, V or 1, D).
 
     Each may be absent.
 
@@ -143,7 +155,7 @@ class Condition(Features):
     @property
     def width(self) -> int | None:
         """D, or None for an empty condition."""
-        features = self.vector if self.vector is not None else self.tokens
+        features = next((part for part in (self.vector, self.tokens, self.frames) if part is not None), None)
         return None if features is None else features.shape[-1]
 
     def where(self, drop: Tensor, null: Condition) -> Condition:
@@ -167,7 +179,7 @@ class Condition(Features):
         """
         length = max((c.tokens.shape[1] for c in (self, other) if c.tokens is not None), default=0)
         start, end = self.padded(length), other.padded(length)
-        vector = tokens = mask = aligned = None
+        vector = tokens = mask = aligned = frames = None
         if start.vector is not None and end.vector is not None:
             rows = torch.as_tensor(weight).reshape(-1, 1).to(start.vector)  # (B, 1) or (1, 1)
             vector = torch.lerp(start.vector, end.vector, rows)
@@ -179,4 +191,7 @@ class Condition(Features):
         if start.aligned is not None and end.aligned is not None:
             rows = torch.as_tensor(weight).reshape(-1, 1, 1).to(start.aligned)  # (B, 1, 1) or (1, 1, 1)
             aligned = torch.lerp(start.aligned, end.aligned, rows)
-        return Condition(vector, tokens, mask, aligned)
+        if start.frames is not None and end.frames is not None:
+            rows = torch.as_tensor(weight).reshape(-1, 1, 1).to(start.frames)  # (B, 1, 1) or (1, 1, 1)
+            frames = torch.lerp(start.frames, end.frames, rows)
+        return Condition(vector, tokens, mask, aligned, frames)

@@ -16,7 +16,8 @@ from fieldforge.ranges import Count, Share
 
 
 class Conditioner(nn.Module):
-    """Combines sources: it adds their vectors, and concatenates their tokens and their numbers at each latent token.
+    """Combines sources: it adds their vectors, also those of frames, and concatenates their tokens and their numbers at
+    each latent token.
 
     Without sources it gives the condition of an unconditional model: `Condition()`.
 
@@ -222,9 +223,12 @@ def _join(parts: Sequence[Condition]) -> Condition:
     masks = [part.mask for part in parts if part.mask is not None]
     count = max((part.aligned.shape[1] for part in parts if part.aligned is not None), default=0)
     aligned = [part.aligned for part in (each.at_tokens(count) for each in parts) if part.aligned is not None]
+    length = max((part.frames.shape[1] for part in parts if part.frames is not None), default=0)
+    frames = [part.frames for part in (each.at_frames(length) for each in parts) if part.frames is not None]
     return Condition(
         torch.stack(vectors).sum(0) if vectors else None,  # (B, D)
         torch.cat(tokens, 1) if tokens else None,  # (B, L₁ + L₂ + …, D)
         torch.cat(masks, 1) if masks else None,
         torch.cat(aligned, 2) if aligned else None,  # (B, T, A₁ + A₂ + …)
+        torch.stack(frames).sum(0) if frames else None,  # (B, V, D)
     )

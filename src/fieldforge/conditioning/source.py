@@ -42,8 +42,12 @@ class Source(nn.Module, ABC):
 
     encodes = True
     """Whether `embed` runs a network; else it runs on the host, and the features come to a device with their batch."""
+    of_latents = False
+    """Whether the values come with latents, from transforms of their data, and at sampling from `Domain.opening`."""
     aligned_channels = 0
     """A: numbers that the source has at each latent token."""
+    frame_numbers = 0
+    """Numbers that the source has of each frame of a clip."""
     vector_mean: Tensor
     vector_std: Tensor
     null_vector: Tensor

@@ -57,7 +57,7 @@ class FromSample:
 
 
 class StoredFeatures:
-    """`features`: source → FeatureRow of the sample's random caption, or of a random view.
+    """`features`: source → FeatureRow of the sample's random caption, or of its `view`, or else of a random one.
 
     Args:
         root: data whose `embeddings/<source>` hold the features.
@@ -84,7 +84,8 @@ class StoredFeatures:
         return stored
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        view = int(generator.integers(2**31))  # one for all sources that look at a view
+        # One for all sources that look at a view; where the sample begins with a view of its own, that one.
+        view = int(sample["view"]) if "view" in sample else int(generator.integers(2**31))
         return {"features": {name: self._row(name, sample, view) for name in self.sources}}
 
     def _row(self, name: str, sample: Mapping[str, Any], view: int) -> FeatureRow:

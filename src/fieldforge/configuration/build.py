@@ -24,7 +24,7 @@ from fieldforge.errors import UserError
 SAFE_PLACES = (
     *(f"fieldforge.{room}." for room in ("autoencoder", "conditioning", "diffusion", "domains", "fields", "nn")),
     *(f"fieldforge.data.{module}." for module in ("cache", "datamodule", "order", "transforms")),
-    *(f"fieldforge.data.{kind}_transforms." for kind in ("image", "shape")),
+    *(f"fieldforge.data.{kind}_transforms." for kind in ("clip", "image", "shape")),
     "fieldforge.noise.",
 )
 SAFE_FUNCTIONS = (

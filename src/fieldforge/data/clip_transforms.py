@@ -1,4 +1,4 @@
-"""Transforms of stored clips: their frames over white, with what is known of their directions and cameras."""
+"""Transforms of stored clips and of their latents: frames over white, directions, cameras."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,9 @@ from fieldforge.data.image_transforms import middle_square, over_white, resized
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count
 from fieldforge.storage.store import MemberError
+
+FPS_SCALE = 30.0
+"""Frames a second that count as 1 in `motion`."""
 
 
 class ClipFrames:
@@ -98,3 +101,68 @@ class FrameInput:
         pixels = self.clip(sample, generator)["input"][0]
         mirrored = self.flip and generator.random() < 0.5
         return {"input": np.ascontiguousarray(pixels[..., ::-1]) if mirrored else pixels}
+
+
+class ClipLatent:
+    """A stored latent of a clip with what a denoiser of clips reads beside it; V frames of n tokens, T = V · n.
+
+    `latent (T, C)` and `first_frame (n, C)`, the part of the first frame; `view ()`, the stored number of that frame.
+    With `angles`, `angles (V, 3)`: cosine and sine of each frame's azimuth from the first one's on, and its elevation
+    in radians. With `motion`, `motion (2,)`: frames a second over 30, and the mean absolute difference of neighbouring
+    frames of the latent, by which a user may ask for more or less of it.
+
+    Args:
+        frames: V.
+        turns: a closed orbit begins at any of its frames, so each is a first one in training.
+        angles, motion: whether to give them.
+    """
+
+    def __init__(self, frames: Count, turns: bool = False, angles: bool = True, motion: bool = False) -> None:
+        self.frames, self.turns, self.angles, self.motion = frames, turns, angles, motion
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        meta = sample["meta.json"]
+        clip = sample["latent.npy"].astype(np.float32).reshape(self.frames, -1, sample["latent.npy"].shape[-1])
+        first = int(generator.integers(self.frames)) if self.turns and len(meta["azimuth"]) == self.frames else 0
+        clip = np.roll(clip, -first, axis=0)  # (V, n, C)
+        fields = {"latent": clip.reshape(-1, clip.shape[-1]), "first_frame": clip[0], "view": np.array(first)}
+        if self.angles:
+            fields["angles"] = angles_from(*(self._known(meta, key, first) for key in ("azimuth", "elevation")))
+        if self.motion:
+            if meta["fps"] is None:
+                raise MemberError("it has no frame rate (fps), which the training reads; read its angles instead.")
+            fields["motion"] = np.array([meta["fps"] / FPS_SCALE, np.abs(np.diff(clip, axis=0)).mean()], np.float32)
+        return fields
+
+    def _known(self, meta: Mapping[str, Any], key: str, first: int) -> np.ndarray:
+        """Angles of all frames (V,), the first one's in front."""
+        angles = meta[key][: self.frames]
+        if None in angles:
+            raise MemberError(
+                f"it has no {key} of its cameras, which the training reads; prepare orbits, or take "
+                f"conditioner/parts=[first_frame,motion] and latent_data.transforms.clip with motion=true angles=false."
+            )
+        return np.roll(np.array(angles, np.float32), -first)
+
+
+class SomeFrames:
+    """Random frames of a clip of latents, with their angles, in order: for a denoiser that looks at each by itself.
+
+    Args:
+        count: of frames.
+    """
+
+    def __init__(self, count: Count) -> None:
+        self.count = count
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        angles, latent = sample["angles"], sample["latent"]
+        clip = latent.reshape(len(angles), -1, latent.shape[-1])
+        chosen = np.sort(generator.choice(len(clip), min(self.count, len(clip)), replace=False))
+        return {"latent": clip[chosen].reshape(-1, latent.shape[-1]), "angles": angles[chosen]}
+
+
+def angles_from(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
+    """float32 (V, 3): cosine and sine of the azimuths (V,) from the first on, and the elevations (V,), in radians."""
+    turned = azimuth - azimuth[0]
+    return np.stack([np.cos(turned), np.sin(turned), elevation], axis=1).astype(np.float32)

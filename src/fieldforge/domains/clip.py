@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -12,9 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.conditioning.framing import frame
 from fieldforge.conditioning.sample_pictures import view_of
 from fieldforge.data.clip_schema import CLIP
-from fieldforge.data.clip_transforms import ClipInput
+from fieldforge.data.clip_transforms import FPS_SCALE, ClipInput, angles_from
 from fieldforge.data.image_transforms import middle_square, over_white, resized
 from fieldforge.data.schema import Sample
 from fieldforge.data.transforms import Transform
@@ -23,6 +26,7 @@ from fieldforge.domains.domain import Outputs, Truth
 from fieldforge.domains.picture_features import PictureFeatures
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
+from fieldforge.fields.clip_grid import ClipGrid
 from fieldforge.metrics.reconstruction import peak_signal_to_noise
 from fieldforge.preparation.clips.moving_pictures import frames_of
 from fieldforge.ranges import Count, Positive, Range
@@ -30,6 +34,9 @@ from fieldforge.ranges import Pixels as Side
 from fieldforge.readers.file_store import AssetError, Notes
 
 MOST_PIXELS = 40_000_000  # of a frame of a user's file
+MARGIN = 0.12  # that orbits leave around an object, in the mean, on either side
+ELEVATION = 10.0  # degrees, of orbits where none is asked for
+MOTION = 0.3  # of videos, likewise
 
 
 class FirstPicture:
@@ -54,7 +61,7 @@ class ClipDomain(PictureFeatures):
     schema = CLIP
     dimensions = 3
     heads = frozenset({"rgb"})
-    shown_measures = ("psnr", "perceptual", "motion")
+    shown_measures = ("psnr", "perceptual", "motion", "true_motion")
 
     def __init__(
         self,
@@ -99,7 +106,7 @@ class ClipDomain(PictureFeatures):
     def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
         """`psnr` (dB) of sRGB in 0…1 over all frames, `perceptual` (`PerceptualDistance`), at `size` × `size` pixels.
 
-        `motion`: mean absolute difference of neighbouring frames, as a multiple of the truth's.
+        `motion`: mean absolute difference of neighbouring frames, sRGB in 0…1, and `true_motion`, the truth's.
         """
         assert isinstance(output, Clips)
         true = truth["input"][0].float()  # (V, 3, H, W)
@@ -110,7 +117,8 @@ class ClipDomain(PictureFeatures):
         return {
             "psnr": peak_signal_to_noise(((made + 1) / 2).numpy(), ((true + 1) / 2).numpy()),
             "perceptual": float(distance),
-            "motion": float(motion_of(made) / motion_of(true).clamp(min=1e-6)),
+            "motion": float(motion_of(made)) / 2,
+            "true_motion": float(motion_of(true)) / 2,
         }
 
     def signatures(self, outputs: Outputs) -> list[np.ndarray]:
@@ -127,6 +135,27 @@ class ClipDomain(PictureFeatures):
         features = np.stack(self._features(chosen.flatten(0, 1)))  # (B · 4, F)
         return list(features.reshape(len(clips), 4, -1).mean(1))
 
+    @torch.no_grad()
+    def opening(self, autoencoder: Autoencoder, pixels: np.ndarray, wishes: Mapping[str, float]) -> dict[str, Tensor]:
+        """`first_frame` (n, C), `angles` (V, 3) of a full turn at `elevation` degrees, `motion` (2,), see `ClipLatent`.
+
+        The object is cut out of its plain or transparent background and framed as in orbits.
+        """
+        square = frame(pixels, self.size, MARGIN)  # (H, W, 3)
+        picture = torch.from_numpy(square.copy()).permute(2, 0, 1).to(autoencoder.latent_mean) / 127.5 - 1
+        azimuth = np.arange(self.frames) * (2 * math.pi / self.frames)
+        elevation = np.full(self.frames, math.radians(wishes.get("elevation", ELEVATION)))
+        motion = [wishes.get("fps", self.fps) / FPS_SCALE, wishes.get("motion", MOTION)]
+        return {
+            "first_frame": autoencoder.encode({"input": picture[None, None]})[0],
+            "angles": torch.from_numpy(angles_from(azimuth, elevation)),
+            "motion": torch.tensor(motion),
+        }
+
+    def still(self, picture: Tensor) -> Clips:
+        rows = picture[:, :1].expand_as(picture).permute(0, 1, 3, 4, 2).flatten(1, 3)  # (1, V · H · W, 3)
+        return self.outputs(ClipGrid(self.size, self.frames), {"pixels": rows.contiguous()})
+
     def read_file(self, path: Path, seed: int) -> dict[str, Tensor]:
         """`input` (1, V, 3, H, W): the first frames of a video or animation.
 
@@ -137,7 +166,7 @@ class ClipDomain(PictureFeatures):
             raise UserError(f"from={path}: there is no such file, give the path of a video or an animation")
         try:
             frames = frames_of(path.name, path.read_bytes(), MOST_PIXELS, Notes([]))
-            squares = [square_frame(frame.pixels(), self.size) for frame in islice(frames, self.frames)]
+            squares = [square_frame(each.pixels(), self.size) for each in islice(frames, self.frames)]
         except AssetError as error:
             raise UserError(f"from={path}: {error}") from error
         if len(squares) < self.frames:
@@ -153,13 +182,13 @@ def example_clip(size: int, frames: int) -> Sample:
     meta = {**texts, "captions": ["a"], "captions_by_language": {}, "tags": [], **known}
     pixels = np.zeros((size, size, 3), np.uint8)
     poses = np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1))
-    return {"meta.json": meta, "cameras.npy": poses, **{f"frame_{frame:03d}.png": pixels for frame in range(frames)}}
+    return {"meta.json": meta, "cameras.npy": poses, **{f"frame_{number:03d}.png": pixels for number in range(frames)}}
 
 
 def images_of(frames: Tensor) -> list[Image.Image]:
     """Frames (V, 3, H, W) in -1…1 as pictures."""
     pixels = ((frames.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
-    return [Image.fromarray(frame) for frame in pixels]
+    return [Image.fromarray(each) for each in pixels]
 
 
 def motion_of(frames: Tensor) -> Tensor:

@@ -167,6 +167,27 @@ class Domain(ABC):
         """Interpolation of `coarse` (B, T, A): the baseline of super-resolution. UserError if the domain has none."""
         raise UserError(f"a {self.noun} is not enlarged: evaluate a run of another domain")
 
+    def opening(self, autoencoder: Autoencoder, pixels: np.ndarray, wishes: Mapping[str, float]) -> dict[str, Tensor]:
+        """What a model that begins with a picture reads of it: key of a source → values of one sample.
+
+        Args:
+            autoencoder: of the model's latents.
+            pixels: of the picture, uint8 (H, W, 4).
+            wishes: options of the command by name.
+
+        Raises:
+            UserError: samples of this domain do not begin with a picture.
+        """
+        raise UserError(f"image=: a {self.noun} does not begin with a picture, leave it out")
+
+    def still(self, picture: Tensor) -> Outputs:
+        """The output (B = 1) that shows the first picture of an `input` (1, V, …) all the time: a baseline.
+
+        Raises:
+            UserError: samples of this domain do not begin with a picture.
+        """
+        raise UserError(f"a {self.noun} does not begin with a picture: evaluate a run of another domain")
+
     def read_mask(self, path: Path, file: Path, shape: LatentShape) -> Tensor:
         """Mask (T,) bool in `path` for `file`: True at tokens to sample anew. UserError for an unusable mask."""
         raise UserError(f"mask={path}: a {self.noun} is not completed by a mask, leave it out")

@@ -18,6 +18,7 @@ from fieldforge.configuration.stored_config import data_root
 from fieldforge.data.shards import open_shards
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.evaluation.beside_nearest import NearestReconstructions, spread
+from fieldforge.evaluation.clip_following import ClipJudge, evaluate_clips, started_from
 from fieldforge.evaluation.enlargements import EnlargementJudge, evaluate_enlargements
 from fieldforge.evaluation.picture_following import evaluate_images
 from fieldforge.evaluation.questions import Question, asked_with, questions_for
@@ -42,7 +43,8 @@ def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
     """Samples prompts × seeds × guidance scales; writes `evaluation/prompts.json` and `.png`, where `folder_of` says.
 
     A model that reads pictures is also, or only, evaluated with these: see `evaluate_images`. A super-resolution model
-    is evaluated on low-resolution samples: see `evaluate_enlargements`.
+    is evaluated on low-resolution samples: see `evaluate_enlargements`; a model of clips that begin with a picture on
+    those of held-out clips: see `evaluate_clips`.
     """
     generator, autoencoder, label = load_diffusion(model, None, best_device(settings.device))
     arithmetic = arithmetic_of(settings, generator.device)
@@ -57,6 +59,10 @@ def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
     if "coarse" in generator.keys:
         judge_of_size = EnlargementJudge(generator, autoencoder, domain, settings.enlarging)
         return evaluate_enlargements(judge_of_size, label, root, about, folder)
+    if "first_frame" in generator.keys:
+        pictures = started_from(model, settings.clips.pictures, settings.output_dir)
+        judge_of_clips = ClipJudge(generator, autoencoder, domain, pictures, settings.clips)
+        return evaluate_clips(judge_of_clips, label, root, about, folder / "clips.json")
     training = stored_samples(domain, root)
     if "image" in generator.keys:
         report = evaluate_images(generator, autoencoder, domain, root, training, settings.images, about, folder)

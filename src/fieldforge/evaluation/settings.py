@@ -105,6 +105,27 @@ class EnlargingSettings:
 
 
 @dataclass(frozen=True)
+class ClipSettings:
+    """Settings for the evaluation of a model of clips that begin with a picture.
+
+    Args:
+        count: how many held-out samples; None: all.
+        guidance: its scale.
+        pictures: run of a model of pictures to compare with; None: the one that it started from.
+        steps, picture_size, batch_size: see `PromptSettings`.
+        rows: of the sheet.
+    """
+
+    count: Count | None
+    guidance: float
+    pictures: str | None
+    steps: Steps | None
+    rows: Count
+    picture_size: Pixels
+    batch_size: Count
+
+
+@dataclass(frozen=True)
 class PriorSettings:
     """Settings for the evaluation of a prior.
 
@@ -212,6 +233,7 @@ class EvaluationSettings(ComputationSettings):
     prompts: PromptSettings
     images: ImageSettings
     enlarging: EnlargingSettings
+    clips: ClipSettings
     prior: PriorSettings
 
     def __post_init__(self) -> None:
@@ -232,7 +254,11 @@ class EvaluationSettings(ComputationSettings):
             return
         for key, usual, advice in (
             ("split", "heldout", "prompts are judged by the training split, pictures are of the held-out one"),
-            ("limit", None, "prompts.count=, images.icons=, images.heldout= and enlarging.count= say how many"),
+            (
+                "limit",
+                None,
+                "prompts.count=, images.icons=, images.heldout=, enlarging.count= and clips.count= say how many",
+            ),
         ):
             value = getattr(self, key)
             if value != usual:

@@ -70,12 +70,11 @@ def asked_model(settings: SamplingSettings) -> tuple[Path, str]:
 
 def check_sampled(settings: SamplingSettings) -> None:
     """UserError for options that have no effect on a diffusion model."""
-    for key, value in (("azimuth", settings.azimuth), ("elevation", settings.elevation)):
-        if value is not None:
-            raise UserError(
-                f"{key}={value:g} is for a reconstructor, and this run is a diffusion model, which is not told from "
-                f"where a picture was taken: leave it out"
-            )
+    if settings.azimuth is not None:
+        raise UserError(
+            f"azimuth={settings.azimuth:g} is for a reconstructor, and this run is a diffusion model, which is not "
+            f"told from where a picture was taken: leave it out"
+        )
 
 
 def sample_files(settings: SamplingSettings, model: SamplingModel, requests: Sequence[Request]) -> SampleFiles:

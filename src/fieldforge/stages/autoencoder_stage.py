@@ -136,8 +136,8 @@ class AutoencoderStage(TrainedStage):
         check_field(module.autoencoder.field, build(self.config, "domain"))
         if module.autoencoder.starts_from_another and self.start is None and not self.continues:
             raise UserError(
-                f"{self.name}: this autoencoder makes latents of another one's latents: name a finished run of that by "
-                f"init_from=, or have it trained before, as experiment=furniture_autoencoder does"
+                f"{self.name}: this autoencoder stands on another one: name a finished run of that by init_from=, or "
+                f"have it trained before, as experiment=furniture_autoencoder and clip_autoencoder do"
             )
 
     def first_module(self) -> pl.LightningModule:
@@ -158,7 +158,10 @@ class AutoencoderStage(TrainedStage):
 
     def finish(self, trained: pl.LightningModule, directory: StageDirectory) -> Saved:
         assert isinstance(trained, AutoencoderModule)
-        return Saved(trained.autoencoder.state_dict())
+        label = {}
+        if trained.autoencoder.keeps_latents and self.start is not None:
+            label["latents_of"] = self.start.fingerprint
+        return Saved(trained.autoencoder.state_dict(), label)
 
 
 def check_field(field: Field, domain: Domain) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.transforms import FromSample
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.heldout import HeldOut
@@ -31,6 +32,22 @@ def conditions(
     captions = [first_caption(meta) for meta in batch["meta"]]
     images = {"image": list(batch["image"].numpy())} if "image" in keys else {}
     return {**batch, "caption": captions, "class": [meta["class"] for meta in batch["meta"]], **images}
+
+
+def latent_conditions(data: ShardDataModule, conditioner: Conditioner, split: str, count: int) -> dict[str, Any]:
+    """The first `count` latents of a split of a data module, with what it gives beside them.
+
+    `features`: source → Features of what the transforms give. The result also holds `meta`.
+    """
+    shards = data.shards(split)
+    size = min(count, shards.samples)
+    batch = next(iter(HeldOut(shards, [*data.transforms, Meta()], seed=0, batch_size=size, limit=size)))
+    return conditioner.with_host_features(batch)
+
+
+def reads_latents(conditioner: Conditioner) -> bool:
+    """Whether a source reads what comes with latents alone."""
+    return any(source.of_latents for source in conditioner.sources.values())
 
 
 def first_caption(meta: Mapping[str, Any]) -> str:

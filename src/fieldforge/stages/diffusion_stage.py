@@ -22,7 +22,7 @@ from fieldforge.diffusion.lora import LoRA
 from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
 from fieldforge.generation import Generator
-from fieldforge.stages.autoencoder_stage import finished_config, finished_file, load_autoencoder
+from fieldforge.stages.autoencoder_stage import AutoencoderStage, finished_config, finished_file, load_autoencoder
 from fieldforge.stages.conditioner_check import check_diffusion_conditioner, encoder_notes
 from fieldforge.stages.denoiser_parts import build_generator, build_model, build_module, stand_in_classes, with_classes
 from fieldforge.stages.directory import StageDirectory, load_weights
@@ -37,11 +37,9 @@ from fieldforge.stages.stage import NOISY_LATENTS, Results, Saved, TrainedStage
 from fieldforge.stages.training_run import plain, seeded
 from fieldforge.stages.work import Sizes, Step
 from fieldforge.training.callbacks.context import Draw, Measure
-from fieldforge.training.modules.diffusion_module import DiffusionModule
+from fieldforge.training.modules.diffusion_module import BACKBONE, CONDITIONER, DiffusionModule
 
 log = logging.getLogger(__name__)
-BACKBONE = "model.backbone."
-"""What the names of the backbone's weights begin with in the file of a model."""
 DENOISER = ("backbone", "conditioner", "process", "parameterization", "loss", "weighting", "density")
 """The blocks that a denoiser and its step are made of."""
 
@@ -128,8 +126,12 @@ class DiffusionStage(TrainedStage):
 
     def begin(self, directory: StageDirectory) -> None:
         embed_once(self.data_module.transforms, self.conditioner, self.device)
-        if self.start is None:  # else they come with the weights
+        if not all(map(self.comes_with, self.conditioner.names)):
             measure_vectors(self.data_module, self.conditioner, directory, self.device)
+
+    def comes_with(self, source: str) -> bool:
+        """Whether a source of the condition comes with the initial weights, and so with its statistics."""
+        return self.start is not None and self.start.has_part(f"{CONDITIONER}sources.{source}.")
 
     def data(self) -> ShardDataModule:
         return self.data_module
@@ -178,9 +180,10 @@ class DiffusionStage(TrainedStage):
 
 
 def check_same_latents(path: Path, label: dict[str, Any], autoencoder_run: StageDirectory) -> None:
-    """UserError unless a model of latents and this training share one autoencoder."""
+    """UserError unless a model of latents and this training share one autoencoder, or its latents."""
     theirs = label["autoencoder"]["fingerprint"]
-    if theirs != autoencoder_run.fingerprint:
+    own = load_run(autoencoder_run.model, AutoencoderStage)[1]
+    if theirs not in (autoencoder_run.fingerprint, own.get("latents_of")):
         raise UserError(
             f"init_from={path.parent} knows the latents of autoencoder {theirs}, and this training those of "
             f"{autoencoder_run.fingerprint}: leave autoencoder_run= out, or give another init_from="

@@ -19,6 +19,7 @@ from fieldforge.configuration.stored_config import Labelled, holds, load_run
 from fieldforge.errors import UserError
 from fieldforge.stages.directory import MODEL, StageDirectory, model_in
 from fieldforge.stages.pretrained import place_of
+from fieldforge.training.modules.diffusion_module import DiffusionModule
 from fieldforge.training.processes.checkpoints import load_safely
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class InitialWeights:
         UserError unless all other weights match.
         """
         weights, label = self._fitting(model)
-        for name, source in _class_sources(model).items():
+        for name, source in _class_sources(model, label).items():
             theirs = label["encoders"][name]["classes"]
             log.info("starts at the weights of %s; of its classes %s", self.path.parent, fate(theirs, source.classes))
         model.load_state_dict({**weights, **_class_vectors(model, weights, label)})
@@ -79,17 +80,21 @@ class InitialWeights:
         """Whether the file has all weights of the model, not only a part."""
         return load_run(self.path, self.kind)[0].keys() == model.state_dict().keys()
 
+    def has_part(self, prefix: str) -> bool:
+        """Whether the file has weights whose names begin so."""
+        return any(name.startswith(prefix) for name in load_run(self.path, self.kind)[0])
+
     def _fitting(self, model: nn.Module) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
         """The initial weights of a model, and their label.
 
         UserError unless they match the model in names and shapes, except for the number of classes.
         """
         (theirs, label), mine = load_run(self.path, self.kind), model.state_dict()
-        if isinstance(model, Autoencoder):
+        if isinstance(model, Autoencoder | DiffusionModule):
             theirs = model.initial_weights(theirs)
         strange = sorted(theirs.keys() ^ mine.keys())
         shapes = {name: (theirs[name].shape, mine[name].shape) for name in theirs.keys() & mine.keys()}
-        for name in set(map(_class_weight, _class_sources(model))) & shapes.keys():
+        for name in set(map(_class_weight, _class_sources(model, label))) & shapes.keys():
             shapes[name] = (shapes[name][0][:1], shapes[name][1][:1])
         strange += sorted(name for name, (source, own) in shapes.items() if source != own)
         if strange:
@@ -101,11 +106,12 @@ class InitialWeights:
         return theirs, label
 
 
-def _class_sources(model: nn.Module) -> dict[str, ClassSource]:
-    """The class sources of a model, by their names among the sources."""
+def _class_sources(model: nn.Module, label: Mapping[str, Any]) -> dict[str, ClassSource]:
+    """The class sources of a model that the model of the label has too, by their names among the sources."""
     conditioner = getattr(model, "conditioner", None)
     sources = conditioner.sources.items() if isinstance(conditioner, Conditioner) else ()
-    return {name: source for name, source in sources if isinstance(source, ClassSource)}
+    known = label.get("encoders", {})
+    return {name: source for name, source in sources if isinstance(source, ClassSource) and name in known}
 
 
 def _class_weight(source: str) -> str:
@@ -116,7 +122,7 @@ def _class_weight(source: str) -> str:
 def _class_vectors(model: nn.Module, weights: Mapping[str, Tensor], label: Mapping[str, Any]) -> dict[str, Tensor]:
     """Class weights for a model out of another model's, which may have other classes or another order."""
     vectors = {}
-    for name, source in _class_sources(model).items():
+    for name, source in _class_sources(model, label).items():
         weight, null = weights[_class_weight(name)], weights.get(f"conditioner.sources.{name}.null_vector")
         vectors[_class_weight(name)] = source.vectors_by_name(weight, null, label["encoders"][name]["classes"])
     return vectors

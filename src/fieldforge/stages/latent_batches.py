@@ -11,8 +11,8 @@ from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.stages.work import Batch
 
-Widths = tuple[int | None, int, int | None, int]
-"""Of the vector, number of tokens, of the tokens, numbers at each latent token; None and 0: there is none."""
+Widths = tuple[int | None, int, int | None, int, int]
+"""Of the vector, number of tokens, of the tokens, numbers at each latent token and of each frame; None and 0: none."""
 
 
 def latent_batches(
@@ -26,8 +26,9 @@ def latent_batches(
                 torch.rand(size, width).half() if width else None,
                 torch.rand(size, length, token_width).half() if token_width else None,
                 aligned=torch.rand(size, shape.tokens, aligned) if aligned else None,
+                frames=torch.rand(size, (shape.grid or (1,))[0], numbers) if numbers else None,
             )
-            for name, (width, length, token_width, aligned) in features.items()
+            for name, (width, length, token_width, aligned, numbers) in features.items()
         }
         return {"latent": torch.rand(size, *shape[:2]), "features": encoded, "class": list(classes[:1]) * size}
 
@@ -42,6 +43,7 @@ def feature_widths(conditioner: Conditioner, text_tokens: int) -> dict[str, Widt
             text_tokens if source.token_count is None else source.token_count,
             source.token_width,
             source.aligned_channels,
+            source.frame_numbers,
         )
         for name, source in conditioner.sources.items()
     }

@@ -16,8 +16,9 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Transform
 from fieldforge.domains.domain import Domain
+from fieldforge.generation import Generator
 from fieldforge.metrics.agreement import agreement
-from fieldforge.stages.conditions import conditions, from_samples
+from fieldforge.stages.conditions import conditions, from_samples, latent_conditions, reads_latents
 from fieldforge.stages.denoiser_parts import build_generator
 from fieldforge.training.callbacks.context import Sampling
 from fieldforge.training.modules.conditional_module import ConditionalModule
@@ -48,13 +49,12 @@ class MeasuresOfSamples:
         quick = OmegaConf.merge(self.config, {"sampler": {"steps": sampling.steps}})
         assert isinstance(quick, DictConfig)
         generator = build_generator(quick, module.model, module.conditioner, self.autoencoder.latent_shape)
-        split = self.data.train_split
-        shards = open_shards(self.config.data.root, split) if "image" in generator.keys else self.data.shards(split)
-        batch = conditions(self.domain, shards, generator.keys, sampling.count, from_samples(self.data))
+        batch = self._asked(generator, sampling.count)
         autoencoder, signatures = self.autoencoder.to(module.device), list[np.ndarray]()
         for start in range(0, len(batch["meta"]), sampling.at_a_time):
             part = slice(start, start + sampling.at_a_time)
-            some = {key: batch[key][part] for key in generator.keys}
+            some = {key: batch[key][part] for key in generator.keys if key in batch}
+            some["features"] = {name: each.rows(part) for name, each in batch.get("features", {}).items()}
             seeds = list(range(len(batch["meta"])))[part]
             outputs = self.domain.decode(autoencoder, generator(some, seeds, sampling.scale))
             signatures += self.domain.signatures(outputs)
@@ -63,6 +63,14 @@ class MeasuresOfSamples:
         nearest = self.domain.nearest(signatures, truth)
         figures = agreement(nearest, [meta[label] for meta in batch["meta"]], [meta[label] for meta in metas])
         return {"retrieval": figures.share, **self.domain.compare_sets(signatures, truth)}
+
+    def _asked(self, generator: Generator, count: int) -> dict[str, Any]:
+        """What the generator reads of the first training samples, with `meta`."""
+        split = self.data.train_split
+        if reads_latents(generator.conditioner):
+            return latent_conditions(self.data, generator.conditioner, split, count)
+        shards = open_shards(self.config.data.root, split) if "image" in generator.keys else self.data.shards(split)
+        return conditions(self.domain, shards, generator.keys, count, from_samples(self.data))
 
     @cached_property
     def _training(self) -> tuple[list[dict[str, Any]], list[np.ndarray]]:

@@ -22,7 +22,7 @@ from fieldforge.generation import Generator
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.rendering.sheet import picture_sheet
-from fieldforge.stages.conditions import conditions, from_samples
+from fieldforge.stages.conditions import conditions, from_samples, latent_conditions, reads_latents
 from fieldforge.stages.denoiser_parts import build_generator
 from fieldforge.stages.settings import PictureSettings
 from fieldforge.stages.work import Batch, Drawing
@@ -72,6 +72,9 @@ def pictures_of_prompts(
     def draw(module: pl.LightningModule, path: Path) -> None:
         assert isinstance(module, ConditionalModule)
         generator = build_generator(quick(config, sheet), module.model, module.conditioner, autoencoder.latent_shape)
+        if reads_latents(module.conditioner):
+            write_picture(sheet_beside_latents(domain, data, generator, autoencoder, sheet), path)
+            return
         seen = "image" in generator.keys  # latent shards have no pictures
         unseen = bool(generator.keys & {"image", "coarse"})  # what was never seen tells most
         shards = open_shards(config.data.root, data.shown_split) if unseen else data.shards(data.train_split)
@@ -87,3 +90,23 @@ def pictures_of_prompts(
         write_picture(picture_sheet(rows, condition["caption"], columns, cell=sheet.size), path)
 
     return draw
+
+
+def sheet_beside_latents(
+    domain: Domain, data: ShardDataModule, generator: Generator, autoencoder: Autoencoder, sheet: PictureSettings
+) -> Image.Image:
+    """The first held-out latents, decoded, beside samples for what the data give with them: one column per seed."""
+    known = latent_conditions(data, generator.conditioner, data.shown_split, sheet.count)
+    features = {name: each.repeat(sheet.seeds) for name, each in known["features"].items()}
+    seeds = [seed for _ in known["meta"] for seed in range(sheet.seeds)]
+    made = generator({"features": features}, seeds, sheet.scale)  # (B, T, C)
+    autoencoder.to(generator.device)
+    true = domain.decode(autoencoder, known["latent"].to(generator.device), sheet.resolution)
+    outputs = domain.decode(autoencoder, made, sheet.resolution)
+    pictures = [outputs[index].picture(sheet.size) for index in range(len(outputs))]
+    rows = [
+        [true[row].picture(sheet.size), *pictures[sheet.seeds * row :][: sheet.seeds]]
+        for row in range(len(known["meta"]))
+    ]
+    names = [meta["name"] for meta in known["meta"]]
+    return picture_sheet(rows, names, ["true", *(f"seed {seed}" for seed in range(sheet.seeds))], cell=sheet.size)

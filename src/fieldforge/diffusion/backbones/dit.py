@@ -1,6 +1,6 @@
 """DiT: the diffusion transformer with adaptive layer norms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -81,6 +81,10 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, noise_level: Tensor, condition: Condition) -> Tensor:
         """x (B, T, C), noise_level (B,) → (B, T, output_channels)."""
+        return self.output(x, noise_level, condition, self.transformer)
+
+    def output(self, x: Tensor, noise_level: Tensor, condition: Condition, through: Callable[..., Tensor]) -> Tensor:
+        """As `forward`; `through`: tokens, vector, context and its mask → tokens, the blocks."""
         zeros = x.new_zeros(len(x), 1, self.condition_width)
         steering = zeros[:, 0] if condition.vector is None else condition.vector
         vector = self.embed_noise_level(noise_level) + self.embed_condition(steering)  # (B, width)
@@ -89,7 +93,7 @@ class DiT(nn.Module):
         tokens = self.embed(joined) + self.positions  # (B, T / group, width)
         if self.place_condition is not None:
             tokens = tokens + self.place_condition(steering)  # (B, T / group, width)
-        tokens = self.transformer(tokens, vector, context, context_mask)  # (B, T / group, width)
+        tokens = through(tokens, vector, context, context_mask)  # (B, T / group, width)
         return self.readout(tokens, x, vector)  # (B, T, output_channels)
 
     @staticmethod

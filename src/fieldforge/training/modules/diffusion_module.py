@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +16,9 @@ from fieldforge.noise.densities import Density
 from fieldforge.noise.randomness import StepRandomness
 from fieldforge.training.modules.conditional_module import ConditionalModule
 from fieldforge.training.modules.optimization import build_optimizer
+
+BACKBONE, CONDITIONER = "model.backbone.", "conditioner."
+"""What the names of their weights begin with in the file of a model."""
 
 
 class DiffusionModule(ConditionalModule):
@@ -43,6 +46,20 @@ class DiffusionModule(ConditionalModule):
     ):
         super().__init__(model, conditioner, optimizer, seed)
         self.loss, self.density, self.weighting = loss, density, weighting
+
+    def initial_weights(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The weights to start from, where those of another denoiser are given.
+
+        A backbone with a method `initial_weights` defines how it takes another one's. Sources of the condition that the
+        other one does not have then keep their present weights, and its further sources are left out.
+        """
+        take = getattr(self.model.backbone, "initial_weights", None)
+        if take is None:
+            return weights
+        theirs = {name.removeprefix(BACKBONE): value for name, value in weights.items() if name.startswith(BACKBONE)}
+        own = {name: value for name, value in self.state_dict().items() if name.startswith(CONDITIONER)}
+        same = {name: weights.get(name, value) for name, value in own.items()}
+        return same | {f"{BACKBONE}{name}": value for name, value in take(theirs).items()}
 
     def configure_optimizers(self) -> Optimizer:
         return build_optimizer(self.make_optimizer, self.model, self.conditioner)

@@ -1,0 +1,209 @@
+"""Clips that begin with held-out pictures, against the true ones, beside what needs no model of clips."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fieldforge.autoencoder.autoencoder import Autoencoder
+from fieldforge.configuration.build import build
+from fieldforge.configuration.stored_config import plain_config
+from fieldforge.data.heldout import HeldOut
+from fieldforge.data.shards import open_shards
+from fieldforge.data.transforms import Meta, Transform, apply_transforms
+from fieldforge.domains.domain import Domain, Outputs
+from fieldforge.evaluation.settings import ClipSettings
+from fieldforge.generation import Generator
+from fieldforge.rendering.bitmaps import write_picture, write_whole
+from fieldforge.rendering.sheet import picture_sheet
+from fieldforge.stages.diffusion_stage import load_diffusion
+from fieldforge.stages.directory import MODEL
+from fieldforge.stages.locate import find_model
+from fieldforge.terminal import result, status
+from fieldforge.training.processes.side_files import side_file
+
+log = logging.getLogger(__name__)
+MADE, ALONE, STILL = "the model", "its frames one by one", "the first picture repeated"
+NEAREST, OWN = "the nearest training clip", "the autoencoder's own"
+"""Ways to a clip. Frames one by one: the model of pictures that this one started from."""
+ENCODED = 8  # clips at a time
+Figures = dict[str, dict[str, float]]
+"""Way → means of the domain's measures."""
+
+
+def evaluate_clips(judge: ClipJudge, label: Mapping[str, Any], root: Any, about: Mapping[str, Any], path: Path) -> Path:
+    """Writes `clips.json` and `.png` into the folder of `path`, the file of the report; returns it.
+
+    Args:
+        judge: of the run.
+        label: of the run.
+        root: its sample shards.
+        about: facts about the run for the report.
+        path: of the report.
+    """
+    samples = judge.heldout(label, root)
+    outputs = judge.outputs(samples, judge.training(root), turns_of(label))
+    status("")
+    figures = judge.figures(outputs, samples)
+    report = {**about, "samples": len(samples["input"]), "measured_with": asdict(judge.settings), "mean": figures}
+    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), path)
+    with side_file(path.with_suffix(".png")):
+        write_picture(judge.sheet(outputs, samples), path.with_suffix(".png"))
+    for way, means in figures.items():
+        result(f"{way:28s}" + "  ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
+    result(f"{len(samples['input'])} held-out {judge.domain.noun}s; {path} and .png")
+    return path
+
+
+def started_from(model: Path, choice: str | None, output_dir: str) -> Path | None:
+    """The file of the model of pictures: the run `choice`, or the one that the model in `model` started from.
+
+    Raises:
+        UserError: `choice` is no finished diffusion run.
+    """
+    if choice is not None:
+        return find_model(choice, output_dir, "diffusion", key="clips.pictures")[0]
+    file = model.parent / "fingerprint.json"
+    start = json.loads(file.read_bytes()).get("init_from") if file.is_file() else None
+    beside = model.parent.parent / str(start) / MODEL
+    if start is None or not beside.is_file():
+        log.warning("the model of pictures that %s started from is not beside it: clips.pictures= names it", model)
+        return None
+    return beside
+
+
+@dataclass(frozen=True)
+class ClipJudge:
+    """Clips by the model and by the baselines, in one run.
+
+    Args:
+        generator, autoencoder, domain: of the run.
+        pictures: file of the model of pictures that it started from; None: it is left out.
+        settings: the block `clips` of the configuration.
+    """
+
+    generator: Generator
+    autoencoder: Autoencoder
+    domain: Domain
+    pictures: Path | None
+    settings: ClipSettings
+
+    def heldout(self, label: Mapping[str, Any], root: Any) -> dict[str, Any]:
+        """Held-out samples as `input`, their `latent` (B, V · n, C), `meta`, and what the generator reads."""
+        shards, keys = open_shards(root, "heldout"), self.generator.keys
+        transforms: list[Transform] = [*self.domain.input_transforms(), *self.domain.condition_transforms(keys), Meta()]
+        size = shards.samples if self.settings.count is None else min(self.settings.count, shards.samples)
+        samples = dict(next(iter(HeldOut(shards, transforms, seed=0, batch_size=size, limit=size))))
+        samples["latent"] = self.encoded(samples["input"])
+        if "image" in samples:
+            samples["image"] = list(samples["image"].numpy())
+        beside = beside_latent(label)
+        given = [
+            apply_transforms({"meta.json": meta, "latent.npy": latent}, [beside], np.random.default_rng(0))
+            for meta, latent in zip(samples["meta"], samples["latent"].numpy(), strict=True)
+        ]
+        return samples | {
+            key: torch.from_numpy(np.stack([one[key] for one in given])) for key in given[0] if key in keys
+        }
+
+    def encoded(self, clips: Tensor) -> Tensor:
+        """`input` (B, V, …) → latents (B, V · n, C) on the CPU."""
+        place = self.autoencoder.latent_mean.device
+        with torch.no_grad():
+            return torch.cat([self.autoencoder.encode({"input": p.to(place)}).cpu() for p in clips.split(ENCODED)])
+
+    def training(self, root: Any) -> Tensor:
+        """Latents (N, V · n, C) of all training samples."""
+        shards, latents = open_shards(root, "train"), []
+        for batch in HeldOut(shards, self.domain.input_transforms(), seed=0, batch_size=ENCODED):
+            latents.append(self.encoded(batch["input"]))
+            status(f"training {self.domain.noun}s encoded: {ENCODED * len(latents)}/{shards.samples}")
+        return torch.cat(latents)
+
+    def outputs(self, samples: Mapping[str, Any], training: Tensor, turns: bool) -> dict[str, list[Outputs]]:
+        """Method → one output per sample. turns: whether a training clip may begin at any of its frames."""
+        places = samples["first_frame"].shape[1]
+        columns = {MADE: self.decoded(self.generated(self.generator, samples))}
+        if self.pictures is not None:
+            alone = load_diffusion(self.pictures, None, self.generator.device)[0]
+            columns[ALONE] = self.decoded(self.generated(alone, samples))
+        columns[STILL] = [self.domain.still(one) for one in samples["input"].split(1)]
+        columns[NEAREST] = self.decoded(nearest_clips(samples["first_frame"], training, places, turns))
+        return columns | {OWN: self.decoded(samples["latent"])}
+
+    def generated(self, generator: Generator, samples: Mapping[str, Any]) -> Tensor:
+        """Latents of a generator for all samples; sample i has seed i."""
+        generator, parts = generator.with_steps(self.settings.steps), list[Tensor]()
+        total = len(samples["input"])
+        for start in range(0, total, self.settings.batch_size):
+            part = slice(start, min(start + self.settings.batch_size, total))
+            batch = {key: samples[key][part] for key in generator.keys if key in samples}
+            parts.append(generator(batch, list(range(part.start, part.stop)), self.settings.guidance).cpu())
+            status(f"generated: {part.stop}/{total}")
+        return torch.cat(parts)
+
+    def decoded(self, latents: Tensor) -> list[Outputs]:
+        place, outputs = self.autoencoder.latent_mean.device, list[Outputs]()
+        for part in latents.split(ENCODED):
+            decoded = self.domain.decode(self.autoencoder, part.to(place))
+            outputs += [decoded[index] for index in range(len(decoded))]
+        return outputs
+
+    def figures(self, outputs: Mapping[str, Sequence[Outputs]], samples: Mapping[str, Any]) -> Figures:
+        """The domain's measures of each method against the held-out samples, in the mean."""
+        return {way: self._means(column, samples["input"]) for way, column in outputs.items()}
+
+    def _means(self, outputs: Sequence[Outputs], truth: Tensor) -> dict[str, float]:
+        numbers = [
+            self.domain.measure(output, {"input": one}) for output, one in zip(outputs, truth.split(1), strict=True)
+        ]
+        return {name: fmean(each[name] for each in numbers) for name in numbers[0]}
+
+    def sheet(self, outputs: Mapping[str, Sequence[Outputs]], samples: Mapping[str, Any]) -> Image.Image:
+        """A row per sample: the true clip, then every method's."""
+        size, count = self.settings.picture_size, min(self.settings.rows, len(samples["input"]))
+        rows = []
+        for row in range(count):
+            true = self.domain.compare(outputs[OWN][row], {"input": samples["input"][row : row + 1]}, size)[0][0]
+            rows.append([true, *(column[row].picture(size) for column in outputs.values())])
+        names = [meta["name"].replace("_", " ") for meta in samples["meta"][:count]]
+        return picture_sheet(rows, names, ["true", *outputs], cell=size)
+
+
+def beside_latent(label: Mapping[str, Any]) -> Transform:
+    """The run's transform of a stored latent, which gives what its sources read, with the clip's own first frame."""
+    config = plain_config(label["config"])
+    if "turns" in config.latent_data.transforms.latent:
+        config.latent_data.transforms.latent.turns = False
+    transform: Transform = build(config, "latent_data.transforms.latent", trusted=False)
+    return transform
+
+
+def turns_of(label: Mapping[str, Any]) -> bool:
+    """Whether the run's clips are closed, and begin at any frame."""
+    return bool(plain_config(label["config"]).latent_data.transforms.latent.get("turns"))
+
+
+def nearest_clips(first: Tensor, training: Tensor, places: int, turns: bool) -> Tensor:
+    """Training latents whose first frame is nearest to the given ones (B, n, C): (B, V · n, C).
+
+    turns: any frame of a training clip may be its first one, and the clip is turned to begin there.
+    """
+    clips = training.unflatten(1, (-1, places))  # (N, V, n, C)
+    beginnings = clips if turns else clips[:, :1]
+    distances = torch.cdist(first.flatten(1), beginnings.flatten(0, 1).flatten(1))  # (B, N · V or N)
+    numbers = distances.argmin(1)
+    found = [
+        clips[number // beginnings.shape[1]].roll(-(number % beginnings.shape[1]), 0) for number in numbers.tolist()
+    ]
+    return torch.stack(found).flatten(1, 2)
