@@ -138,7 +138,7 @@ def test_a_model_of_pictures_gives_its_weights(trained: Trained, words: list[str
 
 
 def test_the_nearest_clip_is_turned_to_begin_at_its_nearest_frame() -> None:
-    training = torch.arange(6.0).view(2, 3, 1)  # two clips of three frames of one place
-    first = torch.tensor([[[4.1]], [[0.2]]])
-    assert nearest_clips(first, training, 1, turns=True)[:, :, 0].tolist() == [[4, 5, 3], [0, 1, 2]]
-    assert nearest_clips(first, training, 1, turns=False)[:, :, 0].tolist() == [[3, 4, 5], [0, 1, 2]]
+    training = torch.arange(6.0).view(2, 1, 3, 1)  # two clips of three frames of one pixel, one at a time
+    first = torch.tensor([[4.1], [0.2]])
+    assert nearest_clips(first, training, turns=True)[:, :, 0].tolist() == [[4, 5, 3], [0, 1, 2]]
+    assert nearest_clips(first, training, turns=False)[:, :, 0].tolist() == [[3, 4, 5], [0, 1, 2]]

@@ -152,9 +152,9 @@ class ClipDomain(PictureFeatures):
             "motion": torch.tensor(motion),
         }
 
-    def still(self, picture: Tensor) -> Clips:
-        rows = picture[:, :1].expand_as(picture).permute(0, 1, 3, 4, 2).flatten(1, 3)  # (1, V · H · W, 3)
-        return self.outputs(ClipGrid(self.size, self.frames), {"pixels": rows.contiguous()})
+    def shown(self, samples: Tensor) -> Clips:
+        rows = samples.permute(0, 1, 3, 4, 2).flatten(1, 3).contiguous()  # (B, V · H · W, 3)
+        return self.outputs(ClipGrid(self.size, self.frames), {"pixels": rows})
 
     def read_file(self, path: Path, seed: int) -> dict[str, Tensor]:
         """`input` (1, V, 3, H, W): the first frames of a video or animation.

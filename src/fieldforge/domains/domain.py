@@ -180,13 +180,9 @@ class Domain(ABC):
         """
         raise UserError(f"image=: a {self.noun} does not begin with a picture, leave it out")
 
-    def still(self, picture: Tensor) -> Outputs:
-        """The output (B = 1) that shows the first picture of an `input` (1, V, …) all the time: a baseline.
-
-        Raises:
-            UserError: samples of this domain do not begin with a picture.
-        """
-        raise UserError(f"a {self.noun} does not begin with a picture: evaluate a run of another domain")
+    def shown(self, samples: Tensor) -> Outputs:
+        """Outputs that show the `input` (B, …) of stored samples itself. UserError where this domain has none."""
+        raise UserError(f"the {self.noun}s of this domain are shown by a model alone: evaluate a run of another domain")
 
     def read_mask(self, path: Path, file: Path, shape: LatentShape) -> Tensor:
         """Mask (T,) bool in `path` for `file`: True at tokens to sample anew. UserError for an unusable mask."""

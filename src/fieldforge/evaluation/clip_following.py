@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -52,7 +52,7 @@ def evaluate_clips(judge: ClipJudge, label: Mapping[str, Any], root: Any, about:
         path: of the report.
     """
     samples = judge.heldout(label, root)
-    outputs = judge.outputs(samples, judge.training(root), turns_of(label))
+    outputs = judge.outputs(samples, nearest_clips(samples["input"][:, 0], judge.training(root), turns_of(label)))
     status("")
     figures = judge.figures(outputs, samples)
     report = {**about, "samples": len(samples["input"]), "measured_with": asdict(judge.settings), "mean": figures}
@@ -122,23 +122,23 @@ class ClipJudge:
         with torch.no_grad():
             return torch.cat([self.autoencoder.encode({"input": p.to(place)}).cpu() for p in clips.split(ENCODED)])
 
-    def training(self, root: Any) -> Tensor:
-        """Latents (N, V · n, C) of all training samples."""
-        shards, latents = open_shards(root, "train"), []
+    def training(self, root: Any) -> Iterator[Tensor]:
+        """`input` of all training samples, some at a time."""
+        shards, read = open_shards(root, "train"), 0
         for batch in HeldOut(shards, self.domain.input_transforms(), seed=0, batch_size=ENCODED):
-            latents.append(self.encoded(batch["input"]))
-            status(f"training {self.domain.noun}s encoded: {ENCODED * len(latents)}/{shards.samples}")
-        return torch.cat(latents)
+            yield batch["input"]
+            read += len(batch["input"])
+            status(f"training {self.domain.noun}s read: {read}/{shards.samples}")
 
-    def outputs(self, samples: Mapping[str, Any], training: Tensor, turns: bool) -> dict[str, list[Outputs]]:
-        """Method → one output per sample. turns: whether a training clip may begin at any of its frames."""
-        places = samples["first_frame"].shape[1]
+    def outputs(self, samples: Mapping[str, Any], nearest: Tensor) -> dict[str, list[Outputs]]:
+        """Method → one output per sample; `nearest`: training samples as `input`, one per sample."""
         columns = {MADE: self.decoded(self.generated(self.generator, samples))}
         if self.pictures is not None:
             alone = load_diffusion(self.pictures, None, self.generator.device)[0]
             columns[ALONE] = self.decoded(self.generated(alone, samples))
-        columns[STILL] = [self.domain.still(one) for one in samples["input"].split(1)]
-        columns[NEAREST] = self.decoded(nearest_clips(samples["first_frame"], training, places, turns))
+        truth = samples["input"]
+        columns[STILL] = [self.domain.shown(one[:, :1].expand_as(one)) for one in truth.split(1)]
+        columns[NEAREST] = [self.domain.shown(one) for one in nearest.split(1)]
         return columns | {OWN: self.decoded(samples["latent"])}
 
     def generated(self, generator: Generator, samples: Mapping[str, Any]) -> Tensor:
@@ -194,16 +194,21 @@ def turns_of(label: Mapping[str, Any]) -> bool:
     return bool(plain_config(label["config"]).latent_data.transforms.latent.get("turns"))
 
 
-def nearest_clips(first: Tensor, training: Tensor, places: int, turns: bool) -> Tensor:
-    """Training latents whose first frame is nearest to the given ones (B, n, C): (B, V · n, C).
+def nearest_clips(first: Tensor, training: Iterable[Tensor], turns: bool) -> Tensor:
+    """Training samples (B, V, …) whose first picture is nearest to the given ones (B, …), by squared differences.
 
-    turns: any frame of a training clip may be its first one, and the clip is turned to begin there.
+    Args:
+        first: pictures.
+        training: samples as `input` (N, V, …), some at a time.
+        turns: any picture of a training sample may be its first one, and the sample is turned to begin there.
     """
-    clips = training.unflatten(1, (-1, places))  # (N, V, n, C)
-    beginnings = clips if turns else clips[:, :1]
-    distances = torch.cdist(first.flatten(1), beginnings.flatten(0, 1).flatten(1))  # (B, N · V or N)
-    numbers = distances.argmin(1)
-    found = [
-        clips[number // beginnings.shape[1]].roll(-(number % beginnings.shape[1]), 0) for number in numbers.tolist()
-    ]
-    return torch.stack(found).flatten(1, 2)
+    least, found = torch.full((len(first),), torch.inf), first.new_zeros(0)
+    for clips in training:
+        beginnings = clips if turns else clips[:, :1]
+        distances, places = torch.cdist(first.flatten(1), beginnings.flatten(0, 1).flatten(1)).min(1)  # (B,) each
+        found = found if len(found) else clips[:1].repeat(len(first), *[1] * (clips.ndim - 1))
+        for row in (distances < least).nonzero().flatten().tolist():
+            number, begin = divmod(int(places[row]), beginnings.shape[1])
+            found[row] = clips[number].roll(-begin, 0)
+        least = torch.minimum(least, distances)
+    return found
