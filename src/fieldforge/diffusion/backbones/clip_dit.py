@@ -40,11 +40,11 @@ class TimeBlock(Block):
         self.convolution = WideLinear(3 * width, width)
         self.blends = nn.Parameter(torch.zeros(2))
 
-    def forward(self, x: Tensor, vector: Tensor, frames: int) -> Tensor:
-        """x (B · V, N, width), vector (B · V, D)."""
+    def forward(self, x: Tensor, vector: Tensor, places: Tensor) -> Tensor:
+        """x (B · V, N, width), vector (B · V, D), places of the frames in time (V, width)."""
         shift, scale = self.modulation(vector)  # (B · V, 1, width) each
-        places = grid_places((frames,), x.shape[-1]).to(x)  # (V, width)
-        queries = over_time(self.norm(x) * (1 + scale) + shift, frames) + self.embed_frame(places)  # (B · N, V, width)
+        frames = len(places)
+        queries = over_time(self.norm(x) * (1 + scale) + shift, frames) + self.embed_frame(places.to(x))
         x = x + self.blends[0] * over_space(self.attention(queries), x.shape[1])
         here = over_time(F.silu(self.norm_convolution(x)), frames)  # (B · N, V, width)
         padded = torch.cat([here[:, :1], here, here[:, -1:]], 1)
@@ -100,6 +100,8 @@ class ClipDiT(DiT):
         super().__init__(places, channels, width, layers, heads, condition_width, *shared, grid[1:], aligned_channels)
         self.places, self.channels = places, channels
         self.over_time = TimeLayers(width, heads, layers if temporal else 0, qk_norm, checkpointing)
+        self.usual_places: Tensor
+        self.register_buffer("usual_places", grid_places(grid[:1], width), persistent=False)
 
     def forward(self, x: Tensor, noise_level: Tensor, condition: Condition) -> Tensor:
         """x (B, V · n, C), noise_level (B,) → (B, V · n, output_channels)."""
@@ -114,10 +116,12 @@ class ClipDiT(DiT):
         self, tokens: Tensor, vector: Tensor, context: Tensor | None, mask: Tensor | None, frames: int
     ) -> Tensor:
         """tokens (B · V, N, width) through the blocks, over space and over time by turns."""
+        usual = frames == len(self.usual_places)
+        places = self.usual_places if usual else grid_places((frames,), tokens.shape[-1])  # (V, width)
         for number, block in enumerate(self.transformer.blocks):
             tokens = self.transformer.call(block, tokens, vector, context, mask)
             if len(self.over_time.blocks):
-                tokens = self.over_time.call(self.over_time.blocks[number], tokens, vector, frames)
+                tokens = self.over_time.call(self.over_time.blocks[number], tokens, vector, places)
         return tokens
 
     def initial_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
