@@ -10,8 +10,9 @@ import trimesh
 
 from fieldforge.geometry.color import linear_to_srgb, srgb_to_linear
 from fieldforge.geometry.colored_mesh import ColoredMesh
+from fieldforge.geometry.glb_file import glb_bytes
 from fieldforge.geometry.isosurface import extract_mesh
-from fieldforge.geometry.mesh_files import glb_bytes, write_mesh
+from fieldforge.geometry.mesh_files import write_mesh
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,8 @@ def load_model(path: Path, settings: SamplingSettings) -> SamplingModel:
     """The diffusion model in a file, with the sampler, guidance and prior of the command.
 
     Raises:
-        UserError: no such sampler, guidance or prior, or one that does not fit the model.
+        UserError: no such sampler, guidance or prior, or one that does not fit the model; settings of files that its
+            domain does not have.
     """
     generator, autoencoder, label = load_diffusion(path, sampler_block(settings), best_device(settings.device))
     add_adapters(settings.weighted_adapters, generator.model, label)
@@ -130,7 +131,8 @@ def load_model(path: Path, settings: SamplingSettings) -> SamplingModel:
         prior = load_prior(find_model(settings.prior, settings.output_dir, "prior", key="prior")[0], generator.device)
         prior.check(generator.conditioner)
         prior = replace(prior, generator=prior.generator.computed(arithmetic))
-    return SamplingModel(path, label, guided, autoencoder, load_domain(label, path), prior)
+    domain = load_domain(label, path).with_files(settings.mesh)
+    return SamplingModel(path, label, guided, autoencoder, domain, prior)
 
 
 def sampler_block(settings: SamplingSettings) -> DictConfig:

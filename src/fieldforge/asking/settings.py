@@ -9,6 +9,7 @@ from typing import Annotated
 from omegaconf import DictConfig
 
 from fieldforge.asking.guidance import GuidanceChoice
+from fieldforge.domains.file_settings import FileSettings
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count, GridCells, NotNegative, Positive, Range, Seed, Steps
 from fieldforge.training.settings import ComputationSettings
@@ -56,6 +57,7 @@ class SamplingSettings(ComputationSettings):
         steps: of the sampler; None: its own.
         resolution: of the outputs: cells along an axis of a mesh's grid, pixels of a picture; None: the domain's.
         batch_size: samples of one batch.
+        mesh: what is asked of the files of meshes.
     """
 
     run: str | None
@@ -90,6 +92,7 @@ class SamplingSettings(ComputationSettings):
     steps: Steps | None
     resolution: GridCells | None
     batch_size: Count
+    mesh: FileSettings
 
     def __post_init__(self) -> None:
         self.check_texts()

@@ -21,6 +21,7 @@ from torch import Tensor
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.schema import Sample, Schema
 from fieldforge.data.transforms import Transform
+from fieldforge.domains.file_settings import FileSettings
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
 from fieldforge.nn.latent_shape import LatentShape
@@ -191,6 +192,12 @@ class Domain(ABC):
     def pasted(self, outputs: Outputs, path: Path, file: Path) -> Outputs:
         """The outputs, with the parts of `file` that the mask in `path` keeps. UserError for a domain without masks."""
         raise UserError(f"paste=true: nothing is pasted into a {self.noun}, leave it out")
+
+    def with_files(self, settings: FileSettings) -> Domain:
+        """The domain whose outputs are written as `settings` say. UserError for settings that it does not know."""
+        for key, value in settings.chosen.items():
+            raise UserError(f"mesh.{key}={value} has no effect: a {self.noun} is no mesh, leave it out")
+        return self
 
     def points_of_picture(self, resolution: int | None, size: int | None = None) -> int:
         """About how many points of the field a picture reads; with `size`, a row of `compare`."""

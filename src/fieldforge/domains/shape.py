@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,9 @@ from fieldforge.data.shape_transforms import Surface, Views
 from fieldforge.data.stream import collate
 from fieldforge.data.transforms import Transform, apply_transforms
 from fieldforge.domains.domain import Domain, Outputs, Truth
+from fieldforge.domains.file_settings import FileSettings
 from fieldforge.domains.mesh_output import MeshOutput
+from fieldforge.domains.mesh_settings import MeshSettings
 from fieldforge.domains.photographs import given_batch, lone_photograph, read_photographs
 from fieldforge.domains.shape_outputs import VIEW_SAMPLES, Shapes
 from fieldforge.domains.shape_truth import ConditionView, SpreadViews, TrueGeometry, TrueViews
@@ -79,6 +82,7 @@ class ShapeDomain(Domain):
     comparison_heads = ("truth", "volume", "mesh")
     shown_measures = ("iou", "f_score")
     quarters_by = "thickness"
+    files = MeshSettings()
 
     def __init__(
         self,
@@ -139,7 +143,13 @@ class ShapeDomain(Domain):
         return [ConditionView()] if "image" in keys else []
 
     def outputs(self, field: Field, params: Params, resolution: int | None = None) -> Shapes:
-        return Shapes(field, params, resolution or self.resolution)
+        return Shapes(field, params, resolution or self.resolution, self.files)
+
+    def with_files(self, settings: FileSettings) -> ShapeDomain:
+        assert isinstance(settings, MeshSettings)
+        other = copy.copy(self)
+        other.files = settings
+        return other
 
     def points_of_picture(self, resolution: int | None, size: int | None = None) -> int:
         cells = resolution or self.resolution

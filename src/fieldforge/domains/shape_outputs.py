@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,18 +11,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fieldforge.domains.mesh_settings import MeshSettings
 from fieldforge.fields.base import Field, Params
 from fieldforge.fields.radiance import RadianceField, radiance_query
 from fieldforge.geometry.camera import BOX, Camera, framing_distance, turntable_poses
 from fieldforge.geometry.colored_mesh import ColoredMesh
+from fieldforge.geometry.finishing import finish
+from fieldforge.geometry.glb_file import glb_bytes
 from fieldforge.geometry.isosurface import extract_mesh
-from fieldforge.geometry.mesh_files import glb_bytes, write_mesh
+from fieldforge.geometry.mesh_files import write_mesh
 from fieldforge.rendering.bitmaps import flatten, image_of, write_gif
 from fieldforge.rendering.shading import portrait
 from fieldforge.rendering.turntable import write_turntable
 from fieldforge.rendering.volume import render_views
 from fieldforge.training.processes.side_files import side_file
 
+log = logging.getLogger(__name__)
 FOV_Y = 0.7  # radians, of turntables of the radiance
 VIEW_SAMPLES = 48  # coarse ones along a ray of a volume rendering
 MANY_FACES = 100_000  # more cost a turntable's small frames time without a visible difference
@@ -32,18 +37,20 @@ class Shapes:
     """B shapes: a field with their parameters.
 
     resolution: cells along an axis of the isosurface grid.
+    files: how meshes are written.
     """
 
     field: Field
     params: Params  # name → (B, rows, width)
     resolution: int = 128
+    files: MeshSettings = field(default_factory=MeshSettings)
 
     def __len__(self) -> int:
         return len(next(iter(self.params.values())))
 
     def __getitem__(self, index: int) -> Shapes:
         one = {name: value[index : index + 1] for name, value in self.params.items()}
-        return Shapes(self.field, one, self.resolution)
+        return replace(self, params=one)
 
     @property
     def device(self) -> torch.device:
@@ -61,10 +68,15 @@ class Shapes:
         one = self[index]
         return extract_mesh(
             lambda points: one.field.query_head("sdf", points[None], one.params)[0],
-            lambda points: one.field.query(points[None], one.params)["rgb"][0],
+            one.rgb,
             resolution or self.resolution,
             device=self.device,
         )
+
+    @torch.no_grad()
+    def rgb(self, points: Tensor) -> Tensor:
+        """Colours (N, 3), sRGB 0…1, of one shape at points (N, 3), box units."""
+        return self.field.query(points[None], self.params)["rgb"][0]
 
     @torch.no_grad()
     def views(self, poses: Tensor, fov_y: float, size: int, samples: int = VIEW_SAMPLES) -> Tensor:
@@ -87,8 +99,25 @@ class Shapes:
 
     @cached_property
     def surface(self) -> ColoredMesh:
-        """The mesh of one shape, extracted once for picture, files and gallery."""
+        """The mesh of one shape, extracted once for measures, picture, files and gallery."""
         return self.mesh()
+
+    @cached_property
+    def finished(self) -> ColoredMesh:
+        """The mesh of one shape as its files have it; a warning where it keeps more faces than these ask for."""
+        asked = self.files
+        mesh = finish(
+            self.surface,
+            self.rgb,
+            self.device,
+            faces=asked.faces,
+            texture=asked.texture,
+            watertight=asked.watertight,
+            size_cm=asked.size_cm,
+        )
+        if asked.faces is not None and len(mesh.faces) > asked.faces:
+            log.warning("mesh.faces=%d: this shape cannot do with fewer than %d faces", asked.faces, len(mesh.faces))
+        return mesh
 
     @property
     def is_empty(self) -> bool:
@@ -96,18 +125,18 @@ class Shapes:
 
     def picture(self, size: int) -> Image.Image:
         """Shaded picture of the mesh of one shape, RGBA, size × size pixels."""
-        return portrait(self.surface, size)
+        return portrait(self.finished, size)
 
     def media(self) -> tuple[str, bytes] | None:
         """The mesh of one shape as GLB; None for an empty mesh."""
-        return None if self.is_empty else ("model/gltf-binary", glb_bytes(self.surface))
+        return None if self.is_empty else ("model/gltf-binary", glb_bytes(self.finished))
 
     def write(self, folder: Path, name: str) -> dict[str, str | None]:
-        """Write GLB, PLY and turntable (GIF) of one shape; None for an empty mesh or a file that was not written.
+        """Write mesh and turntable (GIF) of one shape; None for an empty mesh or a file that was not written.
 
         A field with a radiance of its own, which an empty mesh may have too, gets a turntable of that (`radiance`).
         """
-        files: dict[str, str | None] = {"glb": None, "ply": None, "turntable": None}
+        files: dict[str, str | None] = {**dict.fromkeys(self.files.formats), "turntable": None}
         if isinstance(self.field, RadianceField):
             files["radiance"] = None
             with side_file(folder / f"{name}_radiance.gif"):
@@ -115,12 +144,12 @@ class Shapes:
                 files["radiance"] = f"{name}_radiance.gif"
         if self.is_empty:
             return files
-        for kind in ("glb", "ply"):
+        for kind in self.files.formats:
             with side_file(folder / f"{name}.{kind}"):
-                write_mesh(self.surface, folder / f"{name}.{kind}")
+                write_mesh(self.finished, folder / f"{name}.{kind}")
                 files[kind] = f"{name}.{kind}"
         with side_file(folder / f"{name}.gif"):
-            many = len(self.surface.faces) >= MANY_FACES
-            write_turntable(self.mesh(0, self.resolution // 2) if many else self.surface, folder / f"{name}.gif")
+            many = len(self.finished.faces) >= MANY_FACES
+            write_turntable(self.mesh(0, self.resolution // 2) if many else self.finished, folder / f"{name}.gif")
             files["turntable"] = f"{name}.gif"
         return files

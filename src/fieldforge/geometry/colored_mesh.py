@@ -6,6 +6,8 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+ROUGHNESS = 0.8  # of the material in files: matt
+
 
 @dataclass(frozen=True)
 class ColoredMesh:
@@ -33,6 +35,10 @@ class ColoredMesh:
     def is_empty(self) -> bool:
         return len(self.faces) == 0
 
+    def color_at(self, faces: NDArray[np.integer], weights: NDArray[np.floating]) -> NDArray[np.float32]:
+        """sRGB 0…1 (N, 3) at points on faces (N,) with barycentric weights (N, 3)."""
+        return np.einsum("nc,ncd->nd", weights, self.colors[self.faces[faces]]).astype(np.float32)
+
     @staticmethod
     def empty() -> "ColoredMesh":
         """No vertices, no faces."""
@@ -48,3 +54,11 @@ def vertex_normals(vertices: NDArray[np.floating], faces: NDArray[np.integer]) -
     normals = trimesh.Trimesh(vertices, faces, process=False, validate=False).vertex_normals
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     return np.where(lengths > 0.5, normals, [0.0, 1.0, 0.0]).astype(np.float32)
+
+
+def is_closed(faces: NDArray[np.integer]) -> bool:
+    """Whether the surface of faces (F, 3) has no border: every edge is one face's there and another one's back."""
+    there = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
+    count = int(faces.max(initial=0)) + 1
+    edges, back = there @ [count, 1], there @ [1, count]
+    return len(np.unique(edges)) == len(edges) and np.array_equal(np.sort(edges), np.sort(back))

@@ -13,9 +13,9 @@ from torch import Tensor
 from fieldforge.errors import UserError
 from fieldforge.geometry.camera import BOX
 from fieldforge.geometry.colored_mesh import ColoredMesh, vertex_normals
+from fieldforge.geometry.field_colors import ColorQuery, query_colors
 
 DistanceQuery = Callable[[Tensor], Tensor]  # points (N, 3) → signed distance (N,), negative inside
-ColorQuery = Callable[[Tensor], Tensor]  # points (N, 3) → sRGB 0…1 (N, 3)
 
 COARSEST = 32  # cells along an axis at which refinement starts
 
@@ -43,8 +43,7 @@ def extract_mesh(
     spacing = 2 * BOX / resolution
     vertices, faces, _, _ = marching_cubes(grid.numpy(), 0.0, allow_degenerate=False)
     vertices = (vertices * spacing - BOX).astype(np.float32)
-    points = torch.from_numpy(vertices).to(device)
-    colors = torch.cat([query_rgb(part).float().cpu() for part in points.split(chunk)]).clamp(0, 1).numpy()
+    colors = query_colors(query_rgb, vertices, device, chunk)
     faces = faces.astype(np.int64)
     return ColoredMesh(vertices, faces, colors, vertex_normals(vertices, faces))
 

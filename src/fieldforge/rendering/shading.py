@@ -120,7 +120,7 @@ def _premultiplied(mesh: ColoredMesh, camera: Camera, shadow: GroundShadow | Non
     fragments = rasterize(vertices, faces, camera)
     hit = fragments.hit.numpy()
     picture[..., 3] = shadow.seen_by(camera)
-    albedo = srgb_to_linear(fragments.interpolate(torch.from_numpy(mesh.colors)).numpy()[hit])
+    albedo = srgb_to_linear(mesh.color_at(fragments.face.numpy()[hit], fragments.weights.numpy()[hit]))
     normals = torch.nn.functional.normalize(
         fragments.interpolate(torch.from_numpy(mesh.normals))[fragments.hit], dim=-1
     )

@@ -30,10 +30,11 @@ def check_training_keys(config: DictConfig) -> None:
 
 
 def check_sampling_keys(config: DictConfig) -> None:
-    """UserError for the first plain key of sample.py with a value of a wrong type or out of range."""
+    """UserError for the first plain key of sample.py, or key of `mesh`, of a wrong type or out of range."""
     from fieldforge.asking.settings import SamplingSettings
 
     check_plain_fields(config, SamplingSettings)
+    build(config, "mesh")
 
 
 def check_evaluation_keys(config: DictConfig) -> None:
