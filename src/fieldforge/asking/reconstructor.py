@@ -56,7 +56,7 @@ class Reconstructor:
 
 
 def load_reconstructor(path: Path, settings: SamplingSettings) -> Reconstructor:
-    """The reconstructor in a file. UserError for an autoencoder that reads no pictures."""
+    """The reconstructor in a file. UserError for an autoencoder that reads no pictures, or settings of other files."""
     autoencoder, label = load_autoencoder(path, best_device(settings.device))
     if PICTURES not in autoencoder.reads:
         raise UserError(
@@ -64,7 +64,7 @@ def load_reconstructor(path: Path, settings: SamplingSettings) -> Reconstructor:
             f"a run of experiment=image_to_mesh, or one of a diffusion model"
         )
     warn_if_untrained(label, path.parent)
-    return Reconstructor(path, label, autoencoder, load_domain(label, path))
+    return Reconstructor(path, label, autoencoder, load_domain(label, path).with_files(settings.mesh))
 
 
 def reconstruct(path: Path, settings: SamplingSettings) -> Path:

@@ -11,8 +11,9 @@ from PIL import Image
 
 from fieldforge.errors import UserError
 from fieldforge.geometry.colored_mesh import ColoredMesh, vertex_normals
+from fieldforge.geometry.glb_file import glb_bytes
 from fieldforge.geometry.mesh import Mesh
-from fieldforge.geometry.mesh_files import glb_bytes, write_mesh
+from fieldforge.geometry.mesh_files import write_mesh
 from fieldforge.preparation.asset import clean_mesh
 from fieldforge.preparation.asset_records import AssetRecord
 from fieldforge.preparation.pipeline import check_libraries
