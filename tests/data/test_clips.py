@@ -219,3 +219,5 @@ def test_some_frames_keep_their_angles_and_their_order():
     numbers = fields["latent"][::2, 0].astype(int)
     assert (np.diff(numbers) > 0).all()
     np.testing.assert_array_equal(fields["angles"], sample["angles"][numbers])
+    del sample["angles"]
+    assert read(SomeFrames(3), sample).keys() == {"latent"}

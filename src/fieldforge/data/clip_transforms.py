@@ -52,8 +52,8 @@ class ClipFrames:
         count = stored if self.count is None else self.count
         if count > stored:
             raise UserError(
-                f"data: {count} frames of each clip are read, and a clip has {stored}: lower the transform's count, or "
-                f"prepare the clips with {count} frames"
+                f"data: {count} frames of each clip are read, and a clip has {stored}: lower domain.frames or the "
+                f"transform's count, or prepare the clips with {count} frames"
             )
         start = int(generator.integers(stored - count + 1)) if anywhere else 0
         return slice(start, start + count)
@@ -139,8 +139,8 @@ class ClipLatent:
         angles = meta[key][: self.frames]
         if None in angles:
             raise MemberError(
-                f"it has no {key} of its cameras, which the training reads; prepare orbits, or take "
-                f"conditioner/parts=[first_frame,motion] and latent_data.transforms.clip with motion=true angles=false."
+                f"it has no {key} of its cameras, which the training reads; prepare orbits, or take conditioner=video "
+                "and latent_data.transforms.latent={motion:true,angles:false,turns:false}."
             )
         return np.roll(np.array(angles, np.float32), -first)
 
@@ -156,10 +156,11 @@ class SomeFrames:
         self.count = count
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
-        angles, latent = sample["angles"], sample["latent"]
-        clip = latent.reshape(len(angles), -1, latent.shape[-1])
+        latent, places = sample["latent"], len(sample["first_frame"])
+        clip = latent.reshape(-1, places, latent.shape[-1])  # (V, n, C)
         chosen = np.sort(generator.choice(len(clip), min(self.count, len(clip)), replace=False))
-        return {"latent": clip[chosen].reshape(-1, latent.shape[-1]), "angles": angles[chosen]}
+        fields = {"latent": clip[chosen].reshape(-1, latent.shape[-1])}
+        return fields | ({"angles": sample["angles"][chosen]} if "angles" in sample else {})
 
 
 def angles_from(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
