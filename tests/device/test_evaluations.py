@@ -52,6 +52,8 @@ def generator(sampler: str, guidance: str, device: torch.device) -> Generator:
     config = config.copy()
     config.sampler = sampler_block(sampler)
     config.guidance = OmegaConf.load(CONFIGS / "guidance" / f"{guidance}.yaml")
+    if "frames" in config.guidance:
+        config.guidance.frames = 4  # of clips; 16 tokens are four frames
     parts = [copy.deepcopy(part).to(device).eval() for part in (model, conditioner)]
     return build_generator(config, *parts, SHAPE)
 

@@ -55,6 +55,11 @@ class Features:
         present = [part for part in (self.vector, self.tokens, self.aligned, self.frames) if part is not None]
         return len(present[0]) if present else None
 
+    @property
+    def device(self) -> torch.device | None:
+        """That of its parts, or None for an empty condition."""
+        return next((part.device for part in self._values() if part is not None), None)
+
     def to(self, *args, **kwargs) -> Self:
         """Moves like `Tensor.to`; a dtype reaches all but the mask."""
         moved = {name: None if t is None else t.to(*args, **kwargs) for name, t in self._items()}

@@ -28,9 +28,9 @@ class OverFrames:
     ):
         self.scale, self.frames, self.shape, self.least = scale, frames, shape, least
 
-    def scales(self) -> Tensor:
+    def scales(self, device: torch.device | None = None) -> Tensor:
         """The scale of each frame (V,)."""
-        way = torch.linspace(0, 1, self.frames)
+        way = torch.linspace(0, 1, self.frames, device=device)
         if self.shape == "triangle":
             way = 1 - (2 * way - 1).abs()
         return self.least + (self.scale - self.least) * way
@@ -39,10 +39,11 @@ class OverFrames:
         if self.scale in (0, 1) or condition.batch_size is None:
             return ClassifierFree(self.scale)(model, condition, null)
         both = Condition.cat([condition, null])  # 2B rows
+        scales = self.scales(both.device)[:, None, None]  # (V, 1, 1), on the device before the first evaluation
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             conditional, unconditional = model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)  # (B, T, C)
-            each = self.scales().to(x_t).repeat_interleave(x_t.shape[1] // self.frames)[:, None]  # (T, 1)
-            return unconditional + each * (conditional - unconditional)
+            change = (conditional - unconditional).unflatten(1, (self.frames, -1))  # (B, V, n, C)
+            return unconditional + (scales.to(change.dtype) * change).flatten(1, 2)
 
         return denoise
