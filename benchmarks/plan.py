@@ -6,7 +6,7 @@ One thread; times are processor seconds, medians. Each training has a process of
 figures before and after it by steps of four reference networks, which are none of this project's: three transformers
 (one too small to compute anything: the start of a kernel; one of many tokens: the peak; one of many weights and few
 tokens: the bandwidth) and a chain of convolutions (the share of the peak that they reach). A cell is planned / measured
-(measured); `all` is the sum of a training's steps, validations and checkpoints, and of one encoding of 128 samples.
+(measured).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ TRAININGS = {
     "picture": ("autoencoder", ["experiment=image_autoencoder"]),
 }
 SMALL = ["autoencoder.encoder.layers=1", "autoencoder.decoder.layers=1", "backbone.layers=1"]
-COLUMNS = ("step", "validation", "checkpoint", "encoding", "all", "memory")
+COLUMNS = ("step", "validation", "checkpoint", "encoding", "memory")
 ENCODED = 128  # samples
 
 
@@ -160,8 +160,7 @@ def serve(name: str, words: list[str]) -> None:
     figures = {key: statistics.mean((before[key], after[key])) for key in before}
     skipped = {"step": 3}  # while caches fill
     seconds = {key: statistics.median(each[skipped.get(key, 0) :]) for key, each in clock.seconds.items()}
-    numbers = {key: 1 if key == "encoding" else len(each) for key, each in clock.seconds.items()}
-    print(json.dumps({"machine": figures, "seconds": seconds, "numbers": numbers, "bytes": grown}))
+    print(json.dumps({"machine": figures, "seconds": seconds, "bytes": grown}))
 
 
 def planned(stage: str, words: list[str], figures: dict[str, float]) -> dict[str, float]:
@@ -204,8 +203,6 @@ def row(name: str, steps: int) -> str:
     grown = in_a_process(name, [*clocked, f"training.{stage}.budget.max_steps=7"], {"MALLOC_MMAP_THRESHOLD_": "65536"})
     paper = planned(stage, words, measured["machine"])
     found = {**measured["seconds"], "memory": grown["bytes"]}
-    for each in (paper, found):  # as often as the training did them
-        each["all"] = sum(number * each[key] for key, number in measured["numbers"].items())
     cells = [f"{paper[key] / found[key]:.2f} ({shown(key, found[key])})" if key in found else "" for key in COLUMNS]
     figures = measured["machine"]
     print(

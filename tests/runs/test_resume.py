@@ -155,8 +155,9 @@ def test_wandb_without_an_account_writes_offline_and_ends_its_run(place, monkeyp
 
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(place.outputs))
-    done = run_training(place.compose(AUTOENCODER, "logger=wandb"))["autoencoder"]
-    assert list(done.path.glob("wandb/offline-run-*"))
+    done = run_training(place.compose(AUTOENCODER, "logger=wandb", "logger.artifact=true"))["autoencoder"]
+    [written] = done.path.glob("wandb/offline-run-*/run-*.wandb")
+    assert done.model.name.encode() in written.read_bytes()  # the artifact's manifest
     assert (done.path / "metrics.csv").is_file()
     assert wandb.run is None
 

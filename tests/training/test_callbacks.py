@@ -130,6 +130,7 @@ def test_pictures_are_drawn_with_the_average_and_change_nothing(tmp_path):
 
     def draw(module, path):
         drawn.append((path.name, module.training, module.autoencoder.map.weight.detach().clone()))
+        return []
 
     ema = EMACallback(PlainDecay(0.9))
     looked_at = train(tmp_path, Pictures(every_minutes=0.0), ema=ema, draw=draw)

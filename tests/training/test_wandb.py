@@ -1,16 +1,28 @@
 """A training never fails for want of Weights & Biases: the real package, a loopback port that nobody listens on."""
 
+import json
 import logging
 import os
 import signal
 import socket
+import struct
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import trimesh
 import wandb
+import yaml
+from hydra import compose, initialize_config_dir
+from PIL import Image
+from wandb.proto.wandb_internal_pb2 import Record
 
+from fieldforge.configuration.build import check
+from fieldforge.rendering.gallery import GLB, Exhibit, Media
+from fieldforge.runs.entry import CONFIGS
+from fieldforge.runs.train import check_training
 from fieldforge.sweeps.forwarding import children
 from fieldforge.training.callbacks import wandb_run
 from fieldforge.training.callbacks.wandb_run import Wandb, clean_id, unreachable
@@ -133,6 +145,85 @@ def test_an_error_of_the_library_is_said_once(tmp_path, monkeypatch, caplog):
     logger.log_metrics({"train/loss": 1.0}, 2)
     [warning] = warnings(caplog)
     assert "division by zero" in warning
+
+
+def records(folder: Path) -> list[Any]:
+    """What `wandb sync` would send of an offline run: records, in parts, in blocks of 32 KiB as LevelDB's logs."""
+    [file] = folder.glob("wandb/offline-run-*/run-*.wandb")
+    data, place, whole, found = file.read_bytes(), 7, b"", []
+    while place + 7 <= len(data):
+        if (left := 2**15 - place % 2**15) < 7:
+            place += left
+            continue
+        size, kind = struct.unpack_from("<HB", data, place + 4)
+        whole += data[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):  # a whole record, or the last part of one
+            found.append(Record.FromString(whole))
+            whole = b""
+    return found
+
+
+def test_an_offline_run_holds_configuration_summary_samples_and_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    context = SimpleNamespace(run=tmp_path, config={"name": "tiny", "seed": 7}, stage="diffusion", fingerprint="0123")
+    logger = Wandb(artifact=True).begin(context)
+    for step, loss in ((1, 0.25), (2, 0.5)):
+        logger.log_metrics({"heldout/loss": loss}, step)
+    glb = trimesh.creation.icosphere(1).export(file_type="glb")
+    shape = Exhibit("a ball", Image.new("RGBA", (8, 8), "red"), Media(GLB, glb), {"seed": 3})
+    logger.log_exhibits([shape, Exhibit("nothing", Image.new("RGBA", (8, 8)), None, {"seed": 4})], 2)
+    (tmp_path / "model.ckpt").write_bytes(b"weights")
+    logger.log_model_file(tmp_path / "model.ckpt")
+    logger.finalize("success")
+    wandb_run.finish()
+    wandb.teardown()  # its process has written all when it ends
+
+    written = records(tmp_path)
+    updates = [item for one in written for item in (*one.run.config.update, *one.config.update)]
+    config = {item.key: json.loads(item.value_json) for item in updates}
+    assert config["seed"] == 7
+    rows = [
+        {item.nested_key[0] if item.nested_key else item.key: item.value_json for item in one.history.item}
+        for one in written
+        if one.history.item
+    ]
+    assert [row["heldout/loss"] for row in rows if "heldout/loss" in row] == ["0.25", "0.5"]
+    [best] = [one.metric for one in written if one.metric.glob_name == "heldout/*"]
+    assert best.summary.min
+    assert {"samples", "shapes"} <= rows[-1].keys()
+    [files] = tmp_path.glob("wandb/offline-run-*/files")
+    [table] = [json.loads(path.read_text()) for path in files.rglob("*.table.json")]
+    assert table["columns"] == ["prompt", "seed", "picture"]
+    assert [row[:2] for row in table["data"]] == [["a ball", 3], ["nothing", 4]]
+    assert glb in [path.read_bytes() for path in files.rglob("*.glb")]
+    assert "model" in {one.request.log_artifact.artifact.type for one in written} | {
+        one.artifact.type for one in written
+    }
+
+
+def test_under_an_agent_the_run_is_that_of_its_trial(tmp_path, monkeypatch):
+    for name, value in (("MODE", "offline"), ("SWEEP_ID", "sweep1"), ("RUN_ID", "trial7")):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    reported(tmp_path)
+    assert list(tmp_path.glob("wandb/offline-run-*-trial7"))
+
+
+SWEEPS = sorted((CONFIGS / "wandb").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_each_proposal_of_a_sweep_is_a_valid_command(path):
+    sweep = yaml.safe_load(path.read_text())
+    assert sweep["command"] == ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
+    for pick in (0, -1):
+        ends = {key: [*one.get("values", []), one.get("value", one.get("min")), one.get("max")]
+                for key, one in sweep["parameters"].items()}  # fmt: skip
+        words = [f"{key}={[end for end in each if end is not None][pick]}" for key, each in ends.items()]
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = compose("train", words)
+        check(config)
+        check_training(config)
 
 
 def test_nobody_answers():

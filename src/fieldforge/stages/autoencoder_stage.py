@@ -12,6 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from PIL import Image
 from torch import Tensor, nn
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
@@ -25,6 +26,7 @@ from fieldforge.domains.domain import Domain
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
 from fieldforge.rendering.bitmaps import write_picture
+from fieldforge.rendering.gallery import Exhibit
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.directory import MODEL, StageDirectory, load_weights, model_in
 from fieldforge.stages.encoding import measure_statistics
@@ -273,7 +275,7 @@ def pictures_of_heldout(config: DictConfig, data: ShardDataModule, settings: Pic
     domain: Domain = build(config, "domain")
     transforms: list[Transform] = [*domain.input_transforms(), *domain.truth_transforms(), Meta()]
 
-    def draw(module: pl.LightningModule, path: Path) -> None:
+    def draw(module: pl.LightningModule, path: Path) -> list[Exhibit]:
         assert isinstance(module, AutoencoderModule)
         count = settings.count
         heldout = HeldOut(data.shards(data.shown_split), transforms, seed=0, batch_size=count, limit=count)
@@ -282,5 +284,7 @@ def pictures_of_heldout(config: DictConfig, data: ShardDataModule, settings: Pic
         rows = domain.compare(outputs, batch, settings.size)
         names, heads = [meta["name"] for meta in batch["meta"]], list(domain.comparison_heads)
         write_picture(picture_sheet(rows, names, heads, cell=settings.size), path)
+        blank = Image.new("RGB", (settings.size, settings.size))
+        return [Exhibit(name, row[-1] or blank) for name, row in zip(names, rows, strict=True)]
 
     return draw

@@ -16,11 +16,12 @@ from fieldforge.configuration.build import build
 from fieldforge.data.datamodule import ShardDataModule
 from fieldforge.data.shards import open_shards
 from fieldforge.diffusion.sampler import Sampler
-from fieldforge.domains.domain import Domain
+from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.fields.base import Field, Params
 from fieldforge.generation import Generator
 from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.rendering.bitmaps import write_picture
+from fieldforge.rendering.gallery import Exhibit, Media
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions, from_samples, latent_conditions, reads_latents
 from fieldforge.stages.denoiser_parts import build_generator
@@ -35,6 +36,12 @@ def quick(config: DictConfig, sheet: PictureSettings) -> DictConfig:
     changed = OmegaConf.merge(config, {"sampler": {"steps": sheet.steps}})
     assert isinstance(changed, DictConfig)
     return changed
+
+
+def exhibit(title: str, picture: Image.Image, output: Outputs, seed: int | None = None) -> Exhibit:
+    """A sample of a picture for loggers."""
+    media = output.media()
+    return Exhibit(title, picture, Media(*media) if media else None, {} if seed is None else {"seed": seed})
 
 
 def drawing_of_prompts(
@@ -69,7 +76,7 @@ def pictures_of_prompts(
     """Draws samples for the first training captions, or the first held-out pictures: one column per seed."""
     domain: Domain = build(config, "domain")
 
-    def draw(module: pl.LightningModule, path: Path) -> None:
+    def draw(module: pl.LightningModule, path: Path) -> list[Exhibit]:
         assert isinstance(module, ConditionalModule)
         generator = build_generator(quick(config, sheet), module.model, module.conditioner, autoencoder.latent_shape)
         if reads_latents(module.conditioner):
@@ -83,11 +90,14 @@ def pictures_of_prompts(
         seeds = [seed for _ in condition["meta"] for seed in range(sheet.seeds)]
         latents = generator(batch, seeds, sheet.scale)  # (B, T, C)
         outputs = domain.decode(autoencoder.to(module.device), latents, sheet.resolution)
-        pictures = [outputs[index].picture(sheet.size) for index in range(len(outputs))]
+        each = [outputs[index] for index in range(len(outputs))]
+        pictures = [output.picture(sheet.size) for output in each]
         images = [[Image.fromarray(pixels)] for pixels in condition["image"]] if seen else [[]] * len(condition["meta"])
         rows = [[*first, *pictures[sheet.seeds * row :][: sheet.seeds]] for row, first in enumerate(images)]
         columns = [*(["given"] if seen else []), *(f"seed {seed}" for seed in range(sheet.seeds))]
         write_picture(picture_sheet(rows, condition["caption"], columns, cell=sheet.size), path)
+        titles = [caption for caption in condition["caption"] for _ in range(sheet.seeds)]
+        return [exhibit(*one) for one in zip(titles, pictures, each, seeds, strict=True)]
 
     return draw
 

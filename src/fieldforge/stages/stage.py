@@ -259,7 +259,6 @@ class TrainedStage(Stage):
         has_start = self.has_start(module)
         watched = self.pictures(), self.measure(), self.place
         training = train(self.config, self.settings.monitor, directory, module, self.data(), *watched)
-        self.complete(training.module)
         label = training_label(budget, training.steps, has_start)
 
         def save() -> None:
@@ -269,6 +268,12 @@ class TrainedStage(Stage):
             status("")
             warn_if_untrained({"stage": self.kind, **label}, directory.path)
 
-        ranks.first_alone(save)
+        try:
+            self.complete(training.module)
+            ranks.first_alone(save)
+        except BaseException:
+            training.close()
+            raise
+        training.close(directory.model)
         log.info("%s: finished, %s", called, directory.model)
         return StageResult(self.name, directory.path, directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Training:
-    """The result of a training: the module with its averaged weights, and its number of steps."""
+    """The result of a training: the module with its averaged weights, its number of steps, and its open loggers."""
 
     module: pl.LightningModule
     steps: int
+    loggers: Sequence[Logger]
+
+    def close(self, model: Path | None = None) -> None:
+        """Close the loggers; those that take a finished model's file get it."""
+        for logger in self.loggers:
+            if model is not None and hasattr(logger, "log_model_file"):
+                logger.log_model_file(model)
+        wandb_run.finish()
 
 
 @dataclass(frozen=True)
@@ -77,13 +86,12 @@ def train(
 ) -> Training:
     """Train `module` by `config.training.<stage>` to the end of its budget, from the last checkpoint in `directory`.
 
-    The result holds the given module, or a whole copy where the module is sharded over processes.
+    The result holds the given module, or a whole copy where the module is sharded over processes. Its loggers are open.
 
     Raises:
         Interrupted: a signal stopped it; its state is saved.
     """
     context = training_context(config, directory, draw, measure, place)
-    stage, budget = context.stage, context.clock.budget
     hardware: Hardware = build(config, "trainer")
     data.batch_size = hardware.share(context.batch_size)
     hardware.prepare(module)
@@ -92,19 +100,20 @@ def train(
     loggers = build_loggers(config, context)
     try:
         trainer = hardware.trainer(
-            budget.max_steps,
+            context.clock.budget.max_steps,
             callbacks,
             loggers,
             directory.path,
             log_every_n_steps=monitor.log_every,
             val_check_interval=monitor.validate_every * hardware.accumulate,
-            limit_val_batches=validation_batches(monitor, stage, data),
+            limit_val_batches=validation_batches(monitor, context.stage, data),
         )
-        with enough_memory(stage, context.batch_size), hardware.products():
+        with enough_memory(context.stage, context.batch_size), hardware.products():
             fit(trainer, module, data, Path(last) if last else None)
-    finally:
+    except BaseException:
         wandb_run.finish()
-    return Training(context.ema.finished(module), trainer.global_step)
+        raise
+    return Training(context.ema.finished(module), trainer.global_step, loggers)
 
 
 def enough_memory(stage: str, batch_size: int) -> AbstractContextManager[None]:

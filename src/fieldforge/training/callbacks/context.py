@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,12 +10,13 @@ from typing import Any, Protocol, runtime_checkable
 import pytorch_lightning as pl
 from pytorch_lightning.loggers.logger import Logger
 
+from fieldforge.rendering.gallery import Exhibit
 from fieldforge.training.callbacks.averaging import EMACallback
 from fieldforge.training.callbacks.budget import BudgetCallback
 from fieldforge.training.callbacks.gradient_guard import GradientGuard
 
-Draw = Callable[[pl.LightningModule, Path], None]
-"""Writes a picture of what a model makes."""
+Draw = Callable[[pl.LightningModule, Path], Sequence[Exhibit]]
+"""Writes a picture of what a model makes, and returns the samples on it."""
 
 
 @dataclass(frozen=True)

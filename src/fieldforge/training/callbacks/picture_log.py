@@ -9,6 +9,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from fieldforge.ranges import Positive
+from fieldforge.rendering.gallery import Exhibit
 from fieldforge.terminal import status
 from fieldforge.training.callbacks.context import Draw, TrainingContext, Watcher
 from fieldforge.training.callbacks.steps import StepCallback, logs_now
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 class Pictures(StepCallback, Watcher):
     """Draws pictures with the averaged weights at intervals and at the end, if the stage draws any.
 
-    Files are `step_<n>.png` in the run's folder of pictures; loggers with support for pictures get them too.
+    Files are `step_<n>.png` in the run's folder of pictures; loggers with support for pictures get them too, and those
+    with support for samples each sample.
 
     Args:
         every_minutes: wall clock between pictures.
@@ -51,15 +53,18 @@ class Pictures(StepCallback, Watcher):
         if draw is None:
             return
         path = self.context.pictures / f"step_{trainer.global_step:09d}.png"
-        self.context.ema.show(pl_module, lambda module: self._draw(draw, module, path))
+        exhibits: list[Exhibit] = []
+        self.context.ema.show(pl_module, lambda module: self._draw(draw, module, path, exhibits))
         if trainer.is_global_zero and path.is_file():
             for logger in trainer.loggers:
                 if hasattr(logger, "log_image"):
                     logger.log_image("pictures", [str(path)], step=trainer.global_step)
+                if hasattr(logger, "log_exhibits"):
+                    logger.log_exhibits(exhibits, step=trainer.global_step)
         self._drawn_at = time.monotonic()
 
-    def _draw(self, draw: Draw, module: pl.LightningModule, path: Path) -> None:
+    def _draw(self, draw: Draw, module: pl.LightningModule, path: Path, exhibits: list[Exhibit]) -> None:
         with self._tolerance:
             path.parent.mkdir(parents=True, exist_ok=True)
             status(f"draws {path}")
-            draw(module, path)
+            exhibits += draw(module, path)

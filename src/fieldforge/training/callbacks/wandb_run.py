@@ -10,8 +10,9 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -19,7 +20,9 @@ from urllib.request import getproxies, proxy_bypass
 
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.utilities import rank_zero_only
 
+from fieldforge.rendering.gallery import Exhibit
 from fieldforge.training.callbacks.context import TrainingContext
 
 log = logging.getLogger(__name__)
@@ -33,12 +36,13 @@ class Reporter(WandbLogger):
 
     Args:
         mode: "online", "offline" or "disabled".
+        artifact: whether the finished model goes along.
         options: as Lightning's logger takes them.
     """
 
-    def __init__(self, mode: str, **options: Any):
+    def __init__(self, mode: str, artifact: bool = False, **options: Any):
         super().__init__(log_model=False, **options)
-        self.mode = mode
+        self.mode, self.artifact = mode, artifact
         self._silent = False
 
     @property
@@ -49,6 +53,8 @@ class Reporter(WandbLogger):
             self._experiment = _begin(self._wandb_init, self.mode)
             self._attempt(self._experiment.define_metric, _STEP)
             self._attempt(self._experiment.define_metric, "*", step_metric=_STEP, step_sync=True)
+            best = {"step_metric": _STEP, "step_sync": True, "summary": "min,last"}
+            self._attempt(self._experiment.define_metric, "heldout/*", **best)
         return self._experiment
 
     def log_hyperparams(self, params: Any, *args: Any, **options: Any) -> None:
@@ -59,6 +65,38 @@ class Reporter(WandbLogger):
 
     def log_image(self, key: str, images: list[Any], step: int | None = None, **options: Any) -> None:
         self._attempt(super().log_image, key, images, step, **options)
+
+    def log_exhibits(self, exhibits: Sequence[Exhibit], step: int) -> None:
+        """A table of the samples of a picture, and each shape as an object that turns."""
+        self._attempt(self._log_exhibits, exhibits, step)
+
+    def log_model_file(self, path: Path) -> None:
+        """The finished model as an artifact of the run's name, where that is wished."""
+        if self.artifact:
+            self._attempt(self._log_model_file, path)
+
+    @rank_zero_only
+    def _log_exhibits(self, exhibits: Sequence[Exhibit], step: int) -> None:
+        import wandb
+
+        table, shapes = wandb.Table(columns=["prompt", "seed", "picture"]), []
+        with tempfile.TemporaryDirectory() as folder:
+            for number, one in enumerate(exhibits):
+                if one.media is not None and one.media.turns:
+                    place = Path(folder) / f"{number}.glb"
+                    place.write_bytes(one.media.content)
+                    shapes.append(wandb.Object3D(str(place), caption=one.prompt))  # tables take none
+                table.add_data(one.prompt, one.facts.get("seed"), wandb.Image(one.poster.convert("RGBA")))
+            found = {"samples": table} | ({"shapes": shapes} if shapes else {})
+            self.experiment.log({**found, _STEP: step})
+
+    @rank_zero_only
+    def _log_model_file(self, path: Path) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(clean_id(self.experiment.id), type="model", metadata={"run": str(path.parent)})
+        artifact.add_file(str(path))
+        self.experiment.log_artifact(artifact)
 
     def finalize(self, status: str) -> None:
         self._attempt(super().finalize, status)
@@ -78,16 +116,19 @@ class Wandb:
 
     Args:
         project: of the service.
+        artifact: whether the finished model goes along.
         mode: "online", "offline" or "disabled"; None: WANDB_MODE and WANDB_DISABLED are honoured, else online where
             there is a key and the service can be had.
         options: further ones, as Lightning's logger takes them.
     """
 
-    def __init__(self, project: str = "fieldforge", mode: str | None = None, **options: Any):
-        self.project, self.mode, self.options = project, mode, options
+    def __init__(self, project: str = "fieldforge", mode: str | None = None, artifact: bool = False, **options: Any):
+        self.project, self.mode, self.artifact, self.options = project, mode, artifact, options
 
     def begin(self, context: TrainingContext) -> Reporter:
         """A logger whose run has the id of ours, so that a resumed training goes on in the same one.
+
+        Under an agent of a sweep it has the id that the agent gives.
 
         Without a key, or where the service cannot be had, it writes offline below the run's directory; `wandb sync`
         sends that later.
@@ -95,10 +136,12 @@ class Wandb:
         run_id = f"{context.config['name']}-{context.stage}-{context.fingerprint}"
         return Reporter(
             self.mode or _mode(),
+            self.artifact,
             project=self.project,
-            id=clean_id(run_id),
+            id=os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else clean_id(run_id),
             name=run_id[:128],
             save_dir=str(context.run),
+            config=dict(context.config),
             **self.options,
         )
 
