@@ -81,7 +81,7 @@ def pictures_of_prompts(
         generator = build_generator(quick(config, sheet), module.model, module.conditioner, autoencoder.latent_shape)
         if reads_latents(module.conditioner):
             write_picture(sheet_beside_latents(domain, data, generator, autoencoder, sheet), path)
-            return
+            return []
         seen = "image" in generator.keys  # latent shards have no pictures
         unseen = bool(generator.keys & {"image", "coarse"})  # what was never seen tells most
         shards = open_shards(config.data.root, data.shown_split) if unseen else data.shards(data.train_split)
