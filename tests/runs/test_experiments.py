@@ -59,7 +59,7 @@ def small(experiment: str, balls: Path) -> list[str]:
         return [*words, *SEEN, *seen, *PICTURED, f"data.root={balls}"]
     if experiment.startswith("image_"):
         return [*words, *SEEN, *PICTURES, f"data.root={CONFIGS.parent}/data/emoji_64"]
-    if config.domain._target_.endswith(".ClipDomain"):
+    if "domain" in config and config.domain._target_.endswith(".ClipDomain"):
         clips = balls.parent / "clips"
         root = clips if clips.exists() else write_small_clips(clips)
         return [*words, *SEEN, *CLIPS, *(NARROW if flat else []), f"data.root={root}"]
@@ -97,6 +97,7 @@ WATCHED = [
     "distill",
     "furniture_autoencoder",
     "image_latent",
+    "image_to_mesh",
     "image_upscale",
     "latent_classifier",
     "shap_e_small",
