@@ -1,4 +1,4 @@
-"""Write a finished run in the format of another house: python export.py run=… format=diffusers (see --help)."""
+"""Write a run in the format of another house, or convert meshes: python export.py … (see --help)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def main(config: DictConfig) -> None:
 
 
 def about(config: DictConfig) -> str:
+    if config.meshes is not None:
+        return f"converting {config.meshes}"
     return f"exporting {config.run or f'the newest diffusion below {config.output_dir}'}"
 
 

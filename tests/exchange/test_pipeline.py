@@ -86,9 +86,14 @@ def test_a_prompt_becomes_files_of_both_renderings(run, tmp_path):
     assert (page.parent / entry["radiance"]).stat().st_size > 0
 
 
+def export(run, folder) -> None:
+    with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
+        places = [f"run={run}", f"output={folder / 'back'}", f"output_dir={folder}"]
+        run_export(compose("export", ["format=diffusers", *places]))
+
+
 def test_the_run_becomes_the_pipeline_again_bit_for_bit(pipeline, run, tmp_path):
-    run_export(OmegaConf.create({"run": str(run), "format": "diffusers", "output": str(tmp_path / "back"),
-                                 "output_dir": str(tmp_path)}))  # fmt: skip
+    export(run, tmp_path)
     first, second = ShapEPipeline.from_pretrained(pipeline), ShapEPipeline.from_pretrained(tmp_path / "back")
     for part in ("prior", "text_encoder"):
         theirs, again = (getattr(pipe, part).state_dict() for pipe in (first, second))
@@ -125,8 +130,7 @@ def test_a_pipeline_from_pictures_becomes_a_run_and_comes_back(clip_folder, tmp_
     free, guided = (generator({"image": picture}, [5], scale=scale) for scale in (0.0, 3.0))
     assert guided.isfinite().all()
     assert not torch.equal(free, guided)
-    run_export(OmegaConf.create({"run": str(run), "format": "diffusers", "output": str(tmp_path / "back"),
-                                 "output_dir": str(tmp_path)}))  # fmt: skip
+    export(run, tmp_path)
     again = PriorTransformer.from_pretrained(tmp_path / "back" / "prior").state_dict()
     zeros = ("clip_mean", "clip_std")  # random numbers that no pipeline reads
     assert all(torch.equal(again[name], value) for name, value in prior.state_dict().items() if name not in zeros)

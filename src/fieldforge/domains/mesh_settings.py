@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fieldforge.domains.file_settings import FileSettings
 from fieldforge.errors import UserError, install_command
@@ -42,11 +42,23 @@ class MeshSettings(FileSettings):
             raise UserError(
                 f"mesh.texture={self.texture} has no effect on PLY files: add glb, obj or usdz to mesh.formats"
             )
-        self._need("igl", f"mesh.faces={self.faces}", self.faces is not None)
-        self._need("xatlas", f"mesh.texture={self.texture}", self.texture is not None)
-        self._need("pxr", "mesh.formats=[…,usdz]", "usdz" in self.formats)
+        for wanted, package, setting in (
+            (self.faces is not None, "igl", f"mesh.faces={self.faces}"),
+            (self.texture is not None, "xatlas", f"mesh.texture={self.texture}"),
+            ("usdz" in self.formats, "pxr", "mesh.formats=[…,usdz]"),
+        ):
+            if wanted:
+                check_package(package, setting)
 
-    def _need(self, module: str, setting: str, wanted: bool) -> None:
-        if wanted and importlib.util.find_spec(module) is None:
-            command = install_command(PACKAGES[module])
-            raise UserError(f"{setting} needs the package {module}, which is not installed: {command}.")
+    @property
+    def finishing(self) -> dict[str, Any]:
+        """Arguments of `geometry.finishing.finish`."""
+        names = ("faces", "texture", "watertight", "size_cm")
+        return {name: getattr(self, name) for name in names}
+
+
+def check_package(module: str, setting: str) -> None:
+    """UserError if a package of `PACKAGES` is missing that a setting needs."""
+    if importlib.util.find_spec(module) is None:
+        command = install_command(PACKAGES[module])
+        raise UserError(f"{setting} needs the package {module}, which is not installed: {command}.")

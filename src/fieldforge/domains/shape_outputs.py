@@ -105,18 +105,9 @@ class Shapes:
     @cached_property
     def finished(self) -> ColoredMesh:
         """The mesh of one shape as its files have it; a warning where it keeps more faces than these ask for."""
-        asked = self.files
-        mesh = finish(
-            self.surface,
-            self.rgb,
-            self.device,
-            faces=asked.faces,
-            texture=asked.texture,
-            watertight=asked.watertight,
-            size_cm=asked.size_cm,
-        )
-        if asked.faces is not None and len(mesh.faces) > asked.faces:
-            log.warning("mesh.faces=%d: this shape cannot do with fewer than %d faces", asked.faces, len(mesh.faces))
+        mesh, most = finish(self.surface, self.rgb, self.device, **self.files.finishing), self.files.faces
+        if most is not None and len(mesh.faces) > most:
+            log.warning("mesh.faces=%d: this shape cannot do with fewer than %d faces", most, len(mesh.faces))
         return mesh
 
     @property

@@ -56,9 +56,20 @@ def vertex_normals(vertices: NDArray[np.floating], faces: NDArray[np.integer]) -
     return np.where(lengths > 0.5, normals, [0.0, 1.0, 0.0]).astype(np.float32)
 
 
+def is_manifold(faces: NDArray[np.integer]) -> bool:
+    """Whether every edge of faces (F, 3) is at most one face's there and at most one face's back; borders may be."""
+    there, _ = directed_edges(faces)
+    return len(np.unique(there)) == len(there)
+
+
 def is_closed(faces: NDArray[np.integer]) -> bool:
     """Whether the surface of faces (F, 3) has no border: every edge is one face's there and another one's back."""
-    there = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
+    there, back = directed_edges(faces)
+    return len(np.unique(there)) == len(there) and np.array_equal(np.sort(there), np.sort(back))
+
+
+def directed_edges(faces: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A number for each edge of each face (F, 3) as the face runs along it, and for the same edges back: (3F,)."""
+    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
     count = int(faces.max(initial=0)) + 1
-    edges, back = there @ [count, 1], there @ [1, count]
-    return len(np.unique(edges)) == len(edges) and np.array_equal(np.sort(edges), np.sort(back))
+    return ends[:, 0] * count + ends[:, 1], ends[:, 1] * count + ends[:, 0]

@@ -41,8 +41,8 @@ def finish(
     """The mesh as other programs like it; None leaves it as it is. An empty mesh stays so.
 
     Args:
-        mesh: of a field, closed, in box units.
-        query_rgb: the field's colours, asked on `device`.
+        mesh: of a field, in box units; `is_manifold`, where it is simplified.
+        query_rgb: the field's colours, on `device`.
         faces: at most so many; more remain where no further edge can collapse.
         texture: texels along a side; the colours of vertices are written beside it.
         watertight: simplification makes no face cut through another.

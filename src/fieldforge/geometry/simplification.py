@@ -7,7 +7,7 @@ they leave edges with four faces in meshes of many parts. The package is an extr
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldforge.geometry.colored_mesh import is_closed
+from fieldforge.geometry.colored_mesh import is_manifold
 
 Triangles = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -15,7 +15,7 @@ Triangles = tuple[NDArray[np.float32], NDArray[np.int64]]
 def simplify(
     vertices: NDArray[np.floating], faces: NDArray[np.integer], count: int, keep_apart: bool = False
 ) -> Triangles:
-    """Vertices (P, 3) and at most `count` faces (F, 3) of a closed mesh; one that has no more stays as it is.
+    """Vertices (P, 3) and at most `count` faces (F, 3) of a manifold mesh; one that has no more stays as it is.
 
     More than `count` remain where no further edge can collapse: a closed piece has four faces at least, and a hole
     through it needs more. With `keep_apart` no collapse makes a face cut through another, which takes three times as
@@ -23,7 +23,7 @@ def simplify(
     """
     import igl
 
-    assert is_closed(faces), "edges collapse in closed meshes alone"
+    assert is_manifold(faces), "edges collapse where they have two faces"
     if len(faces) > count:
         places = np.asfortranarray(vertices, dtype=np.float64)
         vertices, faces, *_ = igl.qslim(places, np.asfortranarray(faces, dtype=np.int32), count, keep_apart)
