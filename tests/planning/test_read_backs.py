@@ -54,6 +54,7 @@ def take_steps(read_backs: list[str], *overrides: str) -> dict[str, list[str]]:
         ["experiment=shape_latent"],
         ["experiment=shape_autoencoder", "autoencoder=shap_e_small"],
         ["experiment=image_latent"],
+        ["experiment=clip_latent"],
         ["experiment=clip_prior"],
         ["experiment=latent_classifier"],
     ],
