@@ -62,7 +62,8 @@ def small(experiment: str, balls: Path) -> list[str]:
     if "domain" in config and config.domain._target_.endswith(".ClipDomain"):
         clips = balls.parent / "clips"
         root = clips if clips.exists() else write_small_clips(clips)
-        return [*words, *SEEN, *CLIPS, *(NARROW if flat else []), f"data.root={root}"]
+        turn = ["domain.directions=orbit"] if experiment == "six_views" else []  # of the embedded clips
+        return [*words, *SEEN, *CLIPS, *turn, *(NARROW if flat else []), f"data.root={root}"]
     shapes = [f"phases.sparse.{size}" if "sparse" in phases and size not in OF_ALL else size for size in SHAPES]
     return [*words, *([] if "prior" in stages else SEEN + shapes), f"data.root={balls}"]
 

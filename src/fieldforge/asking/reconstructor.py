@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fieldforge.asking.jobs import Job
 from fieldforge.asking.requests import Request
-from fieldforge.asking.sample_files import SampleFiles, slug
+from fieldforge.asking.sample_files import SampleFiles
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.domains.domain import Domain
@@ -23,6 +23,7 @@ from fieldforge.stages.autoencoder_stage import load_autoencoder
 from fieldforge.stages.diffusion_stage import load_domain
 from fieldforge.stages.locate import folder_of
 from fieldforge.stages.untrained import warn_if_untrained
+from fieldforge.storage.file_names import slug
 from fieldforge.storage.files import MACHINE, make_folder, writing
 from fieldforge.terminal import quantity, result, status
 from fieldforge.training.processes.hardware import best_device

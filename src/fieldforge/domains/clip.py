@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from fieldforge.domains.picture_features import PictureFeatures
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
 from fieldforge.fields.clip_grid import ClipGrid
+from fieldforge.geometry.six_views import with_six_views
 from fieldforge.metrics.reconstruction import peak_signal_to_noise
 from fieldforge.preparation.clips.moving_pictures import frames_of
 from fieldforge.ranges import Count, Positive, Range
@@ -54,6 +55,7 @@ class ClipDomain(PictureFeatures):
         frames: V, frames of a clip; longer stored clips are cut, shorter ones refused.
         resolution: pixels along a side of outputs; None: `size`.
         fps: frames a second of the files of outputs.
+        directions: from which the frames of a user's picture are made: a full turn, or those of `with_six_views`.
         batch: pictures per batch of the network that computes signatures.
     """
 
@@ -69,8 +71,12 @@ class ClipDomain(PictureFeatures):
         frames: Annotated[int, Range(2, 1000)] = 21,
         resolution: Side | None = None,
         fps: Positive = 7.0,
+        directions: Literal["orbit", "six_views"] = "orbit",
         batch: Count = 32,
     ):
+        if directions == "six_views" and frames != 7:
+            raise UserError(f"domain.frames={frames} must be 7 with domain.directions=six_views: a picture and six")
+        self.directions = directions
         self.size, self.frames, self.resolution, self.fps, self.batch = size, frames, resolution, fps, batch
 
     def settings(self) -> dict[str, Any]:
@@ -137,14 +143,16 @@ class ClipDomain(PictureFeatures):
 
     @torch.no_grad()
     def opening(self, autoencoder: Autoencoder, pixels: np.ndarray, wishes: Mapping[str, float]) -> dict[str, Tensor]:
-        """`first_frame` (n, C), `angles` (V, 3) of a full turn at `elevation` degrees, `motion` (2,), see `ClipLatent`.
+        """`first_frame` (n, C), `angles` (V, 3), `motion` (2,), see `ClipLatent`, of a full turn or of six views.
 
-        The object is cut out of its plain or transparent background and framed as in orbits.
+        The picture is seen from `elevation` degrees above the horizon, where it is wished. The object is cut out of its plain or transparent background and framed as in orbits.
         """
         square = frame(pixels, self.size, MARGIN)  # (H, W, 3)
         picture = torch.from_numpy(square.copy()).permute(2, 0, 1).to(autoencoder.latent_mean) / 127.5 - 1
-        azimuth = np.arange(self.frames) * (2 * math.pi / self.frames)
-        elevation = np.full(self.frames, math.radians(wishes.get("elevation", ELEVATION)))
+        height = math.radians(wishes.get("elevation", ELEVATION))
+        azimuth, elevation = np.arange(self.frames) * (2 * math.pi / self.frames), np.full(self.frames, height)
+        if self.directions == "six_views":
+            azimuth, elevation = map(np.array, with_six_views(0.0, height))
         motion = [wishes.get("fps", self.fps) / FPS_SCALE, wishes.get("motion", MOTION)]
         return {
             "first_frame": autoencoder.encode({"input": picture[None, None]})[0],

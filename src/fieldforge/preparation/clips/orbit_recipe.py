@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from fieldforge.data.clip_schema import CLIP
 from fieldforge.data.schema import Sample
@@ -71,22 +72,30 @@ class OrbitRecipe(Recipe):
         azimuth, elevation = _drawn(self.azimuth_degrees, generator), _drawn(self.elevation_degrees, generator)
         captions = _captions(record, caster, generator)
         fov_y = math.radians(self.views.fov_y_degrees)
-        count = self.views.count
-        poses = turntable_poses(count, camera_distance(caster.mesh, fov_y), elevation, azimuth)
-        views = views_from(poses, caster, self.views)
+        azimuths, elevations = self.directions(azimuth, elevation)
+        views = views_from(self.poses(azimuth, elevation, camera_distance(caster.mesh, fov_y)), caster, self.views)
         sample: Sample = {
             "meta.json": {
                 **record.meta(captions, record.split or split_of(record.name, self.heldout_share)),
                 "fps": None,
                 "fov_y": fov_y,
-                "azimuth": [azimuth + 2 * math.pi * frame / count for frame in range(count)],
-                "elevation": [elevation] * count,
+                "azimuth": azimuths,
+                "elevation": elevations,
             },
             "cameras.npy": np.stack([view.camera_to_world for view in views]),
             **{f"frame_{frame:03d}.png": view.rgba for frame, view in enumerate(views)},
         }
         tiles = four_frames([view.rgba for view in views])
         return PreparedAsset(self.schema.encode(record.key, sample), tiles, notes.texts)
+
+    def directions(self, azimuth: float, elevation: float) -> tuple[list[float], list[float]]:
+        """Azimuths and elevations of the frames in radians, from those of the first."""
+        count = self.views.count
+        return [azimuth + 2 * math.pi * frame / count for frame in range(count)], [elevation] * count
+
+    def poses(self, azimuth: float, elevation: float, distance: float) -> Tensor:
+        """Cameras of the frames (V, 4, 4), camera to world."""
+        return turntable_poses(self.views.count, distance, elevation, azimuth)
 
 
 def _drawn(degrees: tuple[float, ...], generator: np.random.Generator) -> float:
