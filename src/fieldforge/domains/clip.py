@@ -24,6 +24,7 @@ from fieldforge.data.transforms import Transform
 from fieldforge.domains.clip_outputs import Clips, four_of
 from fieldforge.domains.domain import Outputs, Truth
 from fieldforge.domains.picture_features import PictureFeatures
+from fieldforge.domains.six_view_outputs import SixViews
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
 from fieldforge.fields.clip_grid import ClipGrid
@@ -100,7 +101,8 @@ class ClipDomain(PictureFeatures):
     def outputs(self, field: Field, params: Params, resolution: int | None = None) -> Clips:
         """Clips of at least `size`² pixels, of as many frames as the parameters have."""
         frames = next(iter(params.values())).shape[1] // self.size**2
-        return Clips(field, params, max(resolution or 0, self.resolution or self.size), frames, self.fps)
+        kind = SixViews if self.directions == "six_views" else Clips
+        return kind(field, params, max(resolution or 0, self.resolution or self.size), frames, self.fps)
 
     def points_of_picture(self, resolution: int | None, size: int | None = None) -> int:
         return self.frames * max(resolution or 0, self.resolution or self.size) ** 2
@@ -145,7 +147,8 @@ class ClipDomain(PictureFeatures):
     def opening(self, autoencoder: Autoencoder, pixels: np.ndarray, wishes: Mapping[str, float]) -> dict[str, Tensor]:
         """`first_frame` (n, C), `angles` (V, 3), `motion` (2,), see `ClipLatent`, of a full turn or of six views.
 
-        The picture is seen from `elevation` degrees above the horizon, where it is wished. The object is cut out of its plain or transparent background and framed as in orbits.
+        The picture is seen from `elevation` degrees above the horizon, where it is wished. The object is cut out of its
+        plain or transparent background and framed as in orbits.
         """
         square = frame(pixels, self.size, MARGIN)  # (H, W, 3)
         picture = torch.from_numpy(square.copy()).permute(2, 0, 1).to(autoencoder.latent_mean) / 127.5 - 1

@@ -9,8 +9,11 @@ import torch
 from tests.preparation.clips.test_orbits import RECIPE, VIEWS, orbit
 from tests.preparation.make import write_cubes
 
+from fieldforge.data.image_transforms import over_white
 from fieldforge.domains.clip import ClipDomain
+from fieldforge.domains.photographs import read_photographs
 from fieldforge.errors import UserError
+from fieldforge.fields.clip_grid import ClipGrid
 from fieldforge.preparation.clips.six_views_recipe import SixViewsRecipe
 
 SIX = SixViewsRecipe(**{**vars(RECIPE), "views": replace(VIEWS, count=7)})
@@ -34,6 +37,24 @@ def test_another_number_of_frames_is_a_sentence():
         replace(SIX, views=replace(VIEWS, count=6))
     with pytest.raises(UserError, match=r"domain\.frames=21 must be 7"):
         ClipDomain(directions="six_views")
+
+
+def test_views_are_written_with_cameras_that_a_reconstructor_reads(tmp_path):
+    sample = orbit(write_cubes(tmp_path / "assets", 4), SIX)
+    frames = np.stack([over_white(sample[f"frame_{number:03d}.png"]) for number in range(7)])  # (7, H, W, 3)
+    size = frames.shape[1]
+    domain = ClipDomain(size=size, frames=7, directions="six_views")
+    rows = torch.from_numpy(frames.astype(np.float32) / 127.5 - 1).reshape(1, -1, 3)
+    files = domain.outputs(ClipGrid(size, 7), {"pixels": rows}).write(tmp_path, "cube")
+    assert files["views"] == "cube_views/cameras.json"
+    photographs = read_photographs(tmp_path / "cube_views", cut_out=False)
+    true = sample["cameras.npy"][1:, :3, 3].astype(np.float64)
+    turn = sample["meta.json"]["azimuth"][0]
+    for photograph, eye in zip(photographs, true, strict=True):
+        around = np.arctan2(eye[0], eye[2]) - turn
+        place = photograph.pose[:3, 3]
+        assert np.arctan2(place[0], place[2]) == pytest.approx((around + math.pi) % (2 * math.pi) - math.pi, abs=1e-4)
+        assert np.linalg.norm(place) == pytest.approx(np.linalg.norm(eye), rel=0.35)  # the scale is not told
 
 
 def test_a_user_s_picture_is_made_into_the_same_directions():
