@@ -25,7 +25,7 @@ class SixViews(Clips):
     """B clips of a picture and six views of its object."""
 
     def write(self, folder: Path, name: str) -> dict[str, str | None]:
-        """The files of a clip, and `<name>_views/`: the six views with `cameras.json`, which `sample.py views=` reads."""
+        """The files of a clip, and `<name>_views/`: the six views and `cameras.json`, for `sample.py views=`."""
         files = {**super().write(folder, name), "views": None}
         place = folder / f"{name}_views"
         with side_file(place):
