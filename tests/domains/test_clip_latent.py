@@ -122,7 +122,7 @@ def test_a_model_of_pictures_gives_its_weights(trained: Trained, words: list[str
         word for word in words if not word.startswith(("phases.", "domain.frames", "data.", "monitor.pictures.s"))
     ]
     pictures = [
-        *("domain=frame", "data=orbits_cc0", "backbone=dit", "backbone.group=4", "backbone.condition_rank=32"),
+        *("domain=frame", "data=orbits_cc0", "backbone=dit", "backbone.group=16", "backbone.condition_rank=32"),
         *("process=exploding", "parameterization=edm", "conditioner=class", "data.augment=null", "data.num_workers=0"),
         *(f"autoencoder_run={frames}", f"data.root={place}/clips", "data.transforms.clip=null", "name=frames_by_class"),
     ]

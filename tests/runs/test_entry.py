@@ -34,7 +34,7 @@ def leave_with(monkeypatch, capsys, body, *arguments: str, name: str = "train") 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "no experiment is chosen: give experiment= one of clip_prior, distill, fine_tune"),
+        ([], "no experiment is chosen: give experiment= one of clip_autoencoder, clip_latent"),
         (["experiment=nothing"], "there is no experiment=nothing: choose one of"),
         (["experiment=shape_latent", "nokey=1"], "unknown config key nokey"),
         (
