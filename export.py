@@ -1,4 +1,4 @@
-"""Write a run in the format of another house, or convert meshes: python export.py … (see --help)."""
+"""Write a run for others, or in the format of another house; convert meshes: python export.py … (see --help)."""
 
 from __future__ import annotations
 

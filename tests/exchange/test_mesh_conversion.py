@@ -105,7 +105,8 @@ def test_what_cannot_be_converted_is_said_and_the_rest_goes_on(tmp_path, caplog)
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        ([], "nothing is to be written: give format=diffusers for a run, or meshes="),
+        ([], "nothing is to be written: give format=card or format=diffusers for a run, or meshes="),
+        (["format=diffusers", "command=x"], "command=x has no effect without format=card"),
         (["format=diffusers", "mesh.faces=10"], "mesh.faces= has no effect without meshes="),
         (["meshes=a", "format=diffusers"], "format=diffusers has no effect on meshes=a"),
         (["meshes=a", "run=b"], "run=b has no effect on meshes=a"),

@@ -12,7 +12,7 @@ COMMANDS = {
     "prepare": ["source=furniture"],
     "commands/sample": [],
     "commands/evaluate": [],
-    "commands/publish": ["output=published"],
+    "commands/export": ["output=published", "format=card"],
 }
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests.runs.conftest import ROOT, Place
@@ -18,15 +20,17 @@ from fieldforge.errors import UserError
 from fieldforge.planning.plan import make_plan
 from fieldforge.publishing.card import HEADING
 from fieldforge.publishing.public_label import without_places
+from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.evaluate import run_evaluation
-from fieldforge.runs.publish import run_publishing
+from fieldforge.runs.export import run_export
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import run_training
 from fieldforge.stages import pretrained
 from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.locate import find_model
+from fieldforge.stages.model_hub import LIBRARY
 from fieldforge.training.processes import published as published_files
 from fieldforge.training.processes.published import DIGEST, LABEL, digest, read_published
 
@@ -60,7 +64,7 @@ def published(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> Publishe
     runs = run_training(place.compose("callbacks.pictures=null"))
     folder = tmp_path_factory.mktemp("repository") / "pretrained"
     typed = [f"run={runs['diffusion'].path}", f"output={folder / 'shapes'}", f"output_dir={place.outputs}"]
-    run_publishing(command("publish", *typed, "command='python train.py experiment=tiny'"))
+    run_export(command("export", "format=card", *typed, "command='python train.py experiment=tiny'"))
     return Published(place, runs, folder)
 
 
@@ -105,7 +109,9 @@ def test_learned_weights_are_halves_and_statistics_are_whole(published: Publishe
 def test_a_large_model_has_its_autoencoder_beside_it(published: Published, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(published_files, "LARGEST", 1000)
     run = published.runs["diffusion"].path
-    run_publishing(command("publish", f"run={run}", f"output={tmp_path}", f"output_dir={published.place.outputs}"))
+    run_export(
+        command("export", "format=card", f"run={run}", f"output={tmp_path}", f"output_dir={published.place.outputs}")
+    )
     file, inner = tmp_path / "model.safetensors", tmp_path / "autoencoder.safetensors"
     assert load_file(file).keys() | load_file(inner).keys() == load_file(published.file).keys()
     assert "autoencoder.safetensors` 0." in (tmp_path / "README.md").read_text()
@@ -157,7 +163,7 @@ def test_a_place_that_cannot_be_left_out_is_refused(published: Published, tmp_pa
     content["fieldforge"]["config"]["conditioner"]["clip"] = "/somewhere/clip"
     torch.save(content, tmp_path / "model.ckpt")
     with pytest.raises(UserError, match=r"config\.conditioner\.clip=/somewhere/clip is a place on this machine"):
-        run_publishing(command("publish", f"run={tmp_path}", f"output={tmp_path / 'out'}"))
+        run_export(command("export", "format=card", f"run={tmp_path}", f"output={tmp_path / 'out'}"))
     assert not (tmp_path / "out").exists()
 
 
@@ -168,6 +174,11 @@ def test_the_card_says_what_the_model_was_made_of(published: Published):
     assert "6 steps in" in card
     assert "9 assets to train on" in card
     assert "CC0: 9" in card
+    header = yaml.safe_load(card.split("---")[1])
+    assert (header["library_name"], header["license"]) == (LIBRARY, "other")  # "CC0" alone is no identifier
+    assert "python sample.py run=hub:<owner>/shapes class=…" in card
+    config = json.loads((published.file.parent / "config.json").read_text())
+    assert config["label"]["fingerprint"] == read_published(published.file)["fieldforge"]["fingerprint"]
     assets = (published.file.parent / "assets.csv").read_text().splitlines()
     assert assets[0] == "name,creator,licence,id"
     assert len(assets) == 10
@@ -177,13 +188,18 @@ def test_publishing_again_keeps_what_a_person_wrote_and_adds_figures(published: 
     run = published.runs["diffusion"].path
     (run / "evaluation").mkdir(exist_ok=True)
     (run / "evaluation" / "prompts.json").write_text('{"name": {"share": 0.25}, "measured_with": {"count": 3}}')
+    write_picture(Image.new("RGB", (3200, 40)), run / "evaluation" / "prompts.png")
     (tmp_path / "README.md").write_text(f"old facts\n\n{HEADING}\n\nThin legs break.\n")
-    run_publishing(command("publish", f"run={run}", f"output={tmp_path}", f"output_dir={published.place.outputs}"))
+    run_export(
+        command("export", "format=card", f"run={run}", f"output={tmp_path}", f"output_dir={published.place.outputs}")
+    )
     card = (tmp_path / "README.md").read_text()
     assert card.endswith(f"{HEADING}\n\nThin legs break.\n")
     assert "old facts" not in card
     assert "| prompts.name.share | 0.25 |" in card
     assert "measured_with" not in card
+    assert "![prompts](prompts.jpg)" in card
+    assert Image.open(tmp_path / "prompts.jpg").size == (1600, 20)
 
 
 def rewritten(file: Path, path: Path, change, text: str | None = None) -> None:
@@ -351,7 +367,7 @@ def test_another_design_is_refused(in_the_box: Published, fresh: Place, override
 
 
 def test_a_mistake_of_the_command_is_a_sentence(tmp_path: Path):
-    typed = [sys.executable, "-m", "fieldforge.publish", "run=nowhere", "output=it's", "command=a, b"]
+    typed = [sys.executable, str(ROOT / "export.py"), "run=nowhere", "format=card", "output=it's", "command=a, b"]
     done = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert "run=nowhere: there is no such run" in done.stderr

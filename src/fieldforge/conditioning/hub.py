@@ -167,13 +167,15 @@ def reach_hub() -> None:
     """
     from huggingface_hub import constants, get_session
 
+    for library in ("httpx", "httpx2"):  # they log a line for each request
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except OSError:  # HF_HUB_OFFLINE
         raise
     except Exception as error:  # of the HTTP library, which changes with the hub's
         raise ConnectionError(f"{constants.ENDPOINT} does not answer") from error
-    log.info("what encoders lack on this machine is fetched from %s", constants.ENDPOINT)
+    log.info("what is not on this machine is fetched from %s", constants.ENDPOINT)
 
 
 def with_vocabulary(tokenizer: Any, located: str) -> Any:

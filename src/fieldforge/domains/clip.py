@@ -61,6 +61,7 @@ class ClipDomain(PictureFeatures):
     """
 
     noun = "clip"
+    medium = "video"
     schema = CLIP
     dimensions = 3
     heads = frozenset({"rgb"})

@@ -60,11 +60,12 @@ class Outputs(Protocol):
 class Domain(ABC):
     """A kind of data: shapes, pictures, sounds.
 
-    noun: the word for one sample. schema: of its sample shards. dimensions: d of a field's points. heads: the heads
-    that the domain reads from a field.
+    noun: the word for one sample. medium: the word of model hubs for outputs (3d, image, video, audio). schema: of its
+    sample shards. dimensions: d of a field's points. heads: the heads that the domain reads from a field.
     """
 
     noun: ClassVar[str] = "sample"
+    medium: ClassVar[str] = ""
     schema: ClassVar[Schema]
     dimensions: ClassVar[int]
     heads: ClassVar[frozenset[str]]

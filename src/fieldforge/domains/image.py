@@ -51,6 +51,7 @@ class ImageDomain(PictureFeatures):
     """
 
     noun = "picture"
+    medium = "image"
     schema = IMAGE
     dimensions = 2
     heads = frozenset({"rgb"})

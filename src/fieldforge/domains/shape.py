@@ -76,6 +76,7 @@ class ShapeDomain(Domain):
     """
 
     noun = "shape"
+    medium = "3d"
     schema = SAMPLE
     dimensions = 3
     heads = frozenset({"sdf", "density", "rgb"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from fieldforge.training.callbacks.metrics_table import read_table
 HEADING = "## Limits (a person writes this)"
 """From here on the card is a person's: publishing again leaves it as it is."""
 BLANK = "Not written yet: what the model does badly, and what it should not be used for."
+ASKED = {"caption": 'prompt="…"', "class": "class=…", "image": "image=photo.png", "first_frame": "image=photo.png"}
+"""What a model reads → how sample.py is told."""
 NO_FIGURES = ("measured_with", "per_asset", "prompts", "run", "data", "fingerprint", "split")
 """Of a report of evaluate.py."""
 
@@ -42,8 +44,9 @@ def card_text(
     trainings: Sequence[Training],
     assets: Sequence[Asset],
     command: str | None,
+    pictures: Sequence[str],
 ) -> str:
-    """The card without the part that a person writes.
+    """The card without its header, and without the part that a person writes.
 
     Args:
         name: of the published model's folder.
@@ -52,12 +55,15 @@ def card_text(
         trainings: trainings behind the weights.
         assets: of the training split.
         command: of the training; None: unknown.
+        pictures: names of their files.
     """
     counts = ", ".join(f"{licence}: {count}" for licence, count in licences(assets).most_common())
     lines = [
         f"# {name}",
-        "Trained weights; docs/pretrained.md says how they are used. `python -m fieldforge.publish` writes this page, "
-        "and a person its last part.",
+        "Trained weights of Fieldforge; its docs/pretrained.md says how they are used. `python export.py format=card` "
+        "writes this page, and a person its last part.",
+        *(f"![{Path(picture).stem}]({picture})" for picture in pictures),
+        use(name, model.reads),
         table(("Fact", "Value"), _facts(model, sizes, trainings, command)),
         "## Data",
         f"{quantity(len(assets), 'asset')} to train on, each with its creator and licence in [assets.csv](assets.csv). "
@@ -66,6 +72,20 @@ def card_text(
         table(("Measure", "Value"), dict(all_figures(trainings))) if any(all_figures(trainings)) else "None are there.",
     ]
     return "\n\n".join(lines) + "\n\n"
+
+
+def use(name: str, reads: Collection[str]) -> str:
+    """Commands that load the model."""
+    asked = " ".join(option for key, option in ASKED.items() if key in reads)
+    return "\n".join(
+        (
+            "```sh",
+            f"python sample.py run=hub:<owner>/{name} {asked}".rstrip() + "   # or run=<this folder>",
+            f"python evaluate.py run=hub:<owner>/{name} data_root=<shards>",
+            f"python train.py experiment=… init_from=hub:<owner>/{name} data.root=<shards>   # trained on",
+            "```",
+        )
+    )
 
 
 def _facts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class Rounded:
         precision: a key of KINDS.
         errors: for each of KINDS, the relative change of the model's outputs.
         parameters: number of learned parameters.
+        reads: keys of its sources.
     """
 
     label: Mapping[str, Any]
@@ -39,6 +40,7 @@ class Rounded:
     precision: str
     errors: Mapping[str, float]
     parameters: int
+    reads: Set[str]
 
 
 def round_model(path: Path) -> Rounded:
@@ -57,7 +59,7 @@ def round_model(path: Path) -> Rounded:
     best = min(errors, key=lambda name: errors[name])
     parameters = sum(one.numel() for module in (denoiser, autoencoder) for one in module.parameters())
     own, within = candidates[best]
-    return Rounded({**label, "autoencoder_state_dict": within}, own, best, errors, parameters)
+    return Rounded({**label, "autoencoder_state_dict": within}, own, best, errors, parameters, generator.read)
 
 
 def rounded(model: nn.Module, weights: Mapping[str, Tensor], kind: torch.dtype) -> dict[str, Tensor]:

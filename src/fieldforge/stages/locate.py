@@ -9,6 +9,7 @@ from typing import Any
 
 from fieldforge.errors import UserError
 from fieldforge.stages.directory import MODEL, PUBLISHED, model_in
+from fieldforge.stages.model_hub import hub_name
 from fieldforge.stages.pretrained import place_of, shipped
 from fieldforge.stages.run_list import run_list
 from fieldforge.training.processes.checkpoints import load_safely
@@ -80,6 +81,8 @@ def folder_of(model: Path, output_dir: str) -> Path:
     """
     if model.suffix != SUFFIX:
         return model.parent
+    if (name := hub_name(model)) is not None:
+        return Path(output_dir) / "hub" / name
     return Path(output_dir) / "pretrained" / model.resolve().parent.name
 
 

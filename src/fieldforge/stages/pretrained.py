@@ -1,4 +1,4 @@
-"""The repository's trained weights, `pretrained/<name>/model.safetensors`, available from any working directory."""
+"""Words where a run is taken: `pretrained`, the repository's trained weights, and `hub:<owner>/<name>`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fieldforge.errors import UserError
 from fieldforge.stages.directory import PUBLISHED
+from fieldforge.stages.model_hub import hub_file, is_of_hub
 
 FOLDER = Path(__file__).resolve().parents[3] / "pretrained"
 WORD = "pretrained"
@@ -18,11 +19,14 @@ def place_of(run: str, key: str) -> Path:
 
     Args:
         run: a path, `pretrained`, or `pretrained/<name>`; a folder of that name elsewhere is `./pretrained`.
+            `hub:<owner>/<name>` and `hub:<owner>/<name>@<revision>` are fetched from a model hub.
         key: configuration key of the value.
 
     Raises:
-        UserError: the repository holds no such weights.
+        UserError: the repository holds no such weights; see `hub_file`.
     """
+    if is_of_hub(run):
+        return hub_file(run, key)
     if run == WORD:
         model = shipped()
         if model is None:
