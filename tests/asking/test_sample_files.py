@@ -27,6 +27,14 @@ class Dot:
         return None
 
 
+class Glow(Dot):
+    """An output with a volume rendering."""
+
+    def write(self, folder, name):
+        (folder / f"{name}_radiance.gif").write_bytes(b"GIF8")
+        return {"radiance": f"{name}_radiance.gif"}
+
+
 def test_names_are_letters_and_digits():
     assert slug("A red, *round* ball!") == "a-red-round-ball"
     assert slug("球") == "sample"
@@ -53,3 +61,11 @@ def test_the_page_shows_what_is_there_when_a_batch_fails(tmp_path):
     with files.batch():
         files.add(Dot(), second, {"seed": 5}, tmp_path / "model.ckpt")  # type: ignore[arg-type]
     assert files.page.read_text().count("<article") == 2
+
+
+def test_the_page_shows_a_volume_rendering(tmp_path):
+    request = Request({}, {})
+    files = SampleFiles(tmp_path, {}, "a run")
+    with files.batch():
+        files.add(Glow(), *jobs([request], [request], 0, 0, 1, 1), {}, tmp_path / "model.ckpt")  # type: ignore[arg-type]
+    assert "data:image/gif;base64,R0lGOA==" in files.page.read_text()

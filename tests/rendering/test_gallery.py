@@ -114,6 +114,21 @@ def test_an_animation_takes_the_place_of_the_poster():
     assert '<img src="data:image/gif;base64,R0lGOA==" alt="a film"' in html
 
 
+def test_a_volume_rendering_stands_beside_its_mesh_and_for_an_empty_mesh_beside_the_poster():
+    radiance = Media("image/gif", b"GIF8")
+    both = Exhibit("a shark", POSTER, Media("model/gltf-binary", b"glTF"), rendering=radiance)
+    page = Page(gallery_html([both, Exhibit("a shark", POSTER, rendering=radiance)], "Samples"))
+    assert [attributes.get("class") for attributes in page.all("article")] == ["both", "both"]
+    assert page.texts["small"] == ["mesh", "volume rendering"] * 2
+    assert [picture["src"] == "data:image/gif;base64,R0lGOA==" for picture in page.all("img")] == [False, True] * 2
+    assert len(page.all("button")) == 1
+
+
+def test_every_sample_can_be_compared(page):
+    boxes = [attributes for attributes in page.all("input") if attributes["type"] == "checkbox"]
+    assert len(boxes) == len(page.all("article"))
+
+
 def test_media_of_another_type_leave_the_poster_alone():
     page = Page(gallery_html([Exhibit("a film", POSTER, Media("video/mp4", b"film"))], "Samples"))
     assert len(page.all("img")) == 1

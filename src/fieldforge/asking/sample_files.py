@@ -66,10 +66,15 @@ class SampleFiles:
         with side_file(self.folder / f"{name}.png"):
             picture = output.picture(POSTER)
             write_picture(flatten(picture), self.folder / f"{name}.png")
-        self.exhibits.append(Exhibit(job.title, picture, Media(*media) if media else None, facts))
+        rendering = self.rendering(files.get("radiance"))
+        self.exhibits.append(Exhibit(job.title, picture, Media(*media) if media else None, facts, rendering))
         self.entries.append(
             {**job.request.labels, **facts, **files, "thumbnail": f"{name}.png", "checkpoint": str(checkpoint)}
         )
+
+    def rendering(self, name: str | None) -> Media | None:
+        """The turntable of the radiance in the file of this name, for the page; None without one."""
+        return None if name is None else Media("image/gif", (self.folder / name).read_bytes())
 
     def write_strip(self, jobs: Sequence[Job]) -> None:
         """`strip.png`: the frames of each interpolation beside each other."""

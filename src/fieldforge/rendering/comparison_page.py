@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from fieldforge.rendering.bitmaps import write_whole
-from fieldforge.rendering.gallery import VIEWER_NOTICE, Exhibit, asset, card, filled
+from fieldforge.rendering.gallery import VIEWER_NOTICE, Exhibit, asset, card, filled, scripts
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def write_comparison(
         style=asset("gallery.css") + asset("comparison.css"),
         table=_table(models, table),
         sections="\n".join(sections),
-        script=asset("gallery.js"),
+        script=scripts(),
         viewer_notice=VIEWER_NOTICE,
         viewer=asset("model-viewer.min.js"),
     )

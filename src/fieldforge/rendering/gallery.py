@@ -1,7 +1,8 @@
 """Gallery of generated samples: one HTML file that needs no network, turns shapes, plays sounds and shows clips.
 
-The page renders a shape in 3D only after a click: a hundred shapes cost a hundred posters. The viewer is
-<model-viewer>, vendored in `assets/` with its licences.
+The page renders a shape in 3D only after a click: a hundred shapes cost a hundred posters. It shows the samples of one
+prompt, or those with some words, and any two side by side. The viewer is <model-viewer>, vendored in `assets/` with its
+licences.
 """
 
 import base64
@@ -58,12 +59,16 @@ class Exhibit:
     """A sample in the gallery: prompt, poster, media (None: the poster only), and facts in order (seed, guidance, …).
 
     The page shows the poster alone for media that it can neither turn, play nor move.
+
+    rendering: animation of the volume rendering, shown beside the mesh, where the sample's field has a radiance of its
+    own.
     """
 
     prompt: str
     poster: Image.Image
     media: Media | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
+    rendering: Media | None = None
 
     @cached_property
     def poster_uri(self) -> str:
@@ -78,6 +83,11 @@ class Exhibit:
         if self.media.turns:
             return base64.b64encode(gzip.compress(self.media.content, compresslevel=6, mtime=0)).decode()
         return _data_uri(self.media.content, self.media.type) if self.media.plays or self.media.moves else ""
+
+    @cached_property
+    def rendering_uri(self) -> str:
+        """The volume rendering as a data URI; "" without one."""
+        return "" if self.rendering is None else _data_uri(self.rendering.content, self.rendering.type)
 
 
 def write_gallery(exhibits: Sequence[Exhibit], path: Path, title: str, subtitle: str = "") -> None:
@@ -94,7 +104,7 @@ def gallery_html(exhibits: Sequence[Exhibit], title: str, subtitle: str = "") ->
         style=asset("gallery.css"),
         cards="\n".join(card(index, exhibit) for index, exhibit in enumerate(exhibits)),
         hint=TURN_HINT if any(exhibit.media and exhibit.media.turns for exhibit in exhibits) else "",
-        script=asset("gallery.js"),
+        script=scripts(),
         viewer_notice=VIEWER_NOTICE,
         viewer=asset("model-viewer.min.js"),
     )
@@ -103,6 +113,11 @@ def gallery_html(exhibits: Sequence[Exhibit], title: str, subtitle: str = "") ->
 def asset(name: str) -> str:
     """The text of a file in `assets/`."""
     return (files("fieldforge.rendering") / "assets" / name).read_text(encoding="utf-8")
+
+
+def scripts() -> str:
+    """The scripts of a page with cards and filters, besides the viewer."""
+    return "".join(map(asset, ("gallery.js", "filter.js", "pair.js")))
 
 
 def filled(template: str, **values: str) -> str:
@@ -117,21 +132,37 @@ def card(index: int, exhibit: Exhibit) -> str:
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd></div>"
         for name, value in exhibit.facts.items()
     )
-    poster = f'<img src="{exhibit.poster_uri}" alt="{prompt}" decoding="async">'
-    stage, download, packed = poster, "", ""
-    if exhibit.media is not None and exhibit.media.plays:
-        source = html.escape(exhibit.media_text)
-        stage = f'{poster}<audio controls preload="none" src="{source}" aria-label="Play: {prompt}"></audio>'
-    elif exhibit.media is not None and exhibit.media.moves:
-        stage = f'<img src="{exhibit.media_text}" alt="{prompt}" decoding="async">'
-    elif exhibit.media is not None and exhibit.media.turns:
-        stage = f'<button type="button" aria-label="Turn: {prompt}">{poster}</button>'
+    download, packed, kind = "", "", ""
+    if exhibit.media is not None and exhibit.media.turns:
         download = f'<a href="#" download="shape_{index:03d}.glb">GLB</a>'
         packed = f'<script type="application/gzip">{exhibit.media_text}</script>'
+    stages = f'<div class="stage">{_stage(exhibit, prompt)}</div>'
+    if exhibit.rendering is not None:
+        kind = ' class="both"'
+        stages = (
+            f'<div class="stage">{_stage(exhibit, prompt)}<small>mesh</small></div>'
+            f'<div class="stage"><img src="{html.escape(exhibit.rendering_uri)}" alt="{prompt}, volume rendering" '
+            f'decoding="async"><small>volume rendering</small></div>'
+        )
+    ways = f'<label><input type="checkbox" autocomplete="off">compare</label>{download}'
     return (
-        f'<article data-prompt="{prompt}"><div class="stage">{stage}</div>'
-        f'<div class="caption"><h2>{prompt}</h2><div><dl>{facts}</dl>{download}</div></div>{packed}</article>'
+        f'<article{kind} data-prompt="{prompt}"><div class="stages">{stages}</div>'
+        f'<div class="caption"><h2>{prompt}</h2><div><dl>{facts}</dl><span class="ways">{ways}</span></div></div>'
+        f"{packed}</article>"
     )
+
+
+def _stage(exhibit: Exhibit, prompt: str) -> str:
+    """The HTML of the media, or of the poster that stands for them; `prompt` is escaped."""
+    poster = f'<img src="{exhibit.poster_uri}" alt="{prompt}" decoding="async">'
+    if exhibit.media is None:
+        return poster
+    if exhibit.media.plays:
+        source = html.escape(exhibit.media_text)
+        return f'{poster}<audio controls preload="none" src="{source}" aria-label="Play: {prompt}"></audio>'
+    if exhibit.media.moves:
+        return f'<img src="{exhibit.media_text}" alt="{prompt}" decoding="async">'
+    return f'<button type="button" aria-label="Turn: {prompt}">{poster}</button>' if exhibit.media.turns else poster
 
 
 def _webp(picture: Image.Image) -> bytes:

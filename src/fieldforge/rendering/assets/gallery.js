@@ -2,9 +2,10 @@
 const LIVE_AT_ONCE = 6; // shapes that turn at the same time: the oldest goes back to its poster
 const live = [];
 
-// The GLB of a card as a data URI; it is kept as gzip in base64.
+// The GLB of a card as a data URI; it is kept as gzip in base64. A copy of a card reads that of its original.
 async function glbOf(card) {
-  const packed = Uint8Array.from(atob(card.querySelector("script").textContent.trim()), (c) => c.charCodeAt(0));
+  const text = (card.original ?? card).querySelector("script").textContent;
+  const packed = Uint8Array.from(atob(text.trim()), (c) => c.charCodeAt(0));
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const glb = new Blob([await new Response(unpacked).arrayBuffer()], { type: "model/gltf-binary" });
   return new Promise((resolve, reject) => {
@@ -48,11 +49,11 @@ async function activate(card) {
     });
     viewer.addEventListener("error", () => {
       viewer.remove();
-      live.splice(live.indexOf(card), 1);
+      if (live.includes(card)) live.splice(live.indexOf(card), 1);
       fail(card, "This browser cannot show the shape.");
     });
     stage.append(viewer);
-    live.push(card);
+    if (!card.original) live.push(card);
     if (live.length > LIVE_AT_ONCE) rest(live.shift());
   } catch (error) {
     fail(card, "This browser cannot unpack the shape.");
@@ -70,11 +71,3 @@ for (const card of document.querySelectorAll("article")) {
     link.click();
   });
 }
-
-document.querySelector("input").addEventListener("input", (event) => {
-  const words = event.target.value.toLowerCase().split(/\s+/);
-  for (const card of document.querySelectorAll("article")) {
-    const text = card.querySelector(".caption").textContent.toLowerCase();
-    card.hidden = !words.every((word) => text.includes(word));
-  }
-});
