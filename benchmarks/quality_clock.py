@@ -21,6 +21,7 @@ from fieldforge.evaluation.settings import PromptSettings
 from fieldforge.metrics.reconstruction import volume_iou
 from fieldforge.stages.denoiser_parts import build_generator
 from fieldforge.stages.measures_of_samples import MeasuresOfSamples, stored_samples
+from fieldforge.stages.sample_judge import SampleJudge
 from fieldforge.training.callbacks.context import Watcher
 from fieldforge.training.callbacks.steps import StepCallback
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
@@ -117,18 +118,11 @@ class PromptAgreement(QualityClock):
         assert isinstance(module, ConditionalModule)
         measure, (metas, signatures) = self._measure, self._training
         generator = build_generator(measure.config, module.model, module.conditioner, measure.autoencoder.latent_shape)
-        judge = PromptJudge(
-            generator,
-            measure.autoencoder,
-            measure.domain,
-            self.settings,
-            metas,
-            signatures,
-            NearestReconstructions(measure.autoencoder, measure.domain, "", self.settings.resolution),
-        )
+        beside = NearestReconstructions(measure.autoencoder, measure.domain, "", self.settings.resolution)
+        samples = SampleJudge(measure.domain, metas, signatures, {})
+        judge = PromptJudge(generator, measure.autoencoder, self.settings, samples, beside)
         questions = questions_for(metas, generator.keys, self.settings.count, None)
-        nearest = measure.domain.nearest(judge.signatures_of(judge.outputs(questions, 3.0)), signatures)
-        figures = judge.agreements(questions, nearest)
+        figures = judge.agreements(questions, samples.measure(questions, judge.outputs(questions, 3.0)).nearest)
         return figures["name"]["share"], figures["class"]["share"]
 
     @property

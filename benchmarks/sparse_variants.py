@@ -115,7 +115,7 @@ def measured(name: str, arguments: argparse.Namespace) -> str:
 def row(name: str, directory: Path) -> str:
     """The row of a variant, from what its run's directory holds."""
     figures = json.loads((directory / "evaluation" / "heldout.json").read_text())
-    mean, median, thin = figures["mean"], figures["median"], figures["quarters"][0]
+    mean, median, thin = figures["mean"], figures["median"], figures["quarters"]["thickness"][0]
     cells = [
         name,
         VARIANTS[name][0],

@@ -18,6 +18,7 @@ from latent_quality import ROOT, markdown_table, write_section
 
 from fieldforge.errors import UserError
 from fieldforge.evaluation.enlargements import EnlargementJudge
+from fieldforge.evaluation.evaluation_report import columns_of, figures_of
 from fieldforge.evaluation.settings import EnlargingSettings
 from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     judge = EnlargementJudge(generator, autoencoder, load_domain(label, model), settings)
     samples = judge.heldout(label, arguments.data or label["config"]["data"]["root"])
     outputs = judge.outputs(samples)
-    figures = judge.figures(outputs, samples)
+    figures = figures_of(columns_of(judge.domain, outputs, samples["input"]))["mean"]
     count, size = len(samples["input"]), samples["input"].shape[-1]
     side = round(samples["coarse"].shape[1] ** 0.5)
     rows = [

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fieldforge.evaluation.enlargements import MODEL, OWN, PLAIN, EnlargementJudge
+from fieldforge.evaluation.evaluation_report import columns_of, figures_of
 from fieldforge.evaluation.settings import EnlargingSettings
 
 SAMPLES = {"input": torch.arange(5.0)[:, None], "coarse": [10.0, 11.0, 12.0, 13.0, 14.0]}
@@ -50,7 +51,8 @@ def test_each_sample_has_a_seed_of_its_own_however_they_are_drawn_together(judge
 
 
 def test_ways_are_judged_by_the_true_samples(judge):
-    figures = judge.figures(judge.outputs(SAMPLES), SAMPLES)
+    columns = columns_of(DOMAIN, judge.outputs(SAMPLES), SAMPLES["input"])
+    figures = figures_of(columns)["mean"]
     assert figures[MODEL]["error"] == pytest.approx(10.2)
     assert figures[PLAIN]["error"] == pytest.approx(0.5)
     assert figures[OWN]["error"] == 0

@@ -8,7 +8,7 @@ from fieldforge.evaluation.picture_following import print_figures, spread
 from fieldforge.evaluation.prior_embeddings import Truth, figures
 from fieldforge.evaluation.prompt_following import agreements
 from fieldforge.evaluation.questions import Question, asked_with, questions_for
-from fieldforge.evaluation.reconstructions import quarters, statistics
+from fieldforge.evaluation.reconstructions import means_of, quarters, statistics
 from fieldforge.metrics.retrieval import Views
 
 METAS = [{"name": "Red Ball", "class": "ball"}, {"name": "box", "class": "box"}, {"name": "red ball", "class": "ball"}]
@@ -23,6 +23,11 @@ def test_spread_takes_both_ends():
 def test_mean_and_median_of_what_is_a_number():
     assets = [{"key": "a", "iou": 0.5}, {"key": "b", "iou": 1.0}, {"key": "c", "iou": 0.0}, {"key": "d", "iou": 0.9}]
     assert statistics(assets) == ({"iou": pytest.approx(0.6)}, {"iou": pytest.approx(0.7)})
+
+
+def test_what_does_not_apply_to_a_sample_is_left_out_of_its_means():
+    assert statistics([{"a": 1.0}, {"a": float("nan")}, {"a": 3.0}]) == ({"a": 2.0}, {"a": 2.0})
+    assert statistics([{"a": float("nan")}]) == ({}, {})
 
 
 def test_questions_are_names_classes_or_the_texts_of_a_file(tmp_path):
@@ -81,7 +86,9 @@ def test_quarters_follow_the_measure_and_hold_every_asset_once():
     assets = [
         {"thickness": float(number), "iou": number / 10, "f_score": 1.0} for number in (7, 1, 5, 3, 6, 2, 4, 8, 9)
     ]
-    parts = quarters(assets, "thickness", ("iou",))
+    divided = quarters(assets, ("thickness", "f_score"))
+    assert list(divided) == ["thickness"]  # nothing is divided by what all have in common
+    parts = [means_of(part, "thickness", ("iou",)) for part in divided["thickness"]]
     assert [part["up_to"] for part in parts] == [2, 4, 6, 9]
     assert [round(part["iou"], 6) for part in parts] == [0.15, 0.35, 0.55, 0.8]
-    assert quarters(assets, "", ("iou",)) == quarters(assets[:3], "thickness", ("iou",)) == []
+    assert quarters(assets, ()) == quarters(assets[:3], ("thickness",)) == {}

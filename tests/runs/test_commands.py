@@ -13,6 +13,7 @@ from tests.runs.conftest import ROOT, Place
 
 from fieldforge.domains.shape_outputs import Shapes
 from fieldforge.errors import UserError
+from fieldforge.metrics.measures import MEASURES
 from fieldforge.runs.compare import run_comparison
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import run_sampling
@@ -124,6 +125,11 @@ def test_evaluation_of_an_autoencoder_measures_every_heldout_asset(walked, capsy
     for name, value in report["mean"].items():
         assert value == pytest.approx(sum(asset[name] for asset in report["per_asset"]) / 3)
     assert 0 <= report["mean"]["iou"] <= 1
+    one = report["intervals"]["iou"]
+    assert one["low"] <= one["mean"] == report["mean"]["iou"] <= one["high"]
+    page = (done["autoencoder"].path / "evaluation" / "heldout.html").read_text()
+    assert MEASURES["iou"].text(one["mean"]) in page
+    assert page.count("data:image/webp") == 1
     assert (done["autoencoder"].path / "evaluation" / "heldout.png").is_file()
     assert "iou" in capsys.readouterr().out
 
@@ -137,6 +143,12 @@ def test_evaluation_of_a_diffusion_model_judges_prompts(walked, tmp_path):
     assert [entry["class"] for entry in report["prompts"]] == ["blue", "green", "red"]
     assert report["class"]["chance"] == pytest.approx(1 / 3)
     assert "name" not in report
+    judged = report["by_guidance"]["3"]["intervals"]
+    assert judged["class"]["mean"] == report["class"]["share"]
+    assert judged["empty"]["mean"] == report["by_guidance"]["3"]["empty"]["count"] / 3
+    page = (folder / "prompts.html").read_text()
+    assert page.count("<section>") == 2  # all samples, and by prompt
+    assert f"<td>{MEASURES['class'].text(judged['class']['mean'])}\n" in page
     (tmp_path / "names.txt").write_text("a red ball\n")
     run_evaluation(
         command(place, "evaluate", f"run={done['diffusion'].path}", *small, f"prompts.file={tmp_path}/names.txt")

@@ -442,6 +442,8 @@ def test_evaluation_measures_pictures_and_prompts(trained, tmp_path, capsys):
     assert views["samples"] == 3
     assert views["reduction"] == pytest.approx(1 - views["conditional"] / views["unconditional"])
     assert all((run.path / "evaluation" / name).is_file() for name in ("icons.png", "views.png", "prompts.png"))
+    assert (run.path / "evaluation" / "images.html").read_text().count("data:image/webp") == 2
+    assert views["intervals"]["conditional"]["view_distance"]["mean"] == pytest.approx(views["conditional"])
     by_guidance = json.loads((run.path / "evaluation" / "prompts.json").read_text())["by_guidance"]
     assert set(by_guidance) == {"1", "3"}
     assert all(figures["empty"]["of"] == 2 for figures in by_guidance.values())
@@ -502,6 +504,10 @@ def test_evaluation_of_a_prior_looks_for_the_assets_meant(prior, balls, capsys):
     assert report["retrieval"]["top_1"]["chance"] == pytest.approx(1 / 3)
     assert report["retrieval"]["top_5"] == {"share": 1.0, "chance": 1.0}  # of three
     assert all(-1 <= cosine <= 1 for cosine in report["cosine"].values())
+    alike = {"own_cosine": report["cosine"]["own"], "other_cosine": report["cosine"]["others"], "top_5": 1.0}
+    alike["top_1"] = report["retrieval"]["top_1"]["share"]
+    assert {name: figure["mean"] for name, figure in report["intervals"].items()} == pytest.approx(alike)
+    assert "embeddings" in (prior.path / "evaluation" / "prior.html").read_text()
     sheet = Image.open(prior.path / "evaluation" / "prior.png")
     assert sheet.width > 3 * 128  # the asset meant, and a view for each seed
     assert "the asset meant is in the top 1" in capsys.readouterr().out

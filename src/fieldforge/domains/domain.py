@@ -73,8 +73,8 @@ class Domain(ABC):
     """Titles of the columns of `compare`."""
     shown_measures: ClassVar[tuple[str, ...]] = ()
     """Measures of `measure` that a sheet shows beside each row."""
-    quarters_by: ClassVar[str] = ""
-    """The measure of `measure` by which reports divide a split into quarters; empty: no quarters."""
+    quarters_by: ClassVar[tuple[str, ...]] = ()
+    """Measures of `measure` that tell how difficult a sample is; reports divide a split into quarters by each."""
 
     def settings(self) -> dict[str, Any]:
         """All settings by argument name, for reports of measurements."""

@@ -24,23 +24,17 @@ from fieldforge.domains.file_settings import FileSettings
 from fieldforge.domains.mesh_output import MeshOutput
 from fieldforge.domains.mesh_settings import MeshSettings
 from fieldforge.domains.photographs import given_batch, lone_photograph, read_photographs
+from fieldforge.domains.shape_measures import compare_clouds, measure_reconstruction
 from fieldforge.domains.shape_outputs import VIEW_SAMPLES, Shapes
 from fieldforge.domains.shape_truth import ConditionView, SpreadViews, TrueGeometry, TrueViews
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
-from fieldforge.geometry.camera import Camera, fibonacci_poses, framing_distance
+from fieldforge.geometry.camera import fibonacci_poses, framing_distance
 from fieldforge.geometry.isosurface import COARSEST
 from fieldforge.metrics.agreement import nearest_shapes
 from fieldforge.metrics.clouds import chamfer_matrix
-from fieldforge.metrics.distribution import coverage, nearest_neighbour_accuracy
 from fieldforge.metrics.pieces import count_pieces
-from fieldforge.metrics.reconstruction import (
-    BOX_DIAGONAL,
-    compare_surfaces,
-    peak_signal_to_noise,
-    surface_points,
-    volume_iou,
-)
+from fieldforge.metrics.reconstruction import BOX_DIAGONAL, surface_points
 from fieldforge.preparation.asset import members_of_file
 from fieldforge.preparation.pipeline import check_libraries
 from fieldforge.preparation.settings import ViewSettings
@@ -50,10 +44,9 @@ from fieldforge.ranges import Count, GridCells, Pixels, Points, Positive, Whole
 from fieldforge.readers.file_store import AssetError
 from fieldforge.readers.limits import Limits
 from fieldforge.rendering.bitmaps import image_of
-from fieldforge.rendering.mesh_views import Light, render_mesh
+from fieldforge.rendering.mesh_views import Light
 from fieldforge.rendering.shading import portrait
 
-SET, SET_POINTS = 64, 512  # shapes of a set and points of a shape in `compare_sets`; this takes seconds
 FOV_Y = 40  # degrees, of the views of a file
 LIMITS = Limits(max_triangles=2_000_000, max_file_mb=512, min_thickness=0.005)
 
@@ -82,7 +75,7 @@ class ShapeDomain(Domain):
     heads = frozenset({"sdf", "density", "rgb"})
     comparison_heads = ("truth", "volume", "mesh")
     shown_measures = ("iou", "f_score")
-    quarters_by = "thickness"
+    quarters_by = ("thickness", "openness", "parts", "texture")
     files = MeshSettings()
 
     def __init__(
@@ -171,44 +164,15 @@ class ShapeDomain(Domain):
             for index in range(len(outputs))
         ]
 
-    @torch.no_grad()
     def measure(self, output: Outputs, truth: Truth) -> dict[str, float]:
-        """Volume IoU, surface measures of all and of exposed points (`compare_surfaces`), PSNR of views (dB), pieces.
+        """Volume IoU, surface measures of all and of exposed points (`compare_surfaces`), sharp edges, PSNR of views
+        (dB), pieces.
 
         `view_psnr` is of volume renderings, `mesh_psnr` of unlit views of the mesh, both at the stored views' size.
-        Distances are in box units. `thickness` belongs to the truth: four times the mean depth of points inside, which
-        is exact for a wide plate.
+        Distances are in box units. The difficulties (`quarters_by`) belong to the truth.
         """
         assert isinstance(output, Shapes)
-        sdf = output.sdf(truth["box_points"].to(output.device))[0].cpu().numpy()  # (K,)
-        mesh, true_sdf = output.surface, truth["box_sdf"][0].numpy()
-        points, normals = surface_points(mesh, self.surface_points, np.random.default_rng(0))
-        true_points, true_normals = truth["true_points"][0].numpy(), truth["true_normals"][0].numpy()
-        outside = truth["exposed"][0].numpy()
-        if not outside.any():
-            outside = np.ones_like(outside)
-        everything, exposed = (
-            compare_surfaces(points, normals, true_points[mask], true_normals[mask], self.f_score_threshold)
-            for mask in (np.ones_like(outside), outside)
-        )
-        views, fov_y, poses = truth["views"][0].numpy(), float(truth["fov_y"][0]), truth["cameras"][0]  # (V, H, W, 4)
-        size = views.shape[1]
-        views_of_output = [output.views(pose[None], fov_y, size)[0] for pose in poses]
-        corners, faces, colors = (torch.as_tensor(part) for part in (mesh.vertices, mesh.faces, mesh.colors))
-        views_of_mesh = render_mesh(corners, faces, Camera(poses, fov_y, size, size), colors).color  # (V, H, W, 3)
-        return {
-            "iou": volume_iou(sdf, true_sdf),
-            "chamfer_l1": everything.chamfer_l1,
-            "f_score": everything.f_score,
-            "normal_consistency": everything.normal_consistency,
-            "chamfer_l1_exposed": exposed.chamfer_l1,
-            "f_score_exposed": exposed.f_score,
-            "normal_consistency_exposed": exposed.normal_consistency,
-            "view_psnr": peak_signal_to_noise(torch.stack(views_of_output)[..., :3].cpu().numpy(), views[..., :3]),
-            "mesh_psnr": peak_signal_to_noise(views_of_mesh.numpy(), views[..., :3]),
-            "pieces": float(count_pieces(mesh.vertices, mesh.faces)),
-            "thickness": 4 * float(-true_sdf[true_sdf < 0].mean()) if (true_sdf < 0).any() else 0.0,
-        }
+        return measure_reconstruction(output, truth, self.surface_points, self.f_score_threshold)
 
     def describe(self, output: Outputs) -> dict[str, float]:
         """`pieces`: connected components of the mesh, see `count_pieces`."""
@@ -230,22 +194,7 @@ class ShapeDomain(Domain):
         return nearest_shapes(these, those)
 
     def compare_sets(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> dict[str, float]:
-        """`nearest_neighbour_accuracy` and `coverage` by chamfer_l1 of clouds without normalisation.
-
-        Both sets are thinned evenly to the same size, at most `SET` clouds. The result is empty if either set has fewer
-        than two clouds with points.
-        """
-        these, those = ([cloud[:SET_POINTS] for cloud in clouds if len(cloud)] for clouds in (these, those))
-        count = min(len(these), len(those), SET)
-        if count < 2:
-            return {}
-        these, those = ([clouds[len(clouds) * n // count] for n in range(count)] for clouds in (these, those))
-        across = chamfer_matrix(these, those, squared=False)
-        own, other = chamfer_matrix(these, these, squared=False), chamfer_matrix(those, those, squared=False)
-        return {
-            "nearest_neighbour_accuracy": nearest_neighbour_accuracy(own, across, other),
-            "coverage": coverage(across),
-        }
+        return compare_clouds(these, those)
 
     def distance(self, this: np.ndarray, that: np.ndarray) -> float:
         """chamfer_l1 of two clouds (N, 3) without normalisation, box units; the box's diagonal if `this` is empty."""

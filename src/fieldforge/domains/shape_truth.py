@@ -65,14 +65,16 @@ class SpreadViews:
 class TrueGeometry:
     """All stored geometry, box units.
 
-    `true_points, true_normals (N, 3)` and `exposed (N,)` bool on the surface, `box_points (K, 3), box_sdf (K,)` in the
-    box.
+    `true_points, true_normals (N, 3)`, `true_colors (N, 3)` sRGB 0…1 and `exposed (N,)` bool on the surface,
+    `near_sdf (M,)` on both its sides, `box_points (K, 3), box_sdf (K,)` in the box.
     """
 
     def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         return {
             "true_points": sample["surface_points.npy"].astype(np.float32),
             "true_normals": sample["surface_normals.npy"].astype(np.float32) * NORMAL_UNIT,
+            "true_colors": sample["surface_colors.npy"].astype(np.float32) / 255,
+            "near_sdf": sample["near_sdf.npy"].astype(np.float32),
             "exposed": sample["surface_exposed.npy"].astype(bool),
             "box_points": sample["volume_points.npy"].astype(np.float32),
             "box_sdf": sample["volume_sdf.npy"].astype(np.float32),

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -22,27 +21,31 @@ from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Transform, apply_transforms
 from fieldforge.domains.domain import Domain, Outputs
+from fieldforge.evaluation.evaluation_report import (
+    INTERVALS,
+    columns_of,
+    figures_of,
+    print_means,
+    table_of,
+    write_report,
+)
 from fieldforge.evaluation.settings import ClipSettings
 from fieldforge.generation import Generator
-from fieldforge.rendering.bitmaps import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.directory import MODEL
 from fieldforge.stages.locate import find_model
-from fieldforge.terminal import result, status
-from fieldforge.training.processes.side_files import side_file
+from fieldforge.terminal import quantity, result, status
 
 log = logging.getLogger(__name__)
 MADE, ALONE, STILL = "the model", "its frames one by one", "the first picture repeated"
 NEAREST, OWN = "the nearest training clip", "the autoencoder's own"
 """Ways to a clip. Frames one by one: the model of pictures that this one started from."""
 ENCODED = 8  # clips at a time
-Figures = dict[str, dict[str, float]]
-"""Way → means of the domain's measures."""
 
 
 def evaluate_clips(judge: ClipJudge, label: Mapping[str, Any], root: Any, about: Mapping[str, Any], path: Path) -> Path:
-    """Writes `clips.json` and `.png` into the folder of `path`, the file of the report; returns it.
+    """Writes `clips.json`, `.html` and `.png` into the folder of `path`, the file of the report; returns it.
 
     Args:
         judge: of the run.
@@ -54,14 +57,12 @@ def evaluate_clips(judge: ClipJudge, label: Mapping[str, Any], root: Any, about:
     samples = judge.heldout(label, root)
     outputs = judge.outputs(samples, nearest_clips(samples["input"][:, 0], judge.training(root), turns_of(label)))
     status("")
-    figures = judge.figures(outputs, samples)
-    report = {**about, "samples": len(samples["input"]), "measured_with": asdict(judge.settings), "mean": figures}
-    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), path)
-    with side_file(path.with_suffix(".png")):
-        write_picture(judge.sheet(outputs, samples), path.with_suffix(".png"))
-    for way, means in figures.items():
-        result(f"{way:28s}" + "  ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
-    result(f"{len(samples['input'])} held-out {judge.domain.noun}s; {path} and .png")
+    columns, count = columns_of(judge.domain, outputs, samples["input"]), len(samples["input"])
+    report = {**about, "samples": count, "measured_with": asdict(judge.settings), **figures_of(columns)}
+    tables = [table_of("All samples", f"{quantity(count, 'held-out clip')}; {INTERVALS} them", columns)]
+    write_report(path, report, "Clips", tables, {f"{path.stem}.png": lambda: judge.sheet(outputs, samples)})
+    print_means(columns)
+    result(f"{count} held-out {judge.domain.noun}s; {path.with_suffix('')}.json, .html and .png")
     return path
 
 
@@ -158,16 +159,6 @@ class ClipJudge:
             decoded = self.domain.decode(self.autoencoder, part.to(place))
             outputs += [decoded[index] for index in range(len(decoded))]
         return outputs
-
-    def figures(self, outputs: Mapping[str, Sequence[Outputs]], samples: Mapping[str, Any]) -> Figures:
-        """The domain's measures of each method against the held-out samples, in the mean."""
-        return {way: self._means(column, samples["input"]) for way, column in outputs.items()}
-
-    def _means(self, outputs: Sequence[Outputs], truth: Tensor) -> dict[str, float]:
-        numbers = [
-            self.domain.measure(output, {"input": one}) for output, one in zip(outputs, truth.split(1), strict=True)
-        ]
-        return {name: fmean(each[name] for each in numbers) for name in numbers[0]}
 
     def sheet(self, outputs: Mapping[str, Sequence[Outputs]], samples: Mapping[str, Any]) -> Image.Image:
         """A row per sample: the true clip, then every method's."""

@@ -2,89 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fieldforge.conditioning.prompts import frequent_names
 from fieldforge.configuration.stored_config import data_root
-from fieldforge.domains.domain import Domain, Outputs
+from fieldforge.domains.domain import Outputs
 from fieldforge.errors import UserError
 from fieldforge.evaluation.contenders import Contender, FolderContender, Job, contenders_of
-from fieldforge.evaluation.prompt_following import references
+from fieldforge.evaluation.evaluation_report import plain_json
 from fieldforge.evaluation.questions import Question, questions_of, texts_of
 from fieldforge.evaluation.settings import ComparisonSettings
 from fieldforge.metrics.bootstrap import Figure, Resampling
 from fieldforge.metrics.measures import MEASURES
-from fieldforge.stages.measures_of_samples import stored_samples
+from fieldforge.stages.sample_judge import Measurements, SampleJudge
 from fieldforge.storage.file_names import slug
-
-NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Measurements:
-    """Of a contender's outputs.
-
-    rows: measure → (N,) values, one for each job; NaN where it does not apply. sets: split → measures of sets.
-    """
-
-    rows: Mapping[str, NDArray[np.float64]]
-    sets: Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Measures outputs by the training samples.
-
-    Args:
-        domain: of all outputs.
-        metas, signatures: of the training samples.
-        references: split → signatures, for measures of sets.
-    """
-
-    domain: Domain
-    metas: Sequence[Mapping[str, Any]]
-    signatures: Sequence[np.ndarray]
-    references: Mapping[str, Sequence[np.ndarray]]
-
-    def stored_distance(self) -> float:
-        """The mean distance of held-out samples to their nearest training samples; NaN without any."""
-        heldout = self.references.get("heldout", ())
-        nearest = self.domain.nearest(heldout, self.signatures) if len(heldout) else ()
-        distances = [
-            self.domain.distance(one, self.signatures[place]) for one, place in zip(heldout, nearest, strict=True)
-        ]
-        return float(np.mean(distances)) if distances else NAN
-
-    def measure(self, jobs: Sequence[Job], outputs: Sequence[Outputs]) -> Measurements:
-        signatures = [signature for output in outputs for signature in self.domain.signatures(output)]
-        nearest = self.domain.nearest(signatures, self.signatures)
-        each = [
-            self.values(question, output, signature, int(place))
-            for (question, _), output, signature, place in zip(jobs, outputs, signatures, nearest, strict=True)
-        ]
-        rows = {name: np.array([one.get(name, NAN) for one in each]) for name in MEASURES}
-        sets = {split: self.domain.compare_sets(signatures, stored) for split, stored in self.references.items()}
-        return Measurements(rows, {split: numbers for split, numbers in sets.items() if numbers})
-
-    def values(self, question: Question, output: Outputs, signature: np.ndarray, nearest: int) -> dict[str, float]:
-        """The measures of one output; `nearest`: index of its nearest training sample, -1 for an empty one."""
-        empty = nearest < 0 or output.is_empty
-        meta = {} if empty else self.metas[nearest]
-        values = {"empty": float(empty)}
-        if question.name is not None:
-            values["name"] = float(meta.get("name", "").lower() == question.name)
-        if question.kind is not None:
-            values["class"] = float(meta.get("class") == question.kind)
-        if empty:
-            return values
-        values["nearest_distance"] = self.domain.distance(signature, self.signatures[nearest])
-        return values | self.domain.describe(output)
 
 
 @dataclass(frozen=True)
@@ -95,7 +30,7 @@ class Comparison:
         jobs: prompts × seeds, the seeds of a prompt beside each other.
         outputs: contender → an output for each job.
         measurements: contender → measurements.
-        stored_distance: see `Judge`: the reference of `nearest_distance`.
+        stored_distance: see `SampleJudge`: the reference of `nearest_distance`.
     """
 
     jobs: Sequence[Job]
@@ -146,14 +81,13 @@ def compare_models(settings: ComparisonSettings) -> tuple[Comparison, dict[str, 
     """
     first, contenders = contenders_of(settings)
     root = data_root(settings.data_root, first.label["config"], first.model)
-    metas, signatures = stored_samples(first.domain, root)
-    questions = asked(settings, metas)
+    judge = SampleJudge.of(first.domain, root)
+    questions = asked(settings, judge.metas)
     jobs = [(question, seed) for question in questions for seed in settings.seeds]
     check_all(contenders, questions, jobs)
-    judge = Judge(first.domain, metas, signatures, references(first.domain, root, signatures))
     outputs = {contender.name: contender.outputs(jobs) for contender in contenders}
-    measurements = {name: judge.measure(jobs, each) for name, each in outputs.items()}
-    comparison = Comparison(jobs, outputs, measurements, judge.stored_distance())
+    measurements = {name: judge.measure([question for question, _ in jobs], each) for name, each in outputs.items()}
+    comparison = Comparison(jobs, outputs, measurements, judge.stored_distance)
     return comparison, {"data": str(root), "runs": settings.named, "measured_with": asdict(settings)}
 
 
@@ -196,7 +130,7 @@ def report_of(comparison: Comparison, about: Mapping[str, Any]) -> bytes:
             for name in comparison.outputs
         },
     }
-    return json.dumps(_plain(report), indent=2, ensure_ascii=False).encode()
+    return plain_json(report)
 
 
 def samples_of(comparison: Comparison, contender: str) -> list[dict[str, Any]]:
@@ -206,11 +140,3 @@ def samples_of(comparison: Comparison, contender: str) -> list[dict[str, Any]]:
         {"prompt": question.text, "seed": seed, **{name: float(rows[name][place]) for name in comparison.measured}}
         for place, (question, seed) in enumerate(comparison.jobs)
     ]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

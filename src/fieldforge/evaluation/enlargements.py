@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.build import build
@@ -18,25 +15,29 @@ from fieldforge.configuration.stored_config import plain_config
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Transform
 from fieldforge.domains.domain import Domain, Outputs
+from fieldforge.evaluation.evaluation_report import (
+    INTERVALS,
+    columns_of,
+    figures_of,
+    print_means,
+    table_of,
+    write_report,
+)
 from fieldforge.evaluation.settings import EnlargingSettings
 from fieldforge.generation import Generator
-from fieldforge.rendering.bitmaps import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions
 from fieldforge.terminal import result, status
-from fieldforge.training.processes.side_files import side_file
 
 MODEL, PLAIN, OWN = "enlarged by the model", "interpolated", "the autoencoder's own"
 """Ways to a large sample; no model of its latents surpasses what an autoencoder makes of the large sample itself."""
 ANOTHER = 1000  # added to seeds, for the second column of the sheet
-Figures = dict[str, dict[str, float]]
-"""Way → means of the domain's measures."""
 
 
 def evaluate_enlargements(
     judge: EnlargementJudge, label: Mapping[str, Any], root: Any, about: Mapping[str, Any], folder: Path
 ) -> Path:
-    """Writes `enlargements.json` and `.png` into `folder`; returns the path of the first.
+    """Writes `enlargements.json`, `.html` and `.png` into `folder`; returns the path of the first.
 
     Args:
         judge: of the run.
@@ -48,15 +49,14 @@ def evaluate_enlargements(
     samples = judge.heldout(label, root)
     outputs = judge.outputs(samples)
     status("")
-    figures = judge.figures(outputs, samples)
-    report = {**about, "samples": len(samples["input"]), "measured_with": asdict(judge.settings), "mean": figures}
-    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "enlargements.json")
-    with side_file(folder / "enlargements.png"):
-        write_picture(judge.sheet(outputs, samples), folder / "enlargements.png")
-    for way, means in figures.items():
-        result(f"{way:24s}" + "  ".join(f"{name} {mean:.4f}" for name, mean in means.items()))
-    result(f"{len(samples['input'])} held-out {judge.domain.noun}s; {folder}/enlargements.json and .png")
-    return folder / "enlargements.json"
+    columns = columns_of(judge.domain, outputs, samples["input"])
+    report = {**about, "samples": len(samples["input"]), "measured_with": asdict(judge.settings), **figures_of(columns)}
+    path, note = folder / "enlargements.json", f"held-out samples; {INTERVALS} them"
+    tables = [table_of("All samples", f"{len(samples['input'])} {note}", columns)]
+    write_report(path, report, "Enlargements", tables, {"enlargements.png": lambda: judge.sheet(outputs, samples)})
+    print_means(columns)
+    result(f"{len(samples['input'])} held-out {judge.domain.noun}s; {folder}/enlargements.json, .html and .png")
+    return path
 
 
 @dataclass(frozen=True)
@@ -103,17 +103,6 @@ class EnlargementJudge:
             outputs += [decoded[index] for index in range(len(decoded))]
             status(f"enlarged: {len(outputs)}/{total}")
         return outputs
-
-    def figures(self, outputs: Mapping[str, Sequence[Outputs]], samples: Mapping[str, Any]) -> Figures:
-        """The domain's numbers of each method against the held-out samples."""
-        return {way: self._means(column, samples["input"]) for way, column in outputs.items()}
-
-    def _means(self, outputs: Sequence[Outputs], truth: Tensor) -> dict[str, float]:
-        """Means over N outputs against the truth (N, …), their `input`."""
-        numbers = [
-            self.domain.measure(output, {"input": one}) for output, one in zip(outputs, truth.split(1), strict=True)
-        ]
-        return {name: fmean(each[name] for each in numbers) for name in numbers[0]}
 
     def sheet(self, outputs: Mapping[str, Sequence[Outputs]], samples: Mapping[str, Any]) -> Image.Image:
         """A row per sample: low-resolution input, interpolation, the model with two seeds, the truth."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,14 @@ from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Transform
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.errors import UserError
+from fieldforge.evaluation.evaluation_report import INTERVALS, Column, Sheet, table_of, write_report
 from fieldforge.evaluation.settings import ImageSettings
 from fieldforge.generation import Generator
 from fieldforge.metrics.retrieval import Views, top_share
-from fieldforge.rendering.bitmaps import write_picture, write_whole
+from fieldforge.rendering.report_page import Table
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import conditions
-from fieldforge.terminal import result, status
-from fieldforge.training.processes.side_files import side_file
-
-Sheet = Callable[[], Image.Image]
-"""Draws a sheet of pictures."""
+from fieldforge.terminal import quantity, result, status
 
 
 def evaluate_images(
@@ -42,7 +38,7 @@ def evaluate_images(
     about: Mapping[str, Any],
     folder: Path,
 ) -> Path:
-    """Writes `images.json`, `icons.png` and `views.png` into `folder`; returns the path of the first.
+    """Writes `images.json`, `images.html`, `icons.png` and `views.png` into `folder`; returns the path of the first.
 
     Args:
         generator, autoencoder, domain: of the run.
@@ -56,14 +52,13 @@ def evaluate_images(
     judge = PictureJudge(generator, autoencoder, domain, settings)
     report = {**about, "measured_with": asdict(settings)}
     sheets: dict[str, Sheet] = {}
+    tables: list[Table] = []
     if settings.libraries is not None:
-        report["icons"], sheets["icons.png"] = judge.of_icons(Path(settings.libraries), root, *training)
-    report["views"], sheets["views.png"] = judge.of_views(root)
+        report["icons"], sheets["icons.png"], table = judge.of_icons(Path(settings.libraries), root, *training)
+        tables.append(table)
+    report["views"], sheets["views.png"], table = judge.of_views(root)
     status("")
-    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "images.json")
-    for name, sheet in sheets.items():
-        with side_file(folder / name):
-            write_picture(sheet(), folder / name)
+    write_report(folder / "images.json", report, "Pictures", [*tables, table], sheets)
     print_figures(report, domain.noun)
     result(str(folder / "images.json"))
     return folder / "images.json"
@@ -97,7 +92,7 @@ class PictureJudge:
 
     def of_icons(
         self, libraries: Path, root: Any, metas: list[dict[str, Any]], signatures: list[np.ndarray]
-    ) -> tuple[dict[str, Any], Sheet]:
+    ) -> tuple[dict[str, Any], Sheet, Table]:
         """How often the nearest training sample is the one of the icon, with two reference values.
 
         They are the same share for the autoencoder's reconstructions, and that of a search by features alone.
@@ -114,8 +109,10 @@ class PictureJudge:
         pictures = [icons[one] for one in ids]
         outputs = self.outputs(pictures, self.settings.guidance, "icons")
         nearest = self.domain.nearest(self.signatures(outputs), signatures)
+        hits = Column("by icons", {"icon": (nearest == np.array(rows)).astype(np.float64)})
         figures: dict[str, Any] = {
-            "share": float(np.mean(nearest == np.array(rows))),
+            "share": float(hits.values["icon"].mean()),
+            "intervals": hits.plain,
             "chance": 1 / len(signatures),
             "samples": len(rows),
             "reconstructed": self.reconstruction_share(root, ids, metas, signatures),
@@ -124,7 +121,9 @@ class PictureJudge:
         labels = [
             f"{metas[row]['name']}\nnearest: {metas[near]['name']}" for row, near in zip(rows, nearest, strict=True)
         ]
-        return figures, lambda: self.sheet(pictures, [outputs], labels, ["icon", "generated"])
+        note = f"by chance {figures['chance']:.2%}, of their reconstructions {figures['reconstructed']:.1%}"
+        table = table_of("Icons", f"{quantity(len(rows), 'icon')}; {note}; {INTERVALS} them", [hits])
+        return figures, lambda: self.sheet(pictures, [outputs], labels, ["icon", "generated"]), table
 
     def reconstruction_share(
         self, root: Any, ids: list[str], metas: list[dict[str, Any]], signatures: list[np.ndarray]
@@ -165,7 +164,7 @@ class PictureJudge:
             shares[name] = top_share(views.best(cosines), np.array([order.index(one) for one in ids]), 1)
         return shares
 
-    def of_views(self, root: Any) -> tuple[dict[str, Any], Sheet]:
+    def of_views(self, root: Any) -> tuple[dict[str, Any], Sheet, Table]:
         """Mean distance to held-out samples, with one of their views as the condition, and unconditionally."""
         shards, inputs = open_shards(root, "heldout"), self.domain.input_transforms()
         samples = conditions(self.domain, shards, {"image"}, self.settings.heldout, inputs)
@@ -174,19 +173,25 @@ class PictureJudge:
             scale: self.outputs(samples["image"], scale, f"views, guidance {scale:g}")
             for scale in (self.settings.guidance, 0.0)
         }
-        conditional, unconditional = (
-            float(np.mean([self.domain.distance(*pair) for pair in zip(self.signatures(column), truths, strict=True)]))
-            for column in outputs.values()
-        )
+        ways = dict(zip(("conditional", "unconditional"), outputs.values(), strict=True))
+        columns = [Column(way, {"view_distance": self.distances(column, truths)}) for way, column in ways.items()]
+        conditional, unconditional = (float(column.values["view_distance"].mean()) for column in columns)
         figures = {
             "conditional": conditional,
             "unconditional": unconditional,
             "reduction": 1 - conditional / unconditional,
+            "intervals": {column.title: column.plain for column in columns},
             "samples": len(truths),
         }
         names = [meta["name"] for meta in samples["meta"]]
         heads = ["view", "generated", "unconditional"]
-        return figures, lambda: self.sheet(samples["image"], list(outputs.values()), names, heads)
+        note = f"{quantity(len(truths), 'held-out sample')}, each by one view; {INTERVALS} them"
+        table = table_of("Views", note, columns)
+        return figures, lambda: self.sheet(samples["image"], list(outputs.values()), names, heads), table
+
+    def distances(self, outputs: Sequence[Outputs], truths: Sequence[np.ndarray]) -> np.ndarray:
+        """Distance (N,) of each output to its truth, N signatures."""
+        return np.array([self.domain.distance(*pair) for pair in zip(self.signatures(outputs), truths, strict=True)])
 
     def outputs(self, pictures: Sequence[np.ndarray], scale: float, what: str) -> list[Outputs]:
         """An output for each picture, seeds 0, 1, …"""

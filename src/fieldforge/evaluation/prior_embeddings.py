@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,11 +14,11 @@ from PIL import Image
 from fieldforge.conditioning.stored import KeyedShards, embedding_folder, read_embeddings, samples_of
 from fieldforge.configuration.stored_config import data_root, load_run
 from fieldforge.errors import UserError
+from fieldforge.evaluation.evaluation_report import INTERVALS, Column, table_of, write_report
 from fieldforge.evaluation.picture_following import spread
 from fieldforge.evaluation.settings import EvaluationSettings, PriorSettings
 from fieldforge.generation import ImagePrior
 from fieldforge.metrics.retrieval import Views, own_and_others, top_share
-from fieldforge.rendering.bitmaps import write_picture, write_whole
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.conditions import first_caption
 from fieldforge.stages.fingerprint import differences
@@ -28,11 +27,10 @@ from fieldforge.stages.untrained import warn_if_untrained
 from fieldforge.terminal import quantity, result, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.precision import arithmetic_of
-from fieldforge.training.processes.side_files import side_file
 
 
 def evaluate_prior(model: Path, settings: EvaluationSettings) -> Path:
-    """Embeddings for the caption of every asset of a split; writes `evaluation/prior.json` and `.png` beside the model.
+    """Embeddings for the caption of every asset of a split; writes `prior.json`, `.html`, `.png` into `evaluation/`.
 
     Two figures use normalised vectors (mean 0, variance 1 in each channel, as the prior generates them): the mean
     cosine to the views of the caption's asset and to all others, and how often the nearest view belongs to this asset.
@@ -59,11 +57,15 @@ def evaluate_prior(model: Path, settings: EvaluationSettings) -> Path:
     }
     folder = model.parent / "evaluation"
     folder.mkdir(exist_ok=True)
-    write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prior.json")
-    with side_file(folder / "prior.png"):
-        write_picture(truth.sheet(cosines, root, ours), folder / "prior.png")
+    column = column_of(truth, cosines)
+    note = f"{quantity(len(truth.metas), 'asset')} × {quantity(len(ours.seeds), 'seed')}; {INTERVALS} assets"
+    tables = [table_of("All embeddings", note, [column])]
+    report["intervals"] = column.plain
+    write_report(
+        folder / "prior.json", report, "Embeddings", tables, {"prior.png": lambda: truth.sheet(cosines, root, ours)}
+    )
     print_figures(report)
-    result(f"{folder}/prior.json and .png")
+    result(f"{folder}/prior.json, .html and .png")
     return folder / "prior.json"
 
 
@@ -97,6 +99,23 @@ def figures(truth: Truth, cosines: NDArray[np.floating[Any]]) -> dict[str, Any]:
         "assets": assets,
         "distinct_captions": len({first_caption(meta) for meta in truth.metas}),
     }
+
+
+def column_of(truth: Truth, cosines: NDArray[np.floating[Any]]) -> Column:
+    """The figures of each of the G embeddings; those of an asset are a group."""
+    assets = len(truth.metas)
+    own_asset = np.tile(np.arange(assets), len(cosines) // assets)  # (G,)
+    mean, best = truth.views.mean(cosines), truth.views.best(cosines)  # (G, N) each
+    rows = np.arange(len(cosines))
+    own = mean[rows, own_asset]
+    better = (best >= best[rows, own_asset][:, None]).sum(axis=1)  # ties count as misses, as in `top_share`
+    values = {
+        "own_cosine": own,
+        "other_cosine": (mean.sum(axis=1) - own) / (assets - 1),
+        "top_1": (better <= 1).astype(np.float64),
+        "top_5": (better <= 5).astype(np.float64),
+    }
+    return Column("the prior", values, own_asset)
 
 
 def print_figures(report: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,26 +14,26 @@ from PIL import Image
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.configuration.stored_config import data_root
-from fieldforge.data.shards import open_shards
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.evaluation.beside_nearest import NearestReconstructions, spread
 from fieldforge.evaluation.clip_following import ClipJudge, evaluate_clips, started_from
 from fieldforge.evaluation.enlargements import EnlargementJudge, evaluate_enlargements
+from fieldforge.evaluation.evaluation_report import INTERVALS, Column, table_of, write_report
 from fieldforge.evaluation.picture_following import evaluate_images
 from fieldforge.evaluation.questions import Question, asked_with, questions_for
 from fieldforge.evaluation.settings import EvaluationSettings, PromptSettings
 from fieldforge.generation import Generator
 from fieldforge.metrics.agreement import agreement
-from fieldforge.rendering.bitmaps import write_picture, write_whole
+from fieldforge.metrics.measures import measure_of
+from fieldforge.rendering.report_page import Table
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
 from fieldforge.stages.locate import folder_of
-from fieldforge.stages.measures_of_samples import stored_samples
+from fieldforge.stages.sample_judge import Measurements, SampleJudge
 from fieldforge.stages.untrained import warn_if_untrained
-from fieldforge.terminal import result, status
+from fieldforge.terminal import quantity, result, status
 from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.precision import arithmetic_of
-from fieldforge.training.processes.side_files import side_file
 
 log = logging.getLogger(__name__)
 
@@ -63,23 +62,15 @@ def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
         pictures = started_from(model, settings.clips.pictures, settings.output_dir)
         judge_of_clips = ClipJudge(generator, autoencoder, domain, pictures, settings.clips)
         return evaluate_clips(judge_of_clips, label, root, about, folder / "clips.json")
-    training = stored_samples(domain, root)
+    judge = SampleJudge.of(domain, root)
     if "image" in generator.keys:
+        training = judge.metas, judge.signatures
         report = evaluate_images(generator, autoencoder, domain, root, training, settings.images, about, folder)
         if generator.keys == {"image"}:
             return report
     prompts = settings.prompts
     beside = NearestReconstructions(autoencoder, domain, root, prompts.resolution)
-    judge = PromptJudge(generator.with_steps(prompts.steps), autoencoder, domain, prompts, *training, beside)
-    return judge.write_report(folder, about, references(domain, root, training[1]))
-
-
-def references(domain: Domain, root: str, training: Sequence[np.ndarray]) -> dict[str, Sequence[np.ndarray]]:
-    """Split → reference signatures for generated sets; the held-out split only if the data have one."""
-    heldout = "heldout" in {
-        split for manifest in open_shards(root, "train").manifests for split in manifest.shards.splits
-    }
-    return {"train": training} | ({"heldout": stored_samples(domain, root, "heldout")[1]} if heldout else {})
+    return PromptJudge(generator.with_steps(prompts.steps), autoencoder, prompts, judge, beside).write(folder, about)
 
 
 @dataclass(frozen=True)
@@ -87,53 +78,78 @@ class PromptJudge:
     """Generates from prompts, and finds the nearest training samples.
 
     Args:
-        generator, autoencoder, domain: of the run.
+        generator, autoencoder: of the run.
         settings: the block `prompts` of the configuration.
-        metas, signatures: of the training samples.
+        judge: of the samples.
         reconstructions: of the training samples.
     """
 
     generator: Generator
     autoencoder: Autoencoder
-    domain: Domain
     settings: PromptSettings
-    metas: Sequence[Mapping[str, Any]]
-    signatures: Sequence[np.ndarray]
+    judge: SampleJudge
     reconstructions: NearestReconstructions
 
-    def write_report(
-        self, folder: Path, about: Mapping[str, Any], references: Mapping[str, Sequence[np.ndarray]]
-    ) -> Path:
-        """Writes `prompts.json` and `prompts.png` into `folder`, prints the figures; returns the path of the first.
+    @property
+    def domain(self) -> Domain:
+        return self.judge.domain
 
-        references: signatures of stored samples by split.
-        """
-        questions = questions_for(self.metas, self.generator.keys, self.settings.count, self.settings.file)
+    def write(self, folder: Path, about: Mapping[str, Any]) -> Path:
+        """Writes `prompts.json`, `.html` and `.png` into `folder`, prints the figures; returns the first's path."""
+        questions = questions_for(self.judge.metas, self.generator.keys, self.settings.count, self.settings.file)
+        asked = [question for question in questions for _ in self.settings.seeds]
         outputs = {scale: self.outputs(questions, scale) for scale in self.settings.guidance}
         status("")
-        signatures = {scale: self.signatures_of(outputs[scale]) for scale in outputs}
-        nearest = {scale: self.domain.nearest(signatures[scale], self.signatures) for scale in outputs}
-        by_guidance = {scale: self.agreements(questions, nearest[scale]) for scale in outputs}
-        rows = {scale: self.numbers_of(outputs[scale]) for scale in outputs}
-        described = {
-            scale: descriptions(rows[scale])
-            | self.reconstructions.ratios(rows[scale], nearest[scale])
-            | self.comparisons(signatures[scale], references)
-            for scale in outputs
-        }
+        measured = {scale: self.judge.measure(asked, column) for scale, column in outputs.items()}
+        by_guidance = {scale: self.agreements(asked, one.nearest) for scale, one in measured.items()}
+        described = {scale: self.descriptions(one) for scale, one in measured.items()}
+        columns = self.columns(asked, measured)
         report = by_guidance[self.settings.judged_guidance] | {
-            "by_guidance": {f"{scale:g}": by_guidance[scale] | described[scale] for scale in outputs},
+            "by_guidance": {
+                f"{scale:g}": by_guidance[scale] | described[scale] | {"intervals": column.plain}
+                for scale, column in zip(outputs, columns, strict=True)
+            },
+            "heldout_nearest_distance": self.judge.stored_distance,
             **about,
             "measured_with": asdict(self.settings),
             "prompts": [{"prompt": one.text, "name": one.name, "class": one.kind} for one in questions],
         }
-        write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), folder / "prompts.json")
-        with side_file(folder / "prompts.png"):
-            write_picture(self.sheet(questions, outputs), folder / "prompts.png")
+        path = folder / "prompts.json"
+        tables = [self.table(columns, len(questions)), *self.tables_by_prompt(questions, measured)]
+        write_report(path, report, "Prompts", tables, {"prompts.png": lambda: self.sheet(questions, outputs)})
         for scale in outputs:
             self.print_figures(scale, by_guidance[scale], described[scale])
-        result(f"{folder}/prompts.json and .png")
-        return folder / "prompts.json"
+        result(f"{folder}/prompts.json, .html and .png")
+        return path
+
+    def descriptions(self, measured: Measurements) -> dict[str, dict[str, float]]:
+        """Empty samples, the domain's numbers alone and beside the nearest training samples, and measures of sets."""
+        sets = {f"against {split}": dict(numbers) for split, numbers in measured.sets.items()}
+        ratios = self.reconstructions.ratios(measured.described, measured.nearest)
+        return descriptions(measured.described) | ratios | sets
+
+    def columns(self, asked: Sequence[Question], measured: Mapping[float, Measurements]) -> list[Column]:
+        """The samples of each guidance; those of a prompt are a group."""
+        groups = np.arange(len(asked)) // len(self.settings.seeds)
+        return [Column(f"guidance {scale:g}", one.rows, groups, one.sets) for scale, one in measured.items()]
+
+    def table(self, columns: Sequence[Column], prompts: int) -> Table:
+        stored = measure_of("nearest_distance")
+        references = {stored.name: f"{stored.reference}: {stored.text(self.judge.stored_distance)}"}
+        samples = f"{quantity(prompts, 'prompt')} × {quantity(len(self.settings.seeds), 'seed')}"
+        return table_of("All samples", f"{samples}; {INTERVALS} prompts. Sets have none.", columns, references)
+
+    def tables_by_prompt(self, questions: Sequence[Question], measured: Mapping[float, Measurements]) -> list[Table]:
+        """The means of each prompt at the judged guidance: which are difficult."""
+        scale, seeds = self.settings.judged_guidance, len(self.settings.seeds)
+        rows = {name: values.reshape(-1, seeds) for name, values in measured[scale].rows.items()}
+        names = [name for name, values in rows.items() if np.isfinite(values).any()]
+        texts = [
+            [question.text, *(measure_of(name).text(mean_of(rows[name][place])) for name in names)]
+            for place, question in enumerate(questions)
+        ]
+        heads = ["prompt", *(measure_of(name).title for name in names)]
+        return [Table("By prompt", f"means over seeds at guidance {scale:g}", heads, texts)]
 
     def print_figures(
         self, scale: float, agreements: Mapping[str, Any], described: Mapping[str, Mapping[str, float]]
@@ -160,28 +176,13 @@ class PromptJudge:
             status(f"guidance {scale:g}: {len(outputs)}/{len(jobs)}")
         return outputs
 
-    def signatures_of(self, outputs: Sequence[Outputs]) -> list[np.ndarray]:
-        return [signature for output in outputs for signature in self.domain.signatures(output)]
-
-    def comparisons(
-        self, signatures: Sequence[np.ndarray], references: Mapping[str, Sequence[np.ndarray]]
-    ) -> dict[str, dict[str, float]]:
-        """The domain's comparison of outputs with these signatures, as a set, with each split."""
-        sets = references.items()
-        figures = {f"against {split}": self.domain.compare_sets(signatures, stored) for split, stored in sets}
-        return {label: numbers for label, numbers in figures.items() if numbers}
-
-    def agreements(self, questions: Sequence[Question], nearest: NDArray[np.int64]) -> dict[str, Any]:
+    def agreements(self, asked: Sequence[Question], nearest: NDArray[np.int64]) -> dict[str, Any]:
         """Agreement of names and of classes, between prompts and the training samples nearest to the outputs."""
-        figures = agreements(nearest, [one for one in questions for _ in self.settings.seeds], self.metas)
+        figures = agreements(nearest, asked, self.judge.metas)
         if not figures:
             noun = self.domain.noun
             log.warning("no prompt contains the name of a training %s, so agreement is not measured", noun)
         return figures
-
-    def numbers_of(self, outputs: Sequence[Outputs]) -> list[dict[str, float] | None]:
-        """What the domain counts of each output; None of empty ones."""
-        return [None if output.is_empty else self.domain.describe(output) for output in outputs]
 
     def sheet(self, questions: Sequence[Question], outputs: Mapping[float, Sequence[Outputs]]) -> Image.Image:
         """A row for each question, a column for each guidance and seed."""
@@ -191,6 +192,11 @@ class PromptJudge:
         rows = [[column[row] for column in columns] for row in range(len(questions))]
         heads = [f"guidance {scale:g}\nseed {seed}" for scale in outputs for seed in seeds]
         return picture_sheet(rows, [question.text.replace("_", " ") for question in questions], heads, cell=size)
+
+
+def mean_of(values: NDArray[np.float64]) -> float:
+    """The mean of those that there are; NaN without any."""
+    return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else float("nan")
 
 
 def descriptions(numbers: Sequence[Mapping[str, float] | None]) -> dict[str, dict[str, float]]:

@@ -18,8 +18,8 @@ HEADING = "## Limits (a person writes this)"
 BLANK = "Not written yet: what the model does badly, and what it should not be used for."
 ASKED = {"caption": 'prompt="…"', "class": "class=…", "image": "image=photo.png", "first_frame": "image=photo.png"}
 """What a model reads → how sample.py is told."""
-NO_FIGURES = ("measured_with", "per_asset", "prompts", "run", "data", "fingerprint", "split")
-"""Of a report of evaluate.py."""
+NO_FIGURES = ("measured_with", "per_asset", "prompts", "run", "data", "fingerprint", "split", "intervals")
+"""Of a report of evaluate.py, at any depth."""
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,14 @@ def all_figures(trainings: Sequence[Training]) -> Iterator[tuple[str, str]]:
         reports = training.folder.glob("evaluation/*.json") if training.folder else ()
         for report in sorted(reports):
             content = json.loads(report.read_text())
-            rest = {key: value for key, value in content.items() if key not in NO_FIGURES}
-            yield from figures(rest, report.stem)
+            yield from figures(content, report.stem)
 
 
 def figures(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Dotted path and text of every number in a report."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from figures(item, f"{path}.{key}")
+            if key not in NO_FIGURES:
+                yield from figures(item, f"{path}.{key}")
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield path, f"{value:.4g}"
