@@ -1,14 +1,16 @@
 """Held-out shapes from their pictures: a reconstructor, the diffusion led by a picture, and the nearest training shape.
 
     OMP_NUM_THREADS=2 python benchmarks/one_picture.py --run outputs/image_to_mesh/<id> --data shards/furniture
-        [--limit 77] [--diffusion pretrained] [--picture docs/images/one_picture.jpg]
+        [--limit 77] [--diffusion pretrained] [--six-views outputs/six_views/<id>] [--orbits outputs/clip_latent/<id>]
+        [--picture docs/images/one_picture.jpg]
 
 The given view is the one nearest to the portrait's camera; six are spread around. The reconstructor knows scale and
 pose by the cameras, the others make shapes in the pose and scale of the stored ones. Two views that are in no input
 judge all: PSNR of the unlit mesh. The nearest training shape is the one whose portrait's features (EfficientNet-Lite0)
 have the highest cosine with the picture's; what is stored of it stands for it: Chamfer and F-score by its points, IoU
 by distances between the stored ones (which reads 0.87 of shapes against themselves), pictures by drawn points. Seconds
-are those of one process on this machine, from the file of a picture to that of a GLB.
+are those of one process on this machine, from the file of a picture to that of a GLB. Six generated views stand around
+the given one, whose camera tells their pose and scale.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from picture_generators import PictureClips, orbit_frames, six_views, tiled
 from PIL import Image
 from scipy.spatial import cKDTree
 
@@ -52,6 +55,7 @@ POINTS = 30_000  # on a surface that is measured
 Answer = tuple[dict[str, float], torch.Tensor]
 """Measures, and the new views (V, H, W, 4) premultiplied."""
 Way = Callable[[Truth], Answer]
+Show = Callable[[Truth], Image.Image]
 
 
 def main() -> None:
@@ -60,47 +64,62 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--limit", type=int, default=None)
     parser.add_argument("--diffusion", default="pretrained")
+    parser.add_argument("--six-views", default=None)
+    parser.add_argument("--orbits", default=None)
     parser.add_argument("--only", default="", help="parts of the names of some ways, with commas between them; seconds")
     parser.add_argument("--picture", type=Path, default=None)
     choice = parser.parse_args()
     path = find_model(choice.run, "outputs", "autoencoder")[0]
     autoencoder, label = load_autoencoder(path)
     domain = load_domain(label, path, {"given_views": 6, "views": 2, "surface_points": POINTS})
+    reads = [*domain.input_transforms(), *domain.truth_transforms(), ConditionView(), Meta(), Key()]
+    samples = HeldOut(open_shards(choice.data, "heldout"), reads, seed=0, batch_size=1, limit=choice.limit)
+    sheet = compared(samples, *chosen_ways(choice, autoencoder, domain))
+    if choice.picture is not None:
+        flatten(sheet).convert("RGB").save(choice.picture, quality=80)
+    if any(part in "seconds" for part in choice.only.split(",")):
+        seconds(path, next(iter(samples)))
+
+
+def chosen_ways(
+    choice: argparse.Namespace, autoencoder: Autoencoder, domain: Domain
+) -> tuple[dict[str, Way], dict[str, Show]]:
+    """Ways from pictures to a shape, and what models of clips show of the first picture, by their names."""
     ways: dict[str, Callable[[], Way]] = {
         "one true view": lambda: lambda batch: reconstructed(autoencoder, domain, batch, 1),
         "six true views": lambda: lambda batch: reconstructed(autoencoder, domain, batch, 6),
         f"diffusion, {choice.diffusion}": lambda: Diffusion(choice.diffusion),
         "nearest training shape": lambda: Copy(choice.data),
     }
+    shows: dict[str, Show] = {}
+    if choice.six_views is not None:
+        views = SixGenerated(choice.six_views, autoencoder, domain)
+        ways["six generated views"] = lambda: views
+        shows["six views"] = lambda batch: tiled(views.last, 3)
+    if choice.orbits is not None:
+        orbits = PictureClips(choice.orbits)
+        shows["orbit"] = lambda batch: orbit_frames(orbits, batch)
     wanted = choice.only.split(",")
-    chosen = {name: way() for name, way in ways.items() if any(part in name for part in wanted)}
-    transforms: list[Transform] = [
-        *domain.input_transforms(),
-        *domain.truth_transforms(),
-        ConditionView(),
-        Meta(),
-        Key(),
-    ]
-    samples = HeldOut(open_shards(choice.data, "heldout"), transforms, seed=0, batch_size=1, limit=choice.limit)
-    measures: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
+    return {name: way() for name, way in ways.items() if any(part in name for part in wanted)}, shows
+
+
+def compared(samples: HeldOut, ways: Mapping[str, Way], shows: Mapping[str, Show]) -> Image.Image:
+    """Prints the table of all samples; returns a sheet of the first ones."""
+    measures: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     rows, names = [], []
     for number, batch in enumerate(samples):
-        row = [picture(batch["given_rgba"][0, 0], straight=True), picture(batch["views"][0, -1])]
-        for name, way in chosen.items():
-            figures, views = way(batch)
+        answers = {name: way(batch) for name, way in ways.items()}
+        for name, (figures, _) in answers.items():
             measures[name].append(figures)
-            row.append(picture(views[-1]))
         if number < ROWS:
-            rows.append(row)
+            given = picture(batch["given_rgba"][0, 0], straight=True)
+            meshes = [picture(views[-1]) for _, views in answers.values()]
+            rows.append([given, *(show(batch) for show in shows.values()), *meshes, picture(batch["views"][0, -1])])
             names.append(batch["meta"][0]["name"])
         print(f"\r{number + 1} of {samples.samples}", end="", flush=True)
     print()
     report(measures)
-    if choice.picture is not None:
-        sheet = picture_sheet(rows, names, ["given", "new view", *chosen], cell=CELL)
-        flatten(sheet).convert("RGB").save(choice.picture, quality=80)
-    if any(part in "seconds" for part in wanted):
-        seconds(path, next(iter(samples)))
+    return picture_sheet(rows, names, ["given", *shows, *ways, "truth"], cell=CELL)
 
 
 def report(measures: Mapping[str, list[dict[str, float]]]) -> None:
@@ -137,6 +156,18 @@ def mesh_views(output: Shapes, batch: Truth) -> torch.Tensor:
     size = batch["views"].shape[2]
     seen = render_mesh(vertices, faces, Camera(batch["cameras"][0], float(batch["fov_y"][0]), size, size), colors)
     return torch.cat([seen.color, seen.mask[..., None]], -1)
+
+
+class SixGenerated:
+    """The reconstructor's answer to six views that a model makes of the first given one; `last` are these."""
+
+    def __init__(self, run: str, autoencoder: Autoencoder, domain: Domain) -> None:
+        self.clips, self.autoencoder, self.domain = PictureClips(run), autoencoder, domain
+        self.last: list[Image.Image] = []
+
+    def __call__(self, batch: Truth) -> Answer:
+        given, self.last = six_views(self.clips, batch, batch["given_rgba"].shape[2])
+        return reconstructed(self.autoencoder, self.domain, {**batch, **given}, 6)
 
 
 class Diffusion:

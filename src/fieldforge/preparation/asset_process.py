@@ -20,6 +20,7 @@ from fieldforge.preparation.recipe import Recipe
 from fieldforge.preparation.staging import Staging
 from fieldforge.readers.file_store import AssetError, FileStore, FolderStore, ZipStore
 from fieldforge.readers.object_files import ObjectFiles, is_zip
+from fieldforge.readers.tar_store import TarStore
 from fieldforge.storage.cloud import is_remote
 from fieldforge.storage.files import writing
 
@@ -44,10 +45,12 @@ class Outcome:
 
 @lru_cache(maxsize=8)
 def open_store(archive: str, max_file_bytes: int) -> FileStore:
-    """Store of a folder or a zip, on a disk or in object storage; a process opens each only once."""
+    """Store of a folder or a zip, on a disk or in object storage, or of a tar; a process opens each only once."""
     if is_remote(archive):
         return ZipStore(archive, max_file_bytes) if is_zip(archive) else ObjectFiles(archive, max_file_bytes)
     path = Path(archive)
+    if path.suffix == ".tar" and path.is_file():
+        return TarStore(path, max_file_bytes)
     return FolderStore(path, max_file_bytes) if path.is_dir() else ZipStore(path, max_file_bytes)
 
 
