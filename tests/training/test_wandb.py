@@ -24,8 +24,9 @@ from fieldforge.rendering.gallery import GLB, Exhibit, Media
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import check_training
 from fieldforge.sweeps.forwarding import children
-from fieldforge.training.callbacks import wandb_run
-from fieldforge.training.callbacks.wandb_run import Wandb, clean_id, unreachable
+from fieldforge.training.callbacks import wandb_run, wandb_service
+from fieldforge.training.callbacks.wandb_run import Wandb, clean_id
+from fieldforge.training.callbacks.wandb_service import unreachable
 
 KEY = "0123456789" * 4
 
@@ -90,7 +91,7 @@ def test_the_library_does_not_report_its_own_use(tmp_path):
 
 def test_a_key_that_is_refused_is_one_line(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_API_KEY", "short")
-    monkeypatch.setattr(wandb_run, "unreachable", lambda url: None)
+    monkeypatch.setattr(wandb_service, "unreachable", lambda url: None)
     reported(tmp_path)
     assert list(tmp_path.glob("wandb/offline-run-*"))
     [warning] = warnings(caplog)
@@ -200,6 +201,34 @@ def test_an_offline_run_holds_configuration_summary_samples_and_model(tmp_path, 
     assert "model" in {one.request.log_artifact.artifact.type for one in written} | {
         one.artifact.type for one in written
     }
+
+
+def test_a_report_is_added_to_the_run_of_the_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    report = {
+        "run": "x",
+        "mean": {"iou": 0.5},
+        "assets": 3,
+        "per_asset": [{"iou": 1.0}],
+        "measured_with": {"fast": True},
+    }
+    (tmp_path / "heldout.json").write_text(json.dumps(report))
+    (tmp_path / "heldout.html").write_text("<p>page</p>")
+    Image.new("RGB", (4, 4)).save(tmp_path / "heldout.png")
+    logger = Wandb().goes_on({"name": "tiny"}, "autoencoder", "0123", tmp_path)
+    logger.log_report(tmp_path / "heldout.json")
+    logger.finalize("success")
+    wandb_run.finish()
+    wandb.teardown()
+
+    [folder] = tmp_path.glob("wandb/offline-run-*-tiny-autoencoder-0123")
+    updates = [item for one in records(tmp_path) for item in one.summary.update]
+    summary = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in updates}
+    assert summary["evaluation/heldout/mean/iou"] == 0.5
+    assert summary["evaluation/heldout/assets"] == 3
+    assert not [name for name in summary if "per_asset" in name or "fast" in name]
+    assert [path.read_text() for path in folder.rglob("*.html")] == ["<p>page</p>"]
+    assert len(list(folder.rglob("*.png"))) == 1
 
 
 def test_under_an_agent_the_run_is_that_of_its_trial(tmp_path, monkeypatch):

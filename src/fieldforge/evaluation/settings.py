@@ -220,10 +220,12 @@ class EvaluationSettings(ComputationSettings):
         split: of an autoencoder's or a prior's samples.
         limit: the largest number of these samples; None: all.
         domain: overrides of the run's domain settings.
+        wandb: whether the report is added to the run of Weights & Biases too.
     """
 
     run: str | None
     output_dir: str
+    wandb: bool
     ema_length: Positive | None
     data_root: str | Sequence[str] | None
     split: str

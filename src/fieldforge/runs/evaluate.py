@@ -16,8 +16,9 @@ from fieldforge.evaluation.reconstructions import evaluate_autoencoder
 from fieldforge.evaluation.settings import EvaluationSettings
 from fieldforge.runs.foreign_models import with_local_models
 from fieldforge.stages.ema_length import model_of_length
-from fieldforge.stages.locate import find_model, folder_of
+from fieldforge.stages.locate import find_model, folder_of, label_of
 from fieldforge.storage.files import MACHINE, make_folder, writing
+from fieldforge.training.callbacks.wandb_run import Wandb, finish
 
 BY_STAGE: Mapping[str, Callable[[Path, EvaluationSettings], Path]] = {
     "autoencoder": evaluate_autoencoder,
@@ -39,10 +40,21 @@ def run_evaluation(config: DictConfig) -> None:
         folder = make_folder(folder_of(averaged, settings.output_dir) / "evaluation", "run")
         try:
             with writing(folder, MACHINE), naming_data_root(settings):
-                BY_STAGE[stage](averaged, settings)
+                report = BY_STAGE[stage](averaged, settings)
+            if settings.wandb:
+                send_report(report, averaged, stage)
         finally:
             with contextlib.suppress(OSError):  # a folder with files is not empty and stays
                 folder.rmdir()
+
+
+def send_report(report: Path, model: Path, stage: str) -> None:
+    """Add a report to the run of Weights & Biases that has the id of the model's training."""
+    label = label_of(model)
+    logger = Wandb().goes_on(label["config"], stage, label["fingerprint"], report.parent)
+    logger.log_report(report)
+    logger.finalize("success")
+    finish()
 
 
 @contextlib.contextmanager

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
-import netrc
 import os
 import re
-import socket
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-from urllib.request import getproxies, proxy_bypass
 
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
@@ -24,10 +21,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from fieldforge.rendering.gallery import Exhibit
 from fieldforge.training.callbacks.context import TrainingContext
+from fieldforge.training.callbacks.wandb_service import begin_run, first_line, usual_mode
 
 log = logging.getLogger(__name__)
-_SECONDS = 20  # in which the service has to let a run begin
-_LAST_SECONDS = 60  # for what is not uploaded yet when a run ends; `wandb sync` sends the rest
 _STEP = "trainer/global_step"
 
 
@@ -50,7 +46,7 @@ class Reporter(WandbLogger):
     def experiment(self) -> Any:
         """The run; of the first process alone."""
         if self._experiment is None:
-            self._experiment = _begin(self._wandb_init, self.mode)
+            self._experiment = begin_run(self._wandb_init, self.mode)
             self._attempt(self._experiment.define_metric, _STEP)
             self._attempt(self._experiment.define_metric, "*", step_metric=_STEP, step_sync=True)
             best = {"step_metric": _STEP, "step_sync": True, "summary": "min,last"}
@@ -75,6 +71,10 @@ class Reporter(WandbLogger):
         if self.artifact:
             self._attempt(self._log_model_file, path)
 
+    def log_report(self, path: Path) -> None:
+        """A report of an evaluation: the numbers of its JSON file in the summary, its page and its sheet."""
+        self._attempt(self._log_report, path)
+
     @rank_zero_only
     def _log_exhibits(self, exhibits: Sequence[Exhibit], step: int) -> None:
         import wandb
@@ -98,6 +98,18 @@ class Reporter(WandbLogger):
         artifact.add_file(str(path))
         self.experiment.log_artifact(artifact)
 
+    def _log_report(self, path: Path) -> None:
+        import wandb
+
+        numbers = numbers_of(json.loads(path.read_bytes()), f"evaluation/{path.stem}")
+        self.experiment.summary.update(numbers)
+        kinds = {".html": partial(wandb.Html, inject=False), ".png": wandb.Image}
+        files = {path.with_suffix(suffix): kind for suffix, kind in kinds.items()}
+        found = {
+            f"evaluation/{file.stem}{file.suffix}": kind(str(file)) for file, kind in files.items() if file.is_file()
+        }
+        self.experiment.log(found)
+
     def finalize(self, status: str) -> None:
         self._attempt(super().finalize, status)
 
@@ -108,7 +120,7 @@ class Reporter(WandbLogger):
             call(*args, **options)
         except Exception as error:  # whatever the library raises: only a copy of metrics.csv is lost
             self._silent = True
-            log.warning("warning: Weights & Biases fails (%s): the training goes on without it", _line(error))
+            log.warning("warning: Weights & Biases fails (%s): the training goes on without it", first_line(error))
 
 
 class Wandb:
@@ -133,15 +145,31 @@ class Wandb:
         Without a key, or where the service cannot be had, it writes offline below the run's directory; `wandb sync`
         sends that later.
         """
-        run_id = f"{context.config['name']}-{context.stage}-{context.fingerprint}"
+        agent = "WANDB_SWEEP_ID" in os.environ
+        return self._reporter(
+            context.config,
+            context.stage,
+            context.fingerprint,
+            context.run,
+            os.environ.get("WANDB_RUN_ID") if agent else None,
+        )
+
+    def goes_on(self, config: Mapping[str, Any], stage: str, fingerprint: str, folder: Path) -> Reporter:
+        """A logger that adds to the run of a finished training, and writes below the folder where it is offline."""
+        return self._reporter(config, stage, fingerprint, folder, None)
+
+    def _reporter(
+        self, config: Mapping[str, Any], stage: str, fingerprint: str, folder: Path, run: str | None
+    ) -> Reporter:
+        own = f"{config['name']}-{stage}-{fingerprint}"
         return Reporter(
-            self.mode or _mode(),
+            self.mode or usual_mode(),
             self.artifact,
             project=self.project,
-            id=os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else clean_id(run_id),
-            name=run_id[:128],
-            save_dir=str(context.run),
-            config=dict(context.config),
+            id=run or clean_id(own),
+            name=own[:128],
+            save_dir=str(folder),
+            config=dict(config),
             **self.options,
         )
 
@@ -154,7 +182,7 @@ def finish() -> None:
     try:
         wandb.finish()
     except Exception as error:
-        log.warning("warning: Weights & Biases has not ended its run (%s)", _line(error))
+        log.warning("warning: Weights & Biases has not ended its run (%s)", first_line(error))
         with contextlib.suppress(Exception):
             wandb.teardown()
         unset_globals = getattr(wandb.sdk.lib.module, "unset_globals", None)
@@ -162,109 +190,19 @@ def finish() -> None:
             unset_globals()  # else the next run would be that one
 
 
+def numbers_of(values: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """The numbers of nested values, by their keys with slashes between; lists are left out."""
+    numbers: dict[str, float] = {}
+    for name, value in values.items():
+        key = f"{prefix}/{name}"
+        if isinstance(value, Mapping):
+            numbers |= numbers_of(value, key)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            numbers[key] = value
+    return numbers
+
+
 def clean_id(run_id: str) -> str:
     """A run id in characters that the service accepts; different ids stay different."""
     cleaned = re.sub(r"[^A-Za-z0-9_.-]", "-", run_id)[:96]
     return cleaned if cleaned == run_id != "" else f"{cleaned}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
-
-
-def unreachable(url: str, seconds: float = 5.0) -> str | None:
-    """Why the host of `url`, or the proxy before it, does not answer; None if it answers."""
-    reasons = ["no answer"]
-
-    def ask() -> None:
-        try:
-            place = urlparse(url)
-            proxy = getproxies().get(place.scheme)
-            if proxy and not proxy_bypass(place.hostname or ""):
-                place = urlparse(proxy)
-            port = place.port or (443 if place.scheme == "https" else 80)
-            socket.create_connection((place.hostname or "", port), seconds).close()
-            reasons.clear()
-        except (OSError, ValueError) as error:
-            reasons[0] = _line(error)
-
-    thread = threading.Thread(target=ask, daemon=True)  # names may take a minute to be not found
-    thread.start()
-    thread.join(seconds)
-    return reasons[0] if reasons else None
-
-
-def _begin(settings: dict[str, Any], mode: str) -> Any:
-    import wandb
-
-    _disable_telemetry()
-    Path(settings["dir"]).mkdir(parents=True, exist_ok=True)
-    if mode == "online":
-        reason = unreachable(_address())
-        if reason is None:
-            try:
-                limits = wandb.Settings(init_timeout=_SECONDS, finish_timeout=_LAST_SECONDS)
-                return wandb.init(settings=limits, mode="online", **settings)
-            except Exception as error:  # a key that it refuses, a service that does not answer, …
-                reason = _line(error)
-        log.warning(
-            "warning: Weights & Biases at %s: %s; this run is written offline below %s, `wandb sync` sends it later",
-            _address(),
-            reason,
-            settings["dir"],
-        )
-        with contextlib.suppress(Exception):
-            wandb.teardown()  # it keeps what it has begun with
-    if mode != "disabled":
-        try:
-            with _environment(WANDB_API_KEY=None, WANDB_MODE="offline"):  # a malformed key is refused offline too
-                return wandb.init(mode="offline", **{**settings, "resume": None})
-        except Exception as error:
-            log.warning("warning: Weights & Biases fails (%s): the training goes on without it", _line(error))
-    return wandb.init(mode="disabled")
-
-
-def _disable_telemetry() -> None:
-    """Disables the library's usage reports: without an answer of the service they delay the command's end by 20
-    seconds.
-    """
-    with contextlib.suppress(ImportError, AttributeError):
-        from wandb.analytics.opentelemetry import opentelemetry_proxy
-
-        opentelemetry_proxy.disable()
-
-
-@contextlib.contextmanager
-def _environment(**values: str | None) -> Iterator[None]:
-    """Environment variables with other values for a while; None: without it."""
-    before = {name: os.environ.pop(name, None) for name in values}
-    os.environ.update({name: value for name, value in values.items() if value is not None})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
-def _mode() -> str:
-    if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes"):
-        return "disabled"
-    from_environment = os.environ.get("WANDB_MODE", "").lower()
-    if from_environment in ("disabled", "offline", "dryrun"):
-        return from_environment.replace("dryrun", "offline")
-    return "online" if _has_key() else "offline"
-
-
-def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(urlparse(_address()).hostname or "") is not None
-    except (OSError, ValueError, netrc.NetrcParseError):
-        return False
-
-
-def _address() -> str:
-    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split("\n")[0].split()).rstrip(".") or type(error).__name__
