@@ -103,7 +103,7 @@ class Reporter(WandbLogger):
 
         numbers = numbers_of(json.loads(path.read_bytes()), f"evaluation/{path.stem}")
         self.experiment.summary.update(numbers)
-        kinds = {".html": partial(wandb.Html, inject=False), ".png": wandb.Image}
+        kinds: dict[str, Callable[[str], Any]] = {".html": partial(wandb.Html, inject=False), ".png": wandb.Image}
         files = {path.with_suffix(suffix): kind for suffix, kind in kinds.items()}
         found = {
             f"evaluation/{file.stem}{file.suffix}": kind(str(file)) for file, kind in files.items() if file.is_file()
