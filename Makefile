@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not there: install Python 3.11, or say which: make PYTHON=... demo" >&2; exit 2; }
 	@echo "setting up $(VENV): 3 GB, five minutes or more without a line"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[prepare,files,clip,demo,cloud,image,sweep,tensorboard,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[app,prepare,files,clip,demo,cloud,image,sweep,tensorboard,test]'
 	@touch $@
 
 setup: $(READY)

@@ -19,7 +19,7 @@ from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.conditioning.prior import EmbeddingSpace
 from fieldforge.diffusion.completion import Completion
-from fieldforge.diffusion.denoiser import Guidance, Inside, Watched
+from fieldforge.diffusion.denoiser import Guidance, Inside, Look, Watched
 from fieldforge.diffusion.guidance.several import Several
 from fieldforge.diffusion.model import DiffusionModel
 from fieldforge.diffusion.sampler import Sampler
@@ -165,7 +165,7 @@ class Generator:
         seeds: Sequence[int],
         start: Tensor | None = None,
         strength: float = 1.0,
-        look: Callable[[int], None] | None = None,
+        look: Look | None = None,
         anew: Tensor | None = None,
     ) -> Tensor:
         """Latents (B, T, C) out of noise (B, T, C), variations of latents, or inpainted latents.
@@ -176,7 +176,7 @@ class Generator:
             seeds: B seeds of the noise that a stochastic sampler adds at its steps.
             start: latents (B, T, C) to vary, see `Sampler.vary`; None: out of noise alone.
             strength: strength of variations; 1: sampling starts from noise alone.
-            look: called after each evaluation of the denoiser with the number of evaluations.
+            look: called after each evaluation of the denoiser with the number of evaluations and the estimate x0.
             anew: (T,) bool, the tokens to sample, the others stay those of `start`; None: all.
         """
         denoise = self.model.guided(steering.guidance, steering.condition, steering.null)

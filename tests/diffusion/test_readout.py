@@ -25,7 +25,7 @@ def test_gain_scales_each_number_of_the_input():
     torch.testing.assert_close(readout(torch.randn(2, 2, 16), x, vector), expected)
 
 
-def test_evaluations_are_counted_and_a_learned_variance_goes_through():
+def test_evaluations_are_counted_and_shown_and_a_learned_variance_goes_through():
     class Learned:
         def __call__(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             return self.estimate(x, t).x0
@@ -33,10 +33,10 @@ def test_evaluations_are_counted_and_a_learned_variance_goes_through():
         def estimate(self, x: torch.Tensor, t: torch.Tensor) -> Estimate:
             return Estimate(2 * x, 0.5 * x)
 
-    counts: list[int] = []
-    watched = Watched(Learned(), counts.append)
+    counts: list[tuple[int, float]] = []
+    watched = Watched(Learned(), lambda count, x0: counts.append((count, x0.item())))
     x = torch.ones(1, 1, 1)
     assert watched(x, torch.ones(1)).item() == 2
     assert estimate(watched, x, torch.ones(1)).fraction.item() == 0.5
-    assert counts == [1, 2]
+    assert counts == [(1, 2.0), (2, 2.0)]
     assert estimate(lambda x, t: 3 * x, x, torch.ones(1)) == Estimate(3 * x, None)

@@ -17,6 +17,7 @@ from fieldforge.metrics.measures import MEASURES
 from fieldforge.runs.compare import run_comparison
 from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.sample import run_sampling
+from fieldforge.runs.serve import run_app
 from fieldforge.runs.train import run_training
 
 SMALL = ["steps=2", "resolution=32"]
@@ -223,6 +224,71 @@ def test_mistakes_of_a_comparison_are_one_sentence(walked, others, tmp_path, ove
         run_comparison(command(place, "compare", *words, f"output={tmp_path}/page", *SMALL))
     assert "\n" not in str(mistake.value)
     assert not (tmp_path / "page").exists()
+
+
+def test_the_page_of_the_app_makes_what_the_command_makes(walked, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("viser", reason="needs pip install '.[app]'")
+    from tests.app.socket_visitor import SocketVisitor
+    from tests.app.test_page_server import wait_for
+
+    from fieldforge.app.app import App
+    from fieldforge.app.maker import Maker
+
+    estimates: list[torch.Size] = []
+    decode = Maker.estimate
+
+    def visit(app: App) -> None:
+        socket = SocketVisitor(app.url, app.url)
+        socket.enter()
+        [visitor] = wait_for(lambda: list(app.visitors.values()))
+        assert visitor.controls._class.options == ("(any)", "blue", "green", "red")
+        visitor.ask()
+        wait_for(lambda: visitor._latest is not None and not visitor.controls.make.disabled)
+        socket.close()
+
+    monkeypatch.setattr(App, "turn", visit)
+    monkeypatch.setattr(Maker, "estimate", lambda maker, x0: (estimates.append(x0.shape), decode(maker, x0))[1])
+    place, _ = walked
+    asked = ["class=red", "seed=3", *SMALL]
+    run_app(command(place, "app", "port=0", f"output={tmp_path / 'page'}", *asked))
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:")
+    run_sampling(command(place, "sample", "n=1", f"output={tmp_path / 'typed'}", *asked))
+    [page], [typed] = (
+        json.loads((tmp_path / name / "samples.json").read_text())["samples"] for name in ("page/app-000", "typed")
+    )
+    assert page == {key: value for key, value in typed.items() if key != "ply"}
+    for kind in ("thumbnail", "glb"):
+        if page[kind]:
+            same = [(tmp_path / name / page[kind]).read_bytes() for name in ("page/app-000", "typed")]
+            assert same[0] == same[1]
+    assert [len(shape) for shape in estimates] == [3, 3]  # (1, T, C), after each of three evaluations but the last
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["class=pink"], "class='pink' is not one of the"),
+        (["class=[red,blue]"], "the page begins with one class"),
+        (["prompt=a ball"], "this model was not trained with prompt"),
+        (["guidance=30"], "guidance=30 is beyond the slider"),
+        (["steps=300"], "steps=300 is more than max_steps=256"),
+        (["mesh.size_cm=20"], "mesh.size_cm=20 has no effect on this page"),
+        (["host=192.0.2.1"], r"host=192\.0\.2\.1 port=0 cannot be listened on"),
+        (["host="], "host= is empty"),
+    ],
+)
+def test_mistakes_of_the_app_are_one_sentence(walked, tmp_path, overrides, sentence):
+    pytest.importorskip("viser", reason="needs pip install '.[app]'")
+    words = [word.replace("guidance=", "guidance.scale=") for word in overrides]
+    with pytest.raises(UserError, match=sentence) as mistake:
+        run_app(command(walked[0], "app", "port=0", f"output={tmp_path}/page", *words))
+    assert "\n" not in str(mistake.value)
+
+
+def test_the_app_names_its_extra(walked, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"app\.py needs the package viser, .* pip install '\.\[app\]'"):
+        run_app(command(walked[0], "app"))
 
 
 def test_a_way_between_seeds_names_its_frames_and_nothing_asked_is_told(walked, tmp_path, caplog):

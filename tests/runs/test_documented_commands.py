@@ -18,6 +18,7 @@ NAMES = {
     "evaluate": "commands/evaluate",
     "export": "commands/export",
     "compare": "commands/compare",
+    "app": "commands/app",
 }
 WORDS = {
     "train": {"plan": ("plan.show", "plan.show")},
@@ -26,9 +27,10 @@ WORDS = {
     "evaluate": {},
     "export": {},
     "compare": {},
+    "app": {"guidance": ("guidance", "guidance.scale"), "adapter": ("adapters", "adapters")},
 }
 GROUPS = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
-COMMAND = re.compile(r"(?:^|`|\s)python (train|prepare|sample|evaluate|export|compare)\.py\b([^`]*)")
+COMMAND = re.compile(r"(?:^|`|\s)python (train|prepare|sample|evaluate|export|compare|app)\.py\b([^`]*)")
 ELSEWHERE = ("--config-dir", "hydra.searchpath", "file://")  # configurations beside the package have tests of their own
 
 

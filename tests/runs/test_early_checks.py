@@ -12,6 +12,8 @@ MISTAKES = [
     ("commands/sample", ["n=0"], "sampling", "config key n = 0"),
     ("commands/sample", ["class=[[a]]"], "sampling", "config key class = [['a']]"),
     ("commands/sample", ["mesh.faces=1"], "sampling", "config key mesh.faces = 1"),
+    ("commands/app", ["port=70000"], "app", "config key port = 70000"),
+    ("commands/app", ["seed=-1"], "app", "config key seed = -1"),
     ("commands/evaluate", ["prompts.seeds=[]"], "evaluation", "config key prompts.seeds = []"),
     ("prepare", ["output=x"], "preparation", "there is nothing to prepare"),
     ("prepare", ["source=folder", "output=x", "workers=0"], "preparation", "config key workers = 0"),

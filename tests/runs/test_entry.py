@@ -234,7 +234,9 @@ def test_help_is_worth_reading(monkeypatch, capsys):
         assert word in output
 
 
-@pytest.mark.parametrize("command", ["train.py", "sample.py", "prepare.py", "evaluate.py", "export.py", "compare.py"])
+@pytest.mark.parametrize(
+    "command", ["train.py", "sample.py", "prepare.py", "evaluate.py", "export.py", "compare.py", "app.py"]
+)
 def test_help_that_nobody_reads_ends_without_a_traceback(command):
     reading, writing = os.pipe()
     os.close(reading)

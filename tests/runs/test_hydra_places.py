@@ -11,6 +11,7 @@ COMMANDS = {
     "train": ["experiment=shape_latent"],
     "prepare": ["source=furniture"],
     "commands/sample": [],
+    "commands/app": [],
     "commands/evaluate": [],
     "commands/export": ["output=published", "format=card"],
 }

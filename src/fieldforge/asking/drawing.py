@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from fieldforge.asking.guidance import Guided
 from fieldforge.asking.jobs import Job
 from fieldforge.asking.opening import WINDOW_SEEDS, Opening
 from fieldforge.asking.requests import Request
+from fieldforge.diffusion.denoiser import Look
 from fieldforge.generation import ImagePrior, Steering, between
 
 PRIOR_SEEDS = 2**40  # added to a sample's seed: its picture draws other numbers than the sample does
@@ -50,7 +51,7 @@ class Drawing:
         once = generator.sampler.evaluations(generator.model, 1.0 if self.start is None else self.strength)
         return once * (1 if self.opening is None else self.opening.windows)
 
-    def __call__(self, jobs: Sequence[Job], look: Callable[[int], None] | None = None) -> Tensor:
+    def __call__(self, jobs: Sequence[Job], look: Look | None = None) -> Tensor:
         """Latents (B, T, C) of B jobs with the same condition keys. `look`: see `Generator.draw`."""
         generator = self.guided.generator
         seeds, end_seeds = [job.seed for job in jobs], [job.end_seed for job in jobs]

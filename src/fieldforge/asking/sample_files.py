@@ -53,8 +53,12 @@ class SampleFiles:
                 write_whole(json.dumps(report, indent=2, ensure_ascii=False).encode(), self.folder / "samples.json")
                 write_gallery(self.exhibits, self.page, "Samples", self.subtitle)
 
-    def add(self, output: Outputs, job: Job, facts: Mapping[str, Any], checkpoint: Path) -> None:
-        """Write the files of one output; a file that cannot be made is a warning, and the page omits it."""
+    def add(self, output: Outputs, job: Job, facts: Mapping[str, Any], checkpoint: Path) -> dict[str, str | None]:
+        """Write the files of one output; a file that cannot be made is a warning, and the page omits it.
+
+        Returns:
+            Kind → name of a file, None for one that was not written.
+        """
         name = f"{len(self.entries):03d}_{slug(job.title)}_{job.seed}"
         files: dict[str, str | None] = {}
         picture, media = Image.new("RGBA", (POSTER, POSTER)), None
@@ -71,6 +75,7 @@ class SampleFiles:
         self.entries.append(
             {**job.request.labels, **facts, **files, "thumbnail": f"{name}.png", "checkpoint": str(checkpoint)}
         )
+        return files
 
     def rendering(self, name: str | None) -> Media | None:
         """The turntable of the radiance in the file of this name, for the page; None without one."""

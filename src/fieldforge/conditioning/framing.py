@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -23,16 +24,31 @@ def load_picture(path: str | Path) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"image={path}: there is no such file, give the path of a PNG, JPEG or WebP picture.")
+    return read_picture(path, f"image={path}", MAX_PIXELS)
+
+
+def read_picture(file: Path | BinaryIO, where: str, most: int, formats: tuple[str, ...] | None = None) -> np.ndarray:
+    """The picture in a file as uint8 RGBA (H, W, 4), turned as its camera says.
+
+    Args:
+        file: its path, or the open file.
+        where: begins the sentences of errors.
+        most: pixels.
+        formats: Pillow's names of the accepted formats; None: all.
+
+    Raises:
+        UserError: unreadable or cut off, of more than `most` pixels, or blank.
+    """
     try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise UserError(f"image={path}: {opened.width} x {opened.height} pixels are too many, scale it down.")
+        with Image.open(file, formats=formats) as opened:
+            if opened.width * opened.height > most:
+                raise UserError(f"{where}: {opened.width} x {opened.height} pixels are too many, scale it down.")
             pixels = np.asarray(_eight_bits(ImageOps.exif_transpose(opened)).convert("RGBA"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"image={path}: not a readable picture ({error}), save it again as PNG or JPEG.") from error
-    check_not_blank(pixels, f"image={path}")
+        raise UserError(f"{where}: not a readable picture ({error}), save it again as PNG or JPEG.") from error
+    check_not_blank(pixels, where)
     return pixels
 
 

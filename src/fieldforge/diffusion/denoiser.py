@@ -29,10 +29,14 @@ def estimate(denoise: Denoiser, x_t: Tensor, t: Tensor) -> Estimate:
     return Estimate(denoise(x_t, t)) if own is None else own(x_t, t)
 
 
-class Watched:
-    """A denoiser that reports the number of its evaluations after each of them."""
+Look = Callable[[int, Tensor], None]
+"""look(number of evaluations so far, estimate x0 (B, T, C))"""
 
-    def __init__(self, denoise: Denoiser, look: Callable[[int], None]):
+
+class Watched:
+    """A denoiser that shows each of its estimates, with their number so far."""
+
+    def __init__(self, denoise: Denoiser, look: Look):
         self.denoise = denoise
         self.look = look
         self.evaluations = 0
@@ -43,7 +47,7 @@ class Watched:
     def estimate(self, x_t: Tensor, t: Tensor) -> Estimate:
         result = estimate(self.denoise, x_t, t)
         self.evaluations += 1
-        self.look(self.evaluations)
+        self.look(self.evaluations, result.x0)
         return result
 
 

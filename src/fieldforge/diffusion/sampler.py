@@ -40,7 +40,7 @@ class Sampler:
         """Number of denoiser evaluations of one sample; with `strength` below 1, of a variation."""
         nothing = type(model)(_Nothing(model.outputs), model.process, model.parameterization)
         counts: list[int] = []
-        denoise = Watched(nothing.guided(ClassifierFree(), NOTHING, NOTHING), counts.append)
+        denoise = Watched(nothing.guided(ClassifierFree(), NOTHING, NOTHING), lambda count, _: counts.append(count))
         zeros, randomness = torch.zeros(1, 1, 1), torch.Generator()
         if strength < 1:
             self.vary(denoise, zeros, zeros, model.process, randomness, strength)

@@ -15,7 +15,7 @@ PATHS = (
     *("prompts", "image", "from", "prior", "adapters", "guidance.run", "shards", "embed"),
     *("source.path", "source.labels", "source.folder", "source.cache", "source.name", "source.licence"),
     *("source.creator", "data.root", "latent_data.root", "data_root", "prompts.file", "images.libraries"),
-    *("conditioner.clip", "device"),
+    *("conditioner.clip", "device", "host"),
 )
 """Keys whose value is a text, and keys whose value is a name: of a file, a folder, a run, a device."""
 LISTS = ("class", "image", "adapters", "data.root", "latent_data.root", "embed", "data_root")

@@ -37,6 +37,16 @@ def check_sampling_keys(config: DictConfig) -> None:
     build(config, "mesh")
 
 
+def check_app_keys(config: DictConfig) -> None:
+    """UserError for the first plain key of app.py, or key of `mesh`, of a wrong type or out of range."""
+    from fieldforge.app.settings import AppSettings, with_fixed
+    from fieldforge.asking.settings import SamplingSettings
+
+    check_plain_fields(config, AppSettings)
+    check_plain_fields(with_fixed(config), SamplingSettings)
+    build(config, "mesh")
+
+
 def check_evaluation_keys(config: DictConfig) -> None:
     """UserError for the first invalid setting of evaluate.py."""
     from fieldforge.evaluation.settings import EvaluationSettings

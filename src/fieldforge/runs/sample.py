@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
+from torch import Tensor
 
 from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.facts import facts_of, folder_name
@@ -115,5 +116,5 @@ class Denoising:
     batch: str
     evaluations: int
 
-    def __call__(self, evaluation: int) -> None:
+    def __call__(self, evaluation: int, _: Tensor) -> None:
         status(f"{self.batch}: denoised {evaluation} of {quantity(self.evaluations, 'time')}")
