@@ -68,7 +68,7 @@ class TemporalLayers(nn.Module):
             x = module(x)
             if str(place) in self.within:
                 x = self.within[str(place)](x, frames)
-        return decoder.to_rows(x)
+        return decoder.rows(x, grid)
 
 
 class ClipAutoencoder(OnBase):

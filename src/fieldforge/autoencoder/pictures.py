@@ -2,6 +2,7 @@
 
 import math
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fieldforge.nn.convolution import (
@@ -37,6 +38,10 @@ class Middle(nn.Module):
 class PictureEncoder(nn.Module):
     """input (B, 3, H, W) in -1…1 → (B, T, channels), `levels` halvings: factor 2^levels.
 
+    A linear map of each cell's mean colour is added to its token, and the decoder adds one of each latent to its pixels:
+    around the convolutions, colours are learned within a hundred steps. A short cut as the residual autoencoding of
+    DC-AE (Chen et al. 2024, arXiv 2410.10733, section 3.2), which has none with weights.
+
     Args:
         size: H.
         width: channels at full resolution; each level doubles them.
@@ -58,13 +63,15 @@ class PictureEncoder(nn.Module):
         if cells * 2**levels != size:
             raise ValueError(f"PictureEncoder: size={size} must be a multiple of {2**levels}, 2 to the levels")
         self.latent_shape = LatentShape(cells**2, channels, (cells, cells))
-        middle = width * 2**levels
+        self.factor, middle = 2**levels, width * 2**levels
         self.down = ConvolutionDown(3, width, middle, levels)
         self.middle = Middle(middle, heads, layers)
         self.to_latent = nn.Sequential(ChannelNorm(middle), PixelLinear(middle, channels))
+        self.mean_color = PixelLinear(3, channels)
 
     def forward(self, pictures: Tensor) -> Tensor:
         h = self.to_latent(self.middle(self.down(pictures)))  # (B, channels, h, w)
+        h = h + self.mean_color(F.avg_pool2d(pictures, self.factor))
         return h.flatten(2).transpose(1, 2)  # (B, T, channels)
 
 
@@ -93,10 +100,15 @@ class PictureDecoder(nn.Module):
         self.from_latent = nn.Conv2d(channels, middle, 3, padding=1)
         self.middle = Middle(middle, heads, layers)
         self.up = ConvolutionUp(middle, width, width, levels)
-        self.to_rows = NormedConvolution(width, features)
+        self.to_rows, self.coarse = NormedConvolution(width, features), PixelLinear(channels, features)
 
     def forward(self, latents: Tensor) -> dict[str, Tensor]:
         """latents (B, T, C) → {name: (B, rows, row width)}."""
         grid = latents.transpose(1, 2).unflatten(2, (self.cells, self.cells))  # (B, C, h, w)
-        rows = self.to_rows(self.up(self.middle(self.from_latent(grid))))  # (B, row width, H, W)
+        rows = self.rows(self.up(self.middle(self.from_latent(grid))), grid)  # (B, row width, H, W)
         return {self.name: rows.flatten(2).transpose(1, 2)}
+
+    def rows(self, x: Tensor, grid: Tensor) -> Tensor:
+        """Features (B, width, H, W) and the latents' grid (B, C, h, w) → (B, row width, H, W)."""
+        fine = self.to_rows(x)
+        return fine + F.interpolate(self.coarse(grid), size=fine.shape[2:], mode="bilinear")
