@@ -38,7 +38,7 @@ class Middle(nn.Module):
 class PictureEncoder(nn.Module):
     """input (B, 3, H, W) in -1…1 → (B, T, channels), `levels` halvings: factor 2^levels.
 
-    A linear map of each cell's mean colour is added to its token, and the decoder adds one of each latent to its pixels:
+    A linear map of a cell's mean colour is added to its token, and the decoder adds one of each latent to its pixels:
     a short training learns colours there, not through all convolutions. DC-AE (Chen et al. 2024, arXiv 2410.10733,
     section 3.2) has such short cuts at every level, without weights.
 
