@@ -30,6 +30,7 @@ def test_what_is_not_given_has_its_usual_value():
     assert (settings.variation_strength, settings.prior_scale, settings.frame_count) == (0.6, 1.0, 1)
     assert settings.guidance == ConditionGuidance()
     assert settings.sampler is None
+    assert built("from=part.ply", "complete=true").variation_strength == 0.9
 
 
 def test_guidance_is_a_choice():

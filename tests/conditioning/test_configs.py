@@ -63,3 +63,14 @@ def test_tokens_are_offered_where_the_backbone_reads_them(backbone, offered, cli
 def test_cross_attention_asks_for_tokens(clip_folder):
     conditioner = built(clip_folder, "+conditioner=clip_text", "+backbone=dit", "backbone.cross_attention=true")
     assert conditioner.sources["clip_text"].token_projection is not None
+
+
+def test_numbers_points_and_several_pictures_are_parts(clip_folder, pictures):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    parts = "conditioner/parts=[proportions,symmetry,sharpness,points,images]"
+    conditioner = built(clip_folder, "+conditioner=class", parts, "+latent_data.transforms={}", "+data.root=nowhere")
+    batch = {"proportions": torch.rand(2, 3), "symmetry": torch.rand(2, 3), "sharpness": torch.rand(2, 1)}
+    batch |= {"points": torch.rand(2, 50, 3), "images": [pictures, pictures[:1]]}
+    condition = conditioner(conditioner.embed(batch))
+    assert condition.vector.shape == (2, 8)
+    assert condition.tokens.shape == (2, 16 + 3 * 49, 8)

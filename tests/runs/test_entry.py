@@ -73,6 +73,12 @@ def test_user_errors_are_one_sentence(monkeypatch, capsys):
     assert (code, stderr) == (2, "error: the thing is wrong: mend it\n")
 
 
+def test_several_numbers_need_no_brackets():
+    assert typed.rewritten(["proportions=1,2,0.5", "symmetry=[1,0,0]", "sharpness=0.2"], {}) == [
+        "proportions=[1,2,0.5]", "symmetry=[1,0,0]", "sharpness=0.2"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "error",
     [

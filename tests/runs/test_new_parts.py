@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -11,10 +12,13 @@ from omegaconf import DictConfig
 from tests.diffusion.test_documents import block
 from tests.runs.conftest import ROOT, Place
 
+from fieldforge.asking.jobs import jobs_of
 from fieldforge.asking.requests import ways
 from fieldforge.configuration.trust import trusting
 from fieldforge.domains import shape_outputs
 from fieldforge.domains.shape import ShapeDomain
+from fieldforge.errors import UserError
+from fieldforge.runs import sample
 from fieldforge.runs.command_line import with_search_path
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.sample import run_sampling
@@ -120,7 +124,8 @@ def spare(balls: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     place = Place(balls, folder)
     with pytest.MonkeyPatch.context() as patch, trusting({"spare"}):
         patch.syspath_prepend(folder)
-        parts = ["autoencoder=balls", "conditioner/parts=[class,size]"]
+        parts = ["autoencoder=balls", "conditioner/parts=[class,size,proportions,points]"]
+        parts += ["conditioner.parts.points.count=16"]
         yield place, run_training(composed(place, "train", *place.overrides(*parts)))["diffusion"]
 
 
@@ -136,8 +141,8 @@ def test_a_sampler_is_two_files(spare, monkeypatch):
     place, _ = spare
     words = ["class=red", "n=1", "resolution=8", "sampler=midpoint", "steps=2"]
     run_sampling(composed(place, "sample", *words, f"output_dir={place.outputs}", f"output={place.outputs}/samples"))
-    [sample] = json.loads((place.outputs / "samples/samples.json").read_text())["samples"]
-    assert (sample["class"], sample["sampler"]) == ("red", "Midpoint")
+    [drawn] = json.loads((place.outputs / "samples/samples.json").read_text())["samples"]
+    assert (drawn["class"], drawn["sampler"]) == ("red", "Midpoint")
     assert len(SAMPLER) <= 2
 
 
@@ -151,12 +156,56 @@ def test_a_field_is_two_files(spare):
 
 def test_a_source_that_reads_something_new_is_two_files(spare):
     generator = load_diffusion(spare[1].model)[0]
-    assert generator.keys == {"class", "size"}
+    assert generator.keys == {"class", "size", "proportions", "points"}
     conditioner = generator.conditioner
-    small, large = (conditioner(conditioner.embed({"class": ["red"], "size": [size]})) for size in (0.3, 0.7))
+    asked = {"class": ["red"]}
+    small, large = (conditioner(conditioner.embed({**asked, "size": [size]}, ["class", "size"])) for size in (0.3, 0.7))
     assert not torch.equal(small.vector, large.vector)
     assert list(spare[1].pictures.glob("step_*.png")), "pictures of a training are asked for by it too"
     assert len(SOURCE) <= 3
+
+
+def test_numbers_and_points_are_asked_for_on_the_command_line(spare, tmp_path, monkeypatch):
+    latents, requests = [], []
+    monkeypatch.setattr(sample, "draw_all", lambda jobs, drawing, *_: latents.append(drawing(jobs)))
+    monkeypatch.setattr(sample, "jobs_of", lambda _, asked: requests.append(asked) or jobs_of(_, asked))
+    place, _ = spare
+    write_points(tmp_path / "part.ply", np.random.default_rng(0).uniform(-0.5, 0.5, (40, 3)))
+    words = ["class=red", "n=1", "steps=2", "guidance.scale=2", f"output_dir={place.outputs}"]
+    for asked in ([], ["proportions=[2,4,1]"], [f"points={tmp_path / 'part.ply'}"]):
+        run_sampling(composed(place, "sample", *words, *asked, f"output={tmp_path / 'out'}"))
+    assert not torch.equal(latents[0], latents[1])
+    assert not torch.equal(latents[0], latents[2])
+    np.testing.assert_allclose(requests[1][0].values["proportions"], [0.5, 1, 0.25])
+    assert requests[2][0].values["points"].shape == (40, 3)
+
+
+def write_points(path: Path, points: np.ndarray) -> None:
+    rows = "\n".join(" ".join(f"{value:.5f}" for value in point) for point in points)
+    axes = "\n".join(f"property float {axis}" for axis in "xyz")
+    path.write_text(f"ply\nformat ascii 1.0\nelement vertex {len(points)}\n{axes}\nend_header\n{rows}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["symmetry=[1,0,0]"], "symmetry= is given, but this model was not trained with it: it understands class="),
+        (["proportions=[1,0,1]"], "proportions"),
+        (["points={place}/none.ply"], "points=.*none.ply: there is no such file"),
+        (["points={place}/far.ply"], "lie outside of the box of the model"),
+        (["points={place}/few.ply"], "has 3 points, too few"),
+        (["points={place}/no.ply"], "points=.*no.ply: the PLY file cannot be read"),
+    ],
+)
+def test_what_cannot_be_asked_is_a_sentence(spare, tmp_path, words, sentence):
+    write_points(tmp_path / "far.ply", np.full((9, 3), 4.0))
+    write_points(tmp_path / "few.ply", np.zeros((3, 3)))
+    (tmp_path / "no.ply").write_text("solid")
+    place, _ = spare
+    typed = [word.format(place=tmp_path) for word in words]
+    with pytest.raises(UserError, match=sentence):
+        run_sampling(composed(place, "sample", *typed, f"output_dir={place.outputs}", f"output={tmp_path / 'out'}"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_folders_of_choices_that_are_typed_stand_beside_those_of_the_command(tmp_path):
@@ -168,3 +217,4 @@ def test_folders_of_choices_that_are_typed_stand_beside_those_of_the_command(tmp
 
 def test_what_sample_has_no_option_for_is_not_offered():
     assert ways({"class", "size"}) == "class="
+    assert ways({"class", "points"}) == "class= or points="

@@ -22,7 +22,7 @@ from fieldforge.asking.drawing import Drawing
 from fieldforge.asking.guidance import Guided
 from fieldforge.asking.jobs import Job, batches, jobs
 from fieldforge.asking.requests import request
-from fieldforge.asking.sampling_model import encoded_file
+from fieldforge.asking.sampling_model import encoded
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.asking.weak_guidance import AutoGuided
 from fieldforge.conditioning.stored import embedding_folder
@@ -283,7 +283,7 @@ def test_variations_of_a_mesh(trained, sampler, tmp_path):
     place, run = trained
     trimesh.creation.icosphere(subdivisions=2, radius=3.0).export(tmp_path / "ball.glb")
     _, autoencoder, label = load_diffusion(run.model)
-    latents = encoded_file(load_domain(label, run.model), autoencoder, tmp_path / "ball.glb", 0)
+    latents = encoded(autoencoder, load_domain(label, run.model).read_file(tmp_path / "ball.glb", 0))
     assert latents.shape == (1, *autoencoder.latent_shape[:2])
     nothing = request_of(sampler)
     work = jobs([nothing], [nothing], 0, 0, 2, 1)

@@ -31,8 +31,8 @@ def command(name: str, *overrides: str) -> DictConfig:
         return compose(name, [SEARCH, *overrides] if name == "train" else list(overrides))
 
 
-def tiny() -> DictConfig:
-    return command("train", "experiment=tiny", "conditioner=none", "data.root=nowhere")
+def tiny(*overrides: str) -> DictConfig:
+    return command("train", "experiment=tiny", "conditioner=none", "data.root=nowhere", *overrides)
 
 
 def autoencoder_file(path: Path, change: Change) -> Path:
@@ -46,9 +46,9 @@ def autoencoder_file(path: Path, change: Change) -> Path:
     return path
 
 
-def diffusion_file(path: Path, change: Change) -> Path:
-    """The same of an unconditional diffusion model."""
-    config = tiny()
+def diffusion_file(path: Path, change: Change, *overrides: str) -> Path:
+    """The same of an unconditional diffusion model, of a design that `overrides` change."""
+    config = tiny(*overrides)
     stored = OmegaConf.to_container(config, resolve=True)
     autoencoder = AutoencoderStage(config).module().autoencoder
     model = build_model(config, autoencoder.latent_shape, Conditioner({}))

@@ -88,7 +88,8 @@ class ConditionGuidance(GuidanceChoice):
         common = own if self.scale is None else self.scale
         if not self.own_scales:
             return common
-        return {key: self.own_scales.get(key, common) for key in (*OWN_SCALES, "coarse") if key in read}
+        others = sorted(set(read) - OWN_SCALES.keys())
+        return {key: self.own_scales.get(key, common) for key in (*OWN_SCALES, *others) if key in read}
 
     def check_unconditional(self) -> None:
         """UserError where the guidance of an unconditional model is set."""

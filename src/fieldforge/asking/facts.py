@@ -11,7 +11,7 @@ from fieldforge.asking.requests import Request
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.storage.file_names import slug
 
-PATHS = ("from", "mask", "prior", "guided_by_run")
+PATHS = ("from", "points", "mask", "prior", "guided_by_run")
 """Facts whose last part stands in the name of a folder."""
 
 
@@ -30,14 +30,14 @@ def options(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
     """The set options besides scale, prompts, classes and pictures."""
     values: dict[str, Any] = {"to": settings.to, "to_seed": settings.to_seed, "from": settings.from_}
     values |= {"mask": settings.mask, "prior": settings.prior, "ema_length": settings.ema_length}
+    values |= {"points": settings.points} | {key: numbers_text(value) for key, value in settings.numbers.items()}
     facts: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
     arithmetic = {"precision": settings.precision, "matmul": settings.matmul}
     facts |= {key: value for key, value in arithmetic.items() if value != "auto"}
     if settings.from_ is not None:
         facts["strength"] = (settings.strength or 0.0) if guided.enlarges else settings.variation_strength
     facts |= settings.clip_wishes | ({"frames": settings.clip_frames} if settings.clip_frames else {})
-    if settings.paste:
-        facts["paste"] = True
+    facts |= {key: True for key in ("complete", "paste") if getattr(settings, key)}
     if settings.prior is not None:
         facts["prior_guidance"] = settings.prior_scale
     if settings.adapters:
@@ -45,6 +45,10 @@ def options(settings: SamplingSettings, guided: Guided) -> dict[str, Any]:
     if settings.sampler is not None:
         facts["sampler"] = str(settings.sampler.solver._target_).rpartition(".")[2]
     return facts | settings.guidance.facts()
+
+
+def numbers_text(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.3g}" for value in values)
 
 
 def folder_name(requests: Sequence[Request], settings: SamplingSettings, guided: Guided) -> str:

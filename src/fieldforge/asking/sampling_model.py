@@ -87,10 +87,14 @@ class SamplingModel:
             return Drawing(self.guided, self.prior, settings.prior_scale, coarse=self.coarse(settings))
         start = anew = None
         if settings.from_ is not None:
-            file = Path(settings.from_)
+            file, shape = Path(settings.from_), self.autoencoder.latent_shape
+            if settings.complete:
+                batch, anew = self.domain.read_part(file, settings.seed, shape)
+            else:
+                batch = self.domain.read_file(file, settings.seed)
             if settings.mask is not None:
-                anew = self.domain.read_mask(Path(settings.mask), file, self.autoencoder.latent_shape)
-            start = encoded_file(self.domain, self.autoencoder, file, settings.seed)
+                anew = self.domain.read_mask(Path(settings.mask), file, shape)
+            start = encoded(self.autoencoder, batch)
         strength, opening = settings.variation_strength, None
         if self.guided.begins:
             opening = Opening(self.domain, self.autoencoder, settings.clip_wishes, settings.clip_frames)
@@ -98,8 +102,11 @@ class SamplingModel:
 
     def coarse(self, settings: SamplingSettings) -> CoarseFile:
         """The low-resolution file. UserError for an unreadable file, and for a mask of it."""
-        if settings.mask is not None:
-            raise UserError(f"mask= has no effect on this model, which enlarges a {self.domain.noun}: leave it out")
+        for key, value in {"mask": settings.mask, "complete": settings.complete or None}.items():
+            if value is not None:
+                raise UserError(
+                    f"{key}= has no effect on this model, which enlarges a {self.domain.noun}: leave it out"
+                )
         values = self.domain.read_coarse(Path(str(settings.from_)), self.autoencoder.latent_shape)
         return CoarseFile(values, settings.strength or 0.0)
 
@@ -152,7 +159,7 @@ def check_distilled(settings: SamplingSettings, steps: int) -> None:
 
 
 @torch.no_grad()
-def encoded_file(domain: Domain, autoencoder: Autoencoder, path: Path, seed: int) -> Tensor:
-    """Latent (1, T, C) of a user's file. UserError for one that cannot be read."""
+def encoded(autoencoder: Autoencoder, batch: Mapping[str, Tensor]) -> Tensor:
+    """Latent (1, T, C) of a user's file."""
     place = autoencoder.latent_mean.device
-    return autoencoder.encode({name: field.to(place) for name, field in domain.read_file(path, seed).items()})
+    return autoencoder.encode({name: field.to(place) for name, field in batch.items()})

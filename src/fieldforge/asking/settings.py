@@ -11,11 +11,12 @@ from omegaconf import DictConfig
 from fieldforge.asking.guidance import GuidanceChoice
 from fieldforge.domains.file_settings import FileSettings
 from fieldforge.errors import UserError
-from fieldforge.ranges import Count, GridCells, NotNegative, Positive, Range, Seed, Steps
+from fieldforge.ranges import Count, GridCells, NotNegative, Positive, Range, Seed, Share, Steps
 from fieldforge.training.settings import ComputationSettings
 
 MOST = 1_000_000  # samples of one command; more are a slip of the keyboard
 STRENGTH = 0.6
+COMPLETION = 0.9  # what the encoder makes of the missing part leads the sampler's first steps (docs/conditioning.md)
 PRIOR_SCALE = 1.0
 FRAMES = 8
 Name = str | int | float | bool
@@ -36,6 +37,8 @@ class SamplingSettings(ComputationSettings):
         ema_length: another length of the weights' average, see `of_length`; None: the run's own.
         prompt, class_, image: the conditions; each of several classes and pictures is used.
         prompts: a file with one prompt a line, in the place of `prompt`.
+        proportions, symmetry, sharpness: what a shape is asked to be like, see `conditioning.shape_numbers`.
+        points: a file of a part of a surface as points.
         remove_background: cut the background away from pictures.
         views: folder or file of pictures with cameras, for a reconstructor.
         azimuth, elevation: degrees from which a reconstructor takes `image` to be seen, None: as portraits are; the
@@ -49,9 +52,10 @@ class SamplingSettings(ComputationSettings):
         prior: directory of a prior's run, which generates picture features from a text.
         prior_guidance: guidance scale of the prior; None: 1.
         from_: a file to vary; for a super-resolution model the low-resolution input.
-        strength: strength of variations; None: 0.6, or 1 with a mask. For a super-resolution model the strength of
-            the input's noise; None: no noise.
+        strength: strength of variations; None: 0.6, 0.9 of a part, or 1 with a mask. For a super-resolution
+            model the strength of the input's noise; None: no noise.
         mask: a file that marks the parts of `from_` to sample anew.
+        complete: `from_` is a part, which is kept; the rest is sampled.
         paste: copy the parts that the mask keeps from `from_`.
         sampler: in the place of the run's.
         steps: of the sampler; None: its own.
@@ -70,6 +74,10 @@ class SamplingSettings(ComputationSettings):
     prompts: str | None
     class_: Name | Sequence[Name] | None
     image: str | Sequence[str] | None
+    proportions: tuple[Positive, Positive, Positive] | None
+    symmetry: tuple[Share, Share, Share] | None
+    sharpness: Share | None
+    points: str | None
     remove_background: bool
     views: str | None
     azimuth: float | None
@@ -87,6 +95,7 @@ class SamplingSettings(ComputationSettings):
     from_: str | None
     strength: Annotated[float, Range(0, 1, open_below=True)] | None
     mask: str | None
+    complete: bool
     paste: bool
     sampler: DictConfig | None
     steps: Steps | None
@@ -108,6 +117,17 @@ class SamplingSettings(ComputationSettings):
     def images(self) -> Sequence[str | None]:
         """Path of each requested picture; [None] without one."""
         return self.image if isinstance(self.image, list) else [self.image]  # type: ignore[list-item]
+
+    @property
+    def numbers(self) -> dict[str, list[float]]:
+        """Numbers that the shape is asked to have, by the key of their source; proportions over the longest side."""
+        longest = max(self.proportions or (1.0,))
+        values = {
+            "proportions": None if self.proportions is None else [side / longest for side in self.proportions],
+            "symmetry": None if self.symmetry is None else [float(share) for share in self.symmetry],
+            "sharpness": None if self.sharpness is None else [float(self.sharpness)],
+        }
+        return {key: value for key, value in values.items() if value is not None}
 
     @property
     def weighted_adapters(self) -> list[tuple[str, float]]:
@@ -145,6 +165,8 @@ class SamplingSettings(ComputationSettings):
     def variation_strength(self) -> float:
         if self.strength is not None:
             return self.strength
+        if self.complete:
+            return COMPLETION
         return STRENGTH if self.mask is None else 1.0
 
     @property
@@ -159,7 +181,9 @@ class SamplingSettings(ComputationSettings):
             raise UserError("to= is empty: write the prompt to go to")
         paths = {"run": self.run, "output_dir": self.output_dir, "output": self.output, "prompts": self.prompts}
         for key, value in (
-            paths | {"prior": self.prior, "from": self.from_, "mask": self.mask, "views": self.views}
+            paths
+            | {"prior": self.prior, "from": self.from_, "mask": self.mask, "views": self.views}
+            | {"points": self.points}
         ).items():
             if value is not None and not value.strip():
                 raise UserError(f"{key}= is empty: give a path, or leave it out")
@@ -185,6 +209,10 @@ class SamplingSettings(ComputationSettings):
             raise UserError(f"adapter_weight={list(weights)} must have one number for each adapter=, or be one for all")
         if self.mask is not None and self.from_ is None:
             raise UserError("mask= has no effect without from=: give the file that it is a mask of, or leave it out")
+        if self.complete and (self.from_ is None or self.mask is not None):
+            raise UserError(
+                "complete=true completes the part in from=, without a mask: give from=, and leave mask= out"
+            )
         if self.paste and self.mask is None:
             raise UserError("paste=true has no effect without mask=: give that too, or leave it out")
         if self.remove_background and self.image is None and self.prompts is None and self.views is None:
@@ -193,7 +221,7 @@ class SamplingSettings(ComputationSettings):
     def check_reconstruction(self) -> None:
         """UserError for options that have no effect on a reconstructor, which makes one mesh in one pass."""
         idle: dict[str, object] = {"prompt": self.prompt, "prompts": self.prompts, "class": self.class_}
-        idle |= {"from": self.from_, "to": self.to}
+        idle |= {"from": self.from_, "to": self.to, "points": self.points, **self.numbers}
         idle |= {"to_seed": self.to_seed, "prior": self.prior, "adapter": self.adapters, "sampler": self.sampler}
         idle |= {"frames": self.frames, "fps": self.fps, "motion": self.motion}
         idle |= {"steps": self.steps, "image": None if self.views is None else self.image}

@@ -6,9 +6,10 @@ from fieldforge.conditioning.condition import Condition, Features
 from fieldforge.conditioning.conditioner import Conditioner, compose
 from fieldforge.conditioning.efficientnet import efficientnet_lite0
 from fieldforge.conditioning.image_encoder import ClipImageEncoder, GridEncoder, ImageEncoder
-from fieldforge.conditioning.image_source import ImageSource
+from fieldforge.conditioning.image_source import ImageSource, SeveralImagesSource
 from fieldforge.conditioning.number_source import NumbersSource
 from fieldforge.conditioning.open_clip import OpenClipImageEncoder, OpenClipTextEncoder
+from fieldforge.conditioning.point_source import PointsSource
 from fieldforge.conditioning.source import Source
 from fieldforge.conditioning.text_encoder import ClipTextEncoder, SentenceEncoder, TextEncoder
 from fieldforge.conditioning.text_source import TextSource
@@ -28,7 +29,9 @@ __all__ = [
     "NumbersSource",
     "OpenClipImageEncoder",
     "OpenClipTextEncoder",
+    "PointsSource",
     "SentenceEncoder",
+    "SeveralImagesSource",
     "Source",
     "TextEncoder",
     "TextSource",

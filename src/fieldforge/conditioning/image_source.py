@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,3 +64,41 @@ class ImageSource(Source):
     def fingerprint(self) -> Mapping[str, Any]:
         own = {"margin": self.margin, "background": self.background, "lights": self.lights}
         return {**self.encoder.fingerprint(), **own}
+
+
+class SeveralImagesSource(ImageSource):
+    """Several pictures of one sample at once, in any order, through the encoder of an `ImageSource`.
+
+    The vector is the mean of theirs. Their tokens follow each other; those of a sample with fewer pictures than others
+    of its batch are padded and masked.
+
+    Args:
+        as those of `ImageSource`.
+    """
+
+    of_latents = True
+
+    def __init__(self, encoder: ImageEncoder, width: Count, key: str = "images", **options: Any) -> None:
+        super().__init__(encoder, width, key, **options)
+
+    def embed(  # type: ignore[override]
+        self, values: Sequence[Sequence[np.ndarray]] | Tensor, device: torch.device
+    ) -> Features:
+        """Features of B samples, each with pictures uint8 (H, W, 3 or 4); wholly transparent ones are left out."""
+        kept = [[np.asarray(one) for one in pictures if is_there(np.asarray(one))] for pictures in values]
+        assert all(kept), "a sample has at least one picture"
+        each = super().embed([one for pictures in kept for one in pictures], device)
+        places = pairwise(np.cumsum([0, *map(len, kept)]))
+        return Features.cat([joined(each.rows(slice(start, end))) for start, end in places])
+
+
+def is_there(pixels: np.ndarray) -> bool:
+    return pixels.shape[-1] == 3 or bool(pixels[..., 3].any())
+
+
+def joined(pictures: Features) -> Features:
+    """Features of V pictures as those of one sample: mean vector (1, F), tokens (1, V · L, F)."""
+    vector = None if pictures.vector is None else pictures.vector.float().mean(0, keepdim=True).to(pictures.vector)
+    if pictures.tokens is None or pictures.mask is None:
+        return Features(vector)
+    return Features(vector, pictures.tokens.flatten(0, 1)[None], pictures.mask.flatten()[None])

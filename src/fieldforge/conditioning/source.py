@@ -117,7 +117,8 @@ class Source(nn.Module, ABC):
             if features.tokens is None:
                 raise lacking(self.key, "tokens")
             tokens = self.token_projection(features.tokens.to(self.null_token.dtype))  # (B, L, D)
-            tokens = tokens if self.positions is None else tokens + self.positions  # (B, L, D)
+            if self.positions is not None:  # of several grids each has the same
+                tokens = tokens + self.positions.repeat(tokens.shape[1] // len(self.positions), 1)  # (B, L, D)
             mask = features.mask  # (B, L)
         return Condition(vector, tokens, mask)
 

@@ -18,6 +18,7 @@ from fieldforge.conditioning.stored import FIELDS, KeyedEmbeddings, KeyedShards,
 from fieldforge.data.manifest import read_manifest
 from fieldforge.data.transforms import Transform
 from fieldforge.errors import UserError
+from fieldforge.ranges import Count
 
 
 class View:
@@ -39,6 +40,30 @@ class View:
         views = view_numbers(stored) if self.views is None else self.views
         view = views[int(generator.integers(len(views)))]
         return {"image": view_of(stored, view, generator if self.lit else None)}
+
+
+class SeveralViews:
+    """`images`: some of the sample's views at random, uint8 RGBA (V, H, W, 4); places without one are transparent.
+
+    Args:
+        count: V, the most; a sample with fewer views gives all of them.
+        least: of a sample.
+        root, lit: see `View`.
+    """
+
+    def __init__(self, count: Count = 4, least: Count = 1, root: str | None = None, lit: bool = False) -> None:
+        if least > count:
+            raise UserError(f"SeveralViews gives {least} to {count} views: least= must not be more than count=")
+        self.count, self.least, self.lit = count, least, lit
+        self.shards = None if root is None else KeyedShards(root)
+
+    def __call__(self, sample: Mapping[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        stored = sample if self.shards is None else self.shards.read(sample["__key__"])
+        views = view_numbers(stored)
+        number = min(len(views), int(generator.integers(self.least, self.count + 1)))
+        chosen = generator.choice(len(views), number, replace=False)
+        pictures = [view_of(stored, views[int(place)], generator if self.lit else None) for place in chosen]
+        return {"images": np.stack([*pictures, *[np.zeros_like(pictures[0])] * (self.count - number)])}
 
 
 class FromSample:

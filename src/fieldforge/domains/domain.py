@@ -157,6 +157,23 @@ class Domain(ABC):
         """`read_views` of one picture, seen from these angles in degrees; None: from where portraits are drawn."""
         raise UserError(f"image={path}: nothing of this domain is reconstructed from pictures, leave it out")
 
+    def read_points(self, path: Path, key: str) -> np.ndarray:
+        """Points (N, 3) of a part of a surface, in the model's units, of a user's file. UserError for an unusable one.
+
+        key: of the configuration, which names the file.
+        """
+        raise UserError(f"{key}={path}: a {self.noun} has no surface of points, leave it out")
+
+    def read_part(self, path: Path, seed: int, shape: LatentShape) -> tuple[dict[str, Tensor], Tensor]:
+        """A file of a part of one sample: its batch, as `input_transforms` give it; (T,) bool, the tokens to sample.
+
+        Raises:
+            UserError: an unusable file, or latents or a domain without completion.
+        """
+        raise UserError(
+            f"complete=true: parts of a {self.noun} are kept by mask=, not by what is missing: leave it out"
+        )
+
     def read_output(self, path: Path) -> Outputs:
         """One output of another program, out of its file. UserError for an unusable one, or where none is read."""
         raise UserError(f"{path}: no {self.noun} of another program is read, leave its folder out of runs=")

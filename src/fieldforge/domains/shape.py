@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from fieldforge.domains.file_settings import FileSettings
 from fieldforge.domains.mesh_output import MeshOutput
 from fieldforge.domains.mesh_settings import MeshSettings
 from fieldforge.domains.photographs import given_batch, lone_photograph, read_photographs
+from fieldforge.domains.scans import places_anew, read_part, read_scan
 from fieldforge.domains.shape_measures import compare_clouds, measure_reconstruction
 from fieldforge.domains.shape_outputs import VIEW_SAMPLES, Shapes
 from fieldforge.domains.shape_truth import ConditionView, SpreadViews, TrueGeometry, TrueViews
@@ -35,6 +35,7 @@ from fieldforge.metrics.agreement import nearest_shapes
 from fieldforge.metrics.clouds import chamfer_matrix
 from fieldforge.metrics.pieces import count_pieces
 from fieldforge.metrics.reconstruction import BOX_DIAGONAL, surface_points
+from fieldforge.nn.latent_shape import LatentShape
 from fieldforge.preparation.asset import members_of_file
 from fieldforge.preparation.pipeline import check_libraries
 from fieldforge.preparation.settings import ViewSettings
@@ -43,7 +44,7 @@ from fieldforge.preparation.shape_recipe import ShapeRecipe
 from fieldforge.ranges import Count, GridCells, Pixels, Points, Positive, Whole
 from fieldforge.readers.file_store import AssetError
 from fieldforge.readers.limits import Limits
-from fieldforge.rendering.bitmaps import image_of
+from fieldforge.rendering.bitmaps import image_of, pixels_of
 from fieldforge.rendering.mesh_views import Light
 from fieldforge.rendering.shading import portrait
 
@@ -233,14 +234,15 @@ class ShapeDomain(Domain):
             raise UserError(f"from={path}: {error}") from error
         return collate([apply_transforms(sample, self.input_transforms(), np.random.default_rng(seed))])
 
+    def read_points(self, path: Path, key: str) -> np.ndarray:
+        return read_scan(path, key, LIMITS)
+
+    def read_part(self, path: Path, seed: int, shape: LatentShape) -> tuple[dict[str, Tensor], Tensor]:
+        surface = torch.from_numpy(read_part(path, "from", self.points, LIMITS, np.random.default_rng(seed)))
+        return {"input": surface[None]}, places_anew(surface[:, :3], shape)
+
     def read_views(self, path: Path, cut_out: bool) -> dict[str, Tensor]:
         return given_batch(read_photographs(path, cut_out), self.view_size)
 
     def read_view(self, path: Path, azimuth: float | None, elevation: float | None, cut_out: bool) -> dict[str, Tensor]:
         return given_batch([lone_photograph(path, azimuth, elevation, cut_out)], self.view_size)
-
-
-def pixels_of(payload: bytes) -> np.ndarray:
-    """uint8 RGBA (H, W, 4) of a picture file."""
-    with Image.open(io.BytesIO(payload)) as picture:
-        return np.asarray(picture.convert("RGBA"))

@@ -35,6 +35,12 @@ def png_bytes(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def pixels_of(payload: bytes) -> np.ndarray:
+    """uint8 RGBA (H, W, 4) of a picture file."""
+    with Image.open(io.BytesIO(payload)) as picture:
+        return np.asarray(picture.convert("RGBA"))
+
+
 def write_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG atomically."""
     write_whole(png_bytes(picture), path)

@@ -12,7 +12,7 @@ TEXTS = ("prompt", "guidance.negative", "to", "class", "command")
 PATHS = (
     *("run", "output", "output_dir", "name", "autoencoder_name", "autoencoder_run", "teacher"),
     *("continue_from", "init_from"),
-    *("prompts", "image", "from", "prior", "adapters", "guidance.run", "shards", "embed"),
+    *("prompts", "image", "from", "points", "prior", "adapters", "guidance.run", "shards", "embed"),
     *("source.path", "source.labels", "source.folder", "source.cache", "source.name", "source.licence"),
     *("source.creator", "data.root", "latent_data.root", "data_root", "prompts.file", "images.libraries"),
     *("conditioner.clip", "device", "host"),
@@ -20,6 +20,8 @@ PATHS = (
 """Keys whose value is a text, and keys whose value is a name: of a file, a folder, a run, a device."""
 LISTS = ("class", "image", "adapters", "data.root", "latent_data.root", "embed", "data_root")
 """The keys of both kinds whose value may be a list, [a,b]."""
+SERIES = ("proportions", "symmetry")
+"""The keys whose value is several numbers: 1,2,1 is [1,2,1]."""
 SEARCH_PATH = "hydra.searchpath"
 _ONE_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _SWEEP = re.compile(r"(choice|range|interval|glob|tag|sort|shuffle)\(.*\)", re.DOTALL)
@@ -37,7 +39,7 @@ def rewritten(
         words: see `spelled_out`.
         groups: names of config groups, see `as_choice`.
     """
-    ordered = multirun_first([spelled_out(argument, words) for argument in arguments])
+    ordered = multirun_first([as_series(spelled_out(argument, words)) for argument in arguments])
     sweeps = ordered[:1] == ["--multirun"]
     return [quoted(as_choice(argument, groups), sweeps) for argument in ordered]
 
@@ -83,6 +85,12 @@ def spelled_out(argument: str, words: Mapping[str, tuple[str, str]]) -> str:
         return argument
     word, number = words[key]
     return f"{word if value[:1].isalpha() else number}={value}"
+
+
+def as_series(argument: str) -> str:
+    """`proportions=1,2,1` → `proportions=[1,2,1]`, for the keys of `SERIES`."""
+    key, _, value = argument.partition("=")
+    return f"{key}=[{value}]" if key in SERIES and "," in value and not value.startswith("[") else argument
 
 
 def multirun_first(arguments: list[str]) -> list[str]:

@@ -37,12 +37,16 @@ def conditions(
 def latent_conditions(data: ShardDataModule, conditioner: Conditioner, split: str, count: int) -> dict[str, Any]:
     """The first `count` latents of a split of a data module, with what it gives beside them.
 
-    `features`: source → Features of what the transforms give. The result also holds `meta`.
+    `features`: source → Features of what the transforms give, encoded where a source has an encoder. The result also
+    holds `meta`.
     """
     shards = data.shards(split)
     size = min(count, shards.samples)
     batch = next(iter(HeldOut(shards, [*data.transforms, Meta()], seed=0, batch_size=size, limit=size)))
-    return conditioner.with_host_features(batch)
+    stored = batch.get("features", {})
+    ready = set(stored) if isinstance(stored, Mapping) else set(stored[0])
+    names = [name for name, source in conditioner.sources.items() if name in ready or source.key in batch]
+    return {**batch, "features": conditioner.embed(batch, names)}
 
 
 def reads_latents(conditioner: Conditioner) -> bool:
