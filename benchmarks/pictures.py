@@ -37,7 +37,7 @@ from fieldforge.metrics.agreement import agreement
 from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
-from fieldforge.stages.measures_of_samples import stored_samples
+from fieldforge.stages.sample_judge import stored_samples
 
 AT_A_TIME, SHOWN, COLUMNS, CELL = 32, 24, 8, 96
 

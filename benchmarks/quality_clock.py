@@ -20,8 +20,8 @@ from fieldforge.evaluation.questions import questions_for
 from fieldforge.evaluation.settings import PromptSettings
 from fieldforge.metrics.reconstruction import volume_iou
 from fieldforge.stages.denoiser_parts import build_generator
-from fieldforge.stages.measures_of_samples import MeasuresOfSamples, stored_samples
-from fieldforge.stages.sample_judge import SampleJudge
+from fieldforge.stages.measures_of_samples import MeasuresOfSamples
+from fieldforge.stages.sample_judge import SampleJudge, stored_samples
 from fieldforge.training.callbacks.context import Watcher
 from fieldforge.training.callbacks.steps import StepCallback
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule

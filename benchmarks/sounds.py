@@ -26,7 +26,7 @@ from fieldforge.domains.domain import Outputs
 from fieldforge.rendering.bitmaps import write_picture
 from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.diffusion_stage import load_diffusion, load_domain
-from fieldforge.stages.measures_of_samples import stored_samples
+from fieldforge.stages.sample_judge import stored_samples
 
 EXAMPLE, SHOWN, CELL = "examples.sound", 3, 128
 

@@ -22,7 +22,7 @@ from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.train import run_training
 from fieldforge.stages.conditions import conditions
 from fieldforge.stages.diffusion_stage import load_diffusion
-from fieldforge.stages.measures_of_samples import stored_samples
+from fieldforge.stages.sample_judge import stored_samples
 from fieldforge.training.callbacks.metrics_table import read_table
 
 COUNT = 6
@@ -92,8 +92,9 @@ def small_encoder(monkeypatch) -> None:
 def test_the_last_row_is_that_of_the_finished_model(
     tmp_path: Path, squares: Path, autoencoder: Path, small_encoder: None, steered_by: list[str], key: str, label: str
 ) -> None:
-    words = ["callbacks=samples", f"autoencoder_run={autoencoder}", "training.diffusion.batch_size=4", *steered_by]
-    words += [f"callbacks.samples.count={COUNT}", "callbacks.samples.at_a_time=4", "callbacks.samples.steps=2"]
+    judged = ["split=train", "resolution=null", f"count={COUNT}", "at_a_time=4", "steps=2"]
+    words = ["callbacks=judges", *(f"callbacks.judges.{one}" for one in judged)]
+    words += [f"autoencoder_run={autoencoder}", "training.diffusion.batch_size=4", *steered_by]
     done = run_training(composed(squares, tmp_path, *words))["diffusion"]
     logged = read_table(done.path / "metrics.csv")[1]
 
@@ -105,11 +106,13 @@ def test_the_last_row_is_that_of_the_finished_model(
     latents = generator({key: condition[key]}, list(range(COUNT)), 3.0)
     generated = np.stack(domain.signatures(domain.decode(trained, latents)))
     metas, truth = stored_samples(domain, str(squares))
-    assert logged["samples/frechet"] == pytest.approx(frechet_distance(generated, np.stack(truth)), rel=1e-3)
-    assert logged["samples/kernel"] == pytest.approx(kernel_distance(generated, np.stack(truth)), rel=1e-3)
+    assert logged["judge/frechet"] == pytest.approx(frechet_distance(generated, np.stack(truth)), rel=1e-3)
+    assert logged["judge/kernel"] == pytest.approx(kernel_distance(generated, np.stack(truth)), rel=1e-3)
     nearest = domain.nearest(list(generated), truth)
     hits = [metas[index][label] == meta[label] for index, meta in zip(nearest, condition["meta"], strict=True)]
-    assert logged["samples/retrieval"] == pytest.approx(np.mean(hits))
+    assert logged[f"judge/{label}"] == pytest.approx(np.mean(hits))
+    assert logged["judge/empty"] == 0
+    assert all(logged[f"judge/denoising_error_{level}"] > 0 for level in ("fine", "middle", "coarse"))
 
 
 def test_a_missing_network_ends_a_training_before_its_first_step(
@@ -119,7 +122,7 @@ def test_a_missing_network_ends_a_training_before_its_first_step(
         raise UserError("the network is not installed")
 
     monkeypatch.setattr(ImageDomain, "_features", missing)
-    config = composed(squares, tmp_path, "callbacks=samples", f"autoencoder_run={autoencoder}")
+    config = composed(squares, tmp_path, "callbacks=judges", f"autoencoder_run={autoencoder}")
     with pytest.raises(UserError, match="is not installed"):
         run_training(config)
     (run,) = tmp_path.glob("image_latent/*")

@@ -1,15 +1,20 @@
 """Interrupted equals uninterrupted, bit for bit, however a run was stopped."""
 
+import json
 import signal
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from tests.runs.conftest import Place
 
+from fieldforge.runs.entry import CONFIGS
+from fieldforge.runs.evaluate import run_evaluation
 from fieldforge.runs.train import run_training
 from fieldforge.stages.autoencoder_stage import load_autoencoder
+from fieldforge.training.callbacks.metrics_table import read_table
 from fieldforge.training.processes import interruption
 from fieldforge.training.processes.interruption import EXIT_CTRL_C, EXIT_UNFINISHED, Interrupted
 
@@ -49,6 +54,27 @@ def test_signal_finishes_the_step_saves_and_resumes_exactly(place, undisturbed, 
     assert_equal(weights(done.path), undisturbed)
     steps = [row.split(",")[0] for row in (done.path / "metrics.csv").read_text().splitlines()[1:]]
     assert steps == [str(step) for step in range(6)]
+
+
+def test_judges_are_not_in_the_way_and_say_in_the_end_what_evaluate_says(place, undisturbed):
+    small = ["every_steps=2", "count=2", "resolution=32"]
+    judged = [AUTOENCODER, "callbacks=judges", *(f"callbacks.judges.{one}" for one in small)]
+    with pytest.raises(Interrupted):
+        run_training(place.compose(*judged, KILL % signal.SIGTERM))
+    interruption.forget()
+    done = run_training(place.compose(*judged))["autoencoder"]
+    assert_equal(weights(done.path), undisturbed)
+    rows = read_table(done.path / "metrics.csv")
+    assert [step for step, row in rows.items() if "judge/iou" in row] == [1, 3, 5]
+    with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
+        words = [f"run={done.path}", "limit=2", "reconstruction.resolution=32", "reconstruction.pictures=0"]
+        run_evaluation(compose("evaluate", words))
+    report = json.loads((done.path / "evaluation" / "heldout.json").read_text())
+    own = {name.removeprefix("judge/"): value for name, value in rows[5].items() if name.startswith("judge/")}
+    of_truth = {"thickness", "openness", "parts", "texture"}
+    assert own == pytest.approx(
+        {name: value for name, value in report["mean"].items() if name not in of_truth}, rel=1e-3
+    )
 
 
 def test_killed_process_resumes_exactly(place, undisturbed):

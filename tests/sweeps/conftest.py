@@ -68,7 +68,9 @@ class Bench:
 
 def judged(config, loss: float, times: int) -> None:
     """As the callback does: report on the way, end where the pruner says so."""
-    judge = Judge(config.search.trial, "minimize", __import__("optuna").pruners.MedianPruner(n_startup_trials=2))
+    judge = Judge(
+        config.search.trial, "loss", "minimize", __import__("optuna").pruners.MedianPruner(n_startup_trials=2)
+    )
     if judge.prune(5, loss + 1):
         raise Pruned(5, loss + 1, Path(config.output_dir))
 

@@ -58,3 +58,12 @@ def test_unknown_metric_says_which_there_are(place: Place):
     with pytest.raises(UserError, match=r"heldout/los is not logged: choose one of .*heldout/loss") as error:
         run_training(place.compose(*EVERY_TWO, with_judge(9, "heldout/los")))
     assert "\n" not in str(error.value)
+
+
+def test_a_measure_counts_from_its_first_judgement_on(place: Place):
+    words = ["callbacks=judges", "callbacks.judges.every_steps=4", "callbacks.judges.count=1"]
+    words += ["callbacks.judges.resolution=8", with_judge(9, "judge/iou")]
+    run_training(place.compose(*EVERY_TWO, *words))
+    assert [step for step, _ in Unforgiving.last.reports] == [4, 6]
+    with pytest.raises(UserError, match=r"judge/class is not logged: choose one of .*judge/iou"):
+        run_training(place.compose(*EVERY_TWO, *words[:-1], with_judge(9, "judge/class"), "seed=1"))

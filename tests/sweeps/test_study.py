@@ -4,10 +4,11 @@ from pathlib import Path
 
 import optuna
 import pytest
+from omegaconf import OmegaConf
 
 from fieldforge.errors import UserError
 from fieldforge.sweeps.records import FAILED, FINISHED, PRUNED, Record, record_path
-from fieldforge.sweeps.settings import SearchSettings
+from fieldforge.sweeps.settings import SearchSettings, check_judged
 from fieldforge.sweeps.space import Choices, Range
 from fieldforge.sweeps.study import Judge, Study
 
@@ -81,7 +82,7 @@ def test_median_pruning(tmp_path: Path, direction: str):
     verdicts = []
     for value in (1.0, 2.0, 3.0, 0.5):
         [trial] = of.next(1)
-        judge = Judge(str(record_path(tmp_path, trial.number)), direction, pruner)
+        judge = Judge(str(record_path(tmp_path, trial.number)), "loss", direction, pruner)
         verdicts.append(judge.prune(10, sign * value))
         end(of, trial, Record(PRUNED if verdicts[-1] else FINISHED, sign * value, 10))
     assert verdicts == [False, False, True, False]
@@ -90,9 +91,9 @@ def test_median_pruning(tmp_path: Path, direction: str):
 def test_a_resumed_run_may_report_again(tmp_path: Path):
     [trial] = study(tmp_path).next(1)
     for _ in range(2):
-        judge = Judge(str(record_path(tmp_path, trial.number)), "minimize", optuna.pruners.NopPruner())
+        judge = Judge(str(record_path(tmp_path, trial.number)), "loss", "minimize", optuna.pruners.NopPruner())
         assert not judge.prune(5, 1.0)
-    assert not Judge(None, "minimize", None).prune(5, 1.0)
+    assert not Judge(None, "loss", "minimize", None).prune(5, 1.0)
 
 
 def test_mistakes(tmp_path: Path):
@@ -107,3 +108,36 @@ def test_mistakes(tmp_path: Path):
     path.write_text("{")
     with pytest.raises(UserError, match="is damaged"):
         Record.read(path)
+
+
+def test_the_measure_says_which_way_is_better():
+    assert SearchSettings("judge/iou").ranking == "maximize"
+    assert SearchSettings("judge/chamfer_l1").ranking == "minimize"
+    assert SearchSettings("heldout/loss").ranking == "minimize"
+    assert SearchSettings("heldout/accuracy", "maximize").ranking == "maximize"
+    assert SearchSettings("judge/novelty", "maximize").ranking == "maximize"
+
+
+@pytest.mark.parametrize(
+    ("objective", "direction", "sentence"),
+    [
+        ("judge/iou", "minimize", r"search\.direction = minimize ranks judge/iou from its worst on"),
+        ("judge/novelty", None, r"search\.objective = judge/novelty is best somewhere between"),
+        ("heldout/loss", "down", r"search\.direction = 'down' must be"),
+    ],
+)
+def test_a_direction_that_ranks_wrongly_is_refused(objective, direction, sentence):
+    with pytest.raises(UserError, match=sentence):
+        SearchSettings(objective, direction)
+
+
+def test_what_is_not_judged_is_told_before_the_first_trial():
+    shapes = {"_target_": "fieldforge.domains.shape.ShapeDomain"}
+    config = OmegaConf.create({"callbacks": {"judges": {"count": 8}}, "domain": shapes})
+    check_judged(config, "judge/iou")
+    check_judged(config, "heldout/anything")
+    with pytest.raises(UserError, match=r"judge/f_scor is not measured: choose one of judge/f_score"):
+        check_judged(config, "judge/f_scor")
+    check_judged(OmegaConf.merge(config, {"domain": {"_target_": "examples.sound.SoundDomain"}}), "judge/pitch")
+    with pytest.raises(UserError, match=r"judge/iou is measured by callbacks=judges: add it"):
+        check_judged(OmegaConf.create({"callbacks": {"pictures": {}}, "domain": shapes}), "judge/iou")

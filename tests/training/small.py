@@ -12,7 +12,7 @@ from fieldforge.nn.ema import PlainDecay
 from fieldforge.noise.randomness import StepRandomness
 from fieldforge.training.callbacks.averaging import EMACallback
 from fieldforge.training.callbacks.budget import Budget, BudgetCallback
-from fieldforge.training.callbacks.context import Draw, TrainingContext, Watcher
+from fieldforge.training.callbacks.context import Draw, Measure, TrainingContext, Watcher
 from fieldforge.training.callbacks.gradient_guard import GradientGuard
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 from fieldforge.training.processes.hardware import Hardware, fit
@@ -55,6 +55,7 @@ def train(
     guard: GradientGuard | None = None,
     ema: EMACallback | None = None,
     draw: Draw | None = None,
+    measure: Measure | None = None,
 ) -> AutoencoderModule:
     """A trained module; `module.trainer` and `module.ema` are there to look at."""
     torch.manual_seed(0)
@@ -63,7 +64,9 @@ def train(
     module.ema = ema or EMACallback(PlainDecay(0.9))
     clock = BudgetCallback(Budget(steps, warmup_steps=0, final_rate=1.0))
     guard = guard or GradientGuard()
-    context = TrainingContext("stage", root, "mine", {}, 4, clock, module.ema, guard, draw, place="stage 2 of 3")
+    context = TrainingContext(
+        "stage", root, "mine", {}, 4, clock, module.ema, guard, draw, measure, place="stage 2 of 3"
+    )
     for callback in callbacks:
         if isinstance(callback, Watcher):
             callback.watch(context)

@@ -85,6 +85,9 @@ MEASURES = {
         Measure("other_cosine", "cosine to the views of others", "", "lower", TRUTH),
         Measure("top_1", "nearest view is of the asset meant", "share", "higher", TRUTH),
         Measure("top_5", "the asset meant is among the five nearest", "share", "higher", TRUTH),
+        Measure("denoising_error_fine", "error of denoised latents, little noise", "", "lower", TRUTH),
+        Measure("denoising_error_middle", "error of denoised latents, as much noise as signal", "", "lower", TRUTH),
+        Measure("denoising_error_coarse", "error of denoised latents, much noise", "", "lower", TRUTH),
         Measure("frechet", "Fréchet distance of features", "", "lower", STORED),
         Measure("kernel", "kernel distance of features", "", "lower", STORED),
     )

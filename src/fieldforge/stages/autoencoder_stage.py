@@ -31,13 +31,14 @@ from fieldforge.rendering.sheet import picture_sheet
 from fieldforge.stages.directory import MODEL, StageDirectory, load_weights, model_in
 from fieldforge.stages.encoding import measure_statistics
 from fieldforge.stages.initial_weights import kinds_of_steps, start_file
+from fieldforge.stages.measures_of_reconstructions import MeasuresOfReconstructions
 from fieldforge.stages.pretrained import place_of
 from fieldforge.stages.samples import check_samples, data_fingerprint, sample_data
 from fieldforge.stages.settings import PictureSettings
 from fieldforge.stages.stage import Results, Saved, StageResult, TrainedStage
 from fieldforge.stages.training_run import plain, seeded
 from fieldforge.stages.work import Batch, Drawing, Encoding, Sizes, Step
-from fieldforge.training.callbacks.context import Draw
+from fieldforge.training.callbacks.context import Draw, Measure
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 from fieldforge.training.processes.checkpoints import load_safely
 
@@ -150,6 +151,9 @@ class AutoencoderStage(TrainedStage):
 
     def pictures(self) -> Draw:
         return pictures_of_heldout(self.config, sample_data(self.config), self.sheet)
+
+    def measure(self) -> Measure:
+        return MeasuresOfReconstructions(self.config, sample_data(self.config))
 
     def complete(self, trained: pl.LightningModule) -> None:
         assert isinstance(trained, AutoencoderModule)

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
+from fieldforge.data.transforms import Meta, Transform
 from fieldforge.domains.domain import Domain, Outputs
 from fieldforge.metrics.measures import MEASURES
-from fieldforge.stages.measures_of_samples import stored_samples
 
 NAN = float("nan")
 
@@ -79,15 +80,18 @@ class SampleJudge:
         ]
         return float(np.mean(distances)) if distances else NAN
 
-    def measure(self, asked: Sequence[Asked], outputs: Sequence[Outputs]) -> Measurements:
-        """The measures of N samples, and of their set."""
+    def measure(
+        self, asked: Sequence[Asked], outputs: Sequence[Outputs], splits: Sequence[str] | None = None
+    ) -> Measurements:
+        """The measures of N samples, and of their set against `splits`; None: against all."""
         signatures = [signature for output in outputs for signature in self.domain.signatures(output)]
         nearest = self.domain.nearest(signatures, self.signatures)
         described = [None if output.is_empty else self.domain.describe(output) for output in outputs]
         parts = zip(asked, described, signatures, nearest, strict=True)
         each = [self.values(one, numbers, signature, int(place)) for one, numbers, signature, place in parts]
         rows = {name: np.array([one.get(name, NAN) for one in each]) for name in MEASURES}
-        sets = {split: self.domain.compare_sets(signatures, stored) for split, stored in self.references.items()}
+        against = self.references if splits is None else {split: self.references[split] for split in splits}
+        sets = {split: self.domain.compare_sets(signatures, stored) for split, stored in against.items()}
         return Measurements(rows, {split: numbers for split, numbers in sets.items() if numbers}, nearest, described)
 
     def values(
@@ -114,3 +118,15 @@ def references(domain: Domain, root: Any, training: Sequence[np.ndarray]) -> dic
         split for manifest in open_shards(root, "train").manifests for split in manifest.shards.splits
     }
     return {"train": training} | ({"heldout": stored_samples(domain, root, "heldout")[1]} if heldout else {})
+
+
+def stored_samples(
+    domain: Domain, root: Any, split: str = "train"
+) -> tuple[list[dict[str, Any]], list[NDArray[np.floating]]]:
+    """Metadata and signature of every sample of a split."""
+    metas, signatures = [], []
+    transforms: list[Transform] = [*domain.input_transforms(), Meta()]
+    for batch in HeldOut(open_shards(root, split), transforms, seed=0, batch_size=16):
+        metas += batch["meta"]
+        signatures += domain.stored_signatures(batch)
+    return metas, signatures

@@ -48,7 +48,7 @@ def sweep(hydra: Any, arguments: Sequence[str]) -> Table:
     fixed = [override.input_line or "" for override in overrides if not override.is_sweep_override()]
     on_command_line = {o.get_key_element(): dimension_of(o) for o in overrides if o.is_sweep_override()}
     space = {**parse_space(settings.space), **on_command_line}
-    name, determining = sweep_name(config, space)
+    name, determining = sweep_name(config, space, settings.ranking)
     directory = (Path(config.get("output_dir", "outputs")) / "sweeps" / name).absolute()
     write_settings(directory, determining)
 
@@ -61,7 +61,7 @@ def sweep(hydra: Any, arguments: Sequence[str]) -> Table:
     table = Sweep(
         directory,
         settings.objective,
-        settings.direction,
+        settings.ranking,
         [text for text in fixed if not text.startswith("search.trial=")],
         parallel=settings.parallel,
         in_process=launcher_name == "basic",
@@ -86,7 +86,7 @@ def launcher_of(hydra: Any, name: str, directory: Path) -> Launcher:
     return launcher
 
 
-def sweep_name(config: DictConfig, space: Mapping[str, Dimension]) -> tuple[str, dict[str, Any]]:
+def sweep_name(config: DictConfig, space: Mapping[str, Dimension], ranking: str) -> tuple[str, dict[str, Any]]:
     """A deterministic name of the sweep, and the values behind it: all that results or proposals depend on.
 
     A sweep without a swept key is one trial, which a launcher may run elsewhere.
@@ -97,6 +97,7 @@ def sweep_name(config: DictConfig, space: Mapping[str, Dimension]) -> tuple[str,
     assert isinstance(values, dict)
     if values.get("continue_from") is None:
         values.pop("continue_from", None)  # sweeps are older than this key
+    values["search"]["direction"] = ranking
     for path in [*_FREE, *(f"{data}.{key}" for data in ("data", "latent_data") for key in _FREE_OF_DATA)]:
         *blocks, last = path.split(".")
         block: Any = values

@@ -15,7 +15,7 @@ from hydra.errors import InstantiationException
 
 from fieldforge.errors import UserError, install_command
 from fieldforge.sweeps.records import FINISHED, PRUNED, Record, record_path
-from fieldforge.sweeps.settings import SearchSettings
+from fieldforge.sweeps.settings import SearchSettings, direction_of
 from fieldforge.sweeps.space import Dimension, as_text
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Study:
         self.directory, self.settings, self.space = directory, settings, space
         directory.mkdir(parents=True, exist_ok=True)
         self._distributions = {key: dimension.distribution() for key, dimension in _with_optuna(space).items()}
-        self._study = _open(directory, settings.direction)
+        self._study = _open(directory, settings.ranking)
         earlier = len(self._study.get_trials(deepcopy=False))
         # Another process goes on with other random numbers: with the same ones it would propose the same again.
         sampler = _build("search.sampler", settings.sampler, seed=settings.seed + earlier)
@@ -166,16 +166,16 @@ class Judge:
 
     Args:
         record: path of the trial's record, `<study>/trials/<number>.json`; None outside of a sweep: never prunes.
-        direction: of the objective.
+        objective, direction: as of `SearchSettings`.
         pruner: an Optuna pruner.
     """
 
-    def __init__(self, record: str | None, direction: str, pruner: Any):
+    def __init__(self, record: str | None, objective: str, direction: str | None, pruner: Any):
         self._trial = None
         if record is not None:
             import optuna
 
-            study = _open(Path(record).parents[1], direction, pruner)
+            study = _open(Path(record).parents[1], direction_of(objective, direction), pruner)
             [trial_id] = [t._trial_id for t in study.get_trials(deepcopy=False) if t.number == int(Path(record).stem)]
             self._trial = optuna.trial.Trial(study, trial_id)
 

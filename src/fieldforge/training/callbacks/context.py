@@ -21,18 +21,27 @@ Draw = Callable[[pl.LightningModule, Path], Sequence[Exhibit]]
 
 @dataclass(frozen=True)
 class Sampling:
-    """`count` samples, each of another condition of the training split, in batches of `at_a_time`."""
+    """Which samples are measured during training.
+
+    Args:
+        count: how many.
+        steps, scale, at_a_time: of a diffusion model: sampler steps, guidance scale, batch size.
+        split: "heldout" or "train"; where nothing is held out the training split.
+        resolution: of the outputs; None: the domain's.
+    """
 
     count: int
     steps: int
     scale: float
     at_a_time: int
+    split: str = "heldout"
+    resolution: int | None = None
 
 
 class Measure(Protocol):
-    """Measures a module's samples: numbers by name."""
+    """Measures a module's samples: numbers by the names in `metrics/measures.py`, NaN for those that do not apply."""
 
-    def prepare(self) -> None:
+    def prepare(self, sampling: Sampling) -> None:
         """Prepares before the first step. UserError for missing parts."""
 
     def __call__(self, module: pl.LightningModule, sampling: Sampling) -> dict[str, float]:
@@ -54,7 +63,7 @@ class TrainingContext:
         ema: holds the averaged weights.
         guard: skips steps and counts them.
         draw: draws the stage's pictures, with its own random generators; None where the stage draws nothing.
-        measure: measures the stage's samples, likewise; None where the stage makes no samples.
+        measure: measures the stage's samples, likewise; None where the stage measures none.
         place: the stage's number in the training, such as "stage 2 of 3"; empty for a single stage.
     """
 

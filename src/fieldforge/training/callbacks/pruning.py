@@ -10,7 +10,13 @@ import pytorch_lightning as pl
 
 from fieldforge.errors import UserError
 from fieldforge.training.callbacks.context import Watcher
+from fieldforge.training.callbacks.judges import PREFIX
 from fieldforge.training.processes import ranks
+
+
+def is_judged(metric: str) -> bool:
+    """Whether a metric is one of `Judges`."""
+    return metric.startswith(PREFIX)
 
 
 class Judge(Protocol):
@@ -34,6 +40,8 @@ class Pruning(Watcher):
         judge: called in the first process alone; all processes follow its verdict.
         stages: all stages of the training; the metric belongs to the last stage.
 
+    A measure of `Judges` is handed over once it has been judged, its last value at each validation.
+
     Raises (while training):
         UserError: no such metric is logged; the sentence lists the metrics.
         Pruned: after the state is saved.
@@ -48,6 +56,8 @@ class Pruning(Watcher):
         if self.context.stage in self.earlier or trainer.sanity_checking:
             return
         logged = trainer.callback_metrics
+        if self.metric not in logged and is_judged(self.metric) and not any(map(is_judged, logged)):
+            return  # nothing has been judged so far
         if self.metric not in logged:
             raise UserError(
                 f"search.objective = {self.metric} is not logged: choose one of {', '.join(sorted(logged))}"
