@@ -72,7 +72,7 @@ def main() -> None:
     path = find_model(choice.run, "outputs", "autoencoder")[0]
     autoencoder, label = load_autoencoder(path)
     domain = load_domain(label, path, {"given_views": 6, "views": 2, "surface_points": POINTS})
-    reads = [*domain.input_transforms(), *domain.truth_transforms(), ConditionView(), Meta(), Key()]
+    reads: list[Transform] = [*domain.input_transforms(), *domain.truth_transforms(), ConditionView(), Meta(), Key()]
     samples = HeldOut(open_shards(choice.data, "heldout"), reads, seed=0, batch_size=1, limit=choice.limit)
     sheet = compared(samples, *chosen_ways(choice, autoencoder, domain))
     if choice.picture is not None:

@@ -9,9 +9,11 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from tests.conditioning.conftest import clip_folder  # noqa: F401 (a fixture)
 from tests.runs.conftest import ROOT, Place
 
 from fieldforge.domains.shape_outputs import Shapes
+from fieldforge.domains.view_features import StoredViews
 from fieldforge.errors import UserError
 from fieldforge.metrics.measures import MEASURES
 from fieldforge.runs.compare import run_comparison
@@ -135,7 +137,7 @@ def test_evaluation_of_an_autoencoder_measures_every_heldout_asset(walked, capsy
     assert "iou" in capsys.readouterr().out
 
 
-def test_evaluation_of_a_diffusion_model_judges_prompts(walked, tmp_path):
+def test_evaluation_of_a_diffusion_model_judges_prompts(walked, tmp_path, clip_folder, monkeypatch):  # noqa: F811
     place, done = walked
     small = [f"prompts.{key}" for key in ("steps=2", "resolution=32", "seeds=[0]", "count=3")]
     folder = done["diffusion"].path / "evaluation"
@@ -151,10 +153,14 @@ def test_evaluation_of_a_diffusion_model_judges_prompts(walked, tmp_path):
     assert page.count("<section>") == 2  # all samples, and by prompt
     assert f"<td>{MEASURES['class'].text(judged['class']['mean'])}\n" in page
     (tmp_path / "names.txt").write_text("a red ball\n")
-    run_evaluation(
-        command(place, "evaluate", f"run={done['diffusion'].path}", *small, f"prompts.file={tmp_path}/names.txt")
-    )
+    seen = []
+    monkeypatch.setattr(StoredViews, "compare", lambda self, outputs: seen.append(outputs) or {"view_kernel": 0.25})
+    further = [f"prompts.file={tmp_path}/names.txt", f"prompts.encoder={clip_folder}", "prompts.views=1"]
+    run_evaluation(command(place, "evaluate", f"run={done['diffusion'].path}", *small, *further))
     report = json.loads((folder / "prompts.json").read_text())
+    assert report["by_guidance"]["3"]["intervals"]["retrieval"]["samples"] == 1
+    assert report["by_guidance"]["3"]["against heldout"]["view_kernel"] == 0.25
+    assert [len(outputs) for outputs in seen] == [1] * 6  # three guidances, two splits
     assert report["prompts"] == [{"prompt": "a red ball", "name": "red ball", "class": "red"}]
     assert report["name"]["samples"] == 1
     assert (folder / "prompts.png").is_file()

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.data.schema import Sample, Schema
+from fieldforge.data.shards import ShardSet
 from fieldforge.data.transforms import Transform
 from fieldforge.domains.file_settings import FileSettings
 from fieldforge.errors import UserError
@@ -54,6 +55,14 @@ class Outputs(Protocol):
 
     def media(self) -> tuple[str, bytes] | None:
         """Media type and content of one sample for the gallery's player or viewer; None: the picture alone."""
+        ...
+
+
+class SetOfViews(Protocol):
+    """Views of stored samples."""
+
+    def compare(self, outputs: Sequence[Outputs]) -> dict[str, float]:
+        """Measure → value for the views of a set of outputs, B = 1 each, against these."""
         ...
 
 
@@ -137,6 +146,10 @@ class Domain(ABC):
     def compare_sets(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> dict[str, float]:
         """Measure → value for the set of G generated signatures against the set of R stored ones."""
         return {}
+
+    def stored_views(self, shards: ShardSet, views: int) -> SetOfViews:
+        """`views` views of the stored samples, to compare those of outputs with. UserError where there are none."""
+        raise UserError(f"prompts.views={views}: a {self.noun} is not seen from several sides, leave it out")
 
     def further_pictures(self, folder: Path) -> dict[str, np.ndarray]:
         """Sample id → picture by another renderer, uint8 RGBA (H, W, 4), from a folder. UserError if there is none."""

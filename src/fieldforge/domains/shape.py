@@ -16,6 +16,7 @@ from torch import Tensor
 from fieldforge.data.schema import Sample
 from fieldforge.data.shape_schema import SAMPLE
 from fieldforge.data.shape_transforms import Surface, Views
+from fieldforge.data.shards import ShardSet
 from fieldforge.data.stream import collate
 from fieldforge.data.transforms import Transform, apply_transforms
 from fieldforge.domains.domain import Domain, Outputs, Truth
@@ -27,6 +28,7 @@ from fieldforge.domains.scans import places_anew, read_part, read_scan
 from fieldforge.domains.shape_measures import compare_clouds, measure_reconstruction
 from fieldforge.domains.shape_outputs import VIEW_SAMPLES, Shapes
 from fieldforge.domains.shape_truth import ConditionView, SpreadViews, TrueGeometry, TrueViews
+from fieldforge.domains.view_features import StoredViews
 from fieldforge.errors import UserError
 from fieldforge.fields.base import Field, Params
 from fieldforge.geometry.camera import fibonacci_poses, framing_distance
@@ -196,6 +198,9 @@ class ShapeDomain(Domain):
 
     def compare_sets(self, these: Sequence[np.ndarray], those: Sequence[np.ndarray]) -> dict[str, float]:
         return compare_clouds(these, those)
+
+    def stored_views(self, shards: ShardSet, views: int) -> StoredViews:
+        return StoredViews.of(shards, views)
 
     def distance(self, this: np.ndarray, that: np.ndarray) -> float:
         """chamfer_l1 of two clouds (N, 3) without normalisation, box units; the box's diagonal if `this` is empty."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fieldforge.evaluation.evaluation_report import INTERVALS, Column, table_of,
 from fieldforge.evaluation.picture_following import evaluate_images
 from fieldforge.evaluation.questions import Question, asked_with, questions_for
 from fieldforge.evaluation.settings import EvaluationSettings, PromptSettings
+from fieldforge.evaluation.text_image_agreement import TextImageJudge
 from fieldforge.generation import Generator
 from fieldforge.metrics.agreement import agreement
 from fieldforge.metrics.measures import measure_of
@@ -62,7 +64,7 @@ def evaluate_diffusion(model: Path, settings: EvaluationSettings) -> Path:
         pictures = started_from(model, settings.clips.pictures, settings.output_dir)
         judge_of_clips = ClipJudge(generator, autoencoder, domain, pictures, settings.clips)
         return evaluate_clips(judge_of_clips, label, root, about, folder / "clips.json")
-    judge = SampleJudge.of(domain, root)
+    judge = SampleJudge.of(domain, root, settings.prompts.views)
     if "image" in generator.keys:
         training = judge.metas, judge.signatures
         report = evaluate_images(generator, autoencoder, domain, root, training, settings.images, about, folder)
@@ -98,9 +100,10 @@ class PromptJudge:
         """Writes `prompts.json`, `.html` and `.png` into `folder`, prints the figures; returns the first's path."""
         questions = questions_for(self.judge.metas, self.generator.keys, self.settings.count, self.settings.file)
         asked = [question for question in questions for _ in self.settings.seeds]
+        _ = self.encoder  # what it lacks is told before anything is sampled
         outputs = {scale: self.outputs(questions, scale) for scale in self.settings.guidance}
         status("")
-        measured = {scale: self.judge.measure(asked, column) for scale, column in outputs.items()}
+        measured = {scale: self.measured(questions, column) for scale, column in outputs.items()}
         by_guidance = {scale: self.agreements(asked, one.nearest) for scale, one in measured.items()}
         described = {scale: self.descriptions(one) for scale, one in measured.items()}
         columns = self.columns(asked, measured)
@@ -121,6 +124,21 @@ class PromptJudge:
             self.print_figures(scale, by_guidance[scale], described[scale])
         result(f"{folder}/prompts.json, .html and .png")
         return path
+
+    @cached_property
+    def encoder(self) -> TextImageJudge | None:
+        return None if self.settings.encoder is None else TextImageJudge.of(self.settings.encoder)
+
+    def measured(self, questions: Sequence[Question], outputs: Sequence[Outputs]) -> Measurements:
+        """The measures of all samples of a guidance, the seeds of a question beside each other."""
+        seeds = len(self.settings.seeds)
+        measured = self.judge.measure([question for question in questions for _ in range(seeds)], outputs)
+        if self.encoder is None:
+            return measured
+        texts = list(dict.fromkeys(question.text for question in questions))
+        target = np.repeat([texts.index(question.text) for question in questions], seeds)
+        retrieved = self.encoder.retrieved(outputs, texts, target)
+        return replace(measured, rows={**measured.rows, "retrieval": retrieved})
 
     def descriptions(self, measured: Measurements) -> dict[str, dict[str, float]]:
         """Empty samples, the domain's numbers alone and beside the nearest training samples, and measures of sets."""

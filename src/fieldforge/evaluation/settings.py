@@ -39,6 +39,8 @@ class PromptSettings:
         steps: of the sampler; None: those of the run.
         resolution, picture_size: see `ReconstructionSettings`.
         batch_size: samples that are drawn together.
+        views: of each sample, whose features are compared with those of stored views; 0: none.
+        encoder: of texts and pictures, which says whether a sample is nearest to its own prompt; None: none.
     """
 
     file: str | None
@@ -50,6 +52,8 @@ class PromptSettings:
     resolution: GridCells
     picture_size: Pixels
     batch_size: Count
+    views: Whole = 0
+    encoder: str | None = None
 
     def __post_init__(self) -> None:
         check_distinct("prompts.seeds", self.seeds)

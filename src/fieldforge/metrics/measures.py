@@ -88,6 +88,9 @@ MEASURES = {
         Measure("denoising_error_fine", "error of denoised latents, little noise", "", "lower", TRUTH),
         Measure("denoising_error_middle", "error of denoised latents, as much noise as signal", "", "lower", TRUTH),
         Measure("denoising_error_coarse", "error of denoised latents, much noise", "", "lower", TRUTH),
+        Measure("retrieval", "picture is nearest to its own prompt", "share", "higher", "all prompts asked"),
+        Measure("view_frechet", "Fréchet distance of rendered views", "", "lower", STORED),
+        Measure("view_kernel", "kernel distance of rendered views", "", "lower", STORED),
         Measure("frechet", "Fréchet distance of features", "", "lower", STORED),
         Measure("kernel", "kernel distance of features", "", "lower", STORED),
     )

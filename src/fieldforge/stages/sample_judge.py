@@ -6,7 +6,7 @@ Axis letter: N samples.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fieldforge.data.heldout import HeldOut
 from fieldforge.data.shards import open_shards
 from fieldforge.data.transforms import Meta, Transform
-from fieldforge.domains.domain import Domain, Outputs
+from fieldforge.domains.domain import Domain, Outputs, SetOfViews
 from fieldforge.metrics.measures import MEASURES
 
 NAN = float("nan")
@@ -57,18 +57,22 @@ class SampleJudge:
         domain: of all samples.
         metas, signatures: of the training samples.
         references: split → signatures, for measures of sets.
+        views: split → views of stored samples, for further measures of sets.
     """
 
     domain: Domain
     metas: list[dict[str, Any]]
     signatures: list[np.ndarray]
     references: Mapping[str, Sequence[np.ndarray]]
+    views: Mapping[str, SetOfViews] = field(default_factory=dict)
 
     @staticmethod
-    def of(domain: Domain, root: Any) -> SampleJudge:
-        """By the sample shards at `root`. UserError where there are none."""
+    def of(domain: Domain, root: Any, views: int = 0) -> SampleJudge:
+        """By the sample shards at `root`, and by so many views of each. UserError where there are none."""
         metas, signatures = stored_samples(domain, root)
-        return SampleJudge(domain, metas, signatures, references(domain, root, signatures))
+        sets = references(domain, root, signatures)
+        seen = {split: domain.stored_views(open_shards(root, split), views) for split in sets} if views else {}
+        return SampleJudge(domain, metas, signatures, sets, seen)
 
     @cached_property
     def stored_distance(self) -> float:
@@ -92,6 +96,8 @@ class SampleJudge:
         rows = {name: np.array([one.get(name, NAN) for one in each]) for name in MEASURES}
         against = self.references if splits is None else {split: self.references[split] for split in splits}
         sets = {split: self.domain.compare_sets(signatures, stored) for split, stored in against.items()}
+        for split, seen in self.views.items():
+            sets[split] |= seen.compare(outputs)
         return Measurements(rows, {split: numbers for split, numbers in sets.items() if numbers}, nearest, described)
 
     def values(
