@@ -69,3 +69,17 @@ def test_the_page_shows_a_volume_rendering(tmp_path):
     with files.batch():
         files.add(Glow(), *jobs([request], [request], 0, 0, 1, 1), {}, tmp_path / "model.ckpt")  # type: ignore[arg-type]
     assert "data:image/gif;base64,R0lGOA==" in files.page.read_text()
+
+
+def test_whoever_watches_gets_a_sample_once_its_files_are_there(tmp_path):
+    request, seen = Request({"caption": "a dot"}, {"caption": "a dot"}), []
+
+    def watch(output, entry, folder):
+        seen.append(
+            (output, entry["seed"], (folder / entry["text"]).read_text(), (folder / entry["thumbnail"]).is_file())
+        )
+
+    files, dot = SampleFiles(tmp_path, {}, "", watch), Dot()
+    with files.batch():
+        files.add(dot, *jobs([request], [request], 4, 4, 1, 1), {"seed": 4}, tmp_path / "model.ckpt")  # type: ignore
+    assert seen == [(dot, 4, "dot", True)]

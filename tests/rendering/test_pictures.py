@@ -10,7 +10,7 @@ from fieldforge.geometry.colored_mesh import ColoredMesh
 from fieldforge.geometry.isosurface import extract_mesh
 from fieldforge.rendering.bitmaps import flatten, image_of, write_gif, write_picture
 from fieldforge.rendering.shading import Stand, portrait
-from fieldforge.rendering.sheet import picture_sheet
+from fieldforge.rendering.sheet import picture_sheet, text_picture
 from fieldforge.rendering.turntable import write_turntable
 
 
@@ -122,3 +122,11 @@ def test_labels_in_other_alphabets_do_not_break_the_sheet():
 
 def test_an_empty_grid_is_a_small_picture():
     assert max(picture_sheet([]).size) < 20
+
+
+def test_a_text_as_a_picture_fits_whatever_its_length():
+    short, long = (np.asarray(text_picture(text, 96)).min(axis=2) < 120 for text in ("a bed", "a very old bed " * 60))
+    for ink in (short, long):
+        assert ink.any()
+        assert not ink[:, [*range(4), *range(-4, 0)]].any(), "nothing is cut at the sides"
+    assert np.flatnonzero(short.any(axis=1)).size < np.flatnonzero(long.any(axis=1)).size

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fieldforge.asking.jobs import Job
 from fieldforge.asking.requests import Request
-from fieldforge.asking.sample_files import SampleFiles
+from fieldforge.asking.sample_files import SampleFiles, Watch
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.domains.domain import Domain
@@ -68,8 +68,8 @@ def load_reconstructor(path: Path, settings: SamplingSettings) -> Reconstructor:
     return Reconstructor(path, label, autoencoder, load_domain(label, path).with_files(settings.mesh))
 
 
-def reconstruct(path: Path, settings: SamplingSettings) -> Path:
-    """Write files and thumbnail of a mesh for each request, and return the path of `index.html`.
+def reconstruct(path: Path, settings: SamplingSettings, watch: Watch | None = None) -> Path:
+    """Write files and thumbnail of a mesh for each request, and return the path of `index.html`; `watch` gets each.
 
     Raises:
         UserError: a setting without effect, unusable pictures or cameras; then no folder is made.
@@ -84,7 +84,8 @@ def reconstruct(path: Path, settings: SamplingSettings) -> Path:
     folder = own if settings.output is None else Path(settings.output)
     make_folder(folder, "output")
     about = {"run": str(path.parent), "fingerprint": model.label["fingerprint"]}
-    files = SampleFiles(folder, about, f"{model.label['config'].get('name', '')} · {quantity(len(batches), 'mesh')}")
+    subtitle = f"{model.label['config'].get('name', '')} · {quantity(len(batches), 'mesh')}"
+    files = SampleFiles(folder, about, subtitle, watch)
     with writing(folder, MACHINE):
         write_all(model, batches, settings, files)
     result(str(files.page))

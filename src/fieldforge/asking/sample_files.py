@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,18 +22,21 @@ from fieldforge.training.processes.side_files import side_file
 
 log = logging.getLogger(__name__)
 POSTER = 320  # pixels
+Watch = Callable[[Outputs, Mapping[str, Any], Path], None]
+"""Called with each sample whose files are written: the output, its entry of `samples.json`, the folder."""
 
 
 @dataclass
 class SampleFiles:
     """Files and thumbnail of every output in `folder`, `samples.json` and `index.html`.
 
-    `about` holds the report's facts about the run, `subtitle` is the page's line about it.
+    `about` holds the report's facts about the run, `subtitle` is the page's line about it, `watch` gets every sample.
     """
 
     folder: Path
     about: Mapping[str, Any]
     subtitle: str
+    watch: Watch | None = None
     exhibits: list[Exhibit] = field(default_factory=list)
     entries: list[dict[str, Any]] = field(default_factory=list)
 
@@ -75,6 +78,8 @@ class SampleFiles:
         self.entries.append(
             {**job.request.labels, **facts, **files, "thumbnail": f"{name}.png", "checkpoint": str(checkpoint)}
         )
+        if self.watch is not None:
+            self.watch(output, self.entries[-1], self.folder)
         return files
 
     def rendering(self, name: str | None) -> Media | None:

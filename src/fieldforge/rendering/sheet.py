@@ -52,6 +52,20 @@ def picture_sheet(
     return sheet
 
 
+def text_picture(text: str, size: int) -> Image.Image:
+    """A text as an RGB picture, size × size pixels, in letters as large as let it fit; a longer one loses its end."""
+    picture = Image.new("RGB", (size, size), PAPER)
+    draw, room = ImageDraw.Draw(picture), size - 4 * GAP
+    for height in range(size // 8, 7, -1):
+        font, line = label_font(height), height * 1.25
+        lines = _wrapped(text, font, room)
+        if len(lines) * line <= room and all(font.getlength(one) <= room for one in lines):
+            break
+    lines = lines[: int(room // line)]
+    _write(draw, lines, size / 2, (size - len(lines) * line) / 2, line, font, "ma")
+    return picture
+
+
 def _paste(sheet: Image.Image, picture: Image.Image, x: int, y: int, cell: int) -> None:
     """The picture in the middle of the cell whose corner is (x, y)."""
     small = flatten(picture)

@@ -16,7 +16,7 @@ from fieldforge.asking.guidance import scale_text
 from fieldforge.asking.jobs import Job, batches, jobs_of
 from fieldforge.asking.reconstructor import reconstruct
 from fieldforge.asking.requests import Request, requests_of, ways
-from fieldforge.asking.sample_files import SampleFiles
+from fieldforge.asking.sample_files import SampleFiles, Watch
 from fieldforge.asking.sampling_model import SamplingModel, load_model
 from fieldforge.asking.settings import SamplingSettings
 from fieldforge.configuration.settings import read_settings
@@ -30,11 +30,11 @@ from fieldforge.terminal import quantity, result, status
 log = logging.getLogger(__name__)
 
 
-def run_sampling(config: DictConfig) -> Path:
+def run_sampling(config: DictConfig, watch: Watch | None = None) -> Path:
     """Write files and thumbnail of every sample, `samples.json` and `index.html`, and return the path of `index.html`.
 
     An interpolation also writes `strip.png`: a row for each seed, a column for each frame. A run of a reconstructor
-    makes meshes of pictures (`asking.reconstructor`).
+    makes meshes of pictures (`asking.reconstructor`). `watch` gets every sample as soon as its files are written.
 
     Raises:
         UserError: an invalid setting, or one without effect; then no folder is made.
@@ -43,7 +43,7 @@ def run_sampling(config: DictConfig) -> Path:
     run, stage = asked_model(settings)
     with model_of_length(run, settings.ema_length) as path:
         if stage == "autoencoder":
-            return reconstruct(path, settings)
+            return reconstruct(path, settings, watch)
         check_sampled(settings)
         model = load_model(path, settings)
         points = None if settings.points is None else model.domain.read_points(Path(settings.points), "points")
@@ -51,7 +51,7 @@ def run_sampling(config: DictConfig) -> Path:
         model.check(settings, requests)
         jobs = jobs_of(settings, requests)
         drawing = model.drawing(settings)
-        files = sample_files(settings, model, requests)
+        files = sample_files(settings, model, requests, watch)
     log.info("%s: %s at guidance %s", model.path.parent, quantity(len(jobs), "sample"), scale_text(model.guided.scale))
     if model.understood and settings.from_ is None and not any(request.values for request in requests):
         log.info("nothing is asked for: give %s to lead it", ways(model.understood))
@@ -79,14 +79,16 @@ def check_sampled(settings: SamplingSettings) -> None:
         )
 
 
-def sample_files(settings: SamplingSettings, model: SamplingModel, requests: Sequence[Request]) -> SampleFiles:
+def sample_files(
+    settings: SamplingSettings, model: SamplingModel, requests: Sequence[Request], watch: Watch | None = None
+) -> SampleFiles:
     """The sample files, in a new or existing folder. UserError if the folder cannot be made."""
     run = model.path.parent
     own = folder_of(model.path, settings.output_dir) / "samples" / folder_name(requests, settings, model.guided)
     folder = own if settings.output is None else Path(settings.output)
     make_folder(folder, "output")
     subtitle = f"{model.label['config'].get('name', '')} · guidance {scale_text(model.guided.scale)}"
-    return SampleFiles(folder, {"run": str(run), "fingerprint": model.label["fingerprint"]}, subtitle)
+    return SampleFiles(folder, {"run": str(run), "fingerprint": model.label["fingerprint"]}, subtitle, watch)
 
 
 def draw_all(
