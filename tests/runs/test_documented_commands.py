@@ -86,3 +86,9 @@ def test_documented_commands_compose(command: str):
             except Exception as error:
                 wrong.append(f"{file}: python {command}.py {text}: {' '.join(str(error).split())[:200]}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_several_prompts_to_compare_by_are_a_list():
+    with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
+        config = compose("compare", rewritten(["prompts=[a chair,a bed]"], {}, GROUPS))
+    assert list(config.prompts) == ["a chair", "a bed"]

@@ -18,7 +18,7 @@ PATHS = (
     *("conditioner.clip", "device", "host"),
 )
 """Keys whose value is a text, and keys whose value is a name: of a file, a folder, a run, a device."""
-LISTS = ("class", "image", "adapters", "data.root", "latent_data.root", "embed", "data_root")
+LISTS = ("class", "image", "adapters", "data.root", "latent_data.root", "embed", "data_root", "prompts")
 """The keys of both kinds whose value may be a list, [a,b]."""
 SERIES = ("proportions", "symmetry")
 """The keys whose value is several numbers: 1,2,1 is [1,2,1]."""
