@@ -1,0 +1,1 @@
+"""FiftyOne: a training set as a dataset of its App, and operators that generate into datasets."""
