@@ -88,12 +88,12 @@ class SamplingModel:
         start = anew = None
         if settings.from_ is not None:
             file, shape = Path(settings.from_), self.autoencoder.latent_shape
+            if settings.mask is not None:
+                anew = self.domain.read_mask(Path(settings.mask), file, shape)
             if settings.complete:
                 batch, anew = self.domain.read_part(file, settings.seed, shape)
             else:
                 batch = self.domain.read_file(file, settings.seed)
-            if settings.mask is not None:
-                anew = self.domain.read_mask(Path(settings.mask), file, shape)
             start = encoded(self.autoencoder, batch)
         strength, opening = settings.variation_strength, None
         if self.guided.begins:
