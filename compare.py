@@ -25,4 +25,5 @@ if __name__ == "__main__":
     from fieldforge.runs.early_checks import check_comparison_keys
     from fieldforge.runs.entry import run
 
-    run(main, "commands/compare", check=check_comparison_keys, about=about)
+    words = {"guidance": ("guidance_scale", "guidance_scale")}  # Hydra takes the short key for a group
+    run(main, "commands/compare", words=words, check=check_comparison_keys, about=about)

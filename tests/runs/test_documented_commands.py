@@ -26,7 +26,7 @@ WORDS = {
     "sample": {"guidance": ("guidance", "guidance.scale"), "adapter": ("adapters", "adapters")},
     "evaluate": {},
     "export": {},
-    "compare": {},
+    "compare": {"guidance": ("guidance_scale", "guidance_scale")},
     "app": {"guidance": ("guidance", "guidance.scale"), "adapter": ("adapters", "adapters")},
 }
 GROUPS = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
@@ -88,7 +88,7 @@ def test_documented_commands_compose(command: str):
     assert not wrong, "\n".join(wrong)
 
 
-def test_several_prompts_to_compare_by_are_a_list():
+def test_compare_takes_a_list_of_prompts_and_a_guidance_scale():
     with initialize_config_dir(str(CONFIGS / "commands"), version_base="1.3"):
-        config = compose("compare", rewritten(["prompts=[a chair,a bed]"], {}, GROUPS))
-    assert list(config.prompts) == ["a chair", "a bed"]
+        config = compose("compare", rewritten(["prompts=[a chair,a bed]", "guidance=2"], WORDS["compare"], GROUPS))
+    assert (list(config.prompts), config.guidance_scale) == (["a chair", "a bed"], 2)

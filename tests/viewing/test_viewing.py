@@ -51,7 +51,7 @@ def test_nothing_in_a_text_is_read_as_configuration():
     assert settings.prompt == TEXT
     assert (settings.guidance.scale, settings.n, settings.sampler) == (2, 1, None)
     assert read_settings(configured("sample", {}, "unipc"), SamplingSettings).sampler is not None
-    assert list(configured("compare", {"prompts": [TEXT], "guidance": 2.0}).prompts) == [TEXT]
+    assert list(configured("compare", {"prompts": [TEXT], "guidance_scale": 2.0}).prompts) == [TEXT]
 
 
 @pytest.mark.parametrize(

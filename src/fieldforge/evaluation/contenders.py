@@ -79,7 +79,7 @@ class RunContender:
         for start in range(0, len(jobs), self.settings.batch_size):
             part = jobs[start : start + self.settings.batch_size]
             batch = asked_with([question for question, _ in part], self.generator.keys)
-            latents = self.generator(batch, [seed for _, seed in part], self.settings.guidance)  # (B, T, C)
+            latents = self.generator(batch, [seed for _, seed in part], self.settings.guidance_scale)  # (B, T, C)
             decoded = self.domain.decode(self.autoencoder, latents, self.settings.resolution)
             outputs += [decoded[index] for index in range(len(part))]
             status(f"{self.name}: {len(outputs)} of {len(jobs)} sampled")

@@ -163,7 +163,7 @@ class ComparisonSettings(ComputationSettings):
         prompts: a file of prompts, or texts; None: the most frequent names of the training split.
         count: of these names.
         seeds: distinct seeds of each prompt.
-        guidance: scale of all runs.
+        guidance_scale: of all runs.
         steps, resolution, picture_size, batch_size: see `PromptSettings`.
     """
 
@@ -174,7 +174,7 @@ class ComparisonSettings(ComputationSettings):
     prompts: str | Sequence[str] | None
     count: Count
     seeds: Sequence[Seed]
-    guidance: float
+    guidance_scale: float
     steps: Steps | None
     resolution: GridCells
     picture_size: Pixels

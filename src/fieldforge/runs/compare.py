@@ -47,7 +47,7 @@ def run_comparison(config: DictConfig) -> Path:
         with side_file(folder / "comparison.png"):
             write_picture(sheet_of(comparison, settings.picture_size), folder / "comparison.png")
         samples = quantity(len(comparison.jobs), "sample")
-        subtitle = f"{samples} each at guidance {settings.guidance:g}; 95 % intervals by resampling prompts"
+        subtitle = f"{samples} each at guidance {settings.guidance_scale:g}; 95 % intervals by resampling prompts"
         write_comparison(
             folder / "index.html", "Comparison", subtitle, list(comparison.outputs), rows, exhibits_of(comparison)
         )

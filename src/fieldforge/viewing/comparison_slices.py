@@ -64,7 +64,7 @@ def compare(asked: Mapping[str, Any], dataset: str, output_dir: str) -> tuple[st
             fields = {
                 "prompt": question.text,
                 "seed": seed,
-                "guidance": float(settings.guidance),
+                "guidance": float(settings.guidance_scale),
                 "steps": settings.steps,
             }
             add_group(target, slices, fields, ["compared"])

@@ -152,6 +152,8 @@ class ModelComparison(FieldforgeOperator):
         params = ctx.params
         seed, count = int(params.get("seed") or 0), int(params.get("n") or 2)
         asked = forms.asked_of(params, "guidance", "steps", "resolution", "data_root")
+        if "guidance" in asked:
+            asked["guidance_scale"] = asked.pop("guidance")
         asked |= {"prompts": [params.get("prompt") or ""], "runs": [at_home(run) for run in params.get("runs") or ()]}
         summary, groups = compare({**asked, "seeds": list(range(seed, seed + count))}, dataset, output_dir)
         return {"samples": groups * len(asked["runs"]), "dataset": dataset, "scores": summary}
