@@ -13,7 +13,7 @@ from fieldforge.configuration.settings import read_settings
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count, GridCells, Positive, Range, Steps
 
-ONE = {"n": 1, "batch_size": 1, "remove_background": False, "paste": False}
+ONE = {"n": 1, "batch_size": 1, "remove_background": False, "complete": False, "paste": False}
 """Settings of sample.py that the page has no control for."""
 
 
