@@ -57,7 +57,7 @@ class MadeUp:
         self.begun = threading.Event()
         self.wishes: list[Wish] = []
         self.failure: Exception | None = None
-        generator = SimpleNamespace(check_class=self.check_class)
+        generator = SimpleNamespace(check_class=self.check_class, keys={"caption", "class", "image"})
         self.model = SimpleNamespace(
             understood={"caption", "class", "image"}, guided=SimpleNamespace(begins=False, generator=generator)
         )

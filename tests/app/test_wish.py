@@ -53,6 +53,10 @@ def test_what_the_model_does_not_know_is_refused():
     model = MadeUp().model
     with pytest.raises(UserError, match="class='lamp' is not one"):
         replace(WISH, class_name="lamp").request(model)
+    model.guided.generator.keys = {"image"}  # a prior reads the prompt
+    assert WISH.request(model).labels == {"caption": "a chair"}
+    with pytest.raises(UserError, match="prompt would only make a picture, and one is given"):
+        replace(WISH, picture=Picture.read("photo.png", file())).request(model)
     model.understood = {"class"}
     with pytest.raises(UserError, match="this model was not trained with prompt"):
         WISH.request(model)

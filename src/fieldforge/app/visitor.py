@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import viser
 
@@ -57,7 +59,8 @@ class Visitor:
         self._ticket: Ticket | None = None
         self._shape: viser.GlbHandle | None = None
         self._latest: Kept | None = None
-        self._listed: list[Kept] = []
+        self._listed: deque[Kept] = deque(maxlen=workshop.archive.recent.maxlen)
+        self._count = count(1)
         self.controls = controls = Controls(client.gui, workshop.start)
         self._frame = client.scene.add_frame("/turned", show_axes=False)
         limit_uploads(client, workshop.upload_bytes, controls.say)
@@ -79,13 +82,13 @@ class Visitor:
             if self._ticket is not None:
                 return
             self._ticket = ticket
-        self.controls.set_busy(True)
+            self.controls.set_busy(True)
         try:
             wish.check(workshop.start.max_steps)
             wish.request(workshop.maker.model)
             workshop.line.join(ticket)
         except UserError as error:
-            self._end(str(error))
+            self._end(ticket, str(error))
 
     def receive(self, file: viser.UploadedFile) -> None:
         """Take a picture that was sent; a sentence on the page where it cannot be used."""
@@ -98,17 +101,16 @@ class Visitor:
     def leave(self) -> None:
         """Give the wish up."""
         with self._lock:
-            ticket, self._ticket = self._ticket, None
+            ticket = self._ticket
         if ticket is not None:
             self._workshop.line.leave(ticket)
-            self._end("Stopped")
+            self._end(ticket, "Stopped")
 
     def list_sample(self, kept: Kept) -> None:
         """Put a sample into the history, once."""
-        most = self._workshop.archive.recent.maxlen or 1
-        if not any(kept is one for one in self._listed[-most:]):
+        if not any(kept is one for one in self._listed):
             self._listed.append(kept)
-            self.controls.list_sample(kept, len(self._listed), most, self._choose)
+            self.controls.list_sample(kept, next(self._count), self._listed.maxlen or 1, self._choose)
 
     def turn(self, angle: float) -> None:
         """Turn the shape to an angle about the vertical, in radians, where the visitor lets it turn."""
@@ -155,17 +157,16 @@ class Visitor:
                 raise
             sentence = f"The memory is not enough ({shortage})"
         finally:
-            with self._lock:
-                ours = self._ticket is ticket
-            if ours:
-                self._end(sentence)
+            self._end(ticket, sentence)
 
-    def _end(self, sentence: str) -> None:
-        """Be ready for another wish, with a sentence about the last one."""
+    def _end(self, ticket: Ticket, sentence: str) -> None:
+        """Be ready for another wish, with a sentence about this one; nothing where it has ended already."""
         with self._lock:
+            if self._ticket is not ticket:
+                return
             self._ticket = None
-        self.controls.set_busy(False)
-        self.controls.say(sentence)
+            self.controls.set_busy(False)
+            self.controls.say(sentence)
 
     def _tell_place(self, place: int) -> None:
         self.controls.say(f"Waiting: {place} before you" if place else "It begins")

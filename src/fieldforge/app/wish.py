@@ -64,7 +64,10 @@ class Wish:
             raise UserError(f"seed {self.seed} is out of range: give a whole number of at least 0")
 
     def request(self, model: SamplingModel) -> Request:
-        """The conditions of the sample. UserError for one that the model does not read, or an unknown class."""
+        """The conditions of the sample. UserError for one that has no effect, or an unknown class.
+
+        A prior makes a picture of a text, so that a text beside a picture would have no effect.
+        """
         labels = {"caption": (self.caption or "").strip(), "class": self.class_name or ""}
         labels = {key: text for key, text in labels.items() if text}
         values: dict[str, object] = dict(labels)
@@ -72,6 +75,10 @@ class Wish:
             labels["image"], values["image"] = self.picture.name, self.picture.pixels
         for key in labels.keys() - model.understood:
             raise UserError(f"this model was not trained with {OPTIONS[key].removesuffix('=')}: leave it out")
+        idle = labels.keys() - model.guided.generator.keys - {"image"}
+        if self.picture is not None and idle:
+            names = " and ".join(OPTIONS[key].removesuffix("=") for key in sorted(idle))
+            raise UserError(f"{names} would only make a picture, and one is given: leave either out")
         if model.guided.begins and self.picture is None:
             raise UserError(f"a {model.domain.noun} of this model begins with a picture: give one")
         model.guided.generator.check_class(labels.get("class"))
