@@ -86,6 +86,13 @@ def test_colours_are_read_where_there_are_some(tmp_path: Path):
     np.testing.assert_allclose(colored[0, 6:], [0.25, 0, 1])
 
 
+def test_normals_that_are_no_numbers_are_a_sentence(tmp_path: Path):
+    columns = dict.fromkeys(("nx", "ny", "nz"), np.full(50, np.nan))
+    path = write_ply(tmp_path / "a.ply", ball()[:50], **columns)
+    with pytest.raises(UserError, match="its vertices have values that are no numbers"):
+        read_part(path, "from", 60, LIMITS, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize(
     ("name", "words", "sentence"),
     [

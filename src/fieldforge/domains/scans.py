@@ -107,13 +107,16 @@ def _elements(path: Path, key: str, limits: Limits) -> dict[str, Columns]:
 def _columns(columns: Columns, names: str | tuple[str, ...], path: Path, key: str, noun: str) -> np.ndarray:
     if not all(name in columns and columns[name].counts is None for name in names):
         raise UserError(f"{key}={path}: its vertices have no {noun}: export the points with them")
-    return np.stack([columns[name].values for name in names], axis=1).astype(np.float32)
+    values = np.stack([columns[name].values for name in names], axis=1).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise UserError(f"{key}={path}: its vertices have values that are no numbers: export them again")
+    return values
 
 
 def _in_box(points: np.ndarray, path: Path, key: str) -> np.ndarray:
     if len(points) < FEWEST:
         raise UserError(f"{key}={path}: it has {len(points)} points, too few to say anything: give {FEWEST} or more")
-    if not np.isfinite(points).all() or np.abs(points).max() > 1:
+    if not np.abs(points).max() <= 1:
         raise UserError(
             f"{key}={path}: its points lie outside of the box of the model, -1…1: scale and move them so that the "
             f"whole shape would lie in -0.9…0.9, y up, front +z"

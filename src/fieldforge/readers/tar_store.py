@@ -11,7 +11,10 @@ from fieldforge.readers.file_store import HEAD, AssetError, check_size, missing_
 
 @dataclass(frozen=True)
 class TarStore:
-    """A `FileStore` of the plain files in a tar, read where they lie; links and what leads out of it are not there."""
+    """A `FileStore` of the plain files in a tar, read where they lie.
+
+    Links, sparse files and what leads out of it are not there.
+    """
 
     path: Path
     max_file_bytes: int
@@ -27,7 +30,7 @@ class TarStore:
                         name = normal_member(member.name)
                     except AssetError:  # nobody can ask for it
                         continue
-                    if member.isreg():
+                    if member.isreg() and not member.issparse():  # the content of a sparse one is in pieces
                         places[name] = (member.offset_data, member.size)
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
             raise UserError(f"{self.path}: cannot be read as a tar ({error}); get the file again.") from error

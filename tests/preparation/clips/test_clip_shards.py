@@ -13,7 +13,8 @@ from fieldforge.data.manifest import read_manifest
 from fieldforge.data.reader import ShardReader
 from fieldforge.data.shards import open_shards
 from fieldforge.errors import UserError
-from fieldforge.preparation.clips.clip_shards import ClipShards
+from fieldforge.preparation.clips.clip_shards import MOST_TEXT, ClipShards
+from fieldforge.readers.tar_store import TarStore
 from fieldforge.runs.entry import CONFIGS
 from fieldforge.runs.prepare import run_preparation
 
@@ -58,6 +59,22 @@ def test_clips_of_tars_become_samples(tmp_path: Path):
         "00001.tar/c": "what lies beside it cannot be read",
         "00001.tar/d": "the clip cannot be read",
     }
+
+
+def test_texts_that_are_too_long_or_too_deep_reject_their_clip(tmp_path: Path):
+    texts = {"a.txt": b"x" * (MOST_TEXT + 1), "b.json": b"[" * 10**5, "c.txt": b"a cat"}
+    write_tar(tmp_path / "00.tar", texts | {f"{key}.gif": b"a clip" for key in "abc"})
+    records = ClipShards(str(tmp_path), None, "unknown", "unknown").records(1)
+    assert [record.id for record in records if record.reject is None] == ["00.tar/c"]
+    assert all("what lies beside it cannot be read" in str(record.reject) for record in records[:2])
+
+
+def test_the_pieces_of_a_sparse_file_are_not_taken_for_its_content(tmp_path: Path):
+    member = tarfile.TarInfo("a.gif")
+    member.type, member.size = tarfile.GNUTYPE_SPARSE, 512
+    with tarfile.open(tmp_path / "00.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(member, io.BytesIO(bytes(512)))
+    assert TarStore(tmp_path / "00.tar", 1).names() == []
 
 
 def test_no_tar_and_a_damaged_tar_are_one_sentence(tmp_path: Path):

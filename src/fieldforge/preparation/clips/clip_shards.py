@@ -60,18 +60,24 @@ class ClipShards:
         for key, members in samples.items():
             clips = [member for member in members.values() if has_ending(member, ENDINGS)]
             if clips:
-                texts = {suffix: store.read(name) for suffix, name in members.items() if suffix in TEXTS}
-                records.append(self._record(tar, f"{tar.name}/{key}", clips[0], texts, revision))
+                texts = {suffix: name for suffix, name in members.items() if suffix in TEXTS}
+                records.append(self._record(store, f"{tar.name}/{key}", clips[0], texts, revision))
         return records
 
-    def _record(self, tar: Path, sample: str, clip: str, texts: dict[str, bytes], revision: str) -> AssetRecord:
-        """A clip's record. Texts that cannot be read reject it."""
+    def _record(self, store: TarStore, sample: str, clip: str, texts: dict[str, str], revision: str) -> AssetRecord:
+        """A clip's record. Texts that cannot be read, or that are too long, reject it."""
         record = AssetRecord(
-            plain_text(sample), plain_text(sample), str(tar), clip, self.name, creator=self.creator, revision=revision
+            plain_text(sample),
+            plain_text(sample),
+            str(store.path),
+            clip,
+            self.name,
+            creator=self.creator,
+            revision=revision,
         )
         try:
-            meta = meta_of(sample, texts)
-        except ValueError as error:
+            meta = meta_of(sample, {suffix: store.read(name) for suffix, name in texts.items()})
+        except (ValueError, RecursionError) as error:
             return replace(record, reject=f"what lies beside it cannot be read ({error}); correct it.")
         return replace(
             record,
