@@ -101,6 +101,7 @@ def test_a_newer_revision_is_found_and_without_an_answer_the_copy_is_used(
         ("hub:me", "write hub:<owner>/<name>, with @<revision>"),
         ("hub:../../etc", "write hub:<owner>/<name>"),
         ("hub:", "write hub:<owner>/<name>"),
+        (f"{WORD}@v1/../../x", "write hub:<owner>/<name>"),
     ],
 )
 def test_what_is_not_there_is_a_sentence(host: ModelHost, word: str, sentence: str):

@@ -215,7 +215,11 @@ def test_a_report_is_added_to_the_run_of_the_training(tmp_path, monkeypatch):
     (tmp_path / "heldout.json").write_text(json.dumps(report))
     (tmp_path / "heldout.html").write_text("<p>page</p>")
     Image.new("RGB", (4, 4)).save(tmp_path / "heldout.png")
-    logger = Wandb().goes_on({"name": "tiny"}, "autoencoder", "0123", tmp_path)
+    stored = {"_target_": "fieldforge.training.callbacks.wandb_run.Wandb", "project": "mine", "artifact": True}
+    choice = Wandb.of_training({"logger": stored})
+    assert (choice.project, choice.artifact) == ("mine", False)
+    assert Wandb.of_training({"logger": {"_target_": "another", "project": "x"}}).project == "fieldforge"
+    logger = choice.goes_on({"name": "tiny"}, "autoencoder", "0123", tmp_path)
     logger.log_report(tmp_path / "heldout.json")
     logger.finalize("success")
     wandb_run.finish()

@@ -32,7 +32,7 @@ def public_label(label: Mapping[str, Any], precision: str) -> dict[str, Any]:
     own["autoencoder"] = published_label(label["autoencoder"], precision)
     for key, text in texts({key: value for key, value in own.items() if not key.endswith("_state_dict")}):
         if is_local(text):
-            raise UserError(f"publish: {key}={text} is a place on this machine: train with what others have too")
+            raise UserError(f"format=card: {key}={text} is a place on this machine: train with what others have too")
     return own
 
 

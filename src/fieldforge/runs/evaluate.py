@@ -51,7 +51,7 @@ def run_evaluation(config: DictConfig) -> None:
 def send_report(report: Path, model: Path, stage: str) -> None:
     """Add a report to the run of Weights & Biases that has the id of the model's training."""
     label = label_of(model)
-    logger = Wandb().goes_on(label["config"], stage, label["fingerprint"], report.parent)
+    logger = Wandb.of_training(label["config"]).goes_on(label["config"], stage, label["fingerprint"], report.parent)
     logger.log_report(report)
     logger.finalize("success")
     finish()

@@ -21,7 +21,7 @@ WORD = "hub:"
 LIBRARY = "fieldforge"
 CONFIG = "config.json"
 WEIGHTS = (f"model{SUFFIX}", f"{INNER}{SUFFIX}")
-NAME = re.compile(r"hub:(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w-][\w./-]*))?")
+NAME = re.compile(r"(?!.*\.\.)hub:(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w-][\w./-]*))?")
 LARGEST_CONFIG = 10**7  # bytes
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from typing import Literal
 
 import pytorch_lightning as pl
 
@@ -43,7 +44,7 @@ class Judges(StepCallback, Watcher):
         share: Positive = 0.03,
         every_steps: Count | None = None,
         count: Count = 8,
-        split: str = "heldout",
+        split: Literal["heldout", "train"] = "heldout",
         resolution: GridCells | None = 64,
         steps: Count = 12,
         scale: float = 3.0,

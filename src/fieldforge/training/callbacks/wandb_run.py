@@ -137,6 +137,13 @@ class Wandb:
     def __init__(self, project: str = "fieldforge", mode: str | None = None, artifact: bool = False, **options: Any):
         self.project, self.mode, self.artifact, self.options = project, mode, artifact, options
 
+    @staticmethod
+    def of_training(config: Mapping[str, Any]) -> Wandb:
+        """The choice that reaches the run of a finished training: its project and entity, by its configuration."""
+        stored = config.get("logger") or {}
+        ours = stored.get("_target_") == f"{Wandb.__module__}.{Wandb.__qualname__}"
+        return Wandb(**{key: stored[key] for key in ("project", "entity") if ours and stored.get(key) is not None})
+
     def begin(self, context: TrainingContext) -> Reporter:
         """A logger whose run has the id of ours, so that a resumed training goes on in the same one.
 
