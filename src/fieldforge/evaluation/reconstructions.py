@@ -75,7 +75,8 @@ def report_assets(
         for quarter in each:
             about_it = ", ".join(f"{name} {quarter[name]:.4f}" for name in domain.shown_measures)
             result(f"{by} up to {quarter['up_to']:.4f}: {about_it}")
-    result(f"{quantity(len(assets), 'asset')} of {about['split']}; {path.with_suffix('')}.json, .html and .png")
+    files = ".json, .html and .png" if sheets else ".json and .html"
+    result(f"{quantity(len(assets), 'asset')} of {about['split']}; {path.with_suffix('')}{files}")
 
 
 def heldout_samples(domain: Domain, root: str, split: str, limit: int | None) -> HeldOut:

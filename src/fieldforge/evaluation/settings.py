@@ -186,7 +186,8 @@ class ComparisonSettings(ComputationSettings):
             raise UserError(
                 f"runs={list(self.runs)} must name two or more: runs=[pretrained,outputs/furniture_latent/<id>]"
             )
-        if self.prompts is not None and not (self.prompts and all(text.strip() for text in self.prompts)):
+        texts = [self.prompts] if isinstance(self.prompts, str) else self.prompts
+        if texts is not None and not (texts and all(text.strip() for text in texts)):
             raise UserError("prompts= is empty: give a file with one prompt a line, or texts, or leave it out")
         for name, place in self.named.items():
             if not name.strip() or not place.strip():

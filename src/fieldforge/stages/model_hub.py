@@ -86,7 +86,7 @@ def _fetched(name: str, revision: str | None, files: tuple[str, ...], given: str
     except LocalEntryNotFoundError as error:
         raise UserError(
             f"{given}: {constants.ENDPOINT} does not answer, and its cache has no such model: on a machine with a "
-            f"network run `hf download {name}`, and give run= the folder that it prints, copied to here"
+            f"network run `hf download {name}`, and give the folder that it prints, copied to here"
         ) from error
     except Exception as error:  # of the network, the hub and the disk: a dozen kinds
         raise UserError(f"{given} cannot be fetched from {constants.ENDPOINT} ({brief(error)}): try again") from error
