@@ -93,7 +93,8 @@ class SampleJudge:
         described = [None if output.is_empty else self.domain.describe(output) for output in outputs]
         parts = zip(asked, described, signatures, nearest, strict=True)
         each = [self.values(one, numbers, signature, int(place)) for one, numbers, signature, place in parts]
-        rows = {name: np.array([one.get(name, NAN) for one in each]) for name in MEASURES}
+        names = dict.fromkeys([*MEASURES, *(name for one in each for name in one)])  # a domain may count others
+        rows = {name: np.array([one.get(name, NAN) for one in each]) for name in names}
         against = self.references if splits is None else {split: self.references[split] for split in splits}
         sets = {split: self.domain.compare_sets(signatures, stored) for split, stored in against.items()}
         for split, seen in self.views.items():
