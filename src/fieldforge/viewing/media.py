@@ -89,7 +89,7 @@ def metadata_of(path: Path) -> Any:
                 frame_height=stream.height,
                 frame_rate=rate,
                 total_frame_count=stream.frames,
-                duration=stream.frames / rate,
+                duration=stream.frames / rate if rate else None,
             )
     with Image.open(path) as picture:
         kind, channels = Image.MIME.get(str(picture.format)), len(picture.getbands())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count
+from fieldforge.storage.file_names import slug
 
 
 @dataclass(frozen=True)
@@ -42,4 +43,4 @@ class ImportSettings:
 
     @property
     def folder(self) -> Path:
-        return Path(self.output_dir) / "fiftyone" / self.dataset if self.output is None else Path(self.output)
+        return Path(self.output_dir) / "fiftyone" / slug(self.dataset) if self.output is None else Path(self.output)

@@ -120,7 +120,7 @@ class Reporter(WandbLogger):
             call(*args, **options)
         except Exception as error:  # whatever the library raises: only a copy of metrics.csv is lost
             self._silent = True
-            log.warning("warning: Weights & Biases fails (%s): the training goes on without it", first_line(error))
+            log.warning("warning: Weights & Biases fails (%s): all goes on without it", first_line(error))
 
 
 class Wandb:

@@ -68,7 +68,7 @@ def begin_run(settings: dict[str, Any], mode: str) -> Any:
             with environment(WANDB_API_KEY=None, WANDB_MODE="offline"):  # a malformed key is refused offline too
                 return wandb.init(mode="offline", **{**settings, "resume": None})
         except Exception as error:
-            log.warning("warning: Weights & Biases fails (%s): the training goes on without it", first_line(error))
+            log.warning("warning: Weights & Biases fails (%s): all goes on without it", first_line(error))
     return wandb.init(mode="disabled")
 
 
