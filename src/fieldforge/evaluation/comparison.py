@@ -12,7 +12,7 @@ from fieldforge.conditioning.prompts import frequent_names
 from fieldforge.configuration.stored_config import data_root
 from fieldforge.domains.domain import Outputs
 from fieldforge.errors import UserError
-from fieldforge.evaluation.contenders import Contender, FolderContender, Job, contenders_of
+from fieldforge.evaluation.contenders import Contender, FolderContender, Job, RunContender, contenders_of
 from fieldforge.evaluation.evaluation_report import plain_json
 from fieldforge.evaluation.questions import Question, questions_of, texts_of
 from fieldforge.evaluation.settings import ComparisonSettings
@@ -80,7 +80,7 @@ def compare_models(settings: ComparisonSettings) -> tuple[Comparison, dict[str, 
         UserError: an invalid setting, run, folder or prompt; before anything is sampled.
     """
     first, contenders = contenders_of(settings)
-    root = data_root(settings.data_root, first.label["config"], first.model)
+    root = judging_shards(settings, contenders)
     judge = SampleJudge.of(first.domain, root)
     questions = asked(settings, judge.metas)
     jobs = [(question, seed) for question in questions for seed in settings.seeds]
@@ -89,6 +89,21 @@ def compare_models(settings: ComparisonSettings) -> tuple[Comparison, dict[str, 
     measurements = {name: judge.measure([question for question, _ in jobs], each) for name, each in outputs.items()}
     comparison = Comparison(jobs, outputs, measurements, judge.stored_distance)
     return comparison, {"data": str(root), "runs": settings.named, "measured_with": asdict(settings)}
+
+
+def judging_shards(settings: ComparisonSettings, contenders: Sequence[Contender]) -> Any:
+    """The shards of the command, or those of the first run that was trained on folders of this machine.
+
+    Raises:
+        UserError: no run names such folders; the first one's sentence.
+    """
+    errors = []
+    for run in (each for each in contenders if isinstance(each, RunContender)):
+        try:
+            return data_root(settings.data_root, run.label["config"], run.model)
+        except UserError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def asked(settings: ComparisonSettings, metas: Sequence[Mapping[str, Any]]) -> list[Question]:

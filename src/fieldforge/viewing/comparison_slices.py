@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,11 @@ def compare(asked: Mapping[str, Any], dataset: str, output_dir: str) -> tuple[st
 
 
 def known_shards(places: Mapping[str, str], output_dir: str) -> Any:
-    """Those that the first run was trained on; None where they are unknown, which compare.py says in its own words."""
-    try:
-        return shards_of(find_diffusion(next(iter(places.values())), output_dir), None)
-    except UserError:
-        return None
+    """Those of the first run that knows its own; None where none does, which compare.py says in its own words."""
+    for place in places.values():
+        with suppress(UserError):
+            return shards_of(find_diffusion(place, output_dir), None)
+    return None
 
 
 def add_model(
