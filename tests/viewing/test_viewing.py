@@ -122,3 +122,9 @@ def test_a_dataset_is_called_as_the_folder_of_its_shards():
     settings = ImportSettings("data/furniture_cc0/", None, None, 4, None, "outputs", None)
     assert settings.dataset == "furniture_cc0"
     assert str(settings.folder) == "outputs/fiftyone/furniture_cc0"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".."])
+def test_a_dataset_s_name_leads_nowhere_else(name: str):
+    with pytest.raises(UserError, match="leads to another folder"):
+        ImportSettings("data/furniture_cc0/", None, name, 4, None, "outputs", None)

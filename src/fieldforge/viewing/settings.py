@@ -7,7 +7,6 @@ from pathlib import Path
 
 from fieldforge.errors import UserError
 from fieldforge.ranges import Count
-from fieldforge.storage.file_names import slug
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class ImportSettings:
         for key, value in {"shards": self.shards, "split": self.split, "name": self.name}.items():
             if value is not None and not value.strip():
                 raise UserError(f"{key}= is empty: write something, or leave it out")
+        if self.name is not None and (Path(self.name).name != self.name or self.name == ".."):
+            raise UserError(f"name={self.name} leads to another folder: write a name without slashes")
 
     @property
     def dataset(self) -> str:
@@ -43,4 +44,4 @@ class ImportSettings:
 
     @property
     def folder(self) -> Path:
-        return Path(self.output_dir) / "fiftyone" / slug(self.dataset) if self.output is None else Path(self.output)
+        return Path(self.output_dir) / "fiftyone" / self.dataset if self.output is None else Path(self.output)
