@@ -203,11 +203,15 @@ def test_progress_within_a_batch_is_shown_and_changes_nothing(sampler):
     work = jobs(wanted, wanted, 0, 0, 2, 1)
     draw = Drawing(Guided(sampler, 3.0, {}))
     seen: list[int] = []
-    assert torch.equal(draw(work, seen.append), draw(work))
+
+    def look(evaluation, estimate):
+        seen.append(evaluation)
+
+    assert torch.equal(draw(work, look), draw(work))
     assert seen == list(range(1, draw.evaluations + 1))
     varied = replace(draw, start=torch.zeros(1, *sampler.latent_shape[:2]), strength=0.4)
     seen.clear()
-    varied(work, seen.append)
+    varied(work, look)
     assert seen == list(range(1, varied.evaluations + 1))
 
 

@@ -29,6 +29,10 @@ PREPARED = {
     "shards/furniture": "source=furniture",
     "data/furniture_cc0": "source=furniture_cc0 preparation=embedded",
     "data/emoji_64": "source=emoji output=data/emoji_64",
+    **{
+        f"data/{name}_cc0": f"source=furniture_cc0 preparation={name} preparation.views.size=64 output=data/{name}_cc0"
+        for name in ("orbits", "six_views")
+    },
 }
 """Folders that configs/data names, and what makes `prepare.py` write them."""
 
