@@ -49,13 +49,11 @@ class Scoring:
         question = Question("", None, None)
         if prompt is not None:
             (question,) = questions_of([prompt], self.judge.metas, {"caption"})
-        domain = self.judge.domain
-        (signature,) = domain.signatures(output)
-        nearest = int(domain.nearest([signature], self.judge.signatures)[0])
-        described = None if output.is_empty else domain.describe(output)
-        values = self.judge.values(question, described, signature, nearest)
-        finite = {name: float(value) for name, value in values.items() if np.isfinite(value)}
-        return Score(finite, None if nearest < 0 or described is None else self.reader.read_number(nearest))
+        measured = self.judge.measure([question], [output], splits=())
+        values = {name: float(row[0]) for name, row in measured.rows.items()}
+        finite = {name: value for name, value in values.items() if np.isfinite(value)}
+        empty = measured.nearest[0] < 0 or measured.described[0] is None
+        return Score(finite, None if empty else self.reader.read_number(int(measured.nearest[0])))
 
 
 def scoring_by(model: Path, root: str | None) -> Scoring:
