@@ -77,7 +77,7 @@ def test_training_reaches_the_optimal_loss(parameterization, weighting, process)
     model = DiffusionModel(Perceptron(), process, parameterization)
     # Noise is almost all of the input, so that its optimal loss is small and 5 % of it takes longer to reach.
     steps = 1200 if isinstance(parameterization, PredictNoise) else 500
-    optimizer = torch.optim.Adam(model.parameters())
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-2, total_steps=steps)
     for _ in range(steps):
         loss = denoising_loss(model, *draw(256, process, density, generator), NOTHING, weighting).mean()

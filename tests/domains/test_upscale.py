@@ -92,7 +92,7 @@ def test_a_small_picture_is_enlarged(run: Path, tmp_path: Path) -> None:
     ("words", "sentence"),
     [
         ([], "enlarges a small picture: give from="),
-        (["from=SMALL", "mask=m.png"], "mask= has no effect on this model"),
+        (["from=SMALL", "mask=SMALL"], "mask= has no effect on this model"),
         (["from=none.png"], "from=none.png: there is no such file"),
         (["from=SMALL", "prompt=a cat"], "prompt= is given, .* it understands from="),
     ],

@@ -61,7 +61,7 @@ def test_kernels_are_what_touches_numbers():
             product.t()[:5]
             product += 1
     sizes = [4 * (8 * 30 + 30 * 50 + 8 * 50), 4 * (2 * 8 * 50)]  # read and written
-    assert kernels.rows.tolist() == [[2 * 8 * 30 * 50, sizes[0], 1, 8, 50], [0, sizes[1], 0, 0, 0]]
+    assert kernels.rows.tolist() == [[2 * 8 * 30 * 50, sizes[0], 1, 8, 50, 0], [0, sizes[1], 0, 0, 0, 0]]
 
 
 def test_a_convolution_is_a_product_forward_and_two_backward():
@@ -70,14 +70,14 @@ def test_a_convolution_is_a_product_forward_and_two_backward():
         with Kernels() as kernels:
             nn.functional.conv2d(x, torch.rand(6, 3, 3, 3, requires_grad=True), padding=1).sum().backward()
     products = kernels.rows[kernels.rows[:, 2] > 0]
-    assert products[:, 2:].tolist() == [[1, 2 * 64, 6], [1, 2 * 64, 3], [1, 6, 3 * 9]]
+    assert products[:, 2:].tolist() == [[1, 2 * 64, 6, 1], [1, 2 * 64, 3, 1], [1, 6, 3 * 9, 1]]
     assert products[:, 0].tolist() == [2 * 2 * 64 * 6 * 27] * 3
 
 
 def test_attention_has_a_product_for_each_head():
     cost = cost_of(lambda: Attention(W, HEADS), B, N, W, gpu=True)
     products = cost.kernels[:, 2:].tolist()
-    assert products.count([B * HEADS, N, W // HEADS]) == 2  # forward and backward
+    assert products.count([B * HEADS, N, W // HEADS, 0]) == 2  # forward and backward
 
 
 def test_the_backward_pass_is_a_part_of_the_step():

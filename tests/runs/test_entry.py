@@ -173,7 +173,8 @@ def test_one_key_may_stand_for_a_number_and_for_a_word(argument, meant):
 
 def test_a_plan_is_asked_for_by_one_word():
     """As it is typed: train.py alone knows what plan= stands for."""
-    command = [sys.executable, str(ROOT / "train.py"), "experiment=shape_autoencoder"]
+    small = [f"autoencoder.{part}.layers=1" for part in ("encoder", "decoder")]
+    command = [sys.executable, str(ROOT / "train.py"), "experiment=shape_autoencoder", *small]
     done = subprocess.run([*command, "plan=json"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "autoencoder" in json.loads(done.stdout)["stages"]

@@ -1,6 +1,6 @@
 """SIGKILL of real `train.py` processes while they encode latents: the latent shards are those of an undisturbed run.
 
-Five starts of a process, most of whose time is imports, make this slow.
+Four starts of a process, most of whose time is imports, make this slow.
 """
 
 import random
@@ -15,7 +15,7 @@ from tests.runs.tiny import write_balls
 
 from fieldforge.runs.train import run_training
 
-KILLS, MOST_STARTS = 3, 9
+KILLS, MOST_STARTS = 2, 6
 LATENTS = "stages=[autoencoder,latents]"
 
 

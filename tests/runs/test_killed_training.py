@@ -1,6 +1,6 @@
 """SIGKILL of real `train.py` processes at random steps, data workers on: the weights are those of an undisturbed run.
 
-Five starts of a process make this a slow test; nothing smaller shows that all state is in the checkpoint.
+Three starts of a process make this a slow test; nothing smaller shows that all state is in the checkpoint.
 """
 
 import random
@@ -12,7 +12,7 @@ from tests.runs.conftest import Place
 
 from fieldforge.runs.train import run_training
 
-KILLS = 2  # in each stage
+KILLS = 1  # in each stage
 STEPS = 12
 LONGER = [
     f"training.autoencoder.budget.max_steps={STEPS}",

@@ -14,6 +14,7 @@ from fieldforge.runs.prepare import run_preparation
 from fieldforge.runs.sample import run_sampling
 from fieldforge.runs.train import check_training
 
+pytestmark = pytest.mark.rehearsal
 TRAINING = [
     ("seed=1e30", "seed"),
     ("seed=-1", "seed"),

@@ -27,7 +27,7 @@ OWN_REASONS = {
     },
 }
 FREE = (
-    *("autoencoder.", "backbone.", "loss.", "conditioner.clip", "conditioner.parts."),
+    *("autoencoder.", "backbone.", "process.", "loss.", "conditioner.clip", "conditioner.parts."),
     *("data.augment", "data.transforms.surface.", "latent_data.transforms.view."),
 )
 """Blocks that are built whole, with the keys of the class that is chosen."""

@@ -51,7 +51,7 @@ def test_all_stages_spread_over_two_processes(place):
 
 def test_time_that_is_up_puts_the_job_back_into_the_queue_once(place, slurm):
     overrides = ["trainer=ddp_spawn_debug", "trainer.precision=32-true", "callbacks.pictures=null"]
-    code, lines = ended(place, *overrides, "trainer.max_hours=1e-6")
+    code, lines = ended(place, *overrides, "+callbacks.time_up={_target_:tests.runs.tiny.TimeUpAt,step:0}")
     assert code == 85, "\n".join(lines)
     assert slurm.read_text().splitlines() == ["show job -o 7", "requeue 7"]
     assert len([line for line in lines if "state is saved" in line]) == 1

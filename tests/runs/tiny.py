@@ -12,6 +12,7 @@ from fieldforge.data.manifest import write_manifest
 from fieldforge.data.shape_schema import DEPTH_UNIT, SAMPLE
 from fieldforge.data.writer import ShardWriter
 from fieldforge.geometry.camera import Camera, fibonacci_poses, framing_distance
+from fieldforge.training.processes import interruption
 
 COLORS = {"red": (200, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200)}
 SETTINGS = {"made_by": "tests"}
@@ -90,6 +91,17 @@ class SignalAt(pl.Callback):
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: torch.Tensor) -> None:
         if trainer.global_step == self.step and trainer.global_rank == self.rank:
             os.kill(os.getpid(), self.number)
+
+
+class TimeUpAt(pl.Callback):
+    """The time limit of each process passes in the middle of a step."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: torch.Tensor) -> None:
+        if trainer.global_step == self.step:
+            interruption.limit_time(1e-6)
 
 
 class NotANumber(pl.Callback):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from omegaconf import DictConfig
@@ -19,6 +20,8 @@ STRENGTH = 0.6
 COMPLETION = 0.9  # what the encoder makes of the missing part leads the sampler's first steps (docs/conditioning.md)
 PRIOR_SCALE = 1.0
 FRAMES = 8
+FILES = {"from": "from_", "mask": "mask", "points": "points", "prompts": "prompts", "views": "views"}
+"""Option → its setting, of those that name a file."""
 Name = str | int | float | bool
 """A class may be called 3 or true."""
 
@@ -190,6 +193,13 @@ class SamplingSettings(ComputationSettings):
         for key, values in (("class", self.classes), ("image", self.images)):
             if not values:
                 raise UserError(f"{key}=[] names nothing: give {key}= something, or leave it out")
+
+    def check_files(self) -> None:
+        """UserError for a file that is not there: it is said before a model is loaded."""
+        files = [(key, getattr(self, name)) for key, name in FILES.items()]
+        for key, path in (*files, *(("image", image) for image in self.images)):
+            if path is not None and not Path(path).exists():
+                raise UserError(f"{key}={path}: there is no such file; correct the path")
 
     def check_alone(self) -> None:
         """UserError for options that have no effect without, or together with, other options."""

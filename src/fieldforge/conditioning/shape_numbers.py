@@ -48,7 +48,7 @@ def sharpness(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
     return np.array([beside.mean()])
 
 
-MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+NUMBERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "proportions": proportions,
     "symmetry": symmetry,
     "sharpness": sharpness,
@@ -72,7 +72,7 @@ class ShapeNumbers:
         name = str(sample["__key__"])
         if name not in self._measured:
             points, normals = exposed_surface(sample)
-            self._measured[name] = MEASURES[self.key](points, normals).astype(np.float32)
+            self._measured[name] = NUMBERS[self.key](points, normals).astype(np.float32)
         return {self.key: self._measured[name]}
 
 

@@ -17,7 +17,7 @@ from fieldforge.evaluation.evaluation_report import plain_json
 from fieldforge.evaluation.questions import Question, questions_of, texts_of
 from fieldforge.evaluation.settings import ComparisonSettings
 from fieldforge.metrics.bootstrap import Figure, Resampling
-from fieldforge.metrics.measures import MEASURES
+from fieldforge.metrics.measures import measure_of
 from fieldforge.stages.sample_judge import Measurements, SampleJudge
 from fieldforge.storage.file_names import slug
 
@@ -49,8 +49,12 @@ class Comparison:
     @property
     def measured(self) -> list[str]:
         """Names of the measures that some contender has a value of."""
-        every = [one.rows for one in self.measurements.values()]
-        return [name for name in MEASURES if any(np.isfinite(rows[name]).any() for rows in every)]
+        names = dict.fromkeys(name for one in self.measurements.values() for name in one.rows)
+        return [name for name in names if any(np.isfinite(self.values(one, name)).any() for one in self.measurements)]
+
+    def values(self, contender: str, measure: str) -> np.ndarray:
+        """(N,) of a contender's outputs; NaN where the measure does not apply."""
+        return self.measurements[contender].rows.get(measure, np.full(len(self.jobs), np.nan))
 
     def figures(self) -> dict[str, dict[str, dict[str, Figure]]]:
         """Contender → "mean", and but for the first "difference" to the first → measure → figure.
@@ -60,15 +64,14 @@ class Comparison:
         places = {text: place for place, text in enumerate(self.prompts)}
         groups = np.array([places[question.text] for question, _ in self.jobs])
         resampling = Resampling.of(len(places))
-        first = next(iter(self.measurements.values())).rows
+        rows = {one: {name: self.values(one, name) for name in self.measured} for one in self.measurements}
+        first = next(iter(rows.values()))
         figures = {}
-        for number, (contender, one) in enumerate(self.measurements.items()):
-            rows = one.rows
-            means = {name: resampling.figure(rows[name], groups) for name in self.measured}
-            figures[contender] = {"mean": means}
+        for number, (contender, own) in enumerate(rows.items()):
+            figures[contender] = {"mean": {name: resampling.figure(each, groups) for name, each in own.items()}}
             if number:
                 figures[contender]["difference"] = {
-                    name: resampling.difference(rows[name], first[name], groups) for name in self.measured
+                    name: resampling.difference(each, first[name], groups) for name, each in own.items()
                 }
         return figures
 
@@ -79,10 +82,11 @@ def compare_models(settings: ComparisonSettings) -> tuple[Comparison, dict[str, 
     Raises:
         UserError: an invalid setting, run, folder or prompt; before anything is sampled.
     """
+    texts = texts_of(settings.prompts, "prompts") if isinstance(settings.prompts, str) else settings.prompts
     first, contenders = contenders_of(settings)
     root = judging_shards(settings, contenders)
     judge = SampleJudge.of(first.domain, root)
-    questions = asked(settings, judge.metas)
+    questions = asked(texts, settings.count, judge.metas)
     jobs = [(question, seed) for question in questions for seed in settings.seeds]
     check_all(contenders, questions, jobs)
     outputs = {contender.name: contender.outputs(jobs) for contender in contenders}
@@ -106,12 +110,9 @@ def judging_shards(settings: ComparisonSettings, contenders: Sequence[Contender]
     raise errors[0]
 
 
-def asked(settings: ComparisonSettings, metas: Sequence[Mapping[str, Any]]) -> list[Question]:
-    """The prompts of the command. UserError for two whose file names would be the same."""
-    texts = settings.prompts
-    if texts is None:
-        texts = frequent_names(metas, settings.count)
-    questions = questions_of(texts_of(texts, "prompts") if isinstance(texts, str) else texts, metas, {"caption"})
+def asked(texts: Sequence[str] | None, count: int, metas: Sequence[Mapping[str, Any]]) -> list[Question]:
+    """The prompts of the command, or the most frequent names. UserError for two whose file names would be the same."""
+    questions = questions_of(frequent_names(metas, count) if texts is None else texts, metas, {"caption"})
     names: dict[str, str] = {}
     for question in questions:
         other = names.setdefault(slug(question.text), question.text)
@@ -137,7 +138,7 @@ def report_of(comparison: Comparison, about: Mapping[str, Any]) -> bytes:
         "prompts": comparison.prompts,
         "seeds": comparison.seeds,
         "heldout_nearest_distance": comparison.stored_distance,
-        "measures": {name: asdict(MEASURES[name]) for name in comparison.measured},
+        "measures": {name: asdict(measure_of(name)) for name in comparison.measured},
         "contenders": {
             name: {kind: {key: asdict(one) for key, one in each.items()} for kind, each in figures[name].items()}
             | {"sets": comparison.measurements[name].sets}
@@ -150,8 +151,8 @@ def report_of(comparison: Comparison, about: Mapping[str, Any]) -> bytes:
 
 def samples_of(comparison: Comparison, contender: str) -> list[dict[str, Any]]:
     """Prompt, seed and measures of each output."""
-    rows = comparison.measurements[contender].rows
+    rows = {name: comparison.values(contender, name) for name in comparison.measured}
     return [
-        {"prompt": question.text, "seed": seed, **{name: float(rows[name][place]) for name in comparison.measured}}
+        {"prompt": question.text, "seed": seed, **{name: float(each[place]) for name, each in rows.items()}}
         for place, (question, seed) in enumerate(comparison.jobs)
     ]

@@ -141,6 +141,10 @@ def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix.lower() in ENDINGS] if folder.is_dir() else []
 
 
+def is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
 def contenders_of(settings: ComparisonSettings) -> tuple[RunContender, list[Contender]]:
     """The first run, and all contenders in order.
 
@@ -149,6 +153,8 @@ def contenders_of(settings: ComparisonSettings) -> tuple[RunContender, list[Cont
     """
     models: dict[str, Path] = {}
     for name, place in settings.named.items():
+        if is_empty_folder(Path(place)):
+            raise UserError(f"runs: {place} is an empty folder: give a run, or a folder of files <prompt>_<seed>.glb")
         if not files_in(Path(place)):
             models[name] = find_model(place, settings.output_dir, "diffusion", key="runs")[0]
     if not models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,7 +21,13 @@ def card_pictures(folders: Iterable[Path]) -> dict[str, bytes]:
     sheets = [path for folder in places for path in sorted((folder / "evaluation").glob("*.png"))]
     if not sheets:
         sheets = [path for folder in places for path in sorted((folder / "pictures").glob("step_*.png"))[-1:]][:1]
-    return {f"{path.stem}.jpg": jpeg(path) for path in sheets}
+    stems = Counter(path.stem for path in sheets)
+    return {f"{path.stem if stems[path.stem] == 1 else stage_and_stem(path)}.jpg": jpeg(path) for path in sheets}
+
+
+def stage_and_stem(path: Path) -> str:
+    """Tells apart the sheets of a model and of its autoencoder, `<name>/<run>/<folder>/<file>`."""
+    return f"{path.parents[2].name}_{path.stem}"
 
 
 def jpeg(path: Path) -> bytes:

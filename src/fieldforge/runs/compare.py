@@ -14,7 +14,7 @@ from fieldforge.evaluation.comparison import Comparison, compare_models, report_
 from fieldforge.evaluation.settings import ComparisonSettings
 from fieldforge.exchange.shap_e_files import is_foreign
 from fieldforge.metrics.bootstrap import Figure
-from fieldforge.metrics.measures import MEASURES, Measure
+from fieldforge.metrics.measures import Measure, measure_of
 from fieldforge.rendering.bitmaps import write_picture, write_whole
 from fieldforge.rendering.comparison_page import TableRow, write_comparison
 from fieldforge.rendering.gallery import Exhibit, Media
@@ -53,7 +53,8 @@ def run_comparison(config: DictConfig) -> Path:
         )
     for row in rows:
         cells = zip(comparison.outputs, row.cells, strict=True)
-        result(f"{row.title}: " + "; ".join(f"{name} {' · '.join(cell.splitlines())}" for name, cell in cells))
+        words = "; ".join(f"{name} {' · '.join(cell.splitlines())}" for name, cell in cells)
+        result(f"{row.title} ({row.note}): {words}")
     result(f"{folder}/index.html, comparison.json and .png")
     return folder / "index.html"
 
@@ -68,17 +69,15 @@ def table_of(comparison: Comparison) -> list[TableRow]:
     figures = comparison.figures()
     rows = [
         TableRow(
-            f"{MEASURES[name].title} {ARROWS[MEASURES[name].better]}".rstrip(),
-            f"reference: {reference_of(comparison, MEASURES[name])}",
-            [cell(MEASURES[name], each, name) for each in figures.values()],
+            f"{measure.title} {ARROWS[measure.better]}".rstrip(),
+            f"reference: {reference_of(comparison, measure)}",
+            [cell(measure, each) for each in figures.values()],
         )
-        for name in comparison.measured
+        for measure in map(measure_of, comparison.measured)
     ]
     every = [one.sets for one in comparison.measurements.values()]
     for split in dict.fromkeys(split for sets in every for split in sets):
-        for measure in (
-            MEASURES[name] for name in dict.fromkeys(name for sets in every for name in sets.get(split, {}))
-        ):
+        for measure in map(measure_of, dict.fromkeys(name for sets in every for name in sets.get(split, {}))):
             values = [measure.text(sets.get(split, {}).get(measure.name, float("nan"))) for sets in every]
             rows.append(TableRow(f"{measure.title} {ARROWS[measure.better]}".rstrip(), f"against {split}", values))
     return rows
@@ -91,11 +90,11 @@ def reference_of(comparison: Comparison, measure: Measure) -> str:
     return f"{measure.reference}: {measure.text(comparison.stored_distance)}"
 
 
-def cell(measure: Measure, figures: Mapping[str, Mapping[str, Figure]], name: str) -> str:
+def cell(measure: Measure, figures: Mapping[str, Mapping[str, Figure]]) -> str:
     """The mean and its interval; below it the difference to the first model."""
-    one = figures["mean"][name]
+    one = figures["mean"][measure.name]
     lines = [f"{measure.text(one.mean)} ({measure.text(one.low)} … {measure.text(one.high)})"]
-    if (other := figures.get("difference", {}).get(name)) is not None:
+    if (other := figures.get("difference", {}).get(measure.name)) is not None:
         lines.append(f"difference {measure.text(other.mean)} ({measure.text(other.low)} … {measure.text(other.high)})")
     return "\n".join(lines)
 

@@ -40,6 +40,7 @@ def run_sampling(config: DictConfig, watch: Watch | None = None) -> Path:
         UserError: an invalid setting, or one without effect; then no folder is made.
     """
     settings = read_settings(with_local_models(config), SamplingSettings)
+    settings.check_files()
     run, stage = asked_model(settings)
     with model_of_length(run, settings.ema_length) as path:
         if stage == "autoencoder":

@@ -42,9 +42,8 @@ def find_model(run: str | None, output_dir: str, *stages: str, key: str = "run")
         model = model_in(path)
         if not path.exists():
             runs = ", ".join(str(model.parent) for model in finished(output_dir)[:SHOWN])
-            raise UserError(
-                f"{key}={run}: there is no such run, the newest finished ones are {runs or 'none'}, below {output_dir}"
-            )
+            others = f"the newest finished ones are {runs}," if runs else "nor a finished one"
+            raise UserError(f"{key}={run}: there is no such run, {others} below {output_dir}")
         named = [] if model.is_file() else _newest_first([*path.glob(f"*/{MODEL}"), *path.glob(f"*/{PUBLISHED}")])
         if named:
             model, stage = _first_of(named, stages, f"in {run}", path)

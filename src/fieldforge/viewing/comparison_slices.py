@@ -29,7 +29,7 @@ from fieldforge.viewing.media import SCENE, write_scene
 from fieldforge.viewing.scoring import shards_of
 
 POSTER = 320  # pixels
-PROMPT = "prompt"
+PROMPT, MESHES = "prompt", "meshes"
 
 
 def compare(asked: Mapping[str, Any], dataset: str, output_dir: str) -> tuple[str, int]:
@@ -61,7 +61,7 @@ def compare(asked: Mapping[str, Any], dataset: str, output_dir: str) -> tuple[st
             for name in comparison.outputs:
                 add_model(comparison, name, place, folder, slices, meshes)
             if meshes:
-                slices["meshes"] = Slice(write_scene(meshes, folder / f"{place:03d}{SCENE}"))
+                slices[MESHES] = Slice(write_scene(meshes, folder / f"{place:03d}{SCENE}"))
             fields = {
                 "prompt": question.text,
                 "seed": seed,
@@ -88,11 +88,13 @@ def add_model(
     place: of the job in the comparison.
     """
     output: Outputs = comparison.outputs[name][place]
-    rows = comparison.measurements[name].rows
-    scores = {f"score_{key}": float(rows[key][place]) for key in comparison.measured if np.isfinite(rows[key][place])}
+    values = {key: float(comparison.values(name, key)[place]) for key in comparison.measured}
+    scores = {f"score_{key}": value for key, value in values.items() if np.isfinite(value)}
     stem = f"{place:03d}_{list(comparison.outputs).index(name)}_{slug(name)}"
     write_picture(flatten(output.picture(POSTER)), folder / f"{stem}.png")
     title = name.replace(".", "_")  # a dot parts names in FiftyOne
+    while title in {*slices, MESHES}:
+        title += "_"
     slices[title] = Slice(folder / f"{stem}.png", {"model": name, **scores})
     if not output.is_empty and (glb := output.write(folder, stem).get("glb")):
         meshes[title] = folder / glb

@@ -59,7 +59,9 @@ class Scoring:
 def scoring_by(model: Path, root: str | None) -> Scoring:
     """The scoring of outputs of the model in a file, see `shards_of`."""
     place = shards_of(model, root)
-    return _scoring(model, tuple(place) if isinstance(place, list) else str(place))
+    shards = open_shards(place, "train")
+    contents = (label_of(model)["fingerprint"], *(manifest.fingerprint for manifest in shards.manifests))
+    return _scoring(model, tuple(place) if isinstance(place, list) else str(place), contents)
 
 
 def shards_of(model: Path, root: str | None) -> Any:
@@ -74,14 +76,14 @@ def shards_of(model: Path, root: str | None) -> Any:
     """
     config = label_of(model)["config"]
     own = config.get("data", {}).get("root")
-    if isinstance(own, str):
-        config = {**config, "data": {"root": at_home(own)}}
+    if isinstance(own, str | list):
+        config = {**config, "data": {"root": at_home(own) if isinstance(own, str) else [at_home(one) for one in own]}}
     return data_root(root, config, model)
 
 
 @lru_cache(maxsize=2)
-def _scoring(model: Path, root: Any) -> Scoring:
-    """Kept, as the signatures of a large training set take minutes."""
+def _scoring(model: Path, root: Any, contents: tuple[str, ...]) -> Scoring:
+    """Kept while the contents are these, as the signatures of a large training set take minutes."""
     domain = load_domain(label_of(model), model)
     places = list(root) if isinstance(root, tuple) else root
     return Scoring(SampleJudge.of(domain, places), ShardReader(open_shards(places, "train")))
