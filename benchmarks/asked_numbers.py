@@ -1,6 +1,6 @@
 """Has a sampled shape the proportions, symmetry and sharpness that it is asked to have?
 
-    python train.py experiment=fine_tune conditioner/parts=[text,class,image,proportions,symmetry,sharpness]
+    python train.py experiment=fine_tune conditioner/parts=[text,class,image_features,proportions,symmetry,sharpness]
     python benchmarks/asked_numbers.py outputs/fine_tune/<id> --data data/furniture_cc0
 
 The numbers of held-out shapes are asked for, one key alone at a time, without a prompt. They are measured of the

@@ -1,11 +1,13 @@
 """Stages that start from another model's weights: fine-tuning, frozen parts, phases of one model."""
 
+import numpy as np
 import pytest
 import torch
 from tests.runs.conftest import Place
 
 from fieldforge.errors import UserError
 from fieldforge.runs.train import run_training
+from fieldforge.stages.diffusion_stage import load_diffusion
 from fieldforge.stages.directory import StageDirectory
 from fieldforge.stages.initial_weights import fate
 
@@ -89,6 +91,26 @@ def test_classes_start_at_the_vectors_of_their_names(trained, caplog):
         null = first["conditioner.sources.class.null_vector"]
         expected = first[name][:, known.index(label_of)] if label_of in known else null
         assert torch.allclose(vector, expected, atol=1e-6), label_of
+
+
+def test_a_new_condition_changes_nothing_at_first(trained, caplog):
+    """A model that reads no numbers is trained on with them: until then they are as if they were not there."""
+    place, _ = trained
+    plain = run_training(place.compose())["diffusion"]
+    words = [
+        "conditioner/parts=[class,proportions]",
+        f"init_from={plain.path}",
+        "training.diffusion.optimizer.lr=1e-12",
+    ]
+    caplog.set_level("INFO")
+    led = run_training(place.compose(*words))["diffusion"]
+    assert f"starts at the weights of {plain.path}, which did not read proportions" in caplog.text
+    one, other = (load_diffusion(run.model)[0] for run in (plain, led))
+    classes = {"class": ["red", "blue"]}
+    numbers = {"proportions": [np.array([1, 0.5, 0.25], np.float32)] * 2}
+    expected = one(classes, [0, 1], 2.0)
+    for more in ({}, numbers):
+        torch.testing.assert_close(other({**classes, **more}, [0, 1], 2.0), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_what_becomes_of_classes_is_said_in_words():

@@ -123,6 +123,11 @@ class Source(nn.Module, ABC):
         return Condition(vector, tokens, mask)
 
     @property
+    def gives_a_vector_alone(self) -> bool:
+        """Whether it adds a vector to those of the others, and nothing else."""
+        return bool(self.vector_width) and not (self.token_width or self.aligned_channels or self.frame_numbers)
+
+    @property
     def has_statistics(self) -> bool:
         return self.vector_projection is not None and self.normalize
 
@@ -146,6 +151,16 @@ class Source(nn.Module, ABC):
         if self.token_projection is not None:
             tokens = self.null_token.view(-1, self.width).expand(batch_size, -1, -1)  # (B, 1 or L, D)
         return Condition(vector, tokens)
+
+    def silent_weights(self) -> dict[str, Tensor]:
+        """Weights with which its vector is zero, whatever it reads: those of the last layer and the null are zeros.
+
+        Beside sources whose vectors are added, it then changes nothing until it is trained.
+        """
+        weights = dict(self.state_dict())
+        layers = [name.rpartition(".")[0] for name in weights if name.startswith("vector_projection.")]
+        zeros = ("null_vector", *(f"{layer}." for layer in sorted(layers)[-1:]))
+        return {name: torch.zeros_like(value) if name.startswith(zeros) else value for name, value in weights.items()}
 
     def _projection(self, features: int | None) -> nn.Module | None:
         """Map of features (..., F) to the condition width D; None where they are not offered."""

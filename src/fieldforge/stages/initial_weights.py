@@ -70,6 +70,8 @@ class InitialWeights:
         for name, source in _class_sources(model, label).items():
             theirs = label["encoders"][name]["classes"]
             log.info("starts at the weights of %s; of its classes %s", self.path.parent, fate(theirs, source.classes))
+        if new := sorted(_sources(weights) - _sources(load_run(self.path, self.kind)[0])):
+            log.info("starts at the weights of %s, which did not read %s", self.path.parent, ", ".join(new))
         model.load_state_dict({**weights, **_class_vectors(model, weights, label)})
 
     def check(self, model: nn.Module) -> None:
@@ -104,6 +106,11 @@ class InitialWeights:
                 f"of the same design, or leave init_from= out"
             )
         return theirs, label
+
+
+def _sources(weights: Mapping[str, Tensor]) -> set[str]:
+    """Names of the condition's sources that weights are of."""
+    return {name.split(".")[2] for name in weights if name.startswith("conditioner.sources.")}
 
 
 def _class_sources(model: nn.Module, label: Mapping[str, Any]) -> dict[str, ClassSource]:

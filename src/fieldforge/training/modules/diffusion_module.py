@@ -50,9 +50,11 @@ class DiffusionModule(ConditionalModule):
     def initial_weights(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The weights to start from, where those of another denoiser are given.
 
-        A backbone with a method `initial_weights` defines how it takes another one's. Sources of the condition that the
-        other one does not have then keep their present weights, and its further sources are left out.
+        Sources of the condition that the other one lacks change nothing at first where they give a vector alone. A
+        backbone with a method `initial_weights` defines how it takes another one's; of the others the weights have to
+        be the same, but such a backbone's further new sources keep their present weights, and old ones are left out.
         """
+        weights = {**weights, **self._of_new_vectors(weights)}
         take = getattr(self.model.backbone, "initial_weights", None)
         if take is None:
             return weights
@@ -60,6 +62,15 @@ class DiffusionModule(ConditionalModule):
         own = {name: value for name, value in self.state_dict().items() if name.startswith(CONDITIONER)}
         same = {name: weights.get(name, value) for name, value in own.items()}
         return same | {f"{BACKBONE}{name}": value for name, value in take(theirs).items()}
+
+    def _of_new_vectors(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Silent weights of the sources that `weights` are not of, as far as they give a vector alone."""
+        silent = {}
+        for name, source in self.conditioner.sources.items():
+            prefix = f"{CONDITIONER}sources.{name}."
+            if source.gives_a_vector_alone and not any(key.startswith(prefix) for key in weights):
+                silent |= {f"{prefix}{key}": value for key, value in source.silent_weights().items()}
+        return silent
 
     def configure_optimizers(self) -> Optimizer:
         return build_optimizer(self.make_optimizer, self.model, self.conditioner)
