@@ -64,7 +64,6 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=benchmarks:src $(BIN)/mypy --explicit-package-bases benchmarks
 	$(BIN)/lint-imports
 
 format: $(READY)

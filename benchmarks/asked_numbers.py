@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from command_line import answer, run_parser
@@ -34,7 +35,8 @@ from fieldforge.stages.locate import find_model
 from fieldforge.terminal import quantity
 
 BATCH = 16
-SIZES = {"proportions": 3, "symmetry": 3, "sharpness": 1}
+Key = Literal["proportions", "symmetry", "sharpness"]
+SIZES: dict[Key, int] = {"proportions": 3, "symmetry": 3, "sharpness": 1}
 
 
 class Samples:
@@ -43,12 +45,13 @@ class Samples:
     def __init__(self, generator: Generator, autoencoder: Autoencoder, domain: ShapeDomain, resolution: int):
         self.generator, self.autoencoder, self.domain, self.resolution = generator, autoencoder, domain, resolution
 
-    def numbers(self, key: str, asked: np.ndarray | None, count: int, guidance: float) -> np.ndarray:
+    def numbers(self, key: Key, asked: np.ndarray | None, count: int, guidance: float) -> np.ndarray:
         """(count, K) of samples that are asked for `asked` (count, K), or for nothing; NaN of an empty one."""
         rows = []
         for start in range(0, count, BATCH):
             seeds = range(start, min(start + BATCH, count))
-            batch = {} if asked is None else {key: list(asked[start : start + BATCH].astype(np.float32))}
+            part = None if asked is None else list(asked[start : start + BATCH].astype(np.float32))
+            batch: dict[str, Any] = {} if part is None else {key: part}
             latents = self.generator(batch, seeds, 1.0 if asked is None else guidance)
             outputs = self.domain.decode(self.autoencoder, latents, self.resolution)
             assert isinstance(outputs, Shapes)
@@ -56,12 +59,12 @@ class Samples:
         return np.stack(rows)
 
 
-def measured(key: str, shape: Shapes) -> np.ndarray:
+def measured(key: Key, shape: Shapes) -> np.ndarray:
     points, normals = surface_points(shape.surface, POINTS, np.random.default_rng(0))
     return NUMBERS[key](points, normals) if len(points) else np.full(SIZES[key], np.nan)
 
 
-def stored(data: str, keys: Sequence[str], count: int) -> dict[str, np.ndarray]:
+def stored(data: str, keys: Sequence[Key], count: int) -> dict[Key, np.ndarray]:
     """Key → (N, K) of held-out shapes."""
     shards = open_shards(data, "heldout")
     transforms = [ShapeNumbers(key) for key in keys]
@@ -73,9 +76,9 @@ def run(arguments: argparse.Namespace) -> None:
     model = find_model(arguments.run, "outputs", "diffusion")[0]
     generator, autoencoder, label = load_diffusion(model, OmegaConf.create({"sampler": {"steps": arguments.steps}}))
     domain = load_domain(label, model)
-    keys = [key for key in NUMBERS if key in generator.keys]
+    keys = [key for key in SIZES if key in generator.keys]
     if not keys or not isinstance(domain, ShapeDomain):
-        raise UserError(f"{model.parent} reads none of {', '.join(NUMBERS)}: give a run that does")
+        raise UserError(f"{model.parent} reads none of {', '.join(SIZES)}: give a run that does")
     asked = stored(arguments.data or label["config"]["data"]["root"], keys, arguments.shapes)
     samples = Samples(generator, autoencoder, domain, arguments.resolution)
     rows = []

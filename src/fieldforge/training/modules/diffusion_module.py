@@ -65,7 +65,7 @@ class DiffusionModule(ConditionalModule):
 
     def _of_new_vectors(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Silent weights of the sources that `weights` are not of, as far as they give a vector alone."""
-        silent = {}
+        silent: dict[str, Tensor] = {}
         for name, source in self.conditioner.sources.items():
             prefix = f"{CONDITIONER}sources.{name}."
             if source.gives_a_vector_alone and not any(key.startswith(prefix) for key in weights):
