@@ -31,7 +31,7 @@ COMMON = [
     *(
         f"training.{stage}.{setting}"
         for stage, size in (("autoencoder", 4), ("diffusion", 8))
-        for setting in (f"batch_size={size}", "budget.max_steps=3", "budget.max_minutes=null")
+        for setting in (f"batch_size={size}", "budget.max_steps=2", "budget.max_minutes=null")
     ),
 ]
 

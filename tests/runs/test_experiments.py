@@ -35,6 +35,7 @@ SHAPES = [
 OF_ALL = ("data.transforms.surface.points=128", "domain.points=128")  # whatever a phase changes
 PICTURED = ["autoencoder.encoder.pixels=32", "phases.mesh.autoencoder_loss.cells=16"]
 PICTURES = ["domain.size=16", "data.transforms.pixels.size=16", "data.augment.size=16"]
+EMOJI, SOME = CONFIGS.parent / "data" / "emoji_64", ("train-000001", "heldout-000000")
 CLIPS = ["domain.size=16", "domain.frames=4", "data.transforms.clip.count=3", "phases.frames.domain.size=16"]
 NARROW = [
     "backbone.width=32",
@@ -58,7 +59,7 @@ def small(experiment: str, balls: Path) -> list[str]:
         seen = [word.replace("transforms.rays", "transforms.target_rays") for word in SHAPES]
         return [*words, *SEEN, *seen, *PICTURED, f"data.root={balls}"]
     if experiment.startswith("image_"):
-        return [*words, *SEEN, *PICTURES, f"data.root={CONFIGS.parent}/data/emoji_64"]
+        return [*words, *SEEN, *PICTURES, f"data.root=[{','.join(f'{EMOJI}/{name}.tar' for name in SOME)}]"]
     if "domain" in config and config.domain._target_.endswith(".ClipDomain"):
         clips = balls.parent / "clips"
         root = clips if clips.exists() else write_small_clips(clips)

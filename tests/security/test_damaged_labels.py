@@ -68,7 +68,7 @@ def test_a_damaged_label_is_a_sentence_that_names_the_file(key, value, sound, tm
 def test_what_only_its_domain_reads_of_it(key, value, sound, tmp_path):
     path = altered(sound, tmp_path / "model.ckpt", f"fieldforge.config.{key}", value)
     with pytest.raises(UserError, match=r"model\.ckpt"):
-        run_sampling(command("sample", f"run={path}", f"from={tmp_path}/a.glb", f"output_dir={tmp_path}"))
+        run_sampling(command("sample", f"run={path}", f"from={path}", f"output_dir={tmp_path}"))
 
 
 def test_weights_that_are_no_real_numbers_are_named(sound, tmp_path):

@@ -29,7 +29,7 @@ class Request:
 
     Args:
         values: values for the sources (caption, class, image as RGBA pixels, points and numbers as arrays).
-        labels: texts for people, a picture by its path; `from` is the file of super-resolution.
+        labels: texts for people, a picture by its path; `from` is the file that is varied, completed or enlarged.
     """
 
     values: Mapping[str, Any]
@@ -80,7 +80,7 @@ def requests_of(
         raise UserError("remove_background=true has no effect without a picture: give image=, or leave it out")
     for complaint in complaints:
         log.warning("%s (left out)", complaint)
-    if "coarse" in understood and settings.from_ is not None:
+    if settings.from_ is not None:
         return [replace(one, labels={**one.labels, "from": settings.from_}) for one in requests]
     return requests
 
