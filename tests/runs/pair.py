@@ -34,7 +34,7 @@ def train_pair(balls: Path, outputs: Path, scenarios: list[dict]) -> None:
         for rank in ("0", "1")
     ]
     try:
-        output = [process.communicate(timeout=400)[1] for process in started]
+        output = [process.communicate(timeout=900)[1] for process in started]
     finally:
         for process in started:
             process.kill()
