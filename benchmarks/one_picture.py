@@ -113,8 +113,9 @@ def compared(samples: HeldOut, ways: Mapping[str, Way], shows: Mapping[str, Show
             measures[name].append(figures)
         if number < ROWS:
             given = picture(batch["given_rgba"][0, 0], straight=True)
-            meshes = [picture(views[-1]) for _, views in answers.values()]
-            rows.append([given, *(show(batch) for show in shows.values()), *meshes, picture(batch["views"][0, -1])])
+            side = int(batch["cameras"][0, :, 1, 3].abs().argmin())  # the view that is least from above or below
+            meshes = [picture(views[side]) for _, views in answers.values()]
+            rows.append([given, *(show(batch) for show in shows.values()), *meshes, picture(batch["views"][0, side])])
             names.append(batch["meta"][0]["name"])
         print(f"\r{number + 1} of {samples.samples}", end="", flush=True)
     print()

@@ -70,7 +70,7 @@ SCENARIOS = [
 def designs(balls: Path) -> dict[str, tuple[str, list[str]]]:
     """Name → experiment and its settings of two short steps."""
     words = {design: small(experiment, balls) for design, experiment in OF_PICTURES.items()}
-    rest = ["monitor.log_every=1", "trainer.matmul=highest"]
+    rest = ["monitor.log_every=1", "trainer.matmul=highest", "callbacks.pictures=null"]
     return DESIGNS | {design: (OF_PICTURES[design], [*some, *rest]) for design, some in words.items()}
 
 
