@@ -51,8 +51,8 @@ class DiffusionModule(ConditionalModule):
         """The weights to start from, where those of another denoiser are given.
 
         Sources of the condition that the other one lacks change nothing at first where they give a vector alone. A
-        backbone with a method `initial_weights` defines how it takes another one's; of the others the weights have to
-        be the same, but such a backbone's further new sources keep their present weights, and old ones are left out.
+        backbone with a method `initial_weights` defines how it takes those of another kind. Beside it, the other new
+        sources keep their present weights, and sources that only the other denoiser has are left out.
         """
         weights = {**weights, **self._of_new_vectors(weights)}
         take = getattr(self.model.backbone, "initial_weights", None)
