@@ -216,6 +216,9 @@ def test_a_run_does_not_differ_from_itself(walked, tmp_path):
         (["runs=[{run},{run}]"], "names one twice"),
         (["runs=[{run},/nowhere]"], "runs=/nowhere: there is no such run"),
         (["runs=[{others},{others}/.]"], "folders of files alone"),
+        (["runs=[{run},{others}/empty]"], "empty is an empty folder: give a run"),
+        (["runs=[{run},{others}]", "data_root=/nowhere"], "^data_root=/nowhere: .*point data_root to"),
+        (["runs=[{run},{others}]", "prompts=/nowhere.txt"], "prompts=/nowhere.txt: there is no such file"),
         (["runs=[{run},{others}]", "seeds=[0,7]"], r"no file for 'red ball' and seed 7: name it red-ball_7\.glb"),
         (["runs=[{run},{others}]", "prompts=[a cloud]"], "reads classes alone, and 'a cloud' names none"),
         (["runs=[{run},{others}]", "prompts=[red ball,red-ball]"], "would have the same file name"),
@@ -225,6 +228,7 @@ def test_a_run_does_not_differ_from_itself(walked, tmp_path):
 )
 def test_mistakes_of_a_comparison_are_one_sentence(walked, others, tmp_path, overrides, sentence):
     place, done = walked
+    (others / "empty").mkdir(exist_ok=True)
     words = [PROMPTS, "seeds=[0]", *(word.format(run=done["diffusion"].path, others=others) for word in overrides)]
     with pytest.raises(UserError, match=sentence) as mistake:
         run_comparison(command(place, "compare", *words, f"output={tmp_path}/page", *SMALL))

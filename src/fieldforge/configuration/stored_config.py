@@ -157,6 +157,17 @@ def data_root(place: str | Sequence[str] | None, stored: Mapping[str, Any], path
     return _root(stored)
 
 
+@contextmanager
+def naming_data_root(place: str | Sequence[str] | None) -> Iterator[None]:
+    """Inside this context a UserError about `data.root`, the key of trainings, names the command's `data_root`."""
+    try:
+        yield
+    except UserError as error:
+        if place is None or "data.root" not in str(error):
+            raise
+        raise UserError(f"data_root={place}: {error}".replace("data.root", "data_root")) from error
+
+
 def is_local(stored: Mapping[str, Any]) -> bool:
     """Whether all places of `data.root` in a stored configuration are existing folders of this machine."""
     root = _root(stored)

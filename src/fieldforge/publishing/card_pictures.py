@@ -22,12 +22,12 @@ def card_pictures(folders: Iterable[Path]) -> dict[str, bytes]:
     if not sheets:
         sheets = [path for folder in places for path in sorted((folder / "pictures").glob("step_*.png"))[-1:]][:1]
     stems = Counter(path.stem for path in sheets)
-    return {f"{path.stem if stems[path.stem] == 1 else stage_and_stem(path)}.jpg": jpeg(path) for path in sheets}
+    return {f"{name_of(path, stems[path.stem] > 1)}.jpg": jpeg(path) for path in sheets}
 
 
-def stage_and_stem(path: Path) -> str:
-    """Tells apart the sheets of a model and of its autoencoder, `<name>/<run>/<folder>/<file>`."""
-    return f"{path.parents[2].name}_{path.stem}"
+def name_of(sheet: Path, shared: bool) -> str:
+    """Of `<name>/<run>/<folder>/<stem>.png`: its stem; with the run's name before it, where others have the same."""
+    return f"{sheet.parents[2].name}_{sheet.parents[1].name}_{sheet.stem}" if shared else sheet.stem
 
 
 def jpeg(path: Path) -> bytes:

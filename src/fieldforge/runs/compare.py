@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from fieldforge.configuration.settings import read_settings
+from fieldforge.configuration.stored_config import naming_data_root
 from fieldforge.evaluation.comparison import Comparison, compare_models, report_of
 from fieldforge.evaluation.settings import ComparisonSettings
 from fieldforge.exchange.shap_e_files import is_foreign
@@ -38,7 +39,8 @@ def run_comparison(config: DictConfig) -> Path:
     settings = read_settings(config, ComparisonSettings)
     local = {name: own_place(place, settings.output_dir) for name, place in settings.named.items()}
     settings = replace(settings, runs=local)
-    comparison, about = compare_models(settings)
+    with naming_data_root(settings.data_root):
+        comparison, about = compare_models(settings)
     own = Path(settings.output_dir) / "comparisons" / slug(" ".join(settings.named))
     folder = make_folder(own if settings.output is None else Path(settings.output), "output")
     with writing(folder, MACHINE):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from fieldforge.configuration.settings import read_settings
-from fieldforge.errors import UserError
+from fieldforge.configuration.stored_config import naming_data_root
 from fieldforge.evaluation.prior_embeddings import evaluate_prior
 from fieldforge.evaluation.prompt_following import evaluate_diffusion
 from fieldforge.evaluation.reconstructions import evaluate_autoencoder
@@ -39,7 +39,7 @@ def run_evaluation(config: DictConfig) -> None:
     with model_of_length(model, settings.ema_length) as averaged:
         folder = make_folder(folder_of(averaged, settings.output_dir) / "evaluation", "run")
         try:
-            with writing(folder, MACHINE), naming_data_root(settings):
+            with writing(folder, MACHINE), naming_data_root(settings.data_root):
                 report = BY_STAGE[stage](averaged, settings)
             if settings.wandb:
                 send_report(report, averaged, stage)
@@ -55,14 +55,3 @@ def send_report(report: Path, model: Path, stage: str) -> None:
     logger.log_report(report)
     logger.finalize("success")
     finish()
-
-
-@contextlib.contextmanager
-def naming_data_root(settings: EvaluationSettings) -> Iterator[None]:
-    """Inside this context a UserError about `data.root`, the key of trainings, names the key `data_root` instead."""
-    try:
-        yield
-    except UserError as error:
-        if settings.data_root is None or "data.root" not in str(error):
-            raise
-        raise UserError(f"data_root={settings.data_root}: {error}".replace("data.root", "data_root")) from error
