@@ -42,7 +42,9 @@ mesh: $(READY)
 	$(BIN)/python train.py experiment=image_to_mesh
 	$(BIN)/python evaluate.py +domain.given_views=1
 
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# One more than there are cores: many tests wait for processes that they start or kill.
+WORKERS := $(shell cores=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((cores < 8 ? cores + 1 : 8)))
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 QUICK := $(addprefix tests/,test_house.py test_ranges.py test_terminal.py noise nn fields geometry autoencoder metrics rendering \
 	conditioning storage preparation/readers diffusion/test_parameterization.py diffusion/test_guidance.py \
 	diffusion/test_backbones.py diffusion/test_against_diffusers.py)
