@@ -118,7 +118,11 @@ def test_stops_leave_with_their_codes(monkeypatch, capsys):
     def preempted(config):
         raise interruption.Interrupted(signal.SIGUSR1)
 
-    assert leave_with(monkeypatch, capsys, ctrl_c, "experiment=shape_latent")[0] == 130
+    code, output = leave_with(monkeypatch, capsys, ctrl_c, "experiment=shape_latent")
+    assert (code, output.strip().splitlines()[-1]) == (
+        130,
+        "stopped by Ctrl-C",
+    )  # there is no state
     assert leave_with(monkeypatch, capsys, preempted, "experiment=shape_latent")[0] == 85
 
 

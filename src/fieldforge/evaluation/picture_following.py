@@ -60,7 +60,7 @@ def evaluate_images(
     status("")
     write_report(folder / "images.json", report, "Pictures", [*tables, table], sheets)
     print_figures(report, domain.noun)
-    result(str(folder / "images.json"))
+    result(f"{folder}/images.json, .html, {' and '.join(sheets)}")
     return folder / "images.json"
 
 
@@ -76,9 +76,10 @@ def print_figures(report: Mapping[str, Any], noun: str) -> None:
         for source, share in icons["nearest_view"].items():
             result(f"  by {source} alone, the nearest view of all is one of that {noun} for {share:.1%}")
     views = report["views"]
+    less = "lower" if views["reduction"] >= 0 else "higher"
     result(
         f"distance to the held-out {noun} whose view is given: {views['conditional']:.4f}, unconditional "
-        f"{views['unconditional']:.4f}: {views['reduction']:.1%} lower, mean of {views['samples']}"
+        f"{views['unconditional']:.4f}: {abs(views['reduction']):.1%} {less}, mean of {views['samples']}"
     )
 
 

@@ -72,7 +72,7 @@ def run(
     if example and sys.argv[1:] in (["--help"], ["-h"]):
         sys.argv.append(example)
     checks = [lambda config: check_additions(config_name.rpartition("/")[2], CONFIGS), *([check] if check else [])]
-    code = _exit_code(body, config_name, checks, about, alone=not keeps_state)
+    code = _exit_code(body, config_name, checks, about, alone=not keeps_state, goes_on=keeps_state or resumes)
     if code == interruption.EXIT_CTRL_C:
         interruption.deafen()  # another Ctrl-C would only change the exit code
     if body.__module__ == "__main__":
@@ -107,6 +107,7 @@ def _exit_code(
     checks: Sequence[Callable[[DictConfig], None]],
     about: Callable[[DictConfig], str] | None,
     alone: bool,
+    goes_on: bool,
 ) -> int:
     failures: list[BaseException] = []
     task = _task(body, checks, about, failures)
@@ -123,7 +124,7 @@ def _exit_code(
         _say(f"{stop}: state is saved, the same command goes on from here")
         return stop.exit_code
     except KeyboardInterrupt:
-        _say("stopped by Ctrl-C; the same command goes on from the last state saved")
+        _say("stopped by Ctrl-C" + ("; the same command goes on from the last state saved" if goes_on else ""))
         return interruption.EXIT_CTRL_C
     except BrokenPipeError:
         if failures:  # a broken pipe of the body is a bug

@@ -65,7 +65,10 @@ def run_sampling(config: DictConfig, watch: Watch | None = None) -> Path:
 def asked_model(settings: SamplingSettings) -> tuple[Path, str]:
     """File and stage of the model that is asked: a diffusion model, or a reconstructor, which is an autoencoder."""
     if settings.views is not None:
-        return find_model(settings.run, settings.output_dir, "autoencoder")
+        try:
+            return find_model(settings.run, settings.output_dir, "autoencoder")
+        except UserError as error:
+            raise UserError(f"views= is for a reconstructor (docs/from_one_picture.md): {error}") from error
     if settings.run is not None and settings.image is not None:
         return find_model(settings.run, settings.output_dir, "diffusion", "autoencoder")
     return find_diffusion(settings.run, settings.output_dir), "diffusion"
