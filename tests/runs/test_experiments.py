@@ -59,7 +59,9 @@ def small(experiment: str, balls: Path) -> list[str]:
         seen = [word.replace("transforms.rays", "transforms.target_rays") for word in SHAPES]
         return [*words, *SEEN, *seen, *PICTURED, f"data.root={balls}"]
     if experiment.startswith("image_"):
-        return [*words, *SEEN, *PICTURES, f"data.root=[{','.join(f'{EMOJI}/{name}.tar' for name in SOME)}]"]
+        # Super-resolution finds its small pictures by a sample's key, which it looks for in one folder.
+        some = EMOJI if experiment == "image_upscale" else f"[{','.join(f'{EMOJI}/{name}.tar' for name in SOME)}]"
+        return [*words, *SEEN, *PICTURES, f"data.root={some}"]
     if "domain" in config and config.domain._target_.endswith(".ClipDomain"):
         clips = balls.parent / "clips"
         root = clips if clips.exists() else write_small_clips(clips)
