@@ -12,12 +12,11 @@ docs/conditioning.md.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from command_line import answer, run_parser
+from command_line import answer, run_parser, this_command
 from latent_quality import ROOT, markdown_table, write_section
 from omegaconf import OmegaConf
 
@@ -91,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(*rows[-1], flush=True)
     scales = [f"asked, guidance {scale:g}" for scale in arguments.guidance]
     table = markdown_table(["mean difference to what is asked", "another held-out shape", "not asked", *scales], rows)
-    command = " ".join(["python benchmarks/asked_numbers.py", *sys.argv[1:]])
+    command = this_command()
     facts = (
         f"`{command}`: the numbers of\n{quantity(len(wanted), 'held-out shape')}, a sample for each and each key "
         f"alone, no prompt, {arguments.steps} sampler steps."

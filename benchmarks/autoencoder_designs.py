@@ -10,9 +10,9 @@ printed and written into docs/autoencoder.md, between its two marks.
 
 import argparse
 import json
-import sys
 
 import torch
+from command_line import this_command
 from short_trainings import ONE_THREAD, ROOT, newest_model, run, steps_of, write_between
 
 PAGE = ROOT / "docs" / "autoencoder.md"
@@ -56,7 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     designs = arguments.only.split(",")
     rows = [measured(design, arguments.minutes, arguments.overrides, arguments.limit) for design in designs]
-    command = " ".join(["python benchmarks/autoencoder_designs.py", *sys.argv[1:]])
+    command = this_command()
     table = [
         f"`{command}`: {arguments.minutes:g} minutes of one thread's processor time each, batches of 16, first "
         f"{arguments.limit} held-out assets.",

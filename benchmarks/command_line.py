@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from fieldforge.errors import UserError
 
@@ -16,6 +17,11 @@ def run_parser(about: str | None, run: str) -> argparse.ArgumentParser:
     parser.add_argument("--data", help="sample shards; those of the run's configuration")
     parser.add_argument("--dry", action="store_true", help="print only, leave docs/ as they are")
     return parser
+
+
+def this_command() -> str:
+    """The command line of this benchmark, as it is typed."""
+    return " ".join([f"python benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
 def answer(measure: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:

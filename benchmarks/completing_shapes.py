@@ -12,13 +12,12 @@ prompt is given. Writes the figures into docs/conditioning.md.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from command_line import answer, run_parser
+from command_line import answer, run_parser, this_command
 from latent_quality import ROOT, markdown_table, write_section
 from omegaconf import OmegaConf
 from scipy.spatial import cKDTree
@@ -111,7 +110,7 @@ def run(arguments: argparse.Namespace) -> None:
     }
     rows = [shapes.row(name, latents, arguments.resolution) for name, latents in drawn.items()]
     table = markdown_table(["", "given points → surface", "points taken away → surface", "surface → true points"], rows)
-    command = " ".join(["python benchmarks/completing_shapes.py", *sys.argv[1:]])
+    command = this_command()
     facts = (
         f"`{command}`: {len(shapes.surface)} held-out\nshapes × {quantity(arguments.seeds, 'seed')}, half of the "
         f"points given, no prompt, {arguments.steps} sampler steps; mean distances in box units (shapes\nare 1.8 long)."

@@ -9,9 +9,9 @@ docs/autoencoder.md, between its two marks.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
+from command_line import this_command
 from short_trainings import ONE_THREAD, ROOT, newest_model, run, steps_of, write_between
 
 PAGE = ROOT / "docs" / "autoencoder.md"
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--only", default=";".join(VARIANTS), help="variants, with semicolons between them")
     arguments = parser.parse_args()
     rows = [measured(name, arguments) for name in arguments.only.split(";")]
-    command = " ".join(["python benchmarks/sparse_variants.py", *sys.argv[1:]])
+    command = this_command()
     table = [
         f"`{command}`: {arguments.minutes:g} minutes of one thread's processor time each, first {arguments.limit} "
         "held-out assets; the thinnest quarter of them apart.",

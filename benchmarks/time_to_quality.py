@@ -11,9 +11,9 @@ printed and written into docs/autoencoder.md, between its two marks. Finished tr
 
 import argparse
 import csv
-import sys
 from pathlib import Path
 
+from command_line import this_command
 from short_trainings import ONE_THREAD, ROOT, finished_models, newest_model, run, steps_of, write_between
 
 PAGE = ROOT / "docs" / "autoencoder.md"
@@ -71,7 +71,7 @@ def main() -> None:
     train("planes_latent", arguments.data, f"training.autoencoder.budget.max_minutes={whole:g}", *common)
     sparse, compact = (model.parent for model in finished_models("furniture_autoencoder")[-2:])
     ious, shares = [(2, bar) for bar in IOU], [(2, NAME), (3, CLASS)]
-    command = " ".join(["python benchmarks/time_to_quality.py", *sys.argv[1:]])
+    command = this_command()
     table = [
         f"`{command}`: minutes of one thread's processor time.",
         "",

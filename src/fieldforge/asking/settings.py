@@ -20,8 +20,6 @@ STRENGTH = 0.6
 COMPLETION = 0.9  # what the encoder makes of the missing part leads the sampler's first steps (docs/conditioning.md)
 PRIOR_SCALE = 1.0
 FRAMES = 8
-FILES = {"from": "from_", "mask": "mask", "points": "points", "prompts": "prompts", "views": "views"}
-"""Option → its setting, of those that name a file."""
 Name = str | int | float | bool
 """A class may be called 3 or true."""
 
@@ -122,6 +120,12 @@ class SamplingSettings(ComputationSettings):
         return self.image if isinstance(self.image, list) else [self.image]  # type: ignore[list-item]
 
     @property
+    def files(self) -> dict[str, str | None]:
+        """Path of each file besides pictures, by option."""
+        paths = {"prompts": self.prompts, "from": self.from_, "mask": self.mask}
+        return paths | {"views": self.views, "points": self.points}
+
+    @property
     def numbers(self) -> dict[str, list[float]]:
         """Numbers that the shape is asked to have, by the key of their source; proportions over the longest side."""
         longest = max(self.proportions or (1.0,))
@@ -182,12 +186,8 @@ class SamplingSettings(ComputationSettings):
             raise UserError("prompt= is empty: write what to make, or leave it out for an unconditional sample")
         if self.to is not None and not self.to.strip():
             raise UserError("to= is empty: write the prompt to go to")
-        paths = {"run": self.run, "output_dir": self.output_dir, "output": self.output, "prompts": self.prompts}
-        for key, value in (
-            paths
-            | {"prior": self.prior, "from": self.from_, "mask": self.mask, "views": self.views}
-            | {"points": self.points}
-        ).items():
+        folders = {"run": self.run, "output_dir": self.output_dir, "output": self.output, "prior": self.prior}
+        for key, value in (folders | self.files).items():
             if value is not None and not value.strip():
                 raise UserError(f"{key}= is empty: give a path, or leave it out")
         for key, values in (("class", self.classes), ("image", self.images)):
@@ -196,8 +196,7 @@ class SamplingSettings(ComputationSettings):
 
     def check_files(self) -> None:
         """UserError for a file that is not there: it is said before a model is loaded."""
-        files = [(key, getattr(self, name)) for key, name in FILES.items()]
-        for key, path in (*files, *(("image", image) for image in self.images)):
+        for key, path in (*self.files.items(), *(("image", image) for image in self.images)):
             if path is not None and not Path(path).exists():
                 raise UserError(f"{key}={path}: there is no such file; correct the path")
 

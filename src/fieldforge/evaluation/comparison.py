@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Comparison:
     def seeds(self) -> list[int]:
         return list(dict.fromkeys(seed for _, seed in self.jobs))
 
-    @property
+    @cached_property
     def measured(self) -> list[str]:
         """Names of the measures that some contender has a value of."""
         names = dict.fromkeys(name for one in self.measurements.values() for name in one.rows)

@@ -66,11 +66,11 @@ class InitialWeights:
 
         UserError unless all other weights match.
         """
-        weights, label = self._fitting(model)
+        weights, label, read = self._fitting(model)
         for name, source in _class_sources(model, label).items():
             theirs = label["encoders"][name]["classes"]
             log.info("starts at the weights of %s; of its classes %s", self.path.parent, fate(theirs, source.classes))
-        if new := sorted(_sources(weights) - _sources(load_run(self.path, self.kind)[0])):
+        if new := sorted(_sources(weights) - read):
             log.info("starts at the weights of %s, which did not read %s", self.path.parent, ", ".join(new))
         model.load_state_dict({**weights, **_class_vectors(model, weights, label)})
 
@@ -86,12 +86,13 @@ class InitialWeights:
         """Whether the file has weights whose names begin so."""
         return any(name.startswith(prefix) for name in load_run(self.path, self.kind)[0])
 
-    def _fitting(self, model: nn.Module) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-        """The initial weights of a model, and their label.
+    def _fitting(self, model: nn.Module) -> tuple[Mapping[str, Tensor], Mapping[str, Any], set[str]]:
+        """The initial weights of a model, their label, and the sources of the condition that the file has weights of.
 
         UserError unless they match the model in names and shapes, except for the number of classes.
         """
         (theirs, label), mine = load_run(self.path, self.kind), model.state_dict()
+        read = _sources(theirs)
         if isinstance(model, Autoencoder | DiffusionModule):
             theirs = model.initial_weights(theirs)
         strange = sorted(theirs.keys() ^ mine.keys())
@@ -105,7 +106,7 @@ class InitialWeights:
                 f"init_from={self.path.parent}: its weights are not those of this model, {names} differ: give a model "
                 f"of the same design, or leave init_from= out"
             )
-        return theirs, label
+        return theirs, label, read
 
 
 def _sources(weights: Mapping[str, Tensor]) -> set[str]:
