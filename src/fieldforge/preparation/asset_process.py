@@ -1,5 +1,6 @@
 """The worker process: it stages or rejects one asset after another, and reports failures of the machine."""
 
+import importlib
 import logging
 import multiprocessing
 import os
@@ -89,12 +90,17 @@ def _stage(record: AssetRecord, recipe: Recipe, seed: int, staging: Staging) -> 
 
 
 def work(connection: Connection, recipe: Recipe, seed: int, staging: Staging) -> None:
-    """Body of a worker process: reports its start, then stages assets until its parent is gone."""
+    """Body of a worker process: reports its start, then stages assets until its parent is gone.
+
+    The slow imports come first where no fork server has done them: they are not the first asset's time.
+    """
     if "torch" in sys.modules:  # of the server from which processes are forked
         sys.modules["torch"].set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _leave_with_parent()
     logging.basicConfig(level=logging.ERROR)
+    for module in recipe.preload:
+        importlib.import_module(module)
     try:
         connection.send(None)
         while True:

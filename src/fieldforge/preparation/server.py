@@ -1,4 +1,4 @@
-"""The preload module of the fork server: slow imports, once for all workers. Nothing else imports this module."""
+"""The preload module of the fork server: slow imports, once for all workers. Workers import it where there is no such server."""
 
 import atexit
 import os
