@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from fieldforge.autoencoder.lifting import lattice, lifted_pixels, places_in_views, read_frustum
+from fieldforge.autoencoder.planes import PlanesDecoder
 from fieldforge.autoencoder.view_planes import ViewPlanesEncoder
 from fieldforge.conditioning.efficientnet import efficientnet_lite0
+from fieldforge.fields.lattice import TriplaneField
 from fieldforge.geometry.camera import Camera, fibonacci_poses, look_at, orbit_poses
 
 FOV, SIZE, RADIUS = 0.7, 32, 0.5
@@ -74,6 +76,25 @@ def test_silhouettes_enclose_the_ball_and_carry_its_colour():
     assert seen[0, distance > 1.4 * RADIUS].max() < 0.1
     torch.testing.assert_close(seen[1:4, distance < 0.3].mean(1), torch.tensor([1.0, 0.0, 0.0]))
     assert seen[-1, distance < 0.3].min() > 0.9
+
+
+@pytest.mark.parametrize("views", [1, 6])
+def test_colours_reach_the_surface_before_anything_is_learned(views: int):
+    """All channels of a colour, and not its brightness alone; the rest of a fresh network shifts all by the same."""
+    torch.manual_seed(0)
+    field = TriplaneField()
+    encoder, decoder = ViewPlanesEncoder().eval(), PlanesDecoder(768, 16, field.param_shapes)
+    surface = RADIUS * torch.nn.functional.normalize(torch.randn(1, 200, 3))
+    found, given = [], balls(views)
+    for color in ((0.9, 0.1, 0.1), (0.1, 0.1, 0.9)):
+        rgba = given["rgba"][..., 3:] * torch.tensor([*color, 1.0])
+        with torch.no_grad():
+            params = decoder(encoder(**{**given, "rgba": rgba}).tanh())
+            found.append(field.query(surface, params)["rgb"].logit().mean((0, 1)))
+    red, green, blue = (found[0] - found[1]).tolist()
+    assert red > 2
+    assert abs(green) < 1
+    assert blue < -2
 
 
 def test_any_number_of_views_in_any_order_and_empty_places_change_nothing():

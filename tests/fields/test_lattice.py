@@ -26,7 +26,7 @@ def test_lattice_is_exact_for_linear_functions_between_its_centres():
     rows = volume.reshape(1, 512, 1)
     points = torch.rand(1, 100, 3, generator=torch.Generator().manual_seed(0)) * 1.7 - 0.85
     expected = points @ torch.tensor([2.0, -3.0, 0.5]) + 1
-    torch.testing.assert_close(field.features(points, {"lattice": rows})[..., 0], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(field.features(points, {"lattice": rows})[..., 0, 0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_triplane_reads_each_plane_by_its_two_coordinates():
@@ -34,7 +34,7 @@ def test_triplane_reads_each_plane_by_its_two_coordinates():
     u, v = torch.meshgrid(centres(8), centres(8), indexing="ij")
     plane = (u + 10 * v).reshape(1, 64, 1)
     points = torch.rand(1, 50, 3, generator=torch.Generator().manual_seed(0)) * 1.7 - 0.85
-    read = field.features(points, {"planes": plane.repeat(1, 3, 1)})  # (1, N, 3)
+    read = field.features(points, {"planes": plane.repeat(1, 3, 1)})[..., 0]  # (1, N, 3)
     x, y, z = points.unbind(-1)
     torch.testing.assert_close(read, torch.stack([x + 10 * y, x + 10 * z, y + 10 * z], -1), rtol=1e-4, atol=1e-4)
 

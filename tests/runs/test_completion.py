@@ -97,8 +97,9 @@ def test_normals_that_are_no_numbers_are_a_sentence(tmp_path: Path):
     ("name", "words", "sentence"),
     [
         ("half", ["complete=true"], "the latents of this model have no places in space"),
-        ("bare", ["complete=true"], "its vertices have no normals, and there are no faces"),
+        ("bare", ["complete=true"], r"its vertices have no normals \(nx, ny, nz\), which points without faces need"),
         ("none", ["complete=true"], "none.ply: there is no such file"),
+        ("whole.glb", ["complete=true"], "whole.glb: a part of a surface is read of a PLY file alone"),
         ("half", ["complete=true", "mask=a.png"], "complete=true completes the part in from=, without a mask"),
         (None, ["complete=true"], "complete=true completes the part in from="),
     ],
@@ -106,8 +107,9 @@ def test_normals_that_are_no_numbers_are_a_sentence(tmp_path: Path):
 def test_what_cannot_be_completed_is_a_sentence(tmp_path: Path, name: str | None, words: list[str], sentence: str):
     half(tmp_path)
     write_ply(tmp_path / "bare.ply", ball())
+    (tmp_path / "whole.glb").touch()
     run = diffusion_file(tmp_path / "model.ckpt", lambda config: None)
-    start = [] if name is None else [f"from={tmp_path / name}.ply"]
+    start = [] if name is None else [f"from={(tmp_path / name).with_suffix(Path(name).suffix or '.ply')}"]
     with pytest.raises(UserError, match=sentence):
         run_sampling(command("sample", f"run={run}", *start, f"output={tmp_path / 'out'}", *words))
     assert not (tmp_path / "out").exists()

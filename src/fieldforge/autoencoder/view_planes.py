@@ -29,6 +29,7 @@ CAMERA = 13  # numbers of a camera: the upper rows of its pose, tan(fov / 2)
 CAMERA_NOISE = 0.02  # deviation of these in training, as LRM has it
 STEM = 4  # pixels along a side of what becomes one pixel of features
 LOOK = 4  # what is handed around the network: inside, colour
+LEAST = 1e-3  # share of a pillar that silhouettes enclose, from which on it has a colour
 
 
 class ViewFeatures(nn.Module):
@@ -218,9 +219,15 @@ class ViewPlanesEncoder(RandomEncoder):
         return numbers + self.camera_noise * normal(numbers.shape, randomness).to(numbers)
 
     def look(self, seen: Tensor) -> Tensor:
-        """What silhouettes enclose, and its colour, (B, 4, r, r, r) averaged in the planes' cells: (B · 3, 4, c, c)."""
+        """What silhouettes enclose, and its mean colour in [-1, 1], 0 where they enclose nothing: (B · 3, 4, c, c).
+
+        seen: inside, and inside times colour, (B, 4, r, r, r). A thin thing has the colour of a thick one: one that
+        faded with the share of its pillar would be learned from large things alone.
+        """
         planes = [pillars(seen, axes).mean(3).permute(0, 3, 1, 2) for axes in PLANES]  # (B, 4, r, r) each
-        return F.avg_pool2d(torch.stack(planes, 1).flatten(0, 1), self.points // self.cells)
+        cells = F.avg_pool2d(torch.stack(planes, 1).flatten(0, 1), self.points // self.cells)
+        inside, color = cells[:, :1], cells[:, 1:]
+        return torch.cat([inside, (2 * color - inside) / inside.clamp(min=LEAST)], 1)
 
 
 def pillars(values: Tensor, axes: tuple[int, int]) -> Tensor:

@@ -52,7 +52,7 @@ def read_part(path: Path, key: str, count: int, limits: Limits, rng: np.random.G
         return _of_faces(path, key, count, limits, rng)
     columns = elements.get("vertex", {})
     points = _in_box(_columns(columns, "xyz", path, key, "x, y and z"), path, key)
-    normals = _columns(columns, ("nx", "ny", "nz"), path, key, "normals, and there are no faces")
+    normals = _columns(columns, ("nx", "ny", "nz"), path, key, "normals (nx, ny, nz), which points without faces need")
     normals = normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-9)
     colors = np.full_like(points, GREY)
     if all(name in columns for name in ("red", "green", "blue")):
@@ -95,8 +95,10 @@ def _elements(path: Path, key: str, limits: Limits) -> dict[str, Columns]:
     """Elements of a PLY file by name. UserError for one that is missing, too large or damaged."""
     if not path.is_file():
         raise UserError(f"{key}={path}: there is no such file, give the path of a PLY file of points")
-    if path.suffix.lower() != ".ply" or path.stat().st_size > limits.max_file_bytes:
-        raise UserError(f"{key}={path}: give a part of a surface as a PLY file of at most {limits.max_file_mb} MB")
+    if path.suffix.lower() != ".ply":
+        raise UserError(f"{key}={path}: a part of a surface is read of a PLY file alone: export it as .ply")
+    if path.stat().st_size > limits.max_file_bytes:
+        raise UserError(f"{key}={path}: it is larger than {limits.max_file_mb} MB: give fewer points")
     try:
         payload = path.read_bytes()
         return read_elements(payload, read_header(payload))[0]

@@ -23,6 +23,7 @@ from fieldforge.training.processes.hardware import best_device
 from fieldforge.training.processes.precision import arithmetic_of
 
 ENDINGS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
+NAMED = 3  # files of a folder, in the sentence about one that is missing
 Job = tuple[Question, int]
 """A prompt and a seed."""
 
@@ -117,9 +118,11 @@ class FolderContender:
         question, seed = job
         path = self.files.get((slug(question.text), seed))
         if path is None:
+            there = sorted(path.name for path in files_in(self.folder))
+            names = ", ".join(there[:NAMED]) + (f" and {len(there) - NAMED} more" if len(there) > NAMED else "")
             raise UserError(
                 f"runs: {self.folder} has no file for {question.text!r} and seed {seed}: name it "
-                f"{slug(question.text)}_{seed}.glb, or change prompts= or seeds="
+                f"{slug(question.text)}_{seed}.glb, or change prompts= or seeds= (it has {names})"
             )
         return path
 

@@ -1,4 +1,4 @@
-"""The preload module of the fork server: slow imports, once for all workers. Workers import it where there is no such server."""
+"""The preload module of the fork server: slow imports, once for all workers; without a server each imports it."""
 
 import atexit
 import os
