@@ -2,6 +2,8 @@ import gc
 import shutil
 from copy import deepcopy
 from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,15 @@ def _configurations_are_parsed_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", staticmethod(kept))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_fork_server():
+    """A process has one, with the modules that whoever is first wants; the workers of all others would import theirs."""
+    forkserver.set_forkserver_preload(["fieldforge.preparation.server", "fieldforge.data.datamodule"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseContext, "set_forkserver_preload", lambda self, modules: None)
         yield
 
 
