@@ -75,14 +75,18 @@ def test_there_are_commands_to_look_at():
 @pytest.mark.parametrize("command", NAMES)
 def test_documented_commands_compose(command: str):
     folder, _, name = NAMES[command].rpartition("/")
-    wrong = []
+    wrong, composed = [], set()
     with initialize_config_dir(str(CONFIGS / folder), version_base="1.3"):
         for file, of, text in COMMANDS:
             if of != command or is_partial(of, text):
                 continue
             search = [f"hydra.searchpath=[file://{CONFIGS}]"] if folder else []
+            words = tuple(arguments(command, text))
+            if words in composed:  # it stands in several places
+                continue
+            composed.add(words)
             try:
-                compose(name, [*search, *arguments(command, text)], return_hydra_config=False)
+                compose(name, [*search, *words], return_hydra_config=False)
             except Exception as error:
                 wrong.append(f"{file}: python {command}.py {text}: {' '.join(str(error).split())[:200]}")
     assert not wrong, "\n".join(wrong)
