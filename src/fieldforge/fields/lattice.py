@@ -14,7 +14,7 @@ from fieldforge.nn.embeddings import positional_encoding, positional_encoding_wi
 from fieldforge.nn.linear import pass_through
 from fieldforge.ranges import Count, Positive, Whole
 
-STRAIGHT = 3.0  # slope of the logit of a colour: sigmoid(3 tanh(2 c - 1)) is about c
+COLOR_SLOPE = 3.0  # of logits: sigmoid(3 tanh(2 c - 1)) is about c
 PLANES = ((0, 1), (0, 2), (1, 2))  # the two axes of each plane of a triplane: xy, xz, yz
 
 
@@ -66,7 +66,7 @@ class FeatureReader(Field):
         else:
             h = self.first(x)  # (B, N, hidden)
         sdf = self.to_distance(h).float()[..., 0]  # (B, N)
-        logits = self.to_color(x) + STRAIGHT * self.color_shortcut(features.mean(2))  # (B, N, 3)
+        logits = self.to_color(x) + COLOR_SLOPE * self.color_shortcut(features.mean(2))  # (B, N, 3)
         return {"sdf": sdf, "density": self.density(sdf), "rgb": logits.float().sigmoid()}
 
     def _generated_shapes(self) -> dict[str, tuple[int, int]]:
