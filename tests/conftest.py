@@ -50,7 +50,7 @@ def _configurations_are_parsed_once():
 @pytest.fixture(autouse=True, scope="session")
 def _one_fork_server():
     """A process has one, with the modules of whoever is first: the workers of all others would import theirs."""
-    forkserver.set_forkserver_preload(["fieldforge.preparation.server", "fieldforge.data.datamodule"])
+    forkserver.set_forkserver_preload(["fieldforge.preparation.server", "fieldforge.runs.train"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BaseContext, "set_forkserver_preload", lambda self, modules: None)
         yield

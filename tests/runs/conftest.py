@@ -1,8 +1,5 @@
 """Runs on balls: in this process, or in one of their own as users start them."""
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from functools import partial, partialmethod
 from pathlib import Path
@@ -10,6 +7,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from tests.runs.forked import ROOT, Forked, type_command
 from tests.runs.tiny import write_balls
 
 from fieldforge.domains import shape_outputs
@@ -18,7 +16,6 @@ from fieldforge.runs.entry import CONFIGS
 from fieldforge.stages import pretrained
 from fieldforge.training.processes import interruption
 
-ROOT = Path(__file__).resolve().parents[2]
 SEARCH = f"hydra.searchpath=[file://{ROOT}/tests/configs]"
 
 
@@ -37,11 +34,9 @@ class Place:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             return compose(name, [SEARCH, *self.overrides(*further)])
 
-    def start(self, *further: str) -> subprocess.Popen:
-        """train.py in a process of its own; stderr is readable as text."""
-        command = [sys.executable, str(ROOT / "train.py"), SEARCH, *self.overrides(*further)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=self.outputs)
+    def start(self, *further: str) -> Forked:
+        """train.py in a process of its own."""
+        return type_command("train.py", [SEARCH, *self.overrides(*further)], self.outputs, {})
 
 
 @pytest.fixture(scope="session")

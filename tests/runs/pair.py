@@ -4,16 +4,14 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-from tests.runs.conftest import ROOT, Place
+from tests.runs.conftest import Place
+from tests.runs.forked import Forked
 
 from fieldforge.errors import UserError
 from fieldforge.runs import train
-from fieldforge.runs.leaving import leave
 from fieldforge.stages import latent_stage
 from fieldforge.training.processes import checkpoints as checkpointing
 from fieldforge.training.processes import interruption, ranks
@@ -23,14 +21,10 @@ def train_pair(balls: Path, outputs: Path, scenarios: list[dict]) -> None:
     """Let two processes train all scenarios; what they say goes to outputs/output."""
     for scenario in scenarios:
         (outputs / scenario["name"]).mkdir(exist_ok=True)
-    plan = json.dumps([{**scenario, "port": free_port()} for scenario in scenarios])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
-    environment |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "tests.runs.pair", str(balls), str(outputs), plan]
+    plan = [{**scenario, "port": free_port()} for scenario in scenarios]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
     started = [
-        subprocess.Popen(
-            command, env={**environment, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True
-        )
+        Forked(train_all, (balls, outputs, plan), outputs, {**group, "RANK": rank, "LOCAL_RANK": rank})
         for rank in ("0", "1")
     ]
     try:
@@ -53,23 +47,23 @@ def free_port() -> int:
         return held.getsockname()[1]
 
 
-def main(data: str, outputs: str, plan: str) -> None:
+def train_all(data: Path, outputs: Path, plan: list[dict]) -> None:
     """`plan`: list of {name, port, overrides, experiment, folder, full_disk, damaged, stopped_encoding}.
 
     Writes to outputs/<name>.<rank>.json how each ended.
     """
     train.rehearse = lambda stages: None  # takes as long as two steps
-    (Path(outputs) / f"pid.{os.environ['RANK']}").write_text(str(os.getpid()))
-    for part in json.loads(plan):
+    (outputs / f"pid.{os.environ['RANK']}").write_text(str(os.getpid()))
+    for part in plan:
         interruption.forget()
         os.environ["MASTER_PORT"] = str(part["port"])
-        place = Place(Path(data), Path(outputs) / part.get("folder", part["name"]), part.get("experiment", "tiny"))
+        place = Place(data, outputs / part.get("folder", part["name"]), part.get("experiment", "tiny"))
         if part.get("full_disk") == os.environ["RANK"]:
             checkpointing.torch.save = _full
         for path in place.outputs.glob(part.get("damaged", "none")):
             os.truncate(path, 100)
         if part.get("stopped_encoding"):
-            latent_stage.stop_on_request = lambda: _stop_the_other(Path(outputs) / "pid.1")
+            latent_stage.stop_on_request = lambda: _stop_the_other(outputs / "pid.1")
         try:
             train.run_training(place.compose(*part["overrides"]))
             end = "finished"
@@ -79,7 +73,7 @@ def main(data: str, outputs: str, plan: str) -> None:
             end = f"error: {error}"
         finally:
             checkpointing.torch.save, latent_stage.stop_on_request = SAVE, STOP_ON_REQUEST
-        (Path(outputs) / f"{part['name']}.{os.environ['RANK']}.json").write_text(json.dumps(end))
+        (outputs / f"{part['name']}.{os.environ['RANK']}.json").write_text(json.dumps(end))
         assert ranks.world() == 1  # the group is left
 
 
@@ -97,6 +91,3 @@ def _stop_the_other(pid: Path) -> None:
 
 
 SAVE, STOP_ON_REQUEST = checkpointing.torch.save, latent_stage.stop_on_request
-if __name__ == "__main__":
-    main(*sys.argv[1:])
-    leave(0)  # as the commands do: taking the interpreter apart may abort threads of the groups that were left

@@ -6,11 +6,11 @@ Four starts of a process, most of whose time is imports, make this slow.
 import random
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 from tests.runs.conftest import Place
+from tests.runs.forked import Forked
 from tests.runs.tiny import write_balls
 
 from fieldforge.runs.train import run_training
@@ -19,7 +19,7 @@ KILLS, MOST_STARTS = 2, 6
 LATENTS = "stages=[autoencoder,latents]"
 
 
-def finish(process: subprocess.Popen) -> None:
+def finish(process: Forked) -> None:
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
 
