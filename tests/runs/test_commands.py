@@ -2,15 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
 import trimesh
 from PIL import Image
 from tests.conditioning.conftest import clip_folder  # noqa: F401 (a fixture)
-from tests.runs.conftest import ROOT, Place
+from tests.runs.conftest import Place
+from tests.runs.forked import type_command
 
 from fieldforge.domains.shape_outputs import Shapes
 from fieldforge.domains.view_features import StoredViews
@@ -62,11 +61,9 @@ def test_sampling_writes_files_and_gallery_and_repeats_itself(walked, tmp_path):
 def test_sampling_as_it_is_typed(walked, tmp_path, words):
     place, _ = walked
     typed = [f"output_dir={place.outputs}", f"output={tmp_path}", "class=red", "n=1", "seed=0", *words, *SMALL]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "sample.py"), *typed], capture_output=True, text=True, cwd=tmp_path, env=environment
-    )
-    assert done.returncode == 0, done.stderr
+    done = type_command("sample.py", typed, tmp_path, {})
+    _, stderr = done.communicate(timeout=240)
+    assert done.returncode == 0, stderr
     (entry,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
     expected = {"guidance=0.5": 0.5}.get(words[0], {"class": 2.0})
     assert (entry["guidance"], entry.get("sampler")) == (expected, "UniPC" if "sampler=unipc" in words else None)
@@ -365,7 +362,6 @@ def test_stored_configuration_cannot_name_foreign_code(walked, tmp_path):
 
 
 def test_pickled_code_in_a_checkpoint_does_not_run(tmp_path):
-    import os
 
     from fieldforge.training.processes.checkpoints import load_safely
 
