@@ -21,7 +21,7 @@ from fieldforge.stages.autoencoder_stage import load_autoencoder
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
-    f"data.root={ROOT}/data/emoji_64",
+    f"data.root=[{','.join(f'{ROOT}/data/emoji_64/{name}.tar' for name in ('train-000001', 'heldout-000000'))}]",
     "domain.size=16",
     "data.transforms.pixels.size=16",
     "data.augment.size=16",
@@ -79,7 +79,7 @@ def test_a_file_of_a_picture_is_read_over_white(tmp_path: Path) -> None:
 
 
 def test_text_to_picture_from_shards_to_files(tmp_path: Path) -> None:
-    """Trains three stages on 1,515 pictures of 16 pixels, two steps each."""
+    """Trains three stages on the pictures of a shard at 16 pixels, two steps each."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         done = run_training(compose("train", ["experiment=image_latent", *SMALL, f"output_dir={tmp_path}"]))
     assert list(done["diffusion"].pictures.glob("*.png"))
