@@ -1,6 +1,6 @@
-"""kill -9 of real `prepare.py` processes, six times in one preparation: its shards are those of an undisturbed one.
+"""kill -9 of real `prepare.py` processes, four times in one preparation: its shards are those of an undisturbed one.
 
-Eight starts of a process, and of the pool of workers behind it, make this slow.
+Six starts of a process, and of the pool of workers behind it, make this slow.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import trimesh
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS, MOST_STARTS = 6, 14
+KILLS, MOST_STARTS = 4, 12
 ASSETS = 16
 SMALL = [
     "surface.points=64", "distance.near_points=64", "distance.volume_points=64", "views.count=2", "views.size=16",
@@ -52,7 +52,7 @@ def killed(process: subprocess.Popen, output: Path, target: int, longest: float,
     return process.wait() == -signal.SIGKILL and not (output / "manifest.json").exists()
 
 
-def test_killed_six_times_leaves_the_same_bytes(tmp_path: Path) -> None:
+def test_killed_four_times_leaves_the_same_bytes(tmp_path: Path) -> None:
     """At random points of starting, of making assets and of writing shards; the process alone, or with its workers.
 
     Workers whose parent is killed alone go on for a moment beside those of the next run.
@@ -84,5 +84,5 @@ def test_killed_six_times_leaves_the_same_bytes(tmp_path: Path) -> None:
             subprocess.run(["rm", "-r", str(output)], check=True)
     assert len(hits) == KILLS
     assert {group for _, group in hits} == {False, True}
-    assert len({reached for reached, _ in hits}) >= 4  # at many points of the work
+    assert len({reached for reached, _ in hits}) >= 3  # at many points of the work
     assert finish(meshes, output) == undisturbed
