@@ -36,7 +36,7 @@ class Place:
 
     def start(self, *further: str) -> Forked:
         """train.py in a process of its own."""
-        return type_command("train.py", [SEARCH, *self.overrides(*further)], self.outputs, {})
+        return type_command("train.py", [SEARCH, *self.overrides(*further)], self.outputs)
 
 
 @pytest.fixture(scope="session")

@@ -46,9 +46,9 @@ class Forked:
             os.kill(self._process.pid, signal.SIGKILL)
 
 
-def type_command(command: str, arguments: list[str], folder: Path, environment: Mapping[str, str]) -> Forked:
+def type_command(command: str, arguments: list[str], folder: Path) -> Forked:
     """Start a command of the repository in a folder."""
-    return Forked(_command, (command, arguments), folder, environment)
+    return Forked(_command, (command, arguments), folder, {})
 
 
 def _command(command: str, arguments: list[str]) -> None:

@@ -61,7 +61,7 @@ def test_sampling_writes_files_and_gallery_and_repeats_itself(walked, tmp_path):
 def test_sampling_as_it_is_typed(walked, tmp_path, words):
     place, _ = walked
     typed = [f"output_dir={place.outputs}", f"output={tmp_path}", "class=red", "n=1", "seed=0", *words, *SMALL]
-    done = type_command("sample.py", typed, tmp_path, {})
+    done = type_command("sample.py", typed, tmp_path)
     _, stderr = done.communicate(timeout=240)
     assert done.returncode == 0, stderr
     (entry,) = json.loads((tmp_path / "samples.json").read_text())["samples"]
@@ -362,7 +362,6 @@ def test_stored_configuration_cannot_name_foreign_code(walked, tmp_path):
 
 
 def test_pickled_code_in_a_checkpoint_does_not_run(tmp_path):
-
     from fieldforge.training.processes.checkpoints import load_safely
 
     class Harm:

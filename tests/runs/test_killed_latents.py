@@ -1,6 +1,6 @@
 """SIGKILL of real `train.py` processes while they encode latents: the latent shards are those of an undisturbed run.
 
-Four starts of a process, most of whose time is imports, make this slow.
+Four starts of a process make this slow.
 """
 
 import random
