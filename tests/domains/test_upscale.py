@@ -8,7 +8,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
-from tests.domains.test_image import SMALL
+from tests.domains.test_image import ROOT, SMALL
 
 from fieldforge.asking.coarse import CoarseFile
 from fieldforge.conditioning.aligned import AlignedSource
@@ -67,7 +67,9 @@ def test_noise_of_a_file_is_its_seed_s() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("upscale")
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        done = run_training(compose("train", ["experiment=image_upscale", *SMALL, f"output_dir={folder}"]))
+        # Small pictures are found by a sample's key, which is looked for in one folder.
+        words = [*SMALL, f"data.root={ROOT}/data/emoji_64", f"output_dir={folder}"]
+        done = run_training(compose("train", ["experiment=image_upscale", *words]))
     assert list(done["diffusion"].pictures.glob("*.png"))
     return done["diffusion"].path
 
