@@ -4,12 +4,12 @@
 
 - denoiser: see denoiser_step.py, whose reference is Shap-E's formulation.
 - nerf: the loss of 1,024 rays of one shape (64 coarse and 128 fine samples) with its gradients for the generated
-  matrices and the shared layers; against diffusers' `ShapERenderer`. The map from latents to matrices, the same on both
-  sides, is left out.
+  matrices and the shared layers; against diffusers' `ShapERenderer`. Ours leaves out the quarter of the rays that miss
+  the box, as our data transforms do. The map from latents to matrices, the same on both sides, is left out.
 - mesh: matrices → coloured mesh on a grid of 128³; against diffusers' `decode_to_mesh`. The matrices are first fitted
   to a ball, as random ones have no surface worth a name.
-- encoder: 16,384 points and 4 views of 256² → tokens; against OpenAI's own class, where the package shap_e is installed
-  from its repository, and left out where it is not.
+- encoder: 16,384 points and 20 views of 256² → tokens; against OpenAI's own class, where the package shap_e is
+  installed from its repository, and left out where it is not.
 
 Full sizes, random weights, the same on both sides. Before the clock runs, both sides must agree: radiance and distance
 at the same points, the colour of the same rays, the volume of the mesh, tokens of the encoder. Sides step in turns, see

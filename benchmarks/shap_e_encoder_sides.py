@@ -4,6 +4,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fieldforge.exchange.encoder_names import from_openai
 from fieldforge.fields.z_up import to_z_up
 from fieldforge.geometry.camera import fibonacci_poses
 
-POINTS, VIEWS, SIZE, HEADS = 16384, 4, 256, 8
+POINTS, VIEWS, SIZE, HEADS = 16384, 20, 256, 8
 
 
 def is_installed() -> bool:
@@ -95,16 +96,23 @@ def their_step() -> Callable[[], Tensor]:
     return torch.no_grad()(lambda: encoder.encode_to_bottleneck(values))
 
 
-def our_step() -> Callable[[], Tensor]:
+def our_step(bfloat16: bool = False) -> Callable[[], Tensor]:
     encoder, values = ours(), batch()
-    return torch.no_grad()(lambda: encoder(*(values[name] for name in encoder.reads)))
+
+    def step() -> Tensor:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            return encoder(*(values[name] for name in encoder.reads))
+
+    return step
 
 
-SIDES = {"OpenAI's": their_step, "ours": our_step}
+SIDES = {"OpenAI's": their_step, "ours, float32": our_step, "ours, bfloat16": partial(our_step, bfloat16=True)}
 
 
 def check() -> None:
     """Tokens are alike. The original draws the orders of neighbours anew, and its rays meet corners of pixels."""
-    theirs, own = their_step()(), our_step()()
-    cosine = torch.nn.functional.cosine_similarity(theirs.reshape(own.shape), own, dim=-1).mean()
-    assert cosine > 0.95, cosine
+    theirs = their_step()()
+    for bfloat16 in (False, True):
+        own = our_step(bfloat16)().float()
+        cosine = torch.nn.functional.cosine_similarity(theirs.reshape(own.shape), own, dim=-1).mean()
+        assert cosine > 0.95, cosine

@@ -1,6 +1,7 @@
 """Shap-E's renderer at full size: diffusers' and this project's, with the same random weights."""
 
 import math
+from functools import partial
 
 import torch
 from diffusers.pipelines.shap_e.camera import create_pan_cameras
@@ -15,6 +16,7 @@ from fieldforge.exchange.renderer_names import DIFFUSERS, to_layout
 from fieldforge.fields.radiance import radiance_query
 from fieldforge.fields.shap_e_field import ShapEField
 from fieldforge.fields.z_up import to_y_up
+from fieldforge.geometry.camera import Rays
 from fieldforge.geometry.isosurface import extract_mesh
 from fieldforge.noise.randomness import StepRandomness
 from fieldforge.rendering.volume import render_levels
@@ -106,19 +108,23 @@ def their_loss():
     return step
 
 
-def our_loss():
+def our_loss(bfloat16: bool = False):
+    """A step on those of the rays that meet the box: a loader draws no others, whose colour is known."""
     products_of_trainings()
     field, params, _ = pair()
     params = {name: value.requires_grad_() for name, value in params.items()}
-    origins, directions = to_y_up(some_rays()).unbind(-2)
-    batch = {"ray_origins": origins, "ray_directions": directions, "ray_rgba": torch.rand(1, RAYS, 4)}
+    rays = to_y_up(some_rays())
+    near, far = Rays(*rays.unbind(-2)).box_interval()
+    origins, directions = rays[:, (far > near)[0]].unbind(-2)
+    batch = {"ray_origins": origins, "ray_directions": directions, "ray_rgba": torch.rand(*origins.shape[:2], 4)}
     loss = AutoencoderLoss(distance=0, occupancy=0, color=0, view=1.0, opacity=1.0, coarse_samples=COARSE,
                            fine_samples=FINE)  # fmt: skip
 
     def step() -> None:
         for value in [*params.values(), *field.parameters()]:
             value.grad = None
-        terms = loss.terms(field, params, batch, StepRandomness(0, 0, [0], 1))
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            terms = loss.terms(field, params, batch, StepRandomness(0, 0, [0], 1))
         (terms["view"] + terms["opacity"]).backward()
 
     return step
@@ -139,7 +145,7 @@ def our_mesh():
     return torch.no_grad()(lambda: extract_mesh(query("sdf"), query("rgb"), GRID))
 
 
-NERF = {"diffusers": their_loss, "ours": our_loss}
+NERF = {"diffusers": their_loss, "ours, float32": our_loss, "ours, bfloat16": partial(our_loss, bfloat16=True)}
 MESH = {"diffusers": their_mesh, "ours": our_mesh}
 
 

@@ -1,5 +1,6 @@
 import gc
 import shutil
+import signal
 from copy import deepcopy
 from functools import cache
 from multiprocessing import forkserver
@@ -23,6 +24,14 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _a_closed_terminal_is_heard():
+    """Under nohup all processes of the tests would begin with this signal ignored, and some send it to themselves."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fieldforge.errors import UserError
 from fieldforge.geometry.colored_mesh import ColoredMesh, vertex_normals
-from fieldforge.geometry.isosurface import distance_grid, extract_mesh
+from fieldforge.geometry.isosurface import corners_of, distance_grid, extract_mesh, reduce_corners
 
 
 def ball(points: Tensor) -> Tensor:
@@ -23,6 +23,20 @@ def thin_table(points: Tensor) -> Tensor:
         return outside.clamp_min(0).norm(dim=-1) + outside.amax(dim=-1).clamp_max(0)
 
     return torch.minimum(box([0.013, 0.5, 0.0], [0.8, 0.01, 0.6]), box([0.1, -0.2, 0.05], [0.03, 0.7, 0.03]))
+
+
+def scattered(kind: str, size: float, seed: int):
+    """Distance to six rods or balls of radius `size`, or sheets twice as thick, of any pose."""
+    generator = torch.Generator().manual_seed(seed)
+    middles = torch.rand(6, 3, generator=generator) - 0.5
+    turns = torch.linalg.qr(torch.randn(6, 3, 3, generator=generator)).Q
+    half = torch.tensor({"rods": [0.4, 0, 0], "sheets": [0.4, 0.3, 0], "balls": [0, 0, 0]}[kind])
+
+    def query(points: Tensor) -> Tensor:
+        local = torch.einsum("npi,pij->npj", points[:, None] - middles, turns)  # (N, 6, 3)
+        return ((local.abs() - half).clamp_min(0).norm(dim=-1) - size).amin(dim=-1)
+
+    return query
 
 
 def grey(points: Tensor) -> Tensor:
@@ -65,6 +79,23 @@ def test_coarse_to_fine_finds_the_surface_of_the_dense_grid_with_a_part_of_its_q
         crossing.narrow(axis, 1, resolution).logical_or_(cut)
     assert torch.equal(sparse[crossing], dense[crossing])
     assert queries[0] < 0.35 * dense.numel()
+
+
+@pytest.mark.parametrize("kind", ["rods", "sheets", "balls"])
+@pytest.mark.parametrize("size", [0.004, 0.01, 0.025])
+def test_thin_parts_between_grid_points_are_found(kind, size):
+    for seed in range(3):
+        query = scattered(kind, size, seed)
+        dense = distance_grid(query, 128, coarsest=128) < 0
+        assert torch.equal(distance_grid(query, 128) < 0, dense)
+
+
+def test_the_surface_of_a_ball_asks_for_little_more_than_its_own_corners():
+    query, queries = counted(ball)
+    dense = distance_grid(ball, 128, coarsest=128) < 0
+    crossed = reduce_corners(torch.logical_or, dense) & reduce_corners(torch.logical_or, ~dense)
+    distance_grid(query, 128)
+    assert queries[0] - 33**3 < 2.2 * int(corners_of(crossed).sum())
 
 
 def test_a_steeper_field_needs_its_lipschitz_constant():

@@ -51,10 +51,8 @@ class AutoencoderLoss:
         """
         params, of_latents = autoencoder(batch, randomness)
         self._check(of_latents)
-        with torch.autocast(batch["input"].device.type, enabled=False):  # distances of a thousandth need float32
-            loss, terms = self.compare(
-                autoencoder.field, {name: value.float() for name, value in params.items()}, batch, randomness
-            )
+        exact = {name: value.float() for name, value in params.items()}
+        loss, terms = self.compare(autoencoder.field, exact, batch, randomness)
         for name, term in of_latents.items():
             loss = loss + getattr(self, name) * term
         return loss, {**terms, **{name: term.detach() for name, term in of_latents.items()}}
@@ -87,10 +85,14 @@ class AutoencoderLoss:
         return loss, {name: term.detach() for name, term in terms.items()}
 
     def terms(self, field: Field, params: Params, batch: Batch, randomness: Randomness) -> dict[str, Tensor]:
-        """The terms that have a weight; those of the volume rendering need rays in the batch, the others distances."""
+        """The terms that have a weight; those of the volume rendering need rays in the batch, the others distances.
+
+        Under autocast only a `RadianceField`'s volume rendering has products in half precision.
+        """
         terms: dict[str, Tensor] = {}
         if self.distance or self.occupancy or self.color:
-            terms |= self._of_points(field, params, batch)
+            with torch.autocast(batch["near_points"].device.type, enabled=False):  # thousandths need float32
+                terms |= self._of_points(field, params, batch)
         if self.view or self.opacity:
             terms |= self._of_views(radiance_query(field, params), batch, randomness)
         return terms

@@ -76,7 +76,10 @@ class MeshLoss(AutoencoderLoss):
 
     def terms(self, field: Field, params: Params, batch: Batch, randomness: Randomness) -> dict[str, Tensor]:
         terms = super().terms(field, params, batch, randomness)
-        return terms | self._of_meshes(field, params, batch) if self.of_meshes else terms
+        if self.of_meshes:
+            with torch.autocast(batch["fov_y"].device.type, enabled=False):
+                terms |= self._of_meshes(field, params, batch)
+        return terms
 
     def _of_meshes(self, field: Field, params: Params, batch: Batch) -> dict[str, Tensor]:
         """The means () over the shapes of the batch; 0, with zero gradients, where none has a surface."""

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from fieldforge.fields.base import Field, Params
@@ -41,12 +42,16 @@ class RadianceField(Field):
 
 
 def radiance_query(field: Field, params: Params) -> RadianceQuery:
-    """The radiance of a shape's field with these parameters, for `render_rays` and `render_views`."""
+    """The radiance of a shape's field with these parameters, for `render_rays` and `render_views`.
+
+    A density that follows from distances is computed in float32, also under autocast.
+    """
 
     def query(points: Tensor, directions: Tensor) -> Levels:
         if isinstance(field, RadianceField):
             return field.radiance(points, directions, params)
-        values = field.query(points, params)
+        with torch.autocast(points.device.type, enabled=False):
+            values = field.query(points, params)
         return Levels(Radiance(values["density"], values["rgb"]))
 
     return query

@@ -104,7 +104,7 @@ class ShapEField(RadianceField):
         return Levels(fine, coarse)
 
     def _outputs(self, points: Tensor, directions: Tensor | None, params: Params) -> dict[str, Tensor]:
-        """The numbers of the last layer (B, N, 1 | 3) by name, in float32."""
+        """The numbers of the last layer (B, N, 1 | 3) by name, in float32; products are in autocast's precision."""
         self.check(params)
         h = positional_encoding(to_z_up(points), self.degrees, slowest=1.0)  # (B, N, fan_in[0])
         for number, bias in enumerate(self.biases):

@@ -93,5 +93,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, heads, N, M)
     if mask is not None:
-        logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
+        shown = mask if mask.dtype != torch.bool else torch.where(mask, 0.0, -torch.inf)
+        logits += shown.to(logits)  # in place: no backward pass reads the logits before it
     return torch.softmax(logits, dim=-1, dtype=logits.dtype) @ v

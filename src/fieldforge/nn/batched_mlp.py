@@ -12,7 +12,8 @@ def batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     if bias is None:
         return torch.bmm(x, weight.transpose(1, 2))
     bias = bias if bias.dim() == 1 else bias[:, None]  # (out,) | (B, 1, out)
-    return torch.baddbmm(bias, x, weight.transpose(1, 2))
+    product = torch.bmm(x, weight.transpose(1, 2))
+    return product.add_(bias.to(product))  # baddbmm takes longer on a CPU
 
 
 def batched_mlp(

@@ -1,4 +1,4 @@
-"""A linear map whose weight gradient suits the CPU's bfloat16 units."""
+"""A linear map whose weight gradient suits the CPU's bfloat16 tiles."""
 
 from typing import Any
 
@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDE = 1024  # input features from which on the copy below pays for itself (measured; at 256 it costs more)
+TILES = torch.cpu._is_amx_tile_supported()
 
 
 class WideLinear(nn.Linear):
-    """`nn.Linear` with a faster backward pass for wide layers in bfloat16 on a CPU; elsewhere it equals `nn.Linear`.
+    """`nn.Linear` with a faster backward pass for wide layers on a CPU with AMX tiles; elsewhere it equals `nn.Linear`.
 
-    The matrix product reads a transposed left factor at half speed; copying this factor first is cheaper for long rows.
+    Their products read a transposed left factor at half speed; copying this factor first is cheaper for long rows.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -20,7 +21,7 @@ class WideLinear(nn.Linear):
         weight = self.weight  # read once, as a corrected weight is computed anew each time
         bfloat16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         training = torch.is_grad_enabled() and weight.requires_grad and x.device.type == "cpu"
-        if not (bfloat16 and training and self.in_features >= WIDE):
+        if not (TILES and bfloat16 and training and self.in_features >= WIDE):
             return F.linear(x, weight, self.bias)
         bias = None if self.bias is None else self.bias.bfloat16()
         return _CopiedTranspose.apply(x.bfloat16(), weight.bfloat16(), bias)

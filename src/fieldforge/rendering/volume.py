@@ -84,7 +84,8 @@ def composite(density: Tensor, rgb: Tensor, distances: Tensor, near: Tensor, far
     opacity = -torch.expm1(-depths.sum(dim=-1))
     # Scattering the weights back is cheaper than sorting colours.
     unsorted = torch.zeros_like(weights).scatter(-1, order, weights)
-    color = (unsorted.unsqueeze(-2) @ rgb.to(unsorted.dtype)).squeeze(-2)  # (B, R, 3)
+    with torch.autocast(density.device.type, enabled=False):
+        color = (unsorted.unsqueeze(-2) @ rgb.to(unsorted.dtype)).squeeze(-2)  # (B, R, 3)
     depth = (weights * distances).sum(dim=-1) / opacity.clamp_min(0.01)
     return RenderedRays(color, opacity, depth)
 
