@@ -1,6 +1,6 @@
 """The exceptions that are shown to users."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 EXIT_MISTAKE = 2
@@ -46,6 +46,12 @@ def memory_advice(what: str, advice: str) -> Iterator[None]:
         if reason is None:
             raise
         raise UserError(f"{what} does not fit into memory ({reason}): {advice}") from error
+
+
+def the_first(words: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first `most` of the words, and how many more there are, for messages."""
+    rest = len(words) - most
+    return separator.join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def install_command(extra: str) -> str:

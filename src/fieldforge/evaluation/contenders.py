@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.domains.domain import Domain, Outputs
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, the_first
 from fieldforge.evaluation.questions import Question, asked_with
 from fieldforge.evaluation.settings import ComparisonSettings
 from fieldforge.generation import Generator
@@ -119,10 +119,9 @@ class FolderContender:
         path = self.files.get((slug(question.text), seed))
         if path is None:
             there = sorted(path.name for path in files_in(self.folder))
-            names = ", ".join(there[:NAMED]) + (f" and {len(there) - NAMED} more" if len(there) > NAMED else "")
             raise UserError(
                 f"runs: {self.folder} has no file for {question.text!r} and seed {seed}: name it "
-                f"{slug(question.text)}_{seed}.glb, or change prompts= or seeds= (it has {names})"
+                f"{slug(question.text)}_{seed}.glb, or change prompts= or seeds= (it has {the_first(there, NAMED)})"
             )
         return path
 

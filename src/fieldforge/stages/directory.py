@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, the_first
 from fieldforge.stages.fingerprint import differences, fingerprint
 from fieldforge.storage.files import atomic_file, remove_leftovers
 from fieldforge.storage.lock import take
@@ -134,7 +134,7 @@ class StageDirectory:
             "set these keys back).",
             self.stage,
             newest.parent,
-            "; ".join(changed[:8]) + (f" and {len(changed) - 8} more" if len(changed) > 8 else ""),
+            the_first(changed, 8, "; "),
             self.path,
         )
 

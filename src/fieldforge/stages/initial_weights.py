@@ -16,7 +16,7 @@ from fieldforge.autoencoder.autoencoder import Autoencoder
 from fieldforge.conditioning.class_label import ClassSource
 from fieldforge.conditioning.conditioner import Conditioner
 from fieldforge.configuration.stored_config import Labelled, holds, load_run
-from fieldforge.errors import UserError
+from fieldforge.errors import UserError, the_first
 from fieldforge.stages.directory import MODEL, StageDirectory, model_in
 from fieldforge.stages.pretrained import place_of
 from fieldforge.training.modules.diffusion_module import DiffusionModule
@@ -101,7 +101,7 @@ class InitialWeights:
             shapes[name] = (shapes[name][0][:1], shapes[name][1][:1])
         strange += sorted(name for name, (source, own) in shapes.items() if source != own)
         if strange:
-            names = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+            names = the_first(strange, 3)
             raise UserError(
                 f"init_from={self.path.parent}: its weights are not those of this model, {names} differ: give a model "
                 f"of the same design, or leave init_from= out"
@@ -143,12 +143,9 @@ def fate(theirs: Sequence[str], mine: Sequence[str]) -> str:
         "forgotten": [name for name in theirs if name not in mine],
         "new": [name for name in mine if name not in theirs],
     }
-    parts = (f"{len(names)} {kind} ({_listed(names)})" if names else f"none {kind}" for kind, names in kinds.items())
-    return "; ".join(parts)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return "; ".join(
+        f"{len(names)} {kind} ({the_first(names, SHOWN)})" if names else f"none {kind}" for kind, names in kinds.items()
+    )
 
 
 def start_file(config: DictConfig) -> Path | None:
