@@ -106,7 +106,11 @@ def our_step(bfloat16: bool = False) -> Callable[[], Tensor]:
     return step
 
 
-SIDES = {"OpenAI's": their_step, "ours, float32": our_step, "ours, bfloat16": partial(our_step, bfloat16=True)}
+SIDES: dict[str, Callable[[], Callable[[], Tensor]]] = {
+    "OpenAI's": their_step,
+    "ours, float32": our_step,
+    "ours, bfloat16": partial(our_step, bfloat16=True),
+}
 
 
 def check() -> None:

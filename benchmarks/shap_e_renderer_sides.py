@@ -1,6 +1,7 @@
 """Shap-E's renderer at full size: diffusers' and this project's, with the same random weights."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -21,6 +22,7 @@ from fieldforge.geometry.isosurface import extract_mesh
 from fieldforge.noise.randomness import StepRandomness
 from fieldforge.rendering.volume import render_levels
 
+Side = Callable[[], Callable[[], object]]
 RAYS, COARSE, FINE, GRID = 1024, 64, 128, 128
 SLOW = 1 + 2 * 2  # numbers of a coordinate's encoding up to frequency 2
 
@@ -145,8 +147,12 @@ def our_mesh():
     return torch.no_grad()(lambda: extract_mesh(query("sdf"), query("rgb"), GRID))
 
 
-NERF = {"diffusers": their_loss, "ours, float32": our_loss, "ours, bfloat16": partial(our_loss, bfloat16=True)}
-MESH = {"diffusers": their_mesh, "ours": our_mesh}
+NERF: dict[str, Side] = {
+    "diffusers": their_loss,
+    "ours, float32": our_loss,
+    "ours, bfloat16": partial(our_loss, bfloat16=True),
+}
+MESH: dict[str, Side] = {"diffusers": their_mesh, "ours": our_mesh}
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
+from fieldforge.nn import wide_linear
 from fieldforge.nn.wide_linear import WIDE, WideLinear
 
 
@@ -13,8 +15,10 @@ def gradients(linear, x, enabled):
     return [out.detach().float(), leaf.grad, linear.weight.grad.clone(), linear.bias.grad.clone()]
 
 
-def test_wide_training_in_bfloat16_is_the_linear_map():
+@pytest.mark.parametrize("tiles", [False, True])
+def test_wide_training_in_bfloat16_is_the_linear_map(tiles, monkeypatch):
     """The same numbers as torch's own map gives in bfloat16, and close to float32's."""
+    monkeypatch.setattr(wide_linear, "TILES", tiles)
     torch.manual_seed(0)
     wide, plain, x = WideLinear(WIDE, 24), nn.Linear(WIDE, 24), torch.randn(3, 7, WIDE)
     plain.load_state_dict(wide.state_dict())
