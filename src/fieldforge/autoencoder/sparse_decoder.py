@@ -9,8 +9,9 @@ from fieldforge.autoencoder.pooling import scatter_mean
 from fieldforge.autoencoder.sparse_encoder import START, stretched
 from fieldforge.fields.cell_field import corner_grid
 from fieldforge.fields.quadric_field import COEFFICIENTS, monomials, moved
-from fieldforge.nn.cells import ActiveCells, CellNetwork
+from fieldforge.nn.cells import ActiveCells, CellNetwork, surface_share
 from fieldforge.nn.push_pull import push_pull_tokens
+from fieldforge.nn.true_places import true_places
 from fieldforge.nn.winding import WindingNumber
 from fieldforge.ranges import Count, Sides, Whole
 
@@ -129,5 +130,6 @@ class SparseDecoder(nn.Module):
             0, flat, True
         )
         number = (covered.cumsum(0, dtype=torch.int32) - 1).index_select(0, flat).long()  # among the covered points
-        means = scatter_mean(features.flatten(0, 1)[None], number[None], covered.nonzero().shape[0])[0]
+        points = len(true_places(covered, surface_share(self.cells)))
+        means = scatter_mean(features.flatten(0, 1)[None], number[None], points)[0]
         return means.index_select(0, number).view_as(features)

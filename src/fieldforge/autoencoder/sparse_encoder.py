@@ -15,6 +15,7 @@ from fieldforge.autoencoder.quadrics import fit_quadrics
 from fieldforge.fields.quadric_field import COEFFICIENTS
 from fieldforge.nn.cells import ActiveCells, CellNetwork
 from fieldforge.nn.latent_shape import LatentShape
+from fieldforge.nn.true_places import true_places
 from fieldforge.ranges import Cells, Count, NotNegative, Sides, Whole
 
 START = COEFFICIENTS + 3  # channels of a cell's quadric and mean colour
@@ -111,7 +112,7 @@ class SparseEncoder(Encoder):
             upper = torch.tensor([corner >> axis & 1 for axis in range(3)], dtype=torch.bool, device=points.device)
             holds = ((high > low) | ~upper).all(-1)  # (B, N): another cell than that of an earlier corner
             x, y, z = torch.where(upper, high, low).unbind(-1)
-            point = holds.flatten().nonzero()[:, 0]
+            point = true_places(holds, (2 * self.margin) ** corner.bit_count())
             pairs.append(torch.stack([point, (first + (x * c + y) * c + z).flatten().index_select(0, point)]))
         point, flat = torch.cat(pairs, 1)
         return point, flat

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from fieldforge.fields.base import Field, Params, Values
 from fieldforge.fields.density import LaplaceDensity
 from fieldforge.fields.shape_heads import SHAPE_HEADS
+from fieldforge.nn.true_places import true_places
 from fieldforge.ranges import Cells, Count, Sides
 
+NEAR = 0.6  # share of the points of a training that lie in active cells
 LOGIT_OF_COLOR = 2.0  # a colour in [-1, 1] as the argument of a sigmoid: its slope at grey
 
 
@@ -78,7 +80,7 @@ class CellField(Field):
         self.check(params)
         points = points.float()
         cell, row = self._find(points, params["table"][..., 0].long())  # (B, N, 3), (B, N)
-        live = (row >= 0).flatten().nonzero()[:, 0]  # (M,)
+        live = true_places(row >= 0, NEAR)  # (M,)
         features = self._features(points, cell, row, live, params["cells"].float())  # (M, F)
         return live, self.started(features, points, live, params)
 
@@ -107,7 +109,7 @@ class CellField(Field):
         high = scaled.floor().clamp(max=self.cells - 1).long()
         low = (scaled.ceil().long() - 1).clamp(min=0)  # differs on the walls between cells
         row = table.gather(1, self._numbers(high))
-        lost = ((row < 0) & (low < high).any(-1)).flatten().nonzero()[:, 0]  # (L,)
+        lost = true_places((row < 0) & (low < high).any(-1), 0.002)  # (L,)
         if not len(lost):
             return high, row
         low, upper = (place.flatten(0, 1).index_select(0, lost) for place in (low, high))  # (L, 3) each

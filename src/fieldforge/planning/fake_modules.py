@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-TRUE_SHARE = 0.125  # of a grid's cells that a surface runs through; of furniture it is a tenth of 16³
+from fieldforge.nn.true_places import expected_share
 
 
 @contextmanager
@@ -22,8 +22,8 @@ def without_values(real_weights: bool = False) -> Iterator[None]:
     With `real_weights`, modules that have values compute too, and their results have none.
 
     Modules may be converted as usual (`Module.to`): PyTorch swaps parameters in place, which fake tensors do not
-    support, so they are replaced here. A number read from a tensor (`float(loss)`) is 0; `nonzero` treats the share
-    `TRUE_SHARE` of a mask as true.
+    support, so they are replaced here. A number read from a tensor (`float(loss)`) is 0; `nonzero` finds the
+    share of a mask that is usual (`nn.true_places`).
     """
     usual = nn.Module._apply
     nn.Module._apply = _replacing  # type: ignore[assignment, method-assign]
@@ -54,7 +54,7 @@ class _Values(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.nonzero.default:
             mask = args[0]
-            return mask.new_empty((math.ceil(mask.numel() * TRUE_SHARE), mask.ndim), dtype=torch.int64)
+            return mask.new_empty((math.ceil(mask.numel() * expected_share()), mask.ndim), dtype=torch.int64)
         if func is torch.ops.aten._local_scalar_dense.default:
             dtype = args[0].dtype
             return False if dtype == torch.bool else 0.0 if dtype.is_floating_point else 0

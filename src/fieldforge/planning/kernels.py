@@ -19,6 +19,7 @@ COLUMNS = ("operations", "bytes", "products", "rows", "columns", "convolution")
 """Of a table of kernels; the last four are zeros for a kernel without matrix product; `convolution` is 0 or 1."""
 OVERWRITING = (torch.ops.aten.copy_, torch.ops.aten.fill_, torch.ops.aten.zero_)
 """Operations that do not read the tensor that they change."""
+SECTOR = 32  # bytes that a number moves which is read or added to by itself: a part of a cache's line
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 Shape = tuple[int, int, int]
 """Of the result of a batch of matrix products: products, rows, columns."""
@@ -27,9 +28,9 @@ Shape = tuple[int, int, int]
 class Kernels(TorchDispatchMode):
     """Records a row of `COLUMNS` for each kernel inside the mode.
 
-    Operations count for matrix products, convolutions and attention. Bytes count all input and output tensors. Views
-    and reserved memory are no kernels; an operation that a backend splits into several kernels counts once, but the
-    backward pass of a convolution counts as its two products.
+    Operations count for matrix products, convolutions and attention. Bytes count all input and output tensors; sums at
+    scattered places move a `SECTOR` for each number. Views and reserved memory are no kernels; an operation that a
+    backend splits into several kernels counts once, but the backward pass of a convolution counts as its two products.
     """
 
     def __init__(self) -> None:
@@ -61,6 +62,7 @@ class Kernels(TorchDispatchMode):
             operations = 0 if formula is None else formula(*args, **(kwargs or {}), out_val=result)
             read = inputs[1:] if func.overloadpacket in OVERWRITING else inputs
             moved = sum(leaf.numel() * leaf.element_size() for leaf in read + outputs)
+            moved += SECTOR * _scattered(func, args)
             shapes = shapes_of(func, args, outputs) or [(0, 0, 0)]
             convolves = func.overloadpacket in CONVOLUTIONS
             self._rows += [(operations / len(shapes), moved / len(shapes), *shape, convolves) for shape in shapes]
@@ -117,6 +119,26 @@ def _shapes() -> dict[Any, Callable[[Sequence[Any], Sequence[Tensor]], list[Shap
 
 
 _SHAPES = _shapes()
+
+
+def _scattered(func: Any, args: Sequence[Any]) -> int:
+    """How many numbers an operation reads or adds to one by one, at places that a tensor of indices or points names."""
+    count = _SCATTERED.get(func.overloadpacket)
+    return count(args) if count else 0
+
+
+def _corners(values: Tensor, grid: Tensor) -> int:
+    """Values (B, C, …) at the corners around the points of a grid (B, …, axes)."""
+    return values.shape[1] * math.prod(grid.shape[:-1]) * 2 ** grid.shape[-1]
+
+
+_SCATTERED: Mapping[Any, Callable[[Sequence[Any]], int]] = {
+    **dict.fromkeys((torch.ops.aten.index_add, torch.ops.aten.scatter_add), lambda args: args[3].numel()),
+    torch.ops.aten._embedding_bag_backward: lambda args: 2 * args[1].numel() * args[0].shape[-1],
+    torch.ops.aten.grid_sampler_3d: lambda args: _corners(args[0], args[1]),
+    torch.ops.aten.grid_sampler_2d_backward: lambda args: _corners(args[1], args[2]),
+    torch.ops.aten.grid_sampler_3d_backward: lambda args: _corners(args[1], args[2]),
+}
 
 
 def _changed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:

@@ -15,6 +15,7 @@ from torch import nn
 
 from fieldforge.nn.blocks import Block, Stack
 from fieldforge.nn.ema import EMA, Decay
+from fieldforge.nn.true_places import fullest_batches
 from fieldforge.planning.fake_modules import without_values
 from fieldforge.planning.fused_attention import as_on_gpu
 from fieldforge.planning.kernels import Kernels
@@ -104,11 +105,18 @@ def _peaks(
 ) -> dict[str, int]:
     """`activations`, `validation` and `checkpointed` of a `StepCost`. It leaves activation checkpointing on."""
     module = training.module
-    activations = _peak(memory, lambda: training.step(make_batch())) - baseline
-    validation = _peak(memory, lambda: validate(module, make_heldout_batch(), training.bfloat16)) - baseline
+    with fullest_batches(_samples(make_batch())):
+        activations = _peak(memory, lambda: training.step(make_batch())) - baseline
+    with fullest_batches(_samples(make_heldout_batch())):
+        validation = _peak(memory, lambda: validate(module, make_heldout_batch(), training.bfloat16)) - baseline
     recompute(module.train())
-    checkpointed = _peak(memory, lambda: training.step(make_batch())) - baseline
+    with fullest_batches(_samples(make_batch())):
+        checkpointed = _peak(memory, lambda: training.step(make_batch())) - baseline
     return {"activations": activations, "validation": validation, "checkpointed": checkpointed}
+
+
+def _samples(batch: Batch) -> int:
+    return len(next(value for value in batch.values() if torch.is_tensor(value)))
 
 
 def _block_sizes(module: nn.Module) -> dict[str, int]:
