@@ -95,6 +95,13 @@ def figures_of(tiny: Reference, wide: Reference, deep: Reference, vision: Refere
     }
 
 
+def exact_peak(figures: dict[str, float]) -> float:
+    """Operations a second in the arithmetic that encodes latents, which is the same on every CPU."""
+    with products("highest"):
+        wide = Reference.measured(transformer(512, 2), 8, 64, 512)
+    return solved(lambda peak: wide.planned(peak, figures["bandwidth"], figures["launch_seconds"]), wide.seconds)
+
+
 def solved(seconds: Callable[[float], float], target: float) -> float:
     """The speed at which a falling number of seconds is the target, by bisection."""
     low, high = 1e8, 1e13
@@ -110,10 +117,18 @@ def machine() -> dict[str, float]:
         tiny, deep = Reference.measured(transformer(8, 6), 1, 2, 8), Reference.measured(transformer(512, 6), 1, 16, 512)
         wide = Reference.measured(transformer(512, 2), 8, 64, 512)
         figures = figures_of(tiny, wide, deep, Reference.measured(convolutions(64, 4), 8, 64, 64, 64))
-    figures["float32_flops"] = figures["peak_flops"]
-    tensors = {str(number): torch.randn(2**19) for number in range(100)}
+    figures["float32_flops"] = exact_peak(figures)
     with tempfile.TemporaryDirectory() as folder:
-        names = iter(range(100))
-        write = lambda: save_atomically(tensors, Path(folder) / f"{next(names)}.ckpt")  # noqa: E731
-        figures["checkpoint_bandwidth"] = 100 * tensors["0"].nbytes / median_of(write, 5)
+        small = {str(number): torch.randn(8) for number in range(500)}
+        figures["tensor_seconds"] = median_of(lambda: save_atomically(small, Path(folder) / "small.ckpt")) / len(small)
     return figures
+
+
+def writing_speed(size: int, place: Path) -> float:
+    """Bytes a second of processor time with which a file of a hundred tensors of `size` bytes in all is written."""
+    tensors = {str(number): torch.zeros(max(1, size // 400)) for number in range(100)}
+    start = time.process_time()
+    save_atomically(tensors, place)
+    seconds = time.process_time() - start
+    place.unlink()
+    return 100 * tensors["0"].nbytes / seconds

@@ -5,8 +5,8 @@
 One thread; times are processor seconds, medians. Each training has a process of its own, which measures the machine's
 figures before and after it by steps of four reference networks, which are none of this project's: three transformers
 (one too small to compute anything: the start of a kernel; one of many tokens: the peak; one of many weights and few
-tokens: the bandwidth) and a chain of convolutions (the share of the peak that they reach). A cell is planned / measured
-(measured).
+tokens: the bandwidth) and a chain of convolutions (the share of the peak that they reach); and beside each checkpoint
+it writes another file of that size. A cell is planned / measured (measured).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
-from machine_figures import machine
+from machine_figures import machine, writing_speed
 from omegaconf import DictConfig, OmegaConf
 from overhead import latents_like
 
@@ -52,11 +52,19 @@ from fieldforge.storage.output import LocalOutput
 from fieldforge.training.modules.autoencoder_module import AutoencoderModule
 
 TRAININGS = {
-    "planes": ("autoencoder", ["experiment=shape_autoencoder", "training.autoencoder.batch_size=4"]),
+    "planes": (
+        "autoencoder",
+        ["experiment=shape_autoencoder", "training.autoencoder.batch_size=4", "data.heldout_batch_size=4"],
+    ),
     "diffusion": ("diffusion", ["experiment=shape_latent", "conditioner=none", "training.diffusion.batch_size=8"]),
     "sparse": (
         "autoencoder",
-        ["experiment=sparse_autoencoder", "data=furniture_cc0", "training.autoencoder.batch_size=4"],
+        [
+            "experiment=sparse_autoencoder",
+            "data=furniture_cc0",
+            "training.autoencoder.batch_size=4",
+            "data.heldout_batch_size=4",
+        ],
     ),
     "picture": ("autoencoder", ["experiment=image_autoencoder"]),
 }
@@ -70,16 +78,21 @@ class Clock(pl.Callback):
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.writing: list[float] = []
+        self.memory_counts = False
         self._since = self._ended = 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         save = trainer.save_checkpoint
-        trainer.save_checkpoint = lambda *args, **kwargs: self.timed("checkpoint", partial(save, *args, **kwargs))  # type: ignore[method-assign]
+        trainer.save_checkpoint = partial(self._saved, save)  # type: ignore[method-assign]
 
-    def timed(self, name: str, work: Callable[[], Any]) -> None:
+    def _saved(self, save: Callable[..., None], path: str, *args: Any, **kwargs: Any) -> None:
+        """Notes the seconds of a checkpoint, and how fast another file of its size is written right after it."""
         start = time.process_time()
-        work()
-        self.seconds[name].append(time.process_time() - start)
+        save(path, *args, **kwargs)
+        self.seconds["checkpoint"].append(time.process_time() - start)
+        if not self.memory_counts:
+            self.writing.append(writing_speed(Path(path).stat().st_size, Path(path).with_suffix(".beside")))
         self._since += time.process_time() - start  # a checkpoint is no part of the step
 
     def on_train_batch_start(self, *args: Any) -> None:
@@ -150,6 +163,7 @@ def serve(name: str, words: list[str]) -> None:
     small = [word for word in SMALL if OmegaConf.select(configuration(words), word.partition("=")[0]) is not None]
     take_steps(stage, configuration([*words, *small, f"training.{stage}.batch_size=1"]), encodes=False)
     clock.seconds.clear()
+    clock.writing.clear()
     start = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is that of what is held now
     take_steps(stage, configuration(words), encodes=False)
@@ -158,6 +172,8 @@ def serve(name: str, words: list[str]) -> None:
         take_steps(stage, configuration([*words, f"training.{stage}.budget.max_steps=1"]), encodes=True)
     after = machine()
     figures = {key: statistics.mean((before[key], after[key])) for key in before}
+    if clock.writing:
+        figures["checkpoint_bandwidth"] = statistics.median(clock.writing)
     skipped = {"step": 3}  # while caches fill
     seconds = {key: statistics.median(each[skipped.get(key, 0) :]) for key, each in clock.seconds.items()}
     print(json.dumps({"machine": figures, "seconds": seconds, "bytes": grown}))
@@ -202,7 +218,7 @@ def row(name: str, steps: int) -> str:
     # The C library keeps freed blocks below a threshold; fixed, they go back, which takes time. oneDNN keeps a thousand
     # products of the sizes that it has met.
     own_alone = {"MALLOC_MMAP_THRESHOLD_": "65536", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0"}
-    grown = in_a_process(name, [*clocked, f"training.{stage}.budget.max_steps=7"], own_alone)
+    grown = in_a_process(name, ["--memory", *clocked, f"training.{stage}.budget.max_steps=7"], own_alone)
     paper = planned(stage, words, measured["machine"])
     found = {**measured["seconds"], "memory": grown["bytes"]}
     cells = [f"{paper[key] / found[key]:.2f} ({shown(key, found[key])})" if key in found else "" for key in COLUMNS]
@@ -238,8 +254,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=18)
     parser.add_argument("--only", default=",".join(TRAININGS))
     parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
     arguments, words = parser.parse_known_args()
     if arguments.side:
+        clock.memory_counts = arguments.memory
         serve(arguments.side, words)
         return
     print(f"| training | {' | '.join(COLUMNS)} |\n|{'---|' * (1 + len(COLUMNS))}", flush=True)

@@ -28,6 +28,7 @@ def cost(**changes) -> StepCost:
         "validation": 60,
         "block": 8,
         "blocks": 2,
+        "tensors": 4,
         "outside_blocks": 8,
     }
     return StepCost(**{**values, **changes})
@@ -48,6 +49,7 @@ def cluster(nodes: int = 2, devices: int = 4, links: dict[str, float] | None = N
         "launch_seconds": 1e-6,
         "store_bandwidth": NO_TIME,
         "checkpoint_bandwidth": NO_TIME,
+        "tensor_seconds": 0.0,
         "picture_seconds": 0.0,
         "precision": "bf16-mixed",
         "kind": "GPU",

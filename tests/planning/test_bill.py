@@ -35,6 +35,7 @@ def test_pictures_and_checkpoints_come_by_the_clock_and_at_the_end():
     assert found["checkpoints"] == (4, 10)  # 160 bytes
     further = bill(1000, hardware, checkpoint_seconds=6, checkpoint_steps=100)
     assert further["checkpoints"] == (14, 10)
+    assert checkpoint_seconds(cost(), cluster(checkpoint_bandwidth=16, tensor_seconds=0.5)) == 10 + 4 * 0.5
 
 
 def test_ranks_write_their_shares_of_a_checkpoint_at_once_as_fast_as_the_store_takes_them():

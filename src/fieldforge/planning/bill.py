@@ -71,11 +71,11 @@ class Pauses:
 
 
 def checkpoint_seconds(cost: StepCost, cluster: Cluster) -> float:
-    """Seconds that a checkpoint holds the training up: the first process writes it, with FSDP each its share."""
-    if cluster.strategy != "fsdp":
-        return cost.checkpoint / cluster.checkpoint_bandwidth
-    share = cost.checkpoint / cluster.world
-    return max(share / cluster.checkpoint_bandwidth, cost.checkpoint / cluster.store_bandwidth)
+    """Seconds that a checkpoint holds the training up: the first process writes it, with FSDP each its share of it."""
+    shares = cluster.world if cluster.strategy == "fsdp" else 1
+    alone = cost.checkpoint / shares / cluster.checkpoint_bandwidth
+    together = cost.checkpoint / cluster.store_bandwidth if shares > 1 else 0.0
+    return max(alone, together) + cost.tensors * cluster.tensor_seconds
 
 
 def total(charges: Sequence[Charge]) -> float:

@@ -26,7 +26,8 @@ class Cluster:
         bandwidth: memory bandwidth of a device in bytes per second.
         launch_seconds: minimal duration of a kernel, as the host launches kernels one after the other.
         store_bandwidth: bytes per second that all devices together read from, or write to, the store of the data.
-        checkpoint_bandwidth: bytes per second with which one process writes a checkpoint.
+        checkpoint_bandwidth, tensor_seconds: bytes per second with which one process writes a checkpoint, and seconds
+            of each tensor besides.
         picture_seconds: that a processor takes for the mesh of a sample and its drawing, see docs/planning.md.
         precision: its name.
         kind: "GPU" or "CPU".
@@ -45,6 +46,7 @@ class Cluster:
     launch_seconds: float
     store_bandwidth: float
     checkpoint_bandwidth: float
+    tensor_seconds: float
     picture_seconds: float
     precision: str
     kind: str

@@ -26,7 +26,8 @@ class PlanSettings:
             seconds of a message.
         node_bandwidth, node_latency: of its link to other devices of its node.
         store_bandwidth: bytes a second that all devices together read from the store of the data.
-        checkpoint_bandwidth: bytes a second with which one process writes a checkpoint.
+        checkpoint_bandwidth, tensor_seconds: bytes a second with which one process writes a checkpoint, and seconds of
+            each tensor besides.
         picture_seconds: of a processor for a mesh and its drawing.
         price_an_hour: of one device; None: no price is printed.
         samples, heldout, shards: of the training split, and samples of the held-out one; None: those of the data where
@@ -51,6 +52,7 @@ class PlanSettings:
     node_latency: NotNegative
     store_bandwidth: Positive
     checkpoint_bandwidth: Positive
+    tensor_seconds: NotNegative
     picture_seconds: NotNegative
     price_an_hour: NotNegative | None
     samples: Count | None

@@ -65,6 +65,7 @@ def measure_step(
             backward=backward,
             heldout=heldout,
             swap=swap,
+            tensors=training.tensors,
             **held,
             **_block_sizes(module),
             **_peaks(memory, training, make_batch, make_heldout_batch, sum(held.values())),
@@ -169,9 +170,18 @@ class _Training:
     def held(self) -> dict[str, int]:
         """Bytes of the gradients, and of the optimiser's state."""
         gradients = (parameter.grad for parameter in self.parameters if parameter.grad is not None)
-        buffers = (buffer for state in self.optimizer.state.values() for buffer in state.values())
-        tensors = filter(torch.is_tensor, buffers)
-        return {"gradients": sum(map(_bytes, gradients)), "optimizer": sum(map(_bytes, tensors))}
+        return {"gradients": sum(map(_bytes, gradients)), "optimizer": sum(map(_bytes, self._buffers))}
+
+    @property
+    def tensors(self) -> int:
+        """Number of those in a checkpoint."""
+        return len(self._buffers) + len(self.module.state_dict()) + len(self.average.state_dict())
+
+    @property
+    def _buffers(self) -> list[torch.Tensor]:
+        """Of the optimiser."""
+        values = (value for state in self.optimizer.state.values() for value in state.values())
+        return [value for value in values if torch.is_tensor(value)]
 
 
 def _optimizer(module: pl.LightningModule) -> torch.optim.Optimizer:

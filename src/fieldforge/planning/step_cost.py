@@ -18,7 +18,8 @@ class StepCost:
     trained ones, and back. parameters, gradients, optimizer, average: held through the whole training. activations:
     additional peak memory of a step. checkpointed: the same with activation checkpointing. validation: additional peak
     memory of a validation, with a saved copy of the training weights. block: parameters of the largest transformer
-    block, and `blocks` their number. outside_blocks: parameters outside of transformer blocks.
+    block, and `blocks` their number. outside_blocks: parameters outside of transformer blocks. tensors: of a
+    checkpoint.
     """
 
     parts: Mapping[str, int]
@@ -37,6 +38,7 @@ class StepCost:
     block: int
     blocks: int
     outside_blocks: int
+    tensors: int
 
     @property
     def operations(self) -> int:
