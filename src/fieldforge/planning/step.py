@@ -80,7 +80,7 @@ def _kernels(training: _Training, make_batch: Callable[[], Batch]) -> tuple[np.n
 
 
 @torch.no_grad()
-def _kernels_of_validation(training: _Training, make_heldout_batch: Callable[[], Batch]) -> dict[str, np.ndarray]:
+def _kernels_of_validation(training: _Training, make_heldout_batch: Callable[[], Batch]) -> dict[str, Any]:
     """`heldout` and `swap` of a `StepCost`."""
     module = training.module
     with Kernels() as swap:
