@@ -44,8 +44,7 @@ def measure_step(
     Args:
         make_module, make_batch, make_heldout_batch: called where all tensors are fake; batches of one process (B, …).
         decay: of the average of the weights.
-        bfloat16, gpu: mixed precision; a GPU's fused attention.
-        checkpointing: activation checkpointing in all transformers.
+        bfloat16, gpu, checkpointing: mixed precision; a GPU's fused attention; activation checkpointing everywhere.
     """
     with _fake_tensors(gpu) as memory:
         module = unattended(make_module())
@@ -56,14 +55,16 @@ def measure_step(
         average_bytes = memory.live - parameters
         training = _Training(module, average, _optimizer(module), bfloat16)
         kernels, backward = _kernels(training, make_batch)
+        heldout, swap = _kernels_of_validation(training, make_heldout_batch)
         held = {"parameters": parameters, "average": average_bytes, **training.held}
         return StepCost(
             parts=parts_of(module),
             trained=sum(parameter.numel() for parameter in training.parameters),
             kernels=kernels,
             backward=backward,
+            heldout=heldout,
+            swap=swap,
             tensors=training.tensors,
-            **_kernels_of_validation(training, make_heldout_batch),
             **held,
             **_block_sizes(module),
             **_peaks(memory, training, make_batch, make_heldout_batch, sum(held.values())),
@@ -80,7 +81,9 @@ def _kernels(training: _Training, make_batch: Callable[[], Batch]) -> tuple[np.n
 
 
 @torch.no_grad()
-def _kernels_of_validation(training: _Training, make_heldout_batch: Callable[[], Batch]) -> dict[str, Any]:
+def _kernels_of_validation(
+    training: _Training, make_heldout_batch: Callable[[], Batch]
+) -> tuple[np.ndarray, np.ndarray]:
     """`heldout` and `swap` of a `StepCost`."""
     module = training.module
     with Kernels() as swap:
@@ -90,7 +93,7 @@ def _kernels_of_validation(training: _Training, make_heldout_batch: Callable[[],
     with Kernels() as heldout, torch.autocast("cpu", torch.bfloat16, enabled=training.bfloat16):
         module.eval().validation_step(module.on_before_batch_transfer(make_heldout_batch(), 0), 0)
     module.train()
-    return {"heldout": heldout.rows, "swap": swap.rows}
+    return heldout.rows, swap.rows
 
 
 def _peaks(
