@@ -78,6 +78,7 @@ class NormalLoss(AutoencoderLoss):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         loss, terms = super().compare(field, params, batch, randomness)
         points, normals = batch["input"][:, : self.colored, :3], batch["input"][:, : self.colored, 3:6]
-        before, after = field.query(torch.cat([points, points + STEP * normals], 1), params)["sdf"].chunk(2, 1)
+        with torch.autocast(points.device.type, enabled=False):
+            before, after = field.query(torch.cat([points, points + STEP * normals], 1), params)["sdf"].chunk(2, 1)
         normal = ((after - before) / STEP - 1).abs().clamp(max=math.pi).mean()
         return loss + self.normal * normal, {**terms, "normal": normal.detach()}

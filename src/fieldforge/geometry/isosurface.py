@@ -65,6 +65,7 @@ def distance_grid(
     steeper in places). For such a field the zero set equals that of the dense grid.
     """
     assert resolution > 0, f"resolution of {resolution} cells"
+    assert coarsest > 1, "the bend of a field needs three grid points"
     cells = resolution
     while cells % 2 == 0 and cells // 2 >= coarsest:
         cells //= 2
