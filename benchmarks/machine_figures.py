@@ -95,10 +95,15 @@ def figures_of(tiny: Reference, wide: Reference, deep: Reference, vision: Refere
     }
 
 
+def many_tokens() -> Reference:
+    """What the peak is solved from."""
+    return Reference.measured(transformer(512, 2), 8, 64, 512)
+
+
 def exact_peak(figures: dict[str, float]) -> float:
     """Operations a second in the arithmetic that encodes latents, which is the same on every CPU."""
     with products("highest"):
-        wide = Reference.measured(transformer(512, 2), 8, 64, 512)
+        wide = many_tokens()
     return solved(lambda peak: wide.planned(peak, figures["bandwidth"], figures["launch_seconds"]), wide.seconds)
 
 
@@ -115,7 +120,7 @@ def machine() -> dict[str, float]:
     """This machine's figures for one thread, in the arithmetic that trainings choose."""
     with products(best_matmul(gpu=False)):
         tiny, deep = Reference.measured(transformer(8, 6), 1, 2, 8), Reference.measured(transformer(512, 6), 1, 16, 512)
-        wide = Reference.measured(transformer(512, 2), 8, 64, 512)
+        wide = many_tokens()
         figures = figures_of(tiny, wide, deep, Reference.measured(convolutions(64, 4), 8, 64, 64, 64))
     figures["float32_flops"] = exact_peak(figures)
     with tempfile.TemporaryDirectory() as folder:

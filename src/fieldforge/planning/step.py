@@ -104,19 +104,18 @@ def _peaks(
     baseline: int,
 ) -> dict[str, int]:
     """`activations`, `validation` and `checkpointed` of a `StepCost`. It leaves activation checkpointing on."""
+
+    def additional(make: Callable[[], Batch], work: Callable[[Batch], None]) -> int:
+        samples = len(next(value for value in make().values() if torch.is_tensor(value)))
+        with fullest_batches(samples):
+            return _peak(memory, lambda: work(make())) - baseline
+
     module = training.module
-    with fullest_batches(_samples(make_batch())):
-        activations = _peak(memory, lambda: training.step(make_batch())) - baseline
-    with fullest_batches(_samples(make_heldout_batch())):
-        validation = _peak(memory, lambda: validate(module, make_heldout_batch(), training.bfloat16)) - baseline
+    activations = additional(make_batch, training.step)
+    validation = additional(make_heldout_batch, lambda batch: validate(module, batch, training.bfloat16))
     recompute(module.train())
-    with fullest_batches(_samples(make_batch())):
-        checkpointed = _peak(memory, lambda: training.step(make_batch())) - baseline
+    checkpointed = additional(make_batch, training.step)
     return {"activations": activations, "validation": validation, "checkpointed": checkpointed}
-
-
-def _samples(batch: Batch) -> int:
-    return len(next(value for value in batch.values() if torch.is_tensor(value)))
 
 
 def _block_sizes(module: nn.Module) -> dict[str, int]:
