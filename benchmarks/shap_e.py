@@ -1,6 +1,6 @@
 """What Shap-E costs here, beside the public implementations of it.
 
-    python benchmarks/shap_e.py [--only nerf,mesh,encoder,denoiser] [--rounds 3]     # prints a table of ratios
+    python benchmarks/shap_e.py [--only nerf,mesh,encoder,denoiser] [--rounds 3] [--own-memory]   # prints a table
 
 - denoiser: see denoiser_step.py, whose reference is Shap-E's formulation.
 - nerf: the loss of 1,024 rays of one shape (64 coarse and 128 fine samples) with its gradients for the generated
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, comma-separated")
     parser.add_argument("--rounds", type=int, default=3, help="steps of each side, after one to warm up")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--own-memory", action="store_true", help="each side with the allocator of its users")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
@@ -59,7 +60,9 @@ def main() -> None:
         CHECKS[part]()
         print(f"{part}: both sides agree", flush=True)
         first, *others = PARTS[part]
-        costs = by_turns(__file__, ["--only", part], list(PARTS[part]), arguments.rounds, arguments.threads)
+        costs = by_turns(
+            __file__, ["--only", part], list(PARTS[part]), arguments.rounds, arguments.threads, arguments.own_memory
+        )
         reference = costs[first]
         for side in others:
             own = costs[side]

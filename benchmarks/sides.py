@@ -1,7 +1,8 @@
 """Two or more ways to do the same, each in a process of its own, which take their steps in turns.
 
 Each side's cheapest step counts, in processor seconds over all threads: a busy machine disturbs these least, and idle
-threads do not spin. Peak memory is that of its process. All sides get the same allocator settings and threads.
+threads do not spin. Peak memory is that of its process. All sides get the same threads. What they take of memory they
+keep, or (`own_memory`) each has it as its users do: from the C library as it is, ours with `runs.large_pages`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from memory import peak_mb
 
+from fieldforge.runs import large_pages
 from fieldforge.training.processes.precision import best_matmul
 
 # Large temporaries stay with the process: else half of the time goes into mapping pages, on every side.
@@ -52,13 +54,19 @@ def serve(step: Callable[[], object], threads: int) -> None:
         print(json.dumps(cost), flush=True)
 
 
-def by_turns(script: str, arguments: Sequence[str], sides: Sequence[str], rounds: int, threads: int) -> dict[str, Cost]:
+def by_turns(
+    script: str, arguments: Sequence[str], sides: Sequence[str], rounds: int, threads: int, own_memory: bool = False
+) -> dict[str, Cost]:
     """Costs of the sides that `script` serves with `arguments` and `--side <name>`, after one step each to warm up."""
     command = [sys.executable, script, *arguments, "--threads", str(threads), "--side"]
-    environment = os.environ | ALLOCATOR | {"OMP_WAIT_POLICY": "passive"}
+
+    def environment(side: str) -> dict[str, str]:
+        own = large_pages.SETTINGS if side.startswith("ours") else {}
+        return os.environ | (own if own_memory else ALLOCATOR) | {"OMP_WAIT_POLICY": "passive"}
+
     processes = {
         side: subprocess.Popen(
-            [*command, side], text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*command, side], text=True, env=environment(side), stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         for side in sides
     }

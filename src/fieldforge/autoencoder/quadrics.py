@@ -10,6 +10,7 @@ Letters: P points, A cells. Coordinates are half sides of a cell from its centre
 
 from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,39 +33,10 @@ VALUE_WEIGHT = 4.0  # of |f|² at a point beside |∇f - n|²
 LINEAR_RIDGE, QUADRATIC_RIDGE = 1e-4, 0.05
 
 
-@torch.no_grad()
-def fit_quadrics(x: Tensor, normals: Tensor, cell: Tensor, count: int) -> Tensor:
-    """Coefficients (A, 10) of f with the least mean of 4 f² + |∇f - n|² over a cell's points, and a small ridge.
-
-    x (P, 3), unit normals (P, 3), cell (P,) in 0 … A - 1, count A; every cell has a point. Float32.
-    """
-    columns = torch.cat([_moments(x), _normal_moments(x, normals)], -1)  # (P, 35 + 9)
-    sums = columns.new_zeros(count, columns.shape[1]).index_add(0, cell, columns)
-    means = sums / sums[:, :1]  # (A, 44); the first moment is 1
-    matrix = (means[:, : len(MOMENTS)] @ _normal_equations().to(x)).view(-1, COEFFICIENTS, COEFFICIENTS)
-    ridge = x.new_tensor([LINEAR_RIDGE] * 4 + [QUADRATIC_RIDGE] * 6)
-    right = torch.cat([means.new_zeros(count, 1), means[:, len(MOMENTS) :]], -1)  # (A, 10)
-    return torch.linalg.solve(matrix + ridge.diag(), right[..., None])[..., 0]
-
-
-def _moments(x: Tensor) -> Tensor:
-    """Products of powers (P, 35), in the order of `MOMENTS`."""
-    powers = [torch.ones_like(x), x]
-    for _ in range(3):
-        powers.append(powers[-1] * x)
-    return torch.stack([powers[i][:, 0] * powers[j][:, 1] * powers[k][:, 2] for i, j, k in MOMENTS], -1)
-
-
-def _normal_moments(x: Tensor, normals: Tensor) -> Tensor:
-    """∇m · n of the nine monomials m that are not constant (P, 9)."""
-    (a, b, c), (u, v, w) = x.unbind(-1), normals.unbind(-1)
-    return torch.stack([u, v, w, 2 * a * u, 2 * b * v, 2 * c * w, b * u + a * v, c * u + a * w, c * v + b * w], -1)
-
-
-def _normal_equations() -> Tensor:
+def _normal_equations() -> np.ndarray:
     """(35, 100): moments → the matrix of VALUE_WEIGHT · m mᵀ + ∇m ∇mᵀ, row by row."""
     number = {powers: index for index, powers in enumerate(MOMENTS)}
-    table = torch.zeros(len(MOMENTS), COEFFICIENTS, COEFFICIENTS)
+    table = np.zeros((len(MOMENTS), COEFFICIENTS, COEFFICIENTS), np.float32)
     for (i, a), (j, b) in product(enumerate(EXPONENTS), repeat=2):
         total = [p + q for p, q in zip(a, b, strict=True)]
         table[number[tuple(total)], i, j] += VALUE_WEIGHT  # type: ignore[index]
@@ -72,4 +44,37 @@ def _normal_equations() -> Tensor:
             if a[axis] and b[axis]:
                 lower = tuple(power - 2 * (axis == other) for other, power in enumerate(total))
                 table[number[lower], i, j] += a[axis] * b[axis]  # type: ignore[index]
-    return table.view(len(MOMENTS), -1)
+    return table.reshape(len(MOMENTS), -1)
+
+
+NORMAL_EQUATIONS = _normal_equations()
+
+
+@torch.no_grad()
+def fit_quadrics(x: Tensor, normals: Tensor, cell: Tensor, count: int) -> Tensor:
+    """Coefficients (A, 10) of f with the least mean of 4 f² + |∇f - n|² over a cell's points, and a small ridge.
+
+    x (P, 3), unit normals (P, 3), cell (P,) in 0 … A - 1, count A; every cell has a point. Float32.
+    """
+    rows = torch.cat([_moments(x.t().contiguous()), _normal_moments(x.t(), normals.t())])  # (35 + 9, P)
+    columns = rows.t().contiguous()
+    sums = columns.new_zeros(count, columns.shape[1]).index_add(0, cell, columns)
+    means = sums / sums[:, :1]  # (A, 44); the first moment is 1
+    matrix = (means[:, : len(MOMENTS)] @ x.new_tensor(NORMAL_EQUATIONS)).view(-1, COEFFICIENTS, COEFFICIENTS)
+    ridge = x.new_tensor([LINEAR_RIDGE] * 4 + [QUADRATIC_RIDGE] * 6)
+    right = torch.cat([means.new_zeros(count, 1), means[:, len(MOMENTS) :]], -1)  # (A, 10)
+    return torch.linalg.solve(matrix + ridge.diag(), right[..., None])[..., 0]
+
+
+def _moments(x: Tensor) -> Tensor:
+    """Products of powers (35, P) of x (3, P), in the order of `MOMENTS`."""
+    powers = [torch.ones_like(x), x]
+    for _ in range(3):
+        powers.append(powers[-1] * x)
+    return torch.stack([powers[i][0] * powers[j][1] * powers[k][2] for i, j, k in MOMENTS])
+
+
+def _normal_moments(x: Tensor, normals: Tensor) -> Tensor:
+    """∇m · n (9, P) of the nine monomials m that are not constant, x and normals (3, P)."""
+    (a, b, c), (u, v, w) = x, normals
+    return torch.stack([u, v, w, 2 * a * u, 2 * b * v, 2 * c * w, b * u + a * v, c * u + a * w, c * v + b * w])

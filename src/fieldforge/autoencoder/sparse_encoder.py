@@ -92,7 +92,7 @@ class SparseEncoder(Encoder):
         x = (points[:, :3] + 1) * self.cells - 2 * place - 1  # in half cells from the cell's centre
         with torch.autocast(surface.device.type, enabled=False):
             start = self.start(x, points, cell, len(active))  # (A, 13)
-        tokens = self.to_token(torch.cat([self.parts(x, points, cell, len(active)), start], -1))  # (A, width)
+        tokens = self.tokens(self.parts(x, points, cell, len(active)), start)  # (A, width)
         latents = self.to_latent(self.norm(self.network(tokens, active))).float()  # (A, channels)
         latents = latents + nn.functional.pad(start, (0, self.channels - START))
         rows = torch.cat([torch.ones_like(latents[:, :1]), latents], -1)  # (A, 1 + channels)
@@ -102,18 +102,23 @@ class SparseEncoder(Encoder):
 
     def cells_of(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """points (B, N, 3) → pairs (P,), (P,): number of the point among B · N, number of a cell among B · c³."""
-        count, c = len(points), self.cells
-        scaled = ((points.float() + 1) * (c / 2)).clamp(0, c - 1e-3)  # in cells
-        low = (scaled - self.margin).clamp(min=0).floor().long()  # (B, N, 3)
+        c = self.cells
+        scaled = ((points.float() + 1) * (c / 2)).clamp(0, c - 1e-3).flatten(0, 1)  # (B · N, 3), in cells
+        low = (scaled - self.margin).clamp(min=0).floor().long()
         high = (scaled + self.margin).clamp(max=c - 1e-3).floor().long()
-        first = torch.arange(count, device=points.device)[:, None] * c**3
-        pairs = []
-        for corner in range(8):
-            upper = torch.tensor([corner >> axis & 1 for axis in range(3)], dtype=torch.bool, device=points.device)
-            holds = ((high > low) | ~upper).all(-1)  # (B, N): another cell than that of an earlier corner
-            x, y, z = torch.where(upper, high, low).unbind(-1)
-            point = true_places(holds, (2 * self.margin) ** corner.bit_count())
-            pairs.append(torch.stack([point, (first + (x * c + y) * c + z).flatten().index_select(0, point)]))
+        strides = low.new_tensor([c * c, c, 1])
+        numbers = torch.arange(len(low), device=low.device)
+        flat = numbers // points.shape[1] * c**3 + (low * strides).sum(-1)  # (B · N,)
+        step = (high - low) * strides  # to the next cell along each axis that holds the point, too; 0: none does
+        crossing = 2 * self.margin  # share of the points that an axis has two cells for
+        beside = 1 - (1 - crossing) ** 3
+        several = true_places(step.any(-1), beside)  # (Q,)
+        near, step = flat.index_select(0, several), step.index_select(0, several)
+        pairs = [torch.stack([numbers, flat])]
+        for corner in range(1, 8):
+            along = step[:, [axis for axis in range(3) if corner >> axis & 1]]  # (Q, 1 … 3)
+            held = true_places(along.all(-1), crossing ** along.shape[1] / (beside or 1))
+            pairs.append(torch.stack([several, near + along.sum(-1)]).index_select(1, held))
         point, flat = torch.cat(pairs, 1)
         return point, flat
 
@@ -130,8 +135,13 @@ class SparseEncoder(Encoder):
         part = ((x.clamp(-0.999, 0.999) + 1) * (s / 2)).floor()  # (P, 3)
         within = (x + 1) * s - 2 * part - 1
         features = self.embed(torch.cat([within, appearance(points), x], -1)).float()  # (P, point width)
+        features = torch.cat([features, torch.ones_like(features[:, :1])], -1)  # the mean of ones: is there a point?
         i, j, k = part.long().unbind(-1)
         bins = ((cell * s + i) * s + j) * s + k  # (P,)
-        means = scatter_mean(features[None], bins[None], count * s**3)[0]  # (A · s³, point width)
-        filled = means.new_zeros(len(means), 1).index_fill(0, bins, 1)
-        return torch.cat([means, filled], -1).view(count, -1)
+        return scatter_mean(features[None], bins[None], count * s**3).view(count, -1)
+
+    def tokens(self, parts: Tensor, start: Tensor) -> Tensor:
+        """`to_token` of both (A, width), without a copy of the parts (A, ·) beside the start (A, 13)."""
+        weight = self.to_token.weight
+        of_parts = nn.functional.linear(parts, weight[:, : parts.shape[1]], self.to_token.bias)
+        return of_parts + nn.functional.linear(start, weight[:, parts.shape[1] :])

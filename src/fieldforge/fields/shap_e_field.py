@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from fieldforge.fields.radiance import Levels, Radiance, RadianceField
 from fieldforge.fields.shape_heads import SHAPE_HEADS
 from fieldforge.fields.z_up import to_z_up
 from fieldforge.nn.batched_mlp import batched_linear
+from fieldforge.nn.cached_chunks import in_cached_chunks
 from fieldforge.nn.embeddings import positional_encoding, positional_encoding_width
 from fieldforge.ranges import Count, Positive, Whole
 
@@ -106,6 +108,12 @@ class ShapEField(RadianceField):
     def _outputs(self, points: Tensor, directions: Tensor | None, params: Params) -> dict[str, Tensor]:
         """The numbers of the last layer (B, N, 1 | 3) by name, in float32; products are in autocast's precision."""
         self.check(params)
+        out = in_cached_chunks(partial(self._last_layer, params), points, directions)
+        parts = out.split(list(OUTPUTS.values()), dim=-1)
+        return dict(zip(OUTPUTS, parts, strict=True))
+
+    def _last_layer(self, params: Params, points: Tensor, directions: Tensor | None) -> Tensor:
+        """Twelve numbers (B, N, 12) of points and directions (B, N, 3)."""
         h = positional_encoding(to_z_up(points), self.degrees, slowest=1.0)  # (B, N, fan_in[0])
         for number, bias in enumerate(self.biases):
             h = F.silu(batched_linear(h, params[f"weight_{number}"], bias))  # (B, N, hidden)
@@ -113,8 +121,7 @@ class ShapEField(RadianceField):
             if number > self.generated:
                 h = F.silu(h)
             h = self._with_direction(layer, h, directions) if number == self.direction_layer else layer(h)
-        parts = h.float().split(list(OUTPUTS.values()), dim=-1)
-        return dict(zip(OUTPUTS, parts, strict=True))
+        return h.float()
 
     def _with_direction(self, layer: nn.Linear, h: Tensor, directions: Tensor | None) -> Tensor:
         """The layer of h (B, N, hidden) and the encoded directions (B, N, 3); zeros in their place need no product."""

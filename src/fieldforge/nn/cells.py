@@ -61,10 +61,12 @@ class ActiveCells:
         c, count = self.cells, len(self)
         numbers = torch.arange(count, device=self.flat.device)
         inner = torch.full((self.batch * c**3,), count, device=self.flat.device).index_put((self.flat,), numbers)
-        table = nn.functional.pad(inner.view(self.batch, c, c, c), (1,) * 6, value=count)
-        x, y, z = self.place.unbind(-1)
-        steps = [(i, j, k) for i in range(3) for j in range(3) for k in range(3)]
-        return torch.stack([table[self.sample, x + i, y + j, z + k] for i, j, k in steps], -1)
+        table = nn.functional.pad(inner.view(self.batch, c, c, c), (1,) * 6, value=count).flatten()
+        (x, y, z), side = self.place.unbind(-1), c + 2
+        corner = ((self.sample * side + x) * side + y) * side + z  # (A,) the first of the neighbourhood
+        steps = torch.arange(3, device=self.flat.device)
+        steps = (steps[:, None, None] * side**2 + steps[:, None] * side + steps).flatten()  # (27,)
+        return table.index_select(0, (corner[:, None] + steps).flatten()).view(count, 27)
 
 
 class CellBlock(Block):

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 
+SETTINGS = {"THP_MEM_ALLOC_ENABLE": "1"}  # PyTorch reads it with its first tensor
+
 
 def install() -> None:
     """Let PyTorch ask for large pages, unless the user says otherwise. Called before the first tensor."""
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)

@@ -136,7 +136,8 @@ class EncodingProcess:
             spans = [(part.first, part.last) for part in own]
             for batch in self.data.spans_loader(split, spans, transforms, self.batch_size):
                 stop_on_request()
-                latents = autoencoder.encode(move_data_to_device(batch, self.device)).cpu()  # (B, T, C)
+                fields = {name: batch[name] for name in autoencoder.reads if name in batch}
+                latents = autoencoder.encode(move_data_to_device(fields, self.device)).cpu()  # (B, T, C)
                 for key, meta, latent in zip(batch["key"], batch["meta"], latents, strict=True):
                     yield key, {"meta.json": meta, "latent.npy": latent.numpy()}
                 done += len(batch["key"])
