@@ -100,11 +100,19 @@ def many_tokens() -> Reference:
     return Reference.measured(transformer(512, 2), 8, 64, 512)
 
 
-def exact_peak(figures: dict[str, float]) -> float:
-    """Operations a second in the arithmetic that encodes latents, which is the same on every CPU."""
+def many_pixels() -> Reference:
+    """What the speed of convolutions is solved from."""
+    return Reference.measured(convolutions(64, 4), 8, 64, 64, 64)
+
+
+def exact_figures(figures: dict[str, float]) -> dict[str, float]:
+    """Those of the arithmetic that encodes latents, which is the same on every CPU."""
+    rest = figures["bandwidth"], figures["launch_seconds"]
     with products("highest"):
-        wide = many_tokens()
-    return solved(lambda peak: wide.planned(peak, figures["bandwidth"], figures["launch_seconds"]), wide.seconds)
+        wide, vision = many_tokens(), many_pixels()
+    peak = solved(lambda value: wide.planned(value, *rest), wide.seconds)
+    speed = solved(lambda value: vision.planned(peak, *rest, value / peak), vision.seconds)
+    return {"float32_flops": peak, "float32_convolution_utilisation": speed / peak}
 
 
 def solved(seconds: Callable[[float], float], target: float) -> float:
@@ -121,8 +129,8 @@ def machine() -> dict[str, float]:
     with products(best_matmul(gpu=False)):
         tiny, deep = Reference.measured(transformer(8, 6), 1, 2, 8), Reference.measured(transformer(512, 6), 1, 16, 512)
         wide = many_tokens()
-        figures = figures_of(tiny, wide, deep, Reference.measured(convolutions(64, 4), 8, 64, 64, 64))
-    figures["float32_flops"] = exact_peak(figures)
+        figures = figures_of(tiny, wide, deep, many_pixels())
+    figures |= exact_figures(figures)
     with tempfile.TemporaryDirectory() as folder:
         small = {str(number): torch.randn(8) for number in range(500)}
         figures["tensor_seconds"] = median_of(lambda: save_atomically(small, Path(folder) / "small.ckpt")) / len(small)
@@ -131,7 +139,7 @@ def machine() -> dict[str, float]:
 
 def writing_speed(size: int, place: Path) -> float:
     """Bytes a second of processor time with which a file of a hundred tensors of `size` bytes in all is written."""
-    tensors = {str(number): torch.zeros(max(1, size // 400)) for number in range(100)}
+    tensors = {str(number): torch.ones(max(1, size // 400)) for number in range(100)}  # zeros may have no pages
     start = time.process_time()
     save_atomically(tensors, place)
     seconds = time.process_time() - start

@@ -43,6 +43,7 @@ def cluster(nodes: int = 2, devices: int = 4, links: dict[str, float] | None = N
         "float32_flops": 2.5e9,
         "utilisation": 0.5,
         "convolution_utilisation": 0.5,
+        "float32_convolution_utilisation": 0.5,
         "tile": 1,
         "multiprocessors": 1,
         "bandwidth": 1e12,

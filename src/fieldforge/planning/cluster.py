@@ -22,6 +22,8 @@ class Cluster:
         float32_flops: as `peak_flops`, in float32.
         utilisation, convolution_utilisation: the share of the peak that large matrix products reach, 0 … 1, and that
             convolutions reach.
+        float32_convolution_utilisation: the share of `float32_flops` that convolutions in float32 reach; above 1 where
+            a faster library than that of products computes them.
         tile, multiprocessors: see `useful`.
         bandwidth: memory bandwidth of a device in bytes per second.
         launch_seconds: minimal duration of a kernel, as the host launches kernels one after the other.
@@ -40,6 +42,7 @@ class Cluster:
     float32_flops: float
     utilisation: float
     convolution_utilisation: float
+    float32_convolution_utilisation: float
     tile: int
     multiprocessors: int
     bandwidth: float
@@ -65,7 +68,8 @@ class Cluster:
         overlap little with its arithmetic (the ECM model: Treibig and Hager 2009, arXiv 0905.0792).
         """
         peak = self.float32_flops if float32 else self.peak_flops
-        reached = np.where(kernels[:, 5] > 0, self.convolution_utilisation, self.utilisation)
+        convolution = self.float32_convolution_utilisation if float32 else self.convolution_utilisation
+        reached = np.where(kernels[:, 5] > 0, convolution, self.utilisation)
         arithmetic = kernels[:, 0] / (peak * reached * self.useful(kernels))
         transfers, launches = kernels[:, 1] / self.bandwidth, len(kernels) * self.launch_seconds
         if self.kind == "CPU":

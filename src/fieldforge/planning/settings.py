@@ -18,6 +18,8 @@ class PlanSettings:
         float32_flops: as `peak_flops`, in float32, in which latents are encoded.
         utilisation, convolution_utilisation: the share of the peak that large matrix products reach, and that
             convolutions reach.
+        float32_convolution_utilisation: the share of `float32_flops` that convolutions in float32 reach; above 1 where
+            a faster library than that of products computes them.
         tile, multiprocessors: rows and columns of the part of a product that a multiprocessor computes at a time, and
             how many of these a device has; 1 and 1: products of any size reach the share.
         bandwidth: bytes a second between a device's memory and its arithmetic.
@@ -42,6 +44,7 @@ class PlanSettings:
     float32_flops: Positive
     utilisation: Annotated[float, Range(0, 1, open_below=True)]
     convolution_utilisation: Annotated[float, Range(0, 1, open_below=True)]
+    float32_convolution_utilisation: Positive
     tile: Count
     multiprocessors: Count
     bandwidth: Positive
