@@ -101,7 +101,7 @@ class CellNetwork(Stack):
     def forward(self, x: Tensor, cells: ActiveCells) -> Tensor:
         """x (A, width) → (A, width)."""
         place = cells.place
-        x = x + sum(self.places[axis][place[:, axis]] for axis in range(3))
+        x = x + sum(nn.functional.embedding(place[:, axis], self.places[axis]) for axis in range(3))
         for block in self.blocks:
             x = self.call(block, x, cells.around)
         return x
