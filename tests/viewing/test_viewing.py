@@ -65,7 +65,7 @@ def test_a_value_that_the_command_does_not_take_is_a_sentence(values, sampler, s
     assert "heun" in samplers()
 
 
-def test_runs_are_told_by_their_small_files(tmp_path):
+def test_runs_are_told_by_their_small_files(tmp_path, caplog):
     for name, text in (("good", '{"stage": "diffusion"}'), ("damaged", "{"), ("other", '{"stage": "autoencoder"}')):
         folder = tmp_path / "tiny" / name
         folder.mkdir(parents=True)
@@ -75,6 +75,9 @@ def test_runs_are_told_by_their_small_files(tmp_path):
     own = [choice for choice in runs_below(str(tmp_path), "diffusion") if not choice.run.startswith("pretrained")]
     assert own == [RunChoice(str(tmp_path / "tiny" / "good"), "diffusion", "ClipDomain")]
     assert own[0].animates
+    [warning] = caplog.messages
+    assert str(tmp_path / "tiny" / "damaged") in warning
+    assert "JSONDecodeError" in warning
 
 
 def test_the_weights_in_the_box_are_offered():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from fieldforge.stages.locate import finished
 from fieldforge.training.processes.published import LABEL
 
 CLIPS = "ClipDomain"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class RunChoice:
 
 
 def runs_below(output_dir: str, *stages: str) -> list[RunChoice]:
-    """Finished runs of these stages, the newest first, then those of `pretrained`; unreadable ones are left out."""
+    """Finished runs of these stages, the newest first, then those of `pretrained`; a warning for an unreadable one."""
     found = [_run(model.parent) for model in finished(output_dir)] + [
         _published(path) for path in sorted(pretrained.FOLDER.glob(f"*/{PUBLISHED}"))
     ]
@@ -45,7 +48,8 @@ def _run(folder: Path) -> RunChoice | None:
         stage = json.loads((folder / "fingerprint.json").read_text())["stage"]
         config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
         return RunChoice(str(folder), str(stage), _domain(config))
-    except Exception:  # files of strangers: whatever is wrong with them, the form goes without
+    except Exception as error:  # files of strangers: whatever is wrong with them, the form goes without
+        _warn(folder, error)
         return None
 
 
@@ -55,8 +59,14 @@ def _published(path: Path) -> RunChoice | None:
             label = json.loads(file.metadata()[LABEL])
         name = path.parent.name
         return RunChoice(f"{pretrained.WORD}/{name}", label["stage"], _domain(label["config"]))
-    except Exception:
+    except Exception as error:
+        _warn(path, error)
         return None
+
+
+def _warn(place: Path, error: Exception) -> None:
+    reason = " ".join(str(error).split())[:200]
+    log.warning("The form goes without %s, which cannot be read: %s: %s", place, type(error).__name__, reason)
 
 
 def _domain(config: Any) -> str:
