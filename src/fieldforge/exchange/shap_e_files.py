@@ -54,6 +54,8 @@ def find_files(word: str) -> ShapEFiles:
 
 
 def _of_openai(place: Path, word: str) -> ShapEFiles:
+    if not place.exists():
+        raise UserError(f"{word}: there is no such file or folder: correct the path")
     folder = place.parent if place.is_file() else place
     priors = [place] if place.is_file() else [folder / name for name in PRIORS if (folder / name).is_file()]
     decoder = next((folder / name for name in DECODERS if (folder / name).is_file()), None)
